@@ -1,0 +1,66 @@
+"""What one decision of a search is about: its candidates, its edges and what may be kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["choice", "inputs", "operations", "edges"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision, shared by every choice of the same name.
+
+    Args:
+        name: unique in a model; choices of one name share it.
+        kind: 'choice' keeps one candidate; 'inputs' keeps `num_kept` of the candidates, which are inputs;
+            'operations' keeps one candidate on each kept edge of a cell; 'edges' weighs the edges of a cell,
+            normalised over the incoming edges of a node (PC-DARTS, Xu et al. 2020, arXiv 1907.05737), and belongs to
+            the operations decision of the same cell.
+        candidates: names of the candidates; for 'edges' the names of the edges.
+        edges: (source, target) state indices of a cell's edges, in order of target; empty for 'choice' and 'inputs'.
+        num_kept: 'inputs': how many are kept. 'operations': how many incoming edges a node keeps; None for all.
+        excluded: candidates that may win during search but are never kept, such as 'none' in DARTS (section 2.4).
+        output: 'operations': the state indices that a cell concatenates.
+    """
+
+    name: str
+    kind: Kind
+    candidates: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...] = ()
+    num_kept: int | None = None
+    excluded: tuple[str, ...] = ()
+    output: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the alphas: (E, K) for operations, (E,) for edges, (K,) otherwise."""
+        return (len(self.edges), len(self.candidates)) if self.kind == "operations" else (len(self.candidates),)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows over which a relaxation normalises on its own."""
+        return len(self.edges) if self.kind == "operations" else 1
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The target states of the edges, each once, in order."""
+        return tuple(dict.fromkeys(target for _, target in self.edges))
+
+    def incoming(self, node: int) -> tuple[int, ...]:
+        """Indices of the edges that enter `node`."""
+        return tuple(index for index, (_, target) in enumerate(self.edges) if target == node)
+
+    def difference(self, other: Decision) -> str | None:
+        """The first field in which two decisions differ, in words; None where they are equal."""
+        for field in ("kind", "candidates", "edges", "num_kept", "excluded", "output"):
+            mine, theirs = getattr(self, field), getattr(other, field)
+            if mine != theirs:
+                return f"{field}: {mine} and {theirs}"
+        return None
+
+
+def edges_name(cell_name: str) -> str:
+    """Name of the edge decision that belongs to the operations decision `cell_name`."""
+    return f"{cell_name}.edges"

@@ -1,0 +1,37 @@
+"""What a discretization is: from mixtures to what is kept."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+
+from dnas.architecture import Kept
+from dnas.decision import Decision
+from dnas.mixture import Active, Mixture
+
+# The accuracy of the supernet on the search's own validation half when only these candidates take part, and some
+# more epochs of training its weights. Never the test part.
+Evaluate = Callable[[Mapping[str, Active]], float]
+Train = Callable[[int], None]
+
+
+class Discretization(ABC):
+    """Decides what each decision keeps."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        decisions: Mapping[str, Decision],
+        mixtures: Mapping[str, Mixture],
+        *,
+        evaluate: Evaluate,
+        train: Train,
+    ) -> dict[str, Kept]:
+        """What is kept, by decision name.
+
+        Args:
+            decisions: the supernet's decisions; edge decisions belong to the operations of the same cell.
+            mixtures: the relaxation's expected mixtures.
+            evaluate: accuracy in [0, 1] of the supernet with only some candidates active.
+            train: trains the supernet's weights for a number of epochs.
+        """

@@ -1,0 +1,23 @@
+"""What a penalty is: it shapes the loss of the architecture step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from dnas.mixture import Mixture
+
+
+class Penalty(ABC):
+    """Turns the validation loss into the outer loss, as a function of alphas and mixtures.
+
+    It may add a term (a cost, a regulariser) or multiply the loss. Gradients flow through `alphas` (by decision
+    name) and through `mixtures`; both are given so that a penalty can act on either.
+    """
+
+    @abstractmethod
+    def __call__(
+        self, loss: Tensor, alphas: Mapping[str, Tensor], mixtures: Mapping[str, Mixture], progress: Tensor
+    ) -> Tensor: ...

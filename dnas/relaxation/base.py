@@ -1,0 +1,26 @@
+"""What a relaxation is: alphas in, a mixture out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from dnas.mixture import Mixture
+
+
+class Relaxation(ABC):
+    """Turns the alphas of one decision into weights over its candidates.
+
+    `alpha` is (..., num_candidates), `progress` a scalar tensor from 0 (start of the search) to 1 (end). An alpha of
+    -inf marks a candidate that is ruled out; its weight is 0.
+    """
+
+    @abstractmethod
+    def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:
+        """One draw, differentiable in alpha."""
+
+    @abstractmethod
+    def expected(self, alpha: Tensor, progress: Tensor) -> Mixture:
+        """The mixture that evaluation, discretization and diagnostics use; no randomness."""

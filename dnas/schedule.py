@@ -1,0 +1,49 @@
+"""Values that change with the progress of a search or training, from 0 to 1."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class Schedule(ABC):
+    """A function of progress in [0, 1]; progress is a tensor, so that a captured graph sees it change."""
+
+    @abstractmethod
+    def __call__(self, progress: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same value all along."""
+
+    value: float
+
+    def __call__(self, progress: Tensor) -> Tensor:
+        return torch.full_like(progress, self.value)
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """start + (end - start) progress."""
+
+    start: float
+    end: float
+
+    def __call__(self, progress: Tensor) -> Tensor:
+        return self.start + (self.end - self.start) * progress
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """end + (start - end) (1 + cos(pi progress)) / 2 (SGDR, Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5)."""
+
+    start: float
+    end: float
+
+    def __call__(self, progress: Tensor) -> Tensor:
+        return self.end + 0.5 * (self.start - self.end) * (1 + torch.cos(math.pi * progress))
