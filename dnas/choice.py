@@ -85,7 +85,7 @@ def _checked_names(name: str, names: Sequence[str], minimum: int = 1) -> tuple[s
         raise ValueError("A choice needs a name; choices of one name share one decision.")
     if len(names) < minimum or len(set(names)) != len(names):
         raise ValueError(
-            f"Choice {name!r} needs at least {minimum} candidates with different names; got {list(names)}."
+            f"Choice {name!r} needs {minimum} or more candidates of different names; got {list(names)}."
         )
     return tuple(names)
 
@@ -176,7 +176,7 @@ class InputChoice(Searchable):
     def forward(self, *inputs: Tensor) -> Tensor:
         if len(inputs) != len(self.decision.candidates):
             raise ValueError(
-                f"Choice {self.decision.name!r} chooses among {len(self.decision.candidates)} inputs; got {len(inputs)}."
+                f"{self.decision.name!r} chooses among {len(self.decision.candidates)} inputs, got {len(inputs)}."
             )
         mixture = self._mixture or uniform(self.decision.shape, inputs[0])
         terms = [mixture.values[i] * inputs[i] for i in mixture.row(0)]
@@ -264,7 +264,7 @@ class Cell(Searchable):
         names = _checked_names(name, tuple(candidates[0]))
         if len(edges) != len(candidates) or any(tuple(on_edge) != names for on_edge in candidates):
             raise ValueError(
-                f"Cell {name!r} needs the same candidates {list(names)} on each of its {len(edges)} edges."
+                f"Cell {name!r} needs the candidates {list(names)} on each of its {len(edges)} edges."
             )
         _check_edges(name, edges, num_inputs, output)
         self.decision = Decision(
