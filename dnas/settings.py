@@ -1,0 +1,105 @@
+"""All settings of a search: the parts of the method, its two optimizers, and its length. A recipe fills these in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dnas.discretization import Argmax, Discretization
+from dnas.hypergradient import FirstOrder, Hypergradient
+from dnas.penalty import Penalty
+from dnas.relaxation import Relaxation, Softmax
+from dnas.schedule import Cosine, Schedule
+
+
+@dataclass(frozen=True)
+class WeightSGD:
+    """Stochastic gradient descent for the weights, with the settings of DARTS (Liu et al. 2019, appendix A.1).
+
+    Args:
+        lr: learning rate over the progress of the training; it changes once per epoch.
+        momentum: in [0, 1).
+        weight_decay: factor of the squared norm's gradient.
+        nesterov: Nesterov's form of momentum.
+        clip: largest norm of the whole gradient; None for no clipping.
+    """
+
+    lr: Schedule = Cosine(0.025, 0.001)
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    nesterov: bool = False
+    clip: float | None = 5.0
+
+    def build(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer at the start of the training."""
+        return torch.optim.SGD(
+            weights,
+            lr=self.lr_at(0.0),
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )
+
+    def lr_at(self, progress: float) -> float:
+        """The learning rate at a progress in [0, 1]."""
+        return float(self.lr(torch.tensor(progress, dtype=torch.float64)))
+
+
+@dataclass(frozen=True)
+class AlphaAdam:
+    """Adam for the alphas, with the settings of DARTS (Liu et al. 2019, appendix A.1).
+
+    Args:
+        lr: learning rate.
+        betas: decay of the first and second moment.
+        weight_decay: coupled, as in `torch.optim.Adam`.
+    """
+
+    lr: float = 3e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 1e-3
+
+    def build(self, alphas: list[Tensor]) -> torch.optim.Optimizer:
+        """The optimizer at the start of the search."""
+        return torch.optim.Adam(alphas, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How to search.
+
+    Args:
+        relaxation: how alphas become a mixture.
+        hypergradient: how the gradient of the validation loss is found.
+        discretization: how the search ends in an architecture.
+        penalties: what is added to, or multiplies, the validation loss, in this order.
+        weights: optimizer of the weights.
+        alphas: optimizer of the architecture parameters.
+        epochs: passes over the weights' half of the data.
+        warmup_epochs: epochs at the start in which only the weights are trained.
+        seed: of alphas and samples.
+        log_every: steps between two rows of step metrics.
+        checkpoint_minutes: time between two checkpoints, besides the one after each epoch.
+    """
+
+    relaxation: Relaxation = Softmax()
+    hypergradient: Hypergradient = FirstOrder()
+    discretization: Discretization = Argmax()
+    penalties: tuple[Penalty, ...] = ()
+    weights: WeightSGD = WeightSGD()
+    alphas: AlphaAdam = AlphaAdam()
+    epochs: int = 50
+    warmup_epochs: int = 0
+    seed: int = 0
+    log_every: int = 50
+    checkpoint_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1; got {self.epochs}.")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise ValueError(f"warmup_epochs must lie between 0 and epochs = {self.epochs}; got {self.warmup_epochs}.")
+        if self.log_every < 1:
+            raise ValueError(f"log_every must be at least 1; got {self.log_every}.")
