@@ -1,0 +1,47 @@
+"""Data: from folders, files and data sets to batches on a device."""
+
+from dnas.data.augmentation import Augmentation, standard_augmentation
+from dnas.data.batches import Batches
+from dnas.data.catalog import Catalog
+from dnas.data.cifar import load_cifar
+from dnas.data.cycle import Cycle
+from dnas.data.decode import Progress, decode_image, to_channels
+from dnas.data.digits import load_digits
+from dnas.data.folder import load_folder
+from dnas.data.hub import load_hub
+from dnas.data.image_batches import ImageBatches
+from dnas.data.image_set import ImageSet, to_device_if_it_fits
+from dnas.data.iterable_batches import IterableBatches
+from dnas.data.load import load_source, open_source
+from dnas.data.normalization import Normalization, measure_normalization
+from dnas.data.resize import ResizeRule
+from dnas.data.source import Source
+from dnas.data.split import halves, set_aside_test, stratified_split
+
+__all__ = [
+    "Augmentation",
+    "Batches",
+    "Catalog",
+    "Cycle",
+    "ImageBatches",
+    "ImageSet",
+    "IterableBatches",
+    "Normalization",
+    "Progress",
+    "ResizeRule",
+    "Source",
+    "decode_image",
+    "halves",
+    "load_cifar",
+    "load_digits",
+    "load_folder",
+    "load_hub",
+    "load_source",
+    "measure_normalization",
+    "open_source",
+    "set_aside_test",
+    "standard_augmentation",
+    "stratified_split",
+    "to_channels",
+    "to_device_if_it_fits",
+]

@@ -1,0 +1,140 @@
+"""What a data set holds, known before its images are decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dnas.data.decode import Encoded, Progress, all_grey, decode_images, image_size, to_channels
+from dnas.data.image_set import ImageSet
+from dnas.data.resize import ResizeRule
+from dnas.data.source import Source
+
+_SAMPLED = 64  # image headers read to learn the usual size
+_LARGEST_DEFAULT = 64  # pixels; larger images are reduced to it unless a size is asked for
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A data set before its images are decoded; enough to plan a search.
+
+    Args:
+        name: what messages call it.
+        class_names: in the order of the labels.
+        num_train: number of training images.
+        num_test: number of images in its own test part, 0 where it has none.
+        native_size: median length of the images' shorter side, in pixels.
+        read: what `load` calls.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    num_train: int
+    num_test: int
+    native_size: int
+    read: Callable[[ResizeRule, Progress | None], Source]
+
+    @property
+    def default_size(self) -> int:
+        """The native size, at most 64 pixels."""
+        return min(self.native_size, _LARGEST_DEFAULT)
+
+    def load(self, *, size: int | None = None, progress: Progress | None = None) -> Source:
+        """Decode the images to `size` x `size` pixels.
+
+        Args:
+            size: in pixels; None is `default_size`.
+            progress: called from this thread with (images done, images in all).
+
+        Raises:
+            ValueError: an image cannot be read, or memory will not hold them all.
+        """
+        return self.read(ResizeRule(self.default_size if size is None else size), progress)
+
+
+def encoded_catalog(
+    name: str, class_names: Sequence[str], train: Encoded, test: Encoded | None, notes: tuple[str, ...]
+) -> Catalog:
+    """The catalog of a data set whose images are files.
+
+    Raises:
+        ValueError: there is no class or one class, a class has no training image, or a file is no image.
+    """
+    check_classes(name, class_names, train.labels)
+    names = tuple(class_names)
+
+    def read(rule: ResizeRule, progress: Progress | None) -> Source:
+        total = len(train) + (len(test) if test is not None else 0)
+        images = decode_images(train, rule, progress=progress, total=total)
+        test_images = None
+        if test is not None:
+            test_images = decode_images(test, rule, progress=progress, done=len(train), total=total)
+        grey = all_grey(images) and (test_images is None or all_grey(test_images))
+        channels = 1 if grey else 3
+        return Source(
+            train=_image_set(f"{name} train", train, to_channels(images, channels), names),
+            test=None
+            if test is None or test_images is None
+            else _image_set(f"{name} test", test, to_channels(test_images, channels), names),
+            rule=rule,
+            notes=notes,
+        )
+
+    num_test = 0 if test is None else len(test)
+    return Catalog(name, names, len(train), num_test, _median_shorter_side(train), read)
+
+
+def decoded_catalog(name: str, train: ImageSet, test: ImageSet | None) -> Catalog:
+    """The catalog of a data set that is in memory already; another size than its own resizes every image."""
+
+    def read(rule: ResizeRule, progress: Progress | None) -> Source:
+        resized = resize_images(train, rule)
+        source = Source(resized, None if test is None else resize_images(test, rule), rule)
+        if progress is not None:
+            total = len(train) + (0 if test is None else len(test))
+            progress(total, total)
+        return source
+
+    return Catalog(name, train.class_names, len(train), 0 if test is None else len(test), min(train.size), read)
+
+
+def resize_images(images: ImageSet, rule: ResizeRule) -> ImageSet:
+    """The set with `rule` applied to every image of 1 or 3 channels; itself where it has that size."""
+    if images.size == (rule.size, rule.size):
+        return images
+    from PIL import Image
+
+    resized = torch.empty(len(images), images.num_channels, rule.size, rule.size, dtype=torch.uint8)
+    for i, pixels in enumerate(images.images.permute(0, 2, 3, 1).numpy()):
+        image = rule(Image.fromarray(pixels[:, :, 0] if images.num_channels == 1 else pixels))
+        flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+        resized[i] = flat.view(rule.size, rule.size, images.num_channels).permute(2, 0, 1)
+    return ImageSet(resized, images.labels, images.class_names, images.name, images.paths)
+
+
+def check_classes(name: str, class_names: Sequence[str], train_labels: Sequence[int]) -> None:
+    """Raises ValueError unless there are at least two classes, each with a training image."""
+    if len(class_names) < 2:
+        found = f"one class, {class_names[0]!r}" if class_names else "no class"
+        raise ValueError(f"{name} has {found}; a classification data set needs at least two.")
+    present = set(train_labels)
+    empty = [class_name for label, class_name in enumerate(class_names) if label not in present]
+    if empty:
+        shown = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+        raise ValueError(f"{name} has no training image of class {shown}. Add images of it or remove the class.")
+
+
+def _image_set(name: str, encoded: Encoded, images: torch.Tensor, class_names: tuple[str, ...]) -> ImageSet:
+    return ImageSet(images, torch.tensor(encoded.labels, dtype=torch.int64), class_names, name, encoded.paths)
+
+
+def _median_shorter_side(encoded: Encoded) -> int:
+    """Of up to 64 images spread over the set, so that all classes of an ordered set are among them."""
+    step = max(1, len(encoded) // _SAMPLED)
+    sides = []
+    for at in list(range(0, len(encoded), step))[:_SAMPLED]:
+        file = encoded.fetch(range(at, at + 1))[0]
+        sides.append(min(image_size(file, name=encoded.paths[at] if isinstance(file, bytes) else str(file))))
+    return sorted(sides)[len(sides) // 2]

@@ -1,0 +1,189 @@
+"""Image files to pixels, many at a time."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnas.data.resize import ResizeRule
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Called with how many images are done and how many there are.
+Progress = Callable[[int, int], None]
+
+_CHUNK = 256  # images handed to the threads at a time, so that the files' bytes are not all in memory at once
+_MEMORY_SHARE = 0.8  # of the machine's memory that decoded images may take
+_GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Images that are not decoded yet.
+
+    Args:
+        labels: class of each image.
+        paths: name of each image, for messages and lists.
+        fetch: the files (a path or the bytes) of a range of images.
+    """
+
+    labels: tuple[int, ...]
+    paths: tuple[str, ...]
+    fetch: Callable[[range], list[Path | bytes]]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def decode_image(file: Path | bytes, rule: ResizeRule, *, name: str = "") -> Tensor:
+    """One image file as `(3, size, size)` uint8, whatever its format, mode and size.
+
+    Camera orientation (EXIF) is applied, transparent pixels become white, 16-bit grey is divided by 257, CMYK and
+    palettes become RGB. Large JPEGs are decoded at a reduced scale of at least twice the size asked for.
+
+    Args:
+        file: a path, or the bytes of a file.
+        rule: to what size, and how.
+        name: what messages call it; the path where it is left out.
+
+    Raises:
+        ValueError: it is no image, is truncated or broken, or has more pixels than Pillow lets through.
+    """
+    from PIL import Image, ImageOps
+
+    name = name or (str(file) if isinstance(file, Path) else "image")
+    try:
+        with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as image:
+            image.draft(None, (2 * rule.size, 2 * rule.size))
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = np.array(rule(_to_rgb(image)))
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+        raise ValueError(_unreadable(name, error)) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(_unreadable(name, error)) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def decode_images(
+    encoded: Encoded, rule: ResizeRule, *, progress: Progress | None = None, done: int = 0, total: int | None = None
+) -> Tensor:
+    """All images, `(images, 3, size, size)` uint8, decoded in as many threads as there are cores.
+
+    Args:
+        encoded: the images.
+        rule: to what size, and how.
+        progress: called from this thread with (images done, images in all).
+        done: images that were done before these, for `progress`.
+        total: images in all, for `progress`; None is the number of these.
+
+    Raises:
+        ValueError: an image cannot be read (the first such one is named), or memory will not hold them all.
+    """
+    count = len(encoded)
+    check_memory(count * 3 * rule.size**2, f"{count} images of {rule.size} x {rule.size} pixels")
+    images = torch.empty(count, 3, rule.size, rule.size, dtype=torch.uint8)
+
+    def decode(at: int, file: Path | bytes) -> None:
+        images[at] = decode_image(file, rule, name=str(file) if isinstance(file, Path) else encoded.paths[at])
+
+    with ThreadPoolExecutor(max_workers=_num_cores()) as threads:
+        for chunk in _chunks(count):
+            for at, _ in zip(chunk, threads.map(decode, chunk, encoded.fetch(chunk)), strict=True):
+                if progress is not None:
+                    progress(done + at + 1, count if total is None else total)
+    return images
+
+
+def image_size(file: Path | bytes, *, name: str = "") -> tuple[int, int]:
+    """Width and height in pixels as stored, read from the file's header alone.
+
+    Raises:
+        ValueError: it is no image.
+    """
+    from PIL import Image
+
+    name = name or (str(file) if isinstance(file, Path) else "image")
+    try:
+        with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+        raise ValueError(_unreadable(name, error)) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(_unreadable(name, error)) from error
+
+
+def to_channels(images: Tensor, num_channels: int) -> Tensor:
+    """`(images, 3, height, width)` uint8 to 1 channel (luma of ITU-R 601, as Pillow rounds it) or 3 (as they are).
+
+    Raises:
+        ValueError: another number of channels is asked for.
+    """
+    if num_channels == 3:
+        return images
+    if num_channels != 1:
+        raise ValueError(f"Image files can be read with 1 or 3 channels; got {num_channels}.")
+    red, green, blue = (images[:, i : i + 1].to(torch.int32) for i in range(3))
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).to(torch.uint8)
+
+
+def all_grey(images: Tensor) -> bool:
+    """Whether the three channels of all images `(images, 3, height, width)` are equal."""
+    return bool((images[:, 0] == images[:, 1]).all()) and bool((images[:, 0] == images[:, 2]).all())
+
+
+def check_memory(num_bytes: int, what: str) -> None:
+    """Raises ValueError where `num_bytes` are more than this machine's memory holds."""
+    memory = _memory()
+    if num_bytes > _MEMORY_SHARE * memory:
+        raise ValueError(
+            f"{what} take {num_bytes / 2**30:.1f} GiB, but this machine has {memory / 2**30:.1f} GiB of memory. "
+            "Ask for smaller images or use fewer."
+        )
+
+
+def _to_rgb(image: Image) -> Image:
+    """Any mode to RGB, transparent pixels white."""
+    from PIL import Image as pil
+
+    if image.mode in _GREY_16_BIT:
+        grey = (np.asarray(image).astype(np.int64).clip(0, 65535) + 128) // 257
+        return pil.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = pil.new("RGBA", image.size, (255, 255, 255, 255))
+        return pil.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _unreadable(name: str, error: Exception) -> str:
+    return f"Cannot read the image {name}: {error}. Repair, replace or remove this file."
+
+
+def _chunks(count: int) -> Iterator[range]:
+    return (range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> float:
+    """Bytes of memory of this machine, infinite where the system does not tell."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return float("inf")
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

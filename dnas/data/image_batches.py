@@ -1,0 +1,139 @@
+"""Batches of an image set: shuffled, augmented and normalised on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dnas.batch import Batch
+from dnas.data.augmentation import Augmentation
+from dnas.data.batches import Batches, check_start
+from dnas.data.image_set import ImageSet
+from dnas.data.keyed_random import permutation, stream_key
+from dnas.data.normalization import Normalization
+
+# Numbers that keep the order and the augmentation of one seed and epoch apart.
+_ORDER, _AUGMENTATION = 1, 2
+
+
+class ImageBatches(Batches):
+    """Batches of `inputs (batch, channels, height, width)` and `targets (batch,)` int64.
+
+    The order is a function of seed and epoch; the augmentation of an image one of seed, epoch and the image's index
+    in the set. Neither depends on the batch size, the device, or where an epoch was started.
+
+    For evaluation of a supernet take `shuffle=True`, `merge_last=True` and always `epoch(0)`: it uses the statistics
+    of the batch, so batches need a mixture of classes (folders are ordered by class) and no batch may be tiny.
+
+    Args:
+        images: the set, on any device; batches are made on `device`.
+        batch_size: images per batch; larger than the set means the whole set (`note` then says so).
+        augmentation: None for evaluation.
+        normalization: pixels to inputs; measure it on the training images.
+        seed: give each stream of a run its own.
+        shuffle: a new order in every epoch, else the set's.
+        drop_last: leave out a last batch that would be short.
+        merge_last: add the images of a last batch that would be short to the batch before.
+        device: where batches come out.
+        dtype: of the inputs.
+        channels_last: memory format of the inputs; faster for convolutions (on CPU about twice).
+
+    Raises:
+        ValueError: there is no image, the batch size is below 1, `drop_last` and `merge_last` contradict each other, or
+            the normalization is for another number of channels.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None,
+        normalization: Normalization,
+        seed: int,
+        shuffle: bool,
+        drop_last: bool = False,
+        merge_last: bool = False,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+    ) -> None:
+        if len(images) == 0:
+            raise ValueError(f"{images.name} has no images to make batches of.")
+        if batch_size < 1:
+            raise ValueError(f"The batch size must be at least 1; got {batch_size}.")
+        if drop_last and merge_last:
+            raise ValueError("drop_last leaves a short last batch out and merge_last keeps its images; choose one.")
+        if len(normalization.mean) != images.num_channels:
+            raise ValueError(
+                f"{images.name} has {images.num_channels} channels, but the normalization is for "
+                f"{len(normalization.mean)}; measure it on these images."
+            )
+        self.images = images
+        self.batch_size = min(batch_size, len(images))
+        self.note = (
+            f"{images.name}: batch size {batch_size} lowered to {len(images)}, the number of images."
+            if batch_size > len(images)
+            else ""
+        )
+        self.augmentation = augmentation
+        self.normalization = normalization
+        self.seed = seed
+        self.shuffle = shuffle
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._ends = _batch_ends(len(images), self.batch_size, drop_last=drop_last, merge_last=merge_last)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @property
+    def num_samples(self) -> int:
+        """Images per epoch."""
+        return self._ends[-1]
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from batch `start` on.
+
+        Raises:
+            ValueError: `start` is not 0 to the number of batches.
+        """
+        check_start(start, len(self))
+        order = self.order(epoch)
+        key = stream_key(self.seed, epoch, _AUGMENTATION)
+        for at in range(start, len(self)):
+            yield self._batch(order[at * self.batch_size : self._ends[at]], key)
+
+    def order(self, epoch: int) -> Tensor:
+        """Index of the image that comes first, second ... in an epoch, `(images,)` int64 on the device of the set."""
+        if not self.shuffle:
+            return torch.arange(len(self.images), device=self.images.device)
+        return permutation(len(self.images), stream_key(self.seed, epoch, _ORDER), self.images.device)
+
+    def _batch(self, sample_N: Tensor, key: int) -> Batch:
+        pixels = self._moved(self.images.images[sample_N])
+        targets = self._moved(self.images.labels[sample_N])
+        if self.augmentation is None:
+            inputs = self.normalization(pixels, dtype=self.dtype)
+        else:
+            draws = self.augmentation.draw(key, self._moved(sample_N))
+            inputs = self.normalization(self.augmentation.move(pixels, draws), dtype=self.dtype)
+            inputs = self.augmentation.cut(inputs, draws)
+        return Batch(inputs.contiguous(memory_format=self.memory_format), targets)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """On the batches' device; from the host through pinned memory, which lets the copy run beside the compute."""
+        if tensor.device.type == "cpu" and self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+
+def _batch_ends(count: int, batch_size: int, *, drop_last: bool, merge_last: bool) -> list[int]:
+    """Where each batch ends; batch i starts at i * batch_size."""
+    ends = list(range(batch_size, count + 1, batch_size))
+    if ends[-1] == count or drop_last:
+        return ends
+    return [*ends[:-1], count] if merge_last else [*ends, count]
