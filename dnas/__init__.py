@@ -1,3 +1,72 @@
-"""Differentiable neural architecture search for PyTorch."""
+"""Differentiable neural architecture search for PyTorch.
 
-__version__ = "0.1.0.dev0"
+The public names are the parts of a search (choices, relaxations, hypergradients, penalties, discretizations), the
+search itself, and what is done with its result. `docs/design.md` says how they fit together.
+"""
+
+from dnas.architecture import Architecture, CellArchitecture, KeptEdge
+from dnas.batch import Batch
+from dnas.choice import Cell, Choice, InputChoice, PlainCell, Searchable, SharedPrefix, Zero
+from dnas.decision import Decision
+from dnas.derive import derive
+from dnas.discretization import Argmax, Discretization, Threshold
+from dnas.hypergradient import FirstOrder, Hypergradient
+from dnas.interrupt import Interrupted
+from dnas.mixture import Mixture
+from dnas.observer import EpochReport, Observer
+from dnas.penalty import BetaDecay, ExpectedCost, Penalty
+from dnas.relaxation import GumbelSoftmax, Relaxation, Sigmoid, Softmax
+from dnas.run import Run
+from dnas.schedule import Constant, Cosine, Linear, Schedule
+from dnas.search import NonFiniteLoss, SearchResult, search
+from dnas.search_step import StepResult, search_step
+from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
+from dnas.supernet import Supernet
+from dnas.version import __version__
+
+__all__ = [
+    "AlphaAdam",
+    "Architecture",
+    "Argmax",
+    "Batch",
+    "BetaDecay",
+    "Cell",
+    "CellArchitecture",
+    "Choice",
+    "Constant",
+    "Cosine",
+    "Decision",
+    "Discretization",
+    "EpochReport",
+    "ExpectedCost",
+    "FirstOrder",
+    "GumbelSoftmax",
+    "Hypergradient",
+    "InputChoice",
+    "Interrupted",
+    "KeptEdge",
+    "Linear",
+    "Mixture",
+    "NonFiniteLoss",
+    "Observer",
+    "Penalty",
+    "PlainCell",
+    "Relaxation",
+    "Run",
+    "Schedule",
+    "SearchResult",
+    "SearchSettings",
+    "Searchable",
+    "SharedPrefix",
+    "Sigmoid",
+    "Softmax",
+    "StepResult",
+    "Supernet",
+    "Threshold",
+    "WeightSGD",
+    "Zero",
+    "__version__",
+    "derive",
+    "search",
+    "search_step",
+]

@@ -84,9 +84,7 @@ def _checked_names(name: str, names: Sequence[str], minimum: int = 1) -> tuple[s
     if not name:
         raise ValueError("A choice needs a name; choices of one name share one decision.")
     if len(names) < minimum or len(set(names)) != len(names):
-        raise ValueError(
-            f"Choice {name!r} needs {minimum} or more candidates of different names; got {list(names)}."
-        )
+        raise ValueError(f"Choice {name!r} needs {minimum} or more candidates of different names; got {list(names)}.")
     return tuple(names)
 
 
@@ -263,9 +261,7 @@ class Cell(Searchable):
         super().__init__()
         names = _checked_names(name, tuple(candidates[0]))
         if len(edges) != len(candidates) or any(tuple(on_edge) != names for on_edge in candidates):
-            raise ValueError(
-                f"Cell {name!r} needs the candidates {list(names)} on each of its {len(edges)} edges."
-            )
+            raise ValueError(f"Cell {name!r} needs the candidates {list(names)} on each of its {len(edges)} edges.")
         _check_edges(name, edges, num_inputs, output)
         self.decision = Decision(
             name, "operations", names, tuple(edges), num_kept=num_kept, excluded=tuple(excluded), output=tuple(output)

@@ -25,7 +25,8 @@ class EpochReport:
         supernet: with its weights and alphas as they are; an observer may compute gradients with `supernet.loss`.
         mixtures: the relaxation's expected mixtures.
         architecture: what would be kept now; None where finding out would take training (perturbation).
-        train_batch, val_batch: the last batch of each half, for diagnostics.
+        train_batch: the last batch of the weights' half, for diagnostics.
+        val_batch: the last batch of the alphas' half; None while the alphas are not trained.
         scalars: what was logged.
     """
 
@@ -36,7 +37,7 @@ class EpochReport:
     mixtures: Mapping[str, Mixture]
     architecture: Architecture | None
     train_batch: Batch
-    val_batch: Batch
+    val_batch: Batch | None
     scalars: Mapping[str, float]
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from dnas import __version__
 from dnas.architecture import Architecture
 from dnas.atomic import write, write_text
+from dnas.version import __version__
 
 
 class Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from dnas.architecture import Kept
 from dnas.decision import Decision
@@ -16,7 +17,13 @@ Train = Callable[[int], None]
 
 
 class Discretization(ABC):
-    """Decides what each decision keeps."""
+    """Decides what each decision keeps.
+
+    `needs_training` says whether it evaluates or trains the supernet; one that does not is also asked after every
+    epoch, to show what the search would find.
+    """
+
+    needs_training: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(

@@ -1,0 +1,34 @@
+"""The global random state of torch: saved, restored, and left to the caller as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+def random_state() -> dict[str, Any]:
+    """State of the CPU's and every CUDA device's generator."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put back what `random_state` gave; devices that are missing now are passed over."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if torch.cuda.is_available():
+        for index, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(device_state.cpu(), index)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block the global generators start from `seed`; afterwards they are as before."""
+    before = random_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        restore_random_state(before)

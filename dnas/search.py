@@ -1,0 +1,462 @@
+"""The search loop: alternate steps of alphas and weights until an architecture can be read off."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnas.architecture import Architecture, Kept
+from dnas.batch import Batch
+from dnas.data.batches import Batches
+from dnas.data.cycle import Cycle
+from dnas.data.iterable_batches import IterableBatches
+from dnas.display import Display, Silent
+from dnas.interrupt import Interrupted, StopRequest, stop_request
+from dnas.mixture import Active, Mixture
+from dnas.observer import EpochReport, Observer
+from dnas.random_state import random_state, restore_random_state, seeded
+from dnas.run import Run
+from dnas.search_step import search_step
+from dnas.settings import SearchSettings
+from dnas.supernet import Criterion, Supernet
+
+Data = Batches | Iterable[Any]
+
+# How the loop goes on after a checkpoint of this name.
+CHECKPOINT = "last"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search leaves.
+
+    Args:
+        architecture: what is kept.
+        supernet: with its final weights and alphas.
+        metrics: one row of scalars per epoch.
+        seconds: time spent in steps, evaluation and discretization, over all parts of a resumed run.
+    """
+
+    architecture: Architecture
+    supernet: Supernet
+    metrics: list[dict[str, float]]
+    seconds: float
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+def search(
+    model: nn.Module | Supernet,
+    train: Data,
+    val: Data,
+    *,
+    criterion: Criterion = nn.functional.cross_entropy,
+    settings: SearchSettings = SearchSettings(),
+    validation: Data | None = None,
+    stamp: Callable[[dict[str, Kept]], Architecture] = Architecture,
+    run: Run | None = None,
+    observers: Sequence[Observer] = (),
+    display: Display = Silent(),
+) -> SearchResult:
+    """Search for an architecture by gradient descent.
+
+    With a run folder the search can be stopped by Ctrl-C or killed, and calling it again goes on from the last
+    checkpoint, on the CPU to bit-identical results.
+
+    Args:
+        model: a module with choices inside, or a supernet made from it.
+        train: batches for the weights, `(inputs, targets)`: a `DataLoader`, a list, or `dnas.data.ImageBatches`.
+        val: batches for the alphas; data that the weights never see.
+        criterion: for a model: `criterion(outputs, targets)` gives a scalar or a dict of them.
+        settings: the method, its optimizers and its length.
+        validation: batches on which the supernet is measured after each epoch; None for one pass over `val`.
+        stamp: turns what is kept into an `Architecture` (a space's `architecture` writes its name into it).
+        run: folder for metrics, checkpoints and the result.
+        observers: called after each epoch; any of them may stop the search.
+        display: where progress is shown.
+
+    Raises:
+        NonFiniteLoss: the loss became NaN or infinite.
+        Interrupted: Ctrl-C; a checkpoint has been written.
+
+    Example:
+        >>> from dnas import Choice
+        >>> model = nn.Sequential(Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Linear(4, 2))
+        >>> data = [(torch.randn(8, 4), torch.randint(0, 2, (8,))) for _ in range(4)]
+        >>> result = search(model, data[:2], data[2:], settings=SearchSettings(epochs=1))
+        >>> result.architecture.decisions["act"] in ("relu", "tanh")
+        True
+    """
+    supernet = model if isinstance(model, Supernet) else Supernet(model, criterion, seed=settings.seed)
+    loop = _Loop(
+        supernet,
+        train=_as_batches(train, supernet),
+        val=_as_batches(val, supernet),
+        validation=_as_batches(val if validation is None else validation, supernet),
+        settings=settings,
+        stamp=stamp,
+        run=run,
+        observers=observers,
+        display=display,
+    )
+    with seeded(settings.seed), stop_request() as request:
+        loop.resume()
+        loop.run_epochs(request)
+        return loop.finish()
+
+
+class _Loop:
+    """A search in progress. Everything that changes is in `state()`."""
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        *,
+        train: Batches,
+        val: Batches,
+        validation: Batches,
+        settings: SearchSettings,
+        stamp: Callable[[dict[str, Kept]], Architecture],
+        run: Run | None,
+        observers: Sequence[Observer],
+        display: Display,
+    ):
+        self.supernet = supernet
+        self.train_stream = Cycle(train)
+        self.val_stream = Cycle(val)
+        self.validation = validation
+        self.settings = settings
+        self.stamp = stamp
+        self.run = run
+        self.observers = observers
+        self.display = display
+        self.steps_per_epoch = len(train)
+        self.weight_optimizer = settings.weights.build(list(supernet.weights().values()))
+        self.alpha_optimizer = settings.alphas.build(supernet.alpha_parameters())
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.step = 0
+        self.seconds = 0.0
+        self.stopped = False  # by an observer
+        self.totals = _Totals()
+        self.epoch_rows: list[dict[str, float]] = []
+        self._upcoming: deque[Batch] = deque()
+        self._last_batches: tuple[Batch, Batch | None]
+        self._last_saved = time.monotonic()
+
+    # The loop
+
+    def run_epochs(self, request: StopRequest) -> None:
+        total = self.settings.epochs * self.steps_per_epoch
+        while self.step < total and not self.stopped:
+            started = time.perf_counter()
+            self._set_learning_rate()
+            self._one_step()
+            epoch_ended = self.step % self.steps_per_epoch == 0
+            if self.step % self.settings.log_every == 0 or epoch_ended:
+                self._log_step(total)
+            if epoch_ended:
+                self._end_epoch()
+            self.seconds += time.perf_counter() - started
+            if epoch_ended or request.made or self._checkpoint_is_due():
+                self.save()
+            if request.made:
+                raise Interrupted(self._how_to_go_on())
+
+    @property
+    def epoch(self) -> int:
+        return self.step // self.steps_per_epoch
+
+    @property
+    def progress(self) -> Tensor:
+        return torch.tensor(self.step / (self.settings.epochs * self.steps_per_epoch))
+
+    def _one_step(self) -> None:
+        settings = self.settings
+        alphas_move = self.epoch >= settings.warmup_epochs
+        inner = max(settings.hypergradient.num_train_batches, 1) if alphas_move else 1
+        weight_batch, *inner_batches = self._next_batches(inner)
+        alpha_batch = self.val_stream.batch(self.step) if alphas_move else None
+        result = search_step(
+            self.supernet,
+            weight_batch=weight_batch,
+            weight_optimizer=self.weight_optimizer,
+            alpha_batch=alpha_batch,
+            alpha_optimizer=self.alpha_optimizer if alphas_move else None,
+            relaxation=settings.relaxation,
+            hypergradient=settings.hypergradient,
+            penalties=settings.penalties,
+            progress=self.progress,
+            generator=self.generator,
+            clip=settings.weights.clip,
+            inner_batches=inner_batches,
+        )
+        self.step += 1
+        self._last_batches = (weight_batch, alpha_batch)
+        self.totals.add(result.scalars, result.num_samples, result.aux.outputs, weight_batch.targets)
+
+    def _next_batches(self, count: int) -> list[Batch]:
+        """The training batch of this step and those that follow it, which several inner steps look ahead to."""
+        while len(self._upcoming) < count:
+            self._upcoming.append(self.train_stream.batch(self.step + len(self._upcoming)))
+        batches = list(self._upcoming)[:count]
+        self._upcoming.popleft()
+        return batches
+
+    def _set_learning_rate(self) -> None:
+        # Once per epoch, as in DARTS.
+        rate = self.settings.weights.lr_at(self.epoch / self.settings.epochs)
+        for group in self.weight_optimizer.param_groups:
+            group["lr"] = rate
+
+    # After some steps, and after an epoch
+
+    def _log_step(self, total: int) -> None:
+        scalars = self.totals.latest()
+        if not all(map(_is_finite, scalars.values())):
+            raise NonFiniteLoss(self._what_diverged(scalars))
+        if self.run is not None:
+            self.run.log(self.step, {"epoch": self.epoch, "phase": "step", **scalars})
+        self.display.update("search", self.step, total, scalars)
+
+    def _end_epoch(self) -> None:
+        scalars = self.totals.means()
+        self.totals = _Totals()
+        mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
+        scalars |= {f"validation_{name}": value for name, value in self._measure(mixtures).items()}
+        scalars["entropy"] = mean_entropy(mixtures)
+        scalars["learning_rate"] = self.weight_optimizer.param_groups[0]["lr"]
+        architecture = None if self.settings.discretization.needs_training else self._architecture(mixtures)
+        row = {"epoch": self.epoch, **scalars}
+        self.epoch_rows.append(row)
+        if self.run is not None:
+            self.run.log(self.step, {"phase": "epoch", **row, "seconds": self.seconds})
+            if architecture is not None:
+                self.run.save_architecture(architecture, self.epoch)
+        report = EpochReport(
+            epoch=self.epoch,
+            step=self.step,
+            progress=self.progress,
+            supernet=self.supernet,
+            mixtures=mixtures,
+            architecture=architecture,
+            train_batch=self._last_batches[0],
+            val_batch=self._last_batches[1],
+            scalars=scalars,
+        )
+        for observer in self.observers:
+            self.stopped |= observer.epoch_ended(report)
+
+    def finish(self) -> SearchResult:
+        """Discretize, and write what was found."""
+        started = time.perf_counter()
+        architecture = self._architecture(self.supernet.expected(self.settings.relaxation, self.progress))
+        self.seconds += time.perf_counter() - started
+        if self.run is not None:
+            self.run.save_architecture(architecture)
+            self.run.save_json("search", {"seconds": self.seconds, "steps": self.step, "epochs": self.epoch})
+            self.run.close()
+        return SearchResult(architecture, self.supernet, self.epoch_rows, self.seconds)
+
+    # Evaluation and discretization
+
+    def _architecture(self, mixtures: Mapping[str, Mixture]) -> Architecture:
+        kept = self.settings.discretization(
+            self.supernet.decisions, mixtures, evaluate=self._accuracy_with, train=self._train_weights
+        )
+        return self.stamp(kept)
+
+    def _measure(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
+        return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0))
+
+    def _accuracy_with(self, active: Mapping[str, Active]) -> float:
+        before = self.supernet.allowed
+        self.supernet.allowed = {**before, **active}
+        try:
+            mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
+        finally:
+            self.supernet.allowed = before
+        return self._measure(mixtures)["accuracy"]
+
+    def _train_weights(self, epochs: int) -> None:
+        """More epochs of the weights alone, with the last learning rate."""
+        for step in range(self.step, self.step + epochs * self.steps_per_epoch):
+            search_step(
+                self.supernet,
+                weight_batch=self.train_stream.batch(step),
+                weight_optimizer=self.weight_optimizer,
+                relaxation=self.settings.relaxation,
+                progress=self.progress,
+                generator=self.generator,
+                clip=self.settings.weights.clip,
+            )
+
+    # Checkpoints
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "stopped": self.stopped,
+            "seconds": self.seconds,
+            "supernet": self.supernet.state_dict(),
+            "weight_optimizer": self.weight_optimizer.state_dict(),
+            "alpha_optimizer": self.alpha_optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "random_state": random_state(),
+            "totals": self.totals.state(),
+            "epoch_rows": self.epoch_rows,
+            "threads": torch.get_num_threads(),
+        }
+
+    def save(self) -> None:
+        if self.run is None:
+            return
+        if not self.totals.finite():
+            raise NonFiniteLoss(self._what_diverged(self.totals.latest()))
+        self.run.save_checkpoint(CHECKPOINT, self.state())
+        self._last_saved = time.monotonic()
+
+    def _checkpoint_is_due(self) -> bool:
+        return time.monotonic() - self._last_saved > 60 * self.settings.checkpoint_minutes
+
+    def resume(self) -> None:
+        """Go on from the run's checkpoint, where there is one."""
+        if self.run is None:
+            return
+        if not self.run.checkpoint_path(CHECKPOINT).exists():
+            if self.run.metrics_path.exists():
+                self.run.cut_metrics(0)
+            return
+        state = self.run.load_checkpoint(CHECKPOINT, _device(self.supernet))
+        self.supernet.load_state_dict(state["supernet"])
+        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.totals = _Totals.from_state(state["totals"])
+        self.step, self.stopped, self.seconds = state["step"], state["stopped"], state["seconds"]
+        self.epoch_rows = state["epoch_rows"]
+        if state["threads"] != torch.get_num_threads():
+            self.display.say(
+                f"Note: this run began with {state['threads']} threads and goes on with {torch.get_num_threads()}; "
+                "its numbers will differ in the last digits from an uninterrupted run."
+            )
+        restore_random_state(state["random_state"])
+        self.run.cut_metrics(self.step)
+        self.display.say(f"Going on with {self.run.path} after step {self.step} (epoch {self.epoch}).")
+
+    def _how_to_go_on(self) -> str:
+        if self.run is None:
+            return f"The search was stopped after step {self.step}; without a run folder nothing was saved."
+        return f"The search was stopped and saved after step {self.step} (epoch {self.epoch}) in {self.run.path}."
+
+    def _what_diverged(self, scalars: Mapping[str, float]) -> str:
+        bad = ", ".join(f"{name} = {value}" for name, value in scalars.items() if not _is_finite(value))
+        rate = self.weight_optimizer.param_groups[0]["lr"]
+        kept = (
+            "" if self.run is None else f" The last good state is {self.run.checkpoint_path(CHECKPOINT)}, if it exists."
+        )
+        return (
+            f"The search diverged at or before step {self.step} (epoch {self.epoch}): {bad}. Lower the weights' "
+            f"learning rate (now {rate:.3g}) or clip their gradient (now {self.settings.weights.clip}), "
+            f"and look for non-finite inputs.{kept}"
+        )
+
+
+class _Totals:
+    """Sums of the scalars of an epoch, kept on the device until somebody asks."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.last: dict[str, Tensor] = {}
+
+    def add(self, scalars: Mapping[str, Tensor], num_samples: int, outputs: Any, targets: Any) -> None:
+        self.last = dict(scalars)
+        accuracy = batch_accuracy(outputs, targets)
+        if accuracy is not None:
+            self.last["train_accuracy"] = accuracy
+        for name, value in self.last.items():
+            weighted = value.double() * num_samples
+            self.sums[name] = weighted if name not in self.sums else self.sums[name] + weighted
+            self.counts[name] = self.counts.get(name, 0) + num_samples
+
+    def latest(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.last.items()}
+
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+
+    def finite(self) -> bool:
+        return all(bool(total.isfinite()) for total in self.sums.values())
+
+    def state(self) -> dict[str, Any]:
+        return {"sums": self.sums, "counts": self.counts, "last": self.last}
+
+    @staticmethod
+    def from_state(state: Mapping[str, Any]) -> _Totals:
+        totals = _Totals()
+        totals.sums, totals.counts, totals.last = dict(state["sums"]), dict(state["counts"]), dict(state["last"])
+        return totals
+
+
+def evaluate_supernet(
+    supernet: Supernet, mixtures: Mapping[str, Mixture], batches: Iterable[Batch]
+) -> dict[str, float]:
+    """Mean loss of the supernet under fixed mixtures, and its accuracy where outputs are class scores.
+
+    The model is in evaluation mode meanwhile. Where its batch norm uses batch statistics, batches should be large
+    and shuffled: folder data is ordered by class.
+    """
+    was_training = supernet.model.training
+    supernet.model.eval()
+    totals = _Totals()
+    weights = supernet.weights()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                loss, aux = supernet.loss(weights, mixtures, batch)
+                totals.add({"loss": loss}, batch.num_samples, aux.outputs, batch.targets)
+    finally:
+        supernet.model.train(was_training)
+    means = totals.means()
+    return {name.removeprefix("train_"): value for name, value in means.items()}
+
+
+def batch_accuracy(outputs: Any, targets: Any) -> Tensor | None:
+    """Share of right first guesses, a scalar on the device; None where outputs are not class scores."""
+    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+        return None
+    if outputs.ndim != 2 or targets.shape != outputs.shape[:1] or targets.is_floating_point():
+        return None
+    return (outputs.argmax(1) == targets).double().mean()
+
+
+def mean_entropy(mixtures: Mapping[str, Mixture]) -> float:
+    """Mean entropy of the mixtures' rows over that of equal weights: 1 undecided, 0 decided."""
+    ratios = []
+    for mixture in mixtures.values():
+        rows = mixture.values.double().reshape(-1, mixture.values.shape[-1])
+        if rows.shape[1] > 1:
+            share = rows / rows.sum(dim=1, keepdim=True)
+            entropy = -torch.special.xlogy(share, share).sum(dim=1)
+            ratios.append(entropy / torch.tensor(rows.shape[1], dtype=torch.float64).log())
+    return float(torch.cat([ratio.cpu() for ratio in ratios]).mean()) if ratios else 0.0
+
+
+def _is_finite(value: float) -> bool:
+    return value - value == 0.0
+
+
+def _as_batches(data: Data, supernet: Supernet) -> Batches:
+    return data if isinstance(data, Batches) else IterableBatches(data, device=_device(supernet))
+
+
+def _device(supernet: Supernet) -> torch.device:
+    return next(iter(supernet.alphas.values())).device

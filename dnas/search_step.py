@@ -1,0 +1,192 @@
+"""One step of a search: first the alphas on one half of the data, then the weights on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnas.batch import Batch
+from dnas.hypergradient import FirstOrder, Hypergradient
+from dnas.mixture import Mixture
+from dnas.optim import functional_step
+from dnas.penalty import Penalty
+from dnas.relaxation import Relaxation, Softmax
+from dnas.supernet import Aux, Supernet
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step tells; nothing in it is read from the device until somebody asks.
+
+    Args:
+        loss: of the weight step, before the update; a scalar without gradient.
+        scalars: what to log, as scalars without gradient: `train_loss`, `gradient_norm` of the weights (before
+            clipping), the criterion's own terms, and `val_loss` where the alphas took a step.
+        num_samples: samples in the weight batch.
+        aux: outputs and carried state of the weight step.
+    """
+
+    loss: Tensor
+    scalars: dict[str, Tensor]
+    num_samples: int
+    aux: Aux
+
+
+def search_step(
+    supernet: Supernet,
+    *,
+    weight_batch: Sequence[Any],
+    weight_optimizer: torch.optim.Optimizer,
+    alpha_batch: Sequence[Any] | None = None,
+    alpha_optimizer: torch.optim.Optimizer | None = None,
+    relaxation: Relaxation = Softmax(),
+    hypergradient: Hypergradient = FirstOrder(),
+    penalties: Sequence[Penalty] = (),
+    progress: Tensor | float = 0.0,
+    generator: torch.Generator | None = None,
+    clip: float | None = None,
+    inner_batches: Sequence[Sequence[Any]] = (),
+) -> StepResult:
+    """One architecture step and one weight step (DARTS, Liu et al. 2019, algorithm 1).
+
+    Without an architecture batch it is a plain training step of the weights.
+
+    Args:
+        supernet: whose weights and alphas are updated.
+        weight_batch: `(inputs, targets)` from the weights' half of the data.
+        weight_optimizer: any `torch.optim` optimizer over the model's parameters (an unrolled hypergradient wants
+            SGD, Adam or AdamW).
+        alpha_batch: `(inputs, targets)` from the alphas' half.
+        alpha_optimizer: any optimizer over `supernet.alpha_parameters()`.
+        relaxation, hypergradient, penalties: the parts of the method.
+        progress: of the search, from 0 to 1.
+        generator: of the relaxation's samples; None for the global one.
+        clip: largest norm of the weights' gradient; None for no clipping.
+        inner_batches: for hypergradients of several inner steps, the batches that follow `weight_batch`.
+
+    Raises:
+        ValueError: only one of `alpha_batch` and `alpha_optimizer`, or too few inner batches.
+    """
+    progress = torch.as_tensor(progress, dtype=torch.float32)
+    scalars: dict[str, Tensor] = {}
+    if (alpha_batch is None) != (alpha_optimizer is None):
+        raise ValueError("An architecture step needs both alpha_batch and alpha_optimizer; got only one of them.")
+    if alpha_batch is not None and alpha_optimizer is not None:
+        mixtures = supernet.sample(relaxation, progress, generator)
+        problem = ArchitectureProblem(
+            supernet,
+            mixtures,
+            val_batch=Batch(*alpha_batch),
+            train_batches=[Batch(*batch) for batch in (weight_batch, *inner_batches)],
+            penalties=penalties,
+            progress=progress,
+        )
+        scalars["val_loss"] = assign_alpha_grad(supernet, mixtures, problem, hypergradient, weight_optimizer)
+        alpha_optimizer.step()
+
+    # The weights see a draw of their own from the updated alphas, without gradient.
+    with torch.no_grad():
+        mixtures = supernet.sample(relaxation, progress, generator)
+    batch = Batch(*weight_batch)
+    weights = supernet.weights()
+    loss, aux = supernet.loss(weights, mixtures, batch, update_buffers=True)
+    # A weight that took no part gets a zero gradient, so that momentum and decay act on it as on any other.
+    gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+    for weight, gradient in zip(weights.values(), gradients, strict=True):
+        weight.grad = gradient
+    norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), torch.inf if clip is None else clip)
+    weight_optimizer.step()
+
+    scalars |= {"train_loss": loss.detach(), "gradient_norm": norm}
+    scalars |= {name: term.detach() for name, term in aux.terms.items()}
+    return StepResult(loss.detach(), scalars, batch.num_samples, _detached(aux))
+
+
+def assign_alpha_grad(
+    supernet: Supernet,
+    mixtures: Mapping[str, Mixture],
+    problem: ArchitectureProblem,
+    hypergradient: Hypergradient,
+    weight_optimizer: torch.optim.Optimizer,
+) -> Tensor:
+    """Set (not add to) the gradient of every alpha; the validation loss comes back.
+
+    d L / d alpha = (d mixture / d alpha)^T dL/d mixture + dL/d alpha, where the second term comes from penalties on
+    the alphas themselves. All passes of the hypergradient see the same draw of the mixture.
+    """
+    weights = supernet.weights()
+    if hypergradient.num_train_batches > len(problem.train_batches):
+        raise ValueError(
+            f"{type(hypergradient).__name__} takes {hypergradient.num_train_batches} training batches per step; got "
+            f"{len(problem.train_batches)}: weight_batch and inner_batches together must be as many."
+        )
+    step = functional_step(weight_optimizer, weights) if hypergradient.needs_step else None
+    found = hypergradient(problem, dict(weights), problem.outer(), step)
+    direct, through = (
+        {name: found.gradient[_key(kind, name)] for name in supernet.alphas} for kind in ("alpha", "mixture")
+    )
+    relaxed = torch.autograd.grad(
+        [mixtures[name].values for name in supernet.alphas],
+        list(supernet.alphas.values()),
+        grad_outputs=list(through.values()),
+        materialize_grads=True,
+    )
+    for (name, alpha), gradient in zip(supernet.alphas.items(), relaxed, strict=True):
+        alpha.grad = gradient + direct[name]
+    return found.val_loss
+
+
+@dataclass(frozen=True)
+class ArchitectureProblem:
+    """The two losses of a search as functions of the weights and of the outer variables, mixtures and alphas.
+
+    Args:
+        supernet: whose loss it is.
+        mixtures: the draw that all passes see; what is `active` stays fixed.
+        val_batch: batch of the alphas' half.
+        train_batches: batches of the weights' half, one for each inner step.
+        penalties: applied to the validation loss in this order.
+        progress: of the search, a scalar tensor.
+    """
+
+    supernet: Supernet
+    mixtures: Mapping[str, Mixture]
+    val_batch: Batch
+    train_batches: Sequence[Batch]
+    penalties: Sequence[Penalty]
+    progress: Tensor
+
+    def outer(self) -> dict[str, Tensor]:
+        """The outer variables: detached mixtures and alphas."""
+        mixtures = {_key("mixture", name): mixture.values.detach() for name, mixture in self.mixtures.items()}
+        return mixtures | {_key("alpha", name): alpha.detach() for name, alpha in self.supernet.alphas.items()}
+
+    def train(self, weights: Mapping[str, Tensor], outer: Mapping[str, Tensor], index: int) -> Tensor:
+        """Loss of the weights on inner batch `index`."""
+        return self.supernet.loss(weights, self._mixtures(outer), self.train_batches[index])[0]
+
+    def val(self, weights: Mapping[str, Tensor], outer: Mapping[str, Tensor]) -> Tensor:
+        """Loss of the architecture, with all penalties."""
+        mixtures = self._mixtures(outer)
+        alphas = {name: outer[_key("alpha", name)] for name in self.supernet.alphas}
+        loss, _ = self.supernet.loss(weights, mixtures, self.val_batch)
+        for penalty in self.penalties:
+            loss = penalty(loss, alphas, mixtures, self.progress)
+        return loss
+
+    def _mixtures(self, outer: Mapping[str, Tensor]) -> dict[str, Mixture]:
+        return {name: m.with_values(outer[_key("mixture", name)]) for name, m in self.mixtures.items()}
+
+
+def _key(kind: str, name: str) -> str:
+    return f"{kind}/{name}"
+
+
+def _detached(aux: Aux) -> Aux:
+    carry = aux.carry.detach() if isinstance(aux.carry, Tensor) else aux.carry
+    outputs = aux.outputs.detach() if isinstance(aux.outputs, Tensor) else aux.outputs
+    return Aux(outputs, {name: term.detach() for name, term in aux.terms.items()}, carry)
