@@ -52,11 +52,12 @@ class AdamSettings:
     beta1: float | Tensor
     beta2: float | Tensor
     eps: float
+    decoupled: bool
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AdamStep(InnerStep):
-    """One step of `torch.optim.Adam`, or of `AdamW` with `decoupled`.
+    """One step of `torch.optim.Adam`, or of `AdamW` where the decay is decoupled.
 
         d = g + wd w  (AdamW: d = g, w shrinks by 1 - lr wd)
         m' = beta1 m + (1 - beta1) d,   s' = beta2 s + (1 - beta2) d^2
@@ -72,7 +73,7 @@ class AdamStep(InnerStep):
         new_weights, new_state = dict(weights), {}
         for name, weight_decay in self.weight_decay.items():
             settings, w, d = self.settings[name], weights[name], gradients[name]
-            if self.decoupled:
+            if settings.decoupled:
                 w = w * (1 - settings.lr * weight_decay)
             else:
                 d = _with_decay(d, w, weight_decay)
@@ -127,7 +128,7 @@ def functional_step(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Par
     return AdamStep(
         state={name: _moments(tensors, named[name]) for name, tensors in state.items()},
         weight_decay=weight_decay,
-        decoupled=type(optimizer) is torch.optim.AdamW,
+        decoupled=any(group["decoupled_weight_decay"] for group in groups.values()),
         settings={name: _adam_settings(group) for name, group in groups.items()},
     )
 
@@ -148,8 +149,8 @@ def _groups_by_name(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Par
     for option in ("maximize", "amsgrad"):
         if any(group.get(option) for group in groups.values()):
             raise ValueError(
-                f"No differentiable step is known for {type(optimizer).__name__} with {option}=True: leave {option} out, "
-                "or use FirstOrder(), which takes any optimizer."
+                f"No differentiable step is known for {type(optimizer).__name__} with {option}=True: leave {option} "
+                "out, or use FirstOrder(), which takes any optimizer."
             )
     return groups
 
@@ -160,7 +161,8 @@ def _sgd_settings(group: dict[str, Any]) -> SGDSettings:
 
 def _adam_settings(group: dict[str, Any]) -> AdamSettings:
     beta1, beta2 = group["betas"]
-    return AdamSettings(_constant(group["lr"]), _constant(beta1), _constant(beta2), group["eps"])
+    decoupled = group["decoupled_weight_decay"]
+    return AdamSettings(_constant(group["lr"]), _constant(beta1), _constant(beta2), group["eps"], decoupled)
 
 
 def _constant(setting: Any) -> Any:
