@@ -1,0 +1,255 @@
+"""What a user asks for with `dnas search`, and the data that every later command of the same run sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from dnas.data import (
+    Augmentation,
+    ImageBatches,
+    ImageSet,
+    Normalization,
+    ResizeRule,
+    halves,
+    measure_normalization,
+    open_source,
+    set_aside_test,
+    standard_augmentation,
+    stratified_split,
+    to_device_if_it_fits,
+)
+from dnas.data.keyed_random import stream_key
+from dnas.random_state import seeded
+from dnas.retrain import RetrainSettings
+from dnas.run import Run
+from dnas.settings import SearchSettings
+from dnas.space import DartsSpace, Space
+from dnas.space.base import Stem
+
+# Numbers that keep the random streams of one seed apart.
+_TRAIN, _VAL, _VALIDATION, _RETRAIN, _RETRAIN_VALIDATION, _TEST, _HOLD_OUT = range(7)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search and what follows it.
+
+    Sizes that are left out are chosen from the data, the device and `time`.
+
+    Args:
+        data: 'digits' (scikit-learn's handwritten digits), a folder with one subfolder of images per class, a folder
+            with CIFAR's python or binary files, a parquet file or folder, or hf:NAME on the Hugging Face hub.
+        image_size: height and width to which images are brought, in pixels.
+        image_column: of hub and parquet data with several image columns.
+        label_column: of hub and parquet data with several label columns.
+        test_fraction: share of the images that is set aside for `dnas evaluate` before anything else, where the data
+            brings no test part of its own.
+        validation_fraction: share of the remaining images that retraining does not train on, to choose among
+            architectures; 0 trains on all of them, as the paper does.
+        space: what is searched.
+        channels: of the supernet's first cells.
+        cells: of the supernet.
+        stem: first layers: 'cifar' keeps the resolution, 'imagenet' divides it by 8.
+        batch_size: images per step of the search.
+        time: how long the search may take, such as 90s, 30min or 2h; sizes that are left out are chosen by it.
+        device: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:1'.
+        seed: of splits, initial weights, order of the data and samples.
+        search: the method.
+        retrain: how found networks are trained.
+    """
+
+    data: str = "digits"
+    image_size: int | None = None
+    image_column: str = ""
+    label_column: str = ""
+    test_fraction: float = 0.15
+    validation_fraction: float = 0.1
+    space: Space = DartsSpace()
+    channels: int | None = None
+    cells: int | None = None
+    stem: Stem = "cifar"
+    batch_size: int | None = None
+    time: str | None = None
+    device: str = "auto"
+    seed: int = 0
+    search: SearchSettings = SearchSettings()
+    retrain: RetrainSettings = RetrainSettings()
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "channels", "cells", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}.")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be from 0 up to below 1; got {self.validation_fraction}.")
+        if self.time is not None:
+            seconds(self.time)
+
+
+def seconds(text: str) -> float:
+    """A duration such as '90s', '30min', '2h' or '1.5h' in seconds.
+
+    Raises:
+        ValueError: another form, or not over 0.
+    """
+    units = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+    for unit in sorted(units, key=len, reverse=True):
+        number = text.strip().removesuffix(unit)
+        if number != text.strip():
+            try:
+                value = float(number) * units[unit]
+            except ValueError:
+                break
+            if 0 < value < float("inf"):
+                return value
+    raise ValueError(f"A time must be a number with a unit, such as 90s, 30min or 2h; got {text!r}.")
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a setting names.
+
+    Raises:
+        ValueError: unknown, or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"Unknown device {name!r}; expected auto, cpu, cuda or cuda:INDEX.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"There is no device {name!r}: {torch.cuda.device_count()} GPUs were found. Use --device cpu.")
+    return device
+
+
+@dataclass(frozen=True)
+class JobData:
+    """The images of a job, divided.
+
+    Args:
+        test: set aside; only `dnas evaluate` and the final column of the baseline's table look at it.
+        rest: everything else, which search and retraining may use.
+        normalization: measured on `rest`.
+        rule: how an image of any size becomes an input.
+        notes: what a person should know about the data.
+    """
+
+    test: ImageSet
+    rest: ImageSet
+    normalization: Normalization
+    rule: ResizeRule
+    notes: tuple[str, ...]
+
+
+def load_data(job: Job, progress: Callable[[int, int], None] | None = None) -> JobData:
+    """Read the data of a job whose image size is resolved, and set the test part aside.
+
+    Raises:
+        FileNotFoundError, ValueError: as `dnas.data.load_source`.
+    """
+    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
+    source = catalog.load(size=job.image_size, progress=progress)
+    rest, test = set_aside_test(source, fraction=job.test_fraction, seed=job.seed)
+    return JobData(test, rest, measure_normalization(rest), source.rule, source.notes)
+
+
+def remember_test_part(run: Run, data: JobData) -> None:
+    """List the test images in the run folder; where they are listed, see that they still are the same.
+
+    Raises:
+        ValueError: the data have changed since the run began.
+    """
+    listed = {"num_images": len(data.test), "images": list(data.test.paths), "rest": len(data.rest)}
+    if not (run.path / "test_part.json").exists():
+        run.save_json("test_part", listed)
+    elif run.load_json("test_part") != listed:
+        raise ValueError(
+            f"The data have changed since {run.path} began: its test part (test_part.json) is not what it was, so "
+            "results could not be trusted. Bring the data back as they were, or start a new run."
+        )
+
+
+def search_streams(job: Job, data: JobData, device: torch.device) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
+    """Batches for the weights, for the alphas, and for measuring the supernet after each epoch."""
+    weights_half, alphas_half = halves(to_device_if_it_fits(data.rest, device), seed=job.seed)
+    augmentation = standard_augmentation(data.rest)
+    assert job.batch_size is not None
+    train = _stream(weights_half, job, data, job.batch_size, _TRAIN, device, augmentation)
+    val = _stream(alphas_half, job, data, job.batch_size, _VAL, device, augmentation)
+    return train, val, evaluation_stream(alphas_half, job, data, job.batch_size, _VALIDATION, device)
+
+
+def retrain_streams(
+    job: Job, settings: RetrainSettings, data: JobData, device: torch.device
+) -> tuple[ImageBatches, ImageBatches | None]:
+    """Batches for retraining, and those held out from it; None where `validation_fraction` is 0."""
+    rest = to_device_if_it_fits(data.rest, device)
+    train, held_out = rest, None
+    if job.validation_fraction > 0:
+        held, kept = stratified_split(
+            rest.labels,
+            [job.validation_fraction, 1 - job.validation_fraction],
+            seed=stream_key(job.seed, _HOLD_OUT),
+            class_names=rest.class_names,
+        )
+        train = rest.subset(kept, name=f"{rest.name} (retraining)")
+        images = rest.subset(held, name=f"{rest.name} (held out)")
+        held_out = evaluation_stream(images, job, data, settings.batch_size, _RETRAIN_VALIDATION, device)
+    augmentation = replace(standard_augmentation(data.rest), cutout=settings.cutout_pixels(min(data.rest.size)))
+    return _stream(train, job, data, settings.batch_size, _RETRAIN, device, augmentation), held_out
+
+
+def test_batches(job: Job, data: JobData, batch_size: int, device: torch.device) -> ImageBatches:
+    """The test part, without augmentation."""
+    return evaluation_stream(to_device_if_it_fits(data.test, device), job, data, batch_size, _TEST, device)
+
+
+def evaluation_stream(
+    images: ImageSet, job: Job, data: JobData, batch_size: int, stream: int, device: torch.device
+) -> ImageBatches:
+    """All images once, shuffled once and for all, the short last batch merged into the one before it."""
+    return ImageBatches(
+        images,
+        batch_size=batch_size,
+        augmentation=None,
+        normalization=data.normalization,
+        seed=stream_key(job.seed, stream),
+        shuffle=True,
+        merge_last=True,
+        device=device,
+    )
+
+
+def _stream(
+    images: ImageSet,
+    job: Job,
+    data: JobData,
+    batch_size: int,
+    stream: int,
+    device: torch.device,
+    augmentation: Augmentation,
+) -> ImageBatches:
+    # As in DARTS the short last batch takes part, but one of a single image has no batch statistics: merged.
+    return ImageBatches(
+        images,
+        batch_size=batch_size,
+        augmentation=augmentation,
+        normalization=data.normalization,
+        seed=stream_key(job.seed, stream),
+        shuffle=True,
+        merge_last=len(images) % batch_size == 1,
+        device=device,
+    )
+
+
+def build_supernet_model(job: Job, *, num_classes: int, in_channels: int) -> nn.Module:
+    """The searchable model of a job whose sizes are resolved, with weights seeded by the job."""
+    assert job.channels is not None and job.cells is not None
+    with seeded(job.seed):
+        return job.space.model(
+            channels=job.channels, cells=job.cells, num_classes=num_classes, in_channels=in_channels, stem=job.stem
+        )

@@ -1,0 +1,212 @@
+"""Sizes for a search that fit the data, the device and the time, and an estimate of what it will take."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time as clock
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from dnas.batch import Batch
+from dnas.data import Catalog
+from dnas.job import Job, build_supernet_model, seconds
+from dnas.search import evaluate_supernet
+from dnas.search_step import search_step
+from dnas.supernet import Supernet
+
+DEFAULT_TIME = "30min"
+# Estimates come from a few steps on an idle machine; what is promised leaves room for the rest.
+MARGIN = 1.25
+# Supernets from large to small: (channels, cells). The first is the one of the paper.
+NETWORKS = ((16, 8), (16, 5), (12, 5), (8, 5), (8, 3), (4, 3))
+SIZES = (64, 48, 32, 24, 16)
+MIN_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a search will take.
+
+    Args:
+        seconds: for all its epochs, with room for a busy machine.
+        step_seconds: median time of one search step.
+        memory: peak of the process, or of the device where it is a GPU, in bytes.
+    """
+
+    seconds: float
+    step_seconds: float
+    memory: int
+
+    def __str__(self) -> str:
+        return f"about {readable_time(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job with all sizes resolved, and what it will take."""
+
+    job: Job
+    estimate: Estimate
+
+    def __str__(self) -> str:
+        job = self.job
+        return (
+            f"Search: images {job.image_size}x{job.image_size}, batch {job.batch_size}, {job.channels} channels, "
+            f"{job.cells} cells, {job.search.epochs} epochs: {self.estimate}."
+        )
+
+
+def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
+    """Fill in the sizes that a job leaves out.
+
+    The largest supernet and image size whose measured steps fit `job.time` (30min where nothing is said) are taken;
+    where the smallest does not fit with all epochs, epochs are left out, down to 10. Sizes that are given stay.
+
+    Raises:
+        ValueError: not even the smallest fits.
+    """
+    num_train = catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
+    half = max(num_train // 2, 1)
+    job = replace(job, batch_size=job.batch_size or _batch_size(half))
+    steps = [_Measured(candidate, catalog, half, device) for candidate in _candidates(job, catalog)]
+    nothing_open = len(steps) == 1
+    if job.time is None and nothing_open:
+        return steps[0].plan()
+    budget = seconds(job.time or DEFAULT_TIME)
+    # Predict from the smallest where to begin; then go down until a measurement fits.
+    smallest = steps[-1].plan()
+    begin = next(
+        (i for i, step in enumerate(steps) if smallest.estimate.seconds * step.size / steps[-1].size <= budget),
+        len(steps) - 1,
+    )
+    for step in steps[begin:-1]:
+        chosen = step.plan()
+        if chosen.estimate.seconds <= budget:
+            return chosen
+    epochs = int(job.search.epochs * budget / smallest.estimate.seconds)
+    if epochs >= job.search.epochs:
+        return smallest
+    if epochs < min(MIN_EPOCHS, job.search.epochs):
+        raise ValueError(
+            f"{job.time or DEFAULT_TIME} is too short: {smallest} Give --time more, or fewer --search.epochs."
+        )
+    shorter = replace(smallest.job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
+    estimate = replace(smallest.estimate, seconds=smallest.estimate.seconds * epochs / job.search.epochs)
+    return Plan(replace(smallest.job, search=shorter), estimate)
+
+
+def _batch_size(half: int) -> int:
+    """64 as in DARTS; for small data at least eight steps per epoch, but no fewer than 8 images in one."""
+    return min(64, max(8, half // 8), half)
+
+
+def _candidates(job: Job, catalog: Catalog) -> list[Job]:
+    """Jobs with all sizes resolved, from expensive to cheap."""
+    largest = catalog.default_size
+    sizes = [job.image_size] if job.image_size else [largest, *(size for size in SIZES if size < largest)]
+    networks = NETWORKS if job.channels is None or job.cells is None else ((job.channels, job.cells),)
+    found = {
+        (size, job.channels or channels, job.cells or cells): None for size in sizes for channels, cells in networks
+    }
+    jobs = [replace(job, image_size=size, channels=channels, cells=cells) for size, channels, cells in found]
+    return sorted(jobs, key=_relative_cost, reverse=True)
+
+
+def _relative_cost(job: Job) -> float:
+    assert job.image_size and job.channels and job.cells
+    return job.image_size**2 * job.channels**1.5 * job.cells
+
+
+class _Measured:
+    """A candidate, measured on first use."""
+
+    def __init__(self, job: Job, catalog: Catalog, half: int, device: torch.device):
+        self.job = job
+        self.size = _relative_cost(job)
+        self._catalog, self._half, self._device = catalog, half, device
+        self._plan: Plan | None = None
+
+    def plan(self) -> Plan:
+        if self._plan is None:
+            self._plan = Plan(self.job, estimate(self.job, self._catalog, self._half, self._device))
+        return self._plan
+
+
+def estimate(job: Job, catalog: Catalog, half: int, device: torch.device, *, repeats: int = 2) -> Estimate:
+    """Measure a few steps of the search that a resolved job describes, on random images.
+
+    Args:
+        half: images in each half of the training data.
+        repeats: steps that are timed, after one that is not.
+    """
+    assert job.batch_size is not None and job.image_size is not None
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    num_classes = len(catalog.class_names)
+    model = build_supernet_model(job, num_classes=num_classes, in_channels=3)
+    supernet = Supernet(model.to(memory_format=torch.channels_last)).to(device)  # pyright: ignore[reportCallIssue]
+    batch = _random_batch(job, num_classes, device)
+    weight_optimizer = job.search.weights.build(list(supernet.weights().values()))
+    alpha_optimizer = job.search.alphas.build(supernet.alpha_parameters())
+    inner = max(job.search.hypergradient.num_train_batches, 1)
+
+    def step() -> None:
+        search_step(
+            supernet,
+            weight_batch=batch,
+            weight_optimizer=weight_optimizer,
+            alpha_batch=batch,
+            alpha_optimizer=alpha_optimizer,
+            relaxation=job.search.relaxation,
+            hypergradient=job.search.hypergradient,
+            penalties=job.search.penalties,
+            clip=job.search.weights.clip,
+            inner_batches=[batch] * (inner - 1),
+        )
+
+    def measure() -> None:
+        mixtures = supernet.expected(job.search.relaxation, torch.tensor(0.0))
+        evaluate_supernet(supernet, mixtures, [batch])
+
+    _seconds(step, device)  # not counted: memory is allocated and kernels are chosen
+    step_seconds = sorted(_seconds(step, device) for _ in range(repeats))[repeats // 2]
+    batches = math.ceil(half / job.batch_size)
+    epoch = batches * (step_seconds + _seconds(measure, device))
+    images = 3 * job.image_size**2 * (catalog.num_train + catalog.num_test)
+    return Estimate(MARGIN * job.search.epochs * epoch, step_seconds, _peak_memory(device) + images)
+
+
+def _random_batch(job: Job, num_classes: int, device: torch.device) -> Batch:
+    assert job.batch_size is not None and job.image_size is not None
+    inputs = torch.randn(job.batch_size, 3, job.image_size, job.image_size, device=device)
+    targets = torch.randint(num_classes, (job.batch_size,), device=device)
+    return Batch(inputs.contiguous(memory_format=torch.channels_last), targets)
+
+
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = clock.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return clock.perf_counter() - started
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes at the peak so far: of the device's tensors on a GPU, of the process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def readable_time(value: float) -> str:
+    """Seconds as a person says them: '40 s', '12 min', '3.5 h'."""
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
