@@ -91,9 +91,8 @@ class Architecture:
         _expect(isinstance(data.get("space"), str), source, "space", "a string", data.get("space"))
         _expect(type(data.get("version")) is int, source, "version", "a whole number", data.get("version"))
         _expect(isinstance(data.get("arguments"), dict), source, "arguments", "an object", data.get("arguments"))
-        decisions = data.get("decisions")
-        _expect(isinstance(decisions, dict), source, "decisions", "an object", decisions)
-        kept = {name: _kept_from_data(value, source, name) for name, value in decisions.items()}
+        _expect(isinstance(data.get("decisions"), dict), source, "decisions", "an object", data.get("decisions"))
+        kept = {name: _kept_from_data(value, source, name) for name, value in data["decisions"].items()}
         return Architecture(kept, data["space"], data["version"], data["arguments"])
 
     def save(self, path: Path | str) -> None:
