@@ -14,6 +14,8 @@ import torch
 from dnas.data.catalog import Catalog, decoded_catalog
 from dnas.data.image_set import ImageSet
 
+# What unpickling raises on a damaged file.
+_DAMAGED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
 _PIXELS = 3 * 32 * 32
 
 
@@ -119,7 +121,7 @@ def _read_python(file: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{file} holds no 'data' array of (images, {_PIXELS}) uint8, as {layout.name} has.")
     if not isinstance(labels, list) or len(labels) != len(pixels) or not all(isinstance(x, int) for x in labels):
         raise ValueError(f"{file} holds no list {layout.key!r} with one number for each of its {len(pixels)} images.")
-    return pixels, np.asarray(labels, dtype=np.int64)
+    return pixels.copy(), np.asarray(labels, dtype=np.int64)
 
 
 def _class_names(folder: Path, layout: _Layout) -> tuple[str, ...]:
@@ -147,16 +149,7 @@ def _unpickle(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             content = _ArraysOnly(stream, encoding="bytes").load()
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        AttributeError,
-        OverflowError,
-    ) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{file} is no python file of CIFAR: {error}. Download it again.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} is no python file of CIFAR: it holds a {type(content).__name__}, not a dict.")
@@ -176,6 +169,13 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Any, axes: Any = None) -> np.ndarray:
+    """What rebuilds an array that was written in protocol 5."""
+    if axes is not None or order not in ("C", "F"):
+        raise pickle.UnpicklingError("an array whose axes were permuted")
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+
+
 class _ArraysOnly(pickle.Unpickler):
     """An unpickler for which numpy arrays and byte strings are the only things with a constructor."""
 
@@ -186,6 +186,8 @@ class _ArraysOnly(pickle.Unpickler):
             # The same function under its names in numpy 1 and 2.
             ("numpy.core.multiarray", "_reconstruct"): reconstruct,
             ("numpy._core.multiarray", "_reconstruct"): reconstruct,
+            ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+            ("numpy._core.numeric", "_frombuffer"): _from_buffer,
             ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): np.dtype,
             ("_codecs", "encode"): _encode,

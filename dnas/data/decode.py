@@ -26,6 +26,8 @@ Progress = Callable[[int, int], None]
 
 _CHUNK = 256  # images handed to the threads at a time, so that the files' bytes are not all in memory at once
 _MEMORY_SHARE = 0.8  # of the machine's memory that decoded images may take
+# What Pillow raises on files that are damaged, depending on their format (found by damaging some).
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, zlib.error)
 _GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -70,7 +72,7 @@ def decode_image(file: Path | bytes, rule: ResizeRule, *, name: str = "") -> Ten
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             pixels = np.array(rule(_to_rgb(image)))
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+    except _BROKEN as error:
         raise ValueError(_unreadable(name, error)) from error
     except Image.DecompressionBombError as error:
         raise ValueError(_unreadable(name, error)) from error
@@ -119,7 +121,7 @@ def image_size(file: Path | bytes, *, name: str = "") -> tuple[int, int]:
     try:
         with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as image:
             return image.size
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+    except _BROKEN as error:
         raise ValueError(_unreadable(name, error)) from error
     except Image.DecompressionBombError as error:
         raise ValueError(_unreadable(name, error)) from error

@@ -12,7 +12,7 @@ from dnas.data.folder import has_images, open_folder
 from dnas.data.hub import open_hub, parquet_files
 from dnas.data.source import Source
 
-_FORMS = "Expected 'digits', a folder with one subfolder of images per class, a folder of CIFAR or parquet files, or hf:NAME."
+_FORMS = "Expected 'digits', a folder with one subfolder of images per class, CIFAR or parquet files, or hf:NAME."
 
 
 def load_source(
