@@ -90,13 +90,16 @@ def test_the_orientation_that_a_camera_stored_is_applied(kind):
     assert np.abs(np.array(corners(pixels)) - [[20, 90, 220], [200, 30, 60]]).max() <= 8
 
 
-def test_a_large_jpeg_is_nearly_what_decoding_it_in_full_gives():
-    smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    file = as_file(smooth.resize((1600, 1200), Image.Resampling.BICUBIC), "JPEG", quality=90)
-    in_full = np.asarray(ResizeRule(64)(Image.open(io.BytesIO(file))), int)
-    difference = np.abs(decode_image(file, ResizeRule(64)).permute(1, 2, 0).numpy().astype(int) - in_full)
-    assert difference.mean() < 0.6
-    assert difference.max() <= 4
+# Smooth content, and noise at the limit of what 256 pixels can show. Measured for the latter: 1.35 on average, and 11.5
+# where the reduced scale is smaller than the size asked for.
+@pytest.mark.parametrize(("detail", "size", "mean", "largest"), [((6, 8), 64, 0.6, 4), ((150, 200), 256, 2.0, 16)])
+def test_a_large_jpeg_is_nearly_what_decoding_it_in_full_gives(detail, size, mean, largest):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*detail, 3), dtype=np.uint8))
+    file = as_file(noise.resize((1600, 1200), Image.Resampling.BICUBIC), "JPEG", quality=90)
+    in_full = np.asarray(ResizeRule(size)(Image.open(io.BytesIO(file))), int)
+    difference = np.abs(decode_image(file, ResizeRule(size)).permute(1, 2, 0).numpy().astype(int) - in_full)
+    assert difference.mean() < mean
+    assert difference.max() <= largest
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF"])
