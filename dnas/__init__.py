@@ -10,7 +10,16 @@ from dnas.choice import Cell, Choice, InputChoice, PlainCell, Searchable, Shared
 from dnas.decision import Decision
 from dnas.derive import derive
 from dnas.discretization import Argmax, Discretization, Threshold
-from dnas.hypergradient import FirstOrder, Hypergradient
+from dnas.hypergradient import (
+    ConjugateGradient,
+    ExactProduct,
+    FiniteDifference,
+    FirstOrder,
+    Hypergradient,
+    Neumann,
+    OneStep,
+    Unrolled,
+)
 from dnas.interrupt import Interrupted
 from dnas.mixture import Mixture
 from dnas.observer import EpochReport, Observer
@@ -21,10 +30,20 @@ from dnas.schedule import Constant, Cosine, Linear, Schedule
 from dnas.search import NonFiniteLoss, SearchResult, search
 from dnas.search_step import StepResult, search_step
 from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
+from dnas.space import DartsSpace, NasBench201Space, Space
 from dnas.supernet import Supernet
 from dnas.version import __version__
 
 __all__ = [
+    "Unrolled",
+    "Space",
+    "OneStep",
+    "Neumann",
+    "NasBench201Space",
+    "FiniteDifference",
+    "ExactProduct",
+    "DartsSpace",
+    "ConjugateGradient",
     "AlphaAdam",
     "Architecture",
     "Argmax",

@@ -14,6 +14,7 @@ import torch
 from dnas.batch import Batch
 from dnas.data import Catalog
 from dnas.job import Job, build_supernet_model, seconds
+from dnas.retrain import RetrainSettings
 from dnas.search import evaluate_supernet
 from dnas.search_step import search_step
 from dnas.supernet import Supernet
@@ -25,6 +26,9 @@ MARGIN = 1.25
 NETWORKS = ((16, 8), (16, 5), (12, 5), (8, 5), (8, 3), (4, 3))
 SIZES = (64, 48, 32, 24, 16)
 MIN_EPOCHS = 10
+# Networks to retrain from large to small, after the one asked for; fewer epochs than this would leave them unfinished.
+RETRAINED = ((36, 14), (24, 14), (16, 14), (16, 8), (12, 8), (8, 5))
+GOOD_EPOCHS = 60
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,34 @@ def estimate(job: Job, catalog: Catalog, half: int, device: torch.device, *, rep
     epoch = batches * (step_seconds + _seconds(measure, device))
     images = 3 * job.image_size**2 * (catalog.num_train + catalog.num_test)
     return Estimate(MARGIN * job.search.epochs * epoch, step_seconds, _peak_memory(device) + images)
+
+
+def plan_retraining(
+    settings: RetrainSettings, budget: float, *, num_images: int, measure: Callable[[RetrainSettings], float]
+) -> tuple[RetrainSettings, float]:
+    """The largest network, and the most epochs up to those asked for, whose training takes at most `budget` seconds.
+
+    Args:
+        settings: what is wanted.
+        num_images: in one epoch of training.
+        measure: seconds of one training step under given settings.
+
+    Returns:
+        The settings that fit, and the seconds they will take with room for a busy machine.
+
+    Raises:
+        ValueError: not even the smallest network fits for ten epochs.
+    """
+    sizes = [(settings.channels, settings.cells), *(size for size in RETRAINED if size < (settings.channels, 99))]
+    for channels, cells in dict.fromkeys((channels, min(cells, settings.cells)) for channels, cells in sizes):
+        smaller = replace(settings, channels=channels, cells=cells)
+        epoch = MARGIN * math.ceil(num_images / settings.batch_size) * measure(smaller)
+        epochs = min(settings.epochs, int(budget / epoch))
+        if epochs >= min(settings.epochs, GOOD_EPOCHS):
+            return replace(smaller, epochs=epochs), epochs * epoch
+    if epochs < min(settings.epochs, MIN_EPOCHS):
+        raise ValueError(f"Even a small network needs {readable_time(MIN_EPOCHS * epoch)}; give --time more.")
+    return replace(smaller, epochs=epochs), epochs * epoch
 
 
 def _random_batch(job: Job, num_classes: int, device: torch.device) -> Batch:
