@@ -135,10 +135,14 @@ def retrain(
         False
     """
     loop = _Loop(network, as_batches(train), settings, run, display, phase, validation)
-    with seeded(settings.seed), stop_request() as request:
-        loop.resume()
-        loop.run_epochs(request)
-    loop.finish()
+    try:
+        with seeded(settings.seed), stop_request() as request:
+            loop.resume()
+            loop.run_epochs(request)
+        loop.finish()
+    finally:
+        if run is not None:
+            run.close()
     return network.eval()
 
 
@@ -273,7 +277,6 @@ class _Loop:
         if self.run is not None:
             summary = {"epochs": self.settings.epochs, "steps": self.step, "seconds": self.seconds}
             self.run.save_json(SUMMARY, {**summary, "settings": self.settings.to_data()})
-            self.run.close()
 
     # Checkpoints
 
