@@ -1,0 +1,77 @@
+"""What each candidate of a model's decisions costs, measured where it stands in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from dnas.choice import Cell, Choice, Zero
+from dnas.cost.decisions import Costs, add_costs, costed_modules
+from dnas.cost.flops import Inputs, count_flops, run_without_trace
+
+# The cost of a module on these inputs, in any unit.
+Measure = Callable[[nn.Module, tuple[Any, ...]], float]
+
+
+def candidate_costs(model: nn.Module, example_inputs: Inputs, measure: Measure = count_flops) -> dict[str, Costs]:
+    """The cost of each candidate, in the shape of its decision: the costs of an `ExpectedCost`.
+
+    The model runs once over `example_inputs`; on the way every candidate is measured by itself, on the inputs that
+    it has there. A decision that several choices share, or a choice that is called several times, has the sum. What
+    candidates of one state share (`SharedPrefix`) counts for each of them. Choices of inputs and weights of edges
+    cost nothing and are left out.
+
+    Args:
+        model: its weights, buffers and the state of random generators stay as they were.
+        example_inputs: as in `count_flops`; costs are for a batch of this size.
+        measure: `measure(candidate, inputs)` gives a number, such as FLOPs or milliseconds.
+
+    Raises:
+        ValueError: no choice, a choice inside another one's candidate, or one of an unknown kind.
+
+    Example:
+        >>> import torch
+        >>> candidates = {"1x1": nn.Conv2d(8, 8, 1), "skip": nn.Identity()}
+        >>> candidate_costs(nn.Sequential(Choice("op", candidates)), torch.zeros(1, 8, 4, 4))
+        {'op': [2048.0, 0.0]}
+    """
+    total: dict[str, Costs] = {}
+
+    def measured_before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        assert isinstance(module, Choice | Cell)
+        costs = _of_choice(module, inputs, measure) if isinstance(module, Choice) else _of_cell(module, inputs, measure)
+        add_costs(total, module.decision.name, costs)
+
+    handles: list[RemovableHandle] = [
+        module.register_forward_pre_hook(measured_before) for module in costed_modules(model)
+    ]
+    try:
+        run_without_trace(model, example_inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total
+
+
+def _of_choice(choice: Choice, inputs: tuple[Any, ...], measure: Measure) -> Costs:
+    return [_cost(candidate, inputs, measure) for candidate in choice.candidates]
+
+
+def _of_cell(cell: Cell, inputs: tuple[Tensor, ...], measure: Measure) -> Costs:
+    """One row for each edge. A node's state is stood in for by what its first edge gives, which has its shape."""
+    states = dict(enumerate(inputs))
+    costs: list[list[float]] = []
+    for (source, target), candidates in zip(cell.decision.edges, cell.operations, strict=True):
+        inputs_here = (states[source],)
+        costs.append([_cost(candidate, inputs_here, measure) for candidate in candidates])  # pyright: ignore[reportGeneralTypeIssues]
+        if target not in states:
+            states[target] = candidates[0](states[source])  # pyright: ignore[reportIndexIssue]
+    return costs
+
+
+def _cost(candidate: nn.Module, inputs: tuple[Any, ...], measure: Measure) -> float:
+    # 'none' is never computed, whatever a measurement of making its zeros would say.
+    return 0.0 if isinstance(candidate, Zero) else float(measure(candidate, inputs))

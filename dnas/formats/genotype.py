@@ -1,0 +1,225 @@
+"""The text in which DARTS and its successors publish cells: `Genotype(normal=[('sep_conv_3x3', 1), ...], ...)`.
+
+Liu et al. 2019, https://arxiv.org/abs/1806.09055, official code. Every node of a cell has two entries (operation,
+source state), node after node; states 0 and 1 are the cell's inputs, so the first node is state 2.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+from dnas.architecture import Architecture, CellArchitecture, Kept, KeptEdge
+from dnas.space.ops import OPERATIONS
+
+SPACE = "darts"
+VERSION = 1
+NUM_INPUTS = 2
+EDGES_PER_NODE = 2
+CELLS = ("normal", "reduce")
+FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+
+
+def read_genotype(text: str, *, name: str | None = None, source: str = "the text") -> Architecture:
+    """The architecture that a genotype text describes, in the space of DARTS.
+
+    The text may hold other lines, such as those of a Python file or of a log; nothing in it is evaluated. Operations
+    may be any of `dnas.space.ops.OPERATIONS`, the number of nodes and the concatenated states are free, and a node may
+    take the same state twice, as in NASNet and AmoebaNet.
+
+    Args:
+        text: with `Genotype(...)` or `NAME = Genotype(...)` in it.
+        name: which one, where there are several.
+        source: what messages call the text.
+
+    Raises:
+        ValueError: no genotype, several and none chosen, or not a valid one; the message names the place.
+
+    Example:
+        >>> cell = "[('skip_connect', 0), ('sep_conv_3x3', 1)]"
+        >>> text = f"Genotype(normal={cell}, normal_concat=[2], reduce={cell}, reduce_concat=range(2, 3))"
+        >>> read_genotype(text).decisions["reduce"]
+        CellArchitecture(edges=(KeptEdge(source=0, target=2, operation='skip_connect'), \
+KeptEdge(source=1, target=2, operation='sep_conv_3x3')), output=(2,))
+    """
+    chosen, call = _chosen(genotype_calls(text), name, source)
+    place = f"{source}: {chosen}" if chosen else source
+    parts = _parts(call, place)
+    cells = {cell: _cell(parts[cell], parts[f"{cell}_concat"], cell, place) for cell in CELLS}
+    nodes = {cell: len(kept.edges) // EDGES_PER_NODE for cell, kept in cells.items()}
+    if nodes["normal"] != nodes["reduce"]:
+        raise ValueError(
+            f"{place}: 'normal' has {nodes['normal']} nodes and 'reduce' {nodes['reduce']}; expected as many."
+        )
+    return Architecture(dict(cells), SPACE, VERSION, {"nodes": nodes["normal"]})
+
+
+def write_genotype(architecture: Architecture) -> str:
+    """The genotype text of an architecture, edges in their own order.
+
+    Raises:
+        ValueError: not of the space of DARTS, or the text cannot say it (a node with one edge).
+    """
+    if architecture.space != SPACE or set(architecture.decisions) != set(CELLS):
+        raise ValueError(
+            f"A genotype text describes the cells 'normal' and 'reduce' of space {SPACE!r}; got "
+            f"{sorted(architecture.decisions)} of space {architecture.space!r}. Use architecture.json."
+        )
+    parts = [part for cell in CELLS for part in _written(cell, architecture.decisions[cell])]
+    return f"Genotype({', '.join(parts)})"
+
+
+def genotype_calls(text: str) -> list[tuple[str, str]]:
+    """All `NAME = Genotype(...)` in a text as (NAME, 'Genotype(...)'); NAME is '' where there is none."""
+    found = []
+    start = text.find(_CALL)
+    while start >= 0:
+        line = text[text.rfind("\n", 0, start) + 1 : start]
+        end = _closing(text, start + len(_CALL) - 1)
+        if end is not None and "#" not in line and not _is_name_part(line[-1:]):
+            found.append((_assigned_name(line), text[start : end + 1]))
+        start = text.find(_CALL, start + 1)
+    return list(dict.fromkeys(found))
+
+
+_CALL = "Genotype("
+# Characters. Published genotypes have about 600; a bracket that is not closed within this is not closed.
+_LONGEST = 20_000
+
+
+def _assigned_name(line: str) -> str:
+    """NAME of a line that begins like 'NAME = '; a log may have a time and date before it."""
+    before, equals, after = line.rpartition("=")
+    words = before.split()
+    return words[-1] if equals and not after.strip() and words and words[-1].isidentifier() else ""
+
+
+def _is_name_part(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def _closing(text: str, opening: int) -> int | None:
+    """Index of the bracket that closes the one at `opening`, strings and comments skipped; None where there is none."""
+    depth, index = 0, opening
+    while index < min(len(text), opening + _LONGEST):
+        character = text[index]
+        if character in "'\"":
+            index = text.find(character, index + 1)
+        elif character == "#":
+            index = text.find("\n", index)
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+            if depth == 0:
+                return index
+        if index < 0:
+            return None
+        index += 1
+    return None
+
+
+def _chosen(calls: list[tuple[str, str]], name: str | None, source: str) -> tuple[str, str]:
+    """The one genotype of this name, or the only one."""
+    matching = [call for call in calls if name is None or call[0] == name]
+    if len(matching) == 1:
+        return matching[0]
+    names = ", ".join(dict.fromkeys(call_name or "(unnamed)" for call_name, _ in calls))
+    if not calls:
+        raise ValueError(
+            f"{source} holds no complete genotype: expected Genotype(normal=[...], normal_concat=[...], reduce=[...], "
+            "reduce_concat=[...]) with all brackets closed."
+        )
+    if not matching:
+        raise ValueError(f"{source} holds no genotype named {name!r}; it has {names}.")
+    if name is None:
+        raise ValueError(f"{source} holds {len(calls)} genotypes: {names}. Name the one to read.")
+    raise ValueError(f"{source} holds {len(matching)} different genotypes named {name!r}; keep one of them.")
+
+
+def _parts(call: str, place: str) -> dict[str, ast.expr]:
+    """The four fields of the call as syntax, not yet read."""
+    try:
+        expression = ast.parse(call, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{place} is not a readable genotype: {error}.") from error
+    if not isinstance(expression, ast.Call) or expression.args:
+        raise ValueError(f"{place}: the fields of a genotype are given by name: {', '.join(FIELDS)}.")
+    names = [keyword.arg for keyword in expression.keywords]
+    if sorted(map(str, names)) != sorted(FIELDS):
+        raise ValueError(f"{place}: a genotype has the fields {', '.join(FIELDS)}, each once; got {names}.")
+    return {str(keyword.arg): keyword.value for keyword in expression.keywords}
+
+
+def _cell(entries: ast.expr, concat: ast.expr, name: str, place: str) -> CellArchitecture:
+    edges = tuple(_edges(_literal(entries, f"{place}: {name}"), name, place))
+    num_states = NUM_INPUTS + len(edges) // EDGES_PER_NODE
+    return CellArchitecture(edges, _output(concat, num_states, f"{place}: {name}_concat", first=_first_output(name)))
+
+
+def _first_output(cell: str) -> int:
+    """The inputs of a reduction cell are larger than its nodes, so they cannot be side by side with them."""
+    return NUM_INPUTS if cell == "reduce" else 0
+
+
+def _edges(entries: Any, name: str, place: str) -> Iterator[KeptEdge]:
+    if not isinstance(entries, list | tuple) or not entries or len(entries) % EDGES_PER_NODE:
+        raise ValueError(
+            f"{place}: {name} must be a list of (operation, state) pairs, {EDGES_PER_NODE} for each node; "
+            f"got {entries!r}."
+        )
+    for position, entry in enumerate(entries):
+        where = f"{place}: {name}[{position}]"
+        if not (isinstance(entry, tuple | list) and len(entry) == 2 and [type(part) for part in entry] == [str, int]):
+            raise ValueError(f"{where} must be (operation, state), such as ('sep_conv_3x3', 0); got {entry!r}.")
+        operation, state = entry
+        node = NUM_INPUTS + position // EDGES_PER_NODE
+        if operation not in OPERATIONS:
+            raise ValueError(f"{where} has an unknown operation {operation!r}; known are {', '.join(OPERATIONS)}.")
+        if not 0 <= state < node:
+            raise ValueError(f"{where} goes from state {state} into state {node}; it must come from 0 to {node - 1}.")
+        yield KeptEdge(state, node, operation)
+
+
+def _output(concat: ast.expr, num_states: int, where: str, *, first: int) -> tuple[int, ...]:
+    states = _range(concat, where) if isinstance(concat, ast.Call) else _literal(concat, where)
+    fits = isinstance(states, list | tuple) and bool(states) and all(type(state) is int for state in states)
+    if not fits or len(set(states)) != len(states) or not all(first <= state < num_states for state in states):
+        raise ValueError(f"{where} must list states from {first} to {num_states - 1}, each once; got {states!r}.")
+    return tuple(states)
+
+
+def _range(call: ast.Call, where: str) -> list[int]:
+    """The numbers of `range(a, b)`; any other call is refused."""
+    bounds = [_literal(argument, where) for argument in call.args]
+    is_range = isinstance(call.func, ast.Name) and call.func.id == "range" and not call.keywords
+    if (
+        not is_range
+        or not 1 <= len(bounds) <= 2
+        or not all(type(bound) is int and 0 <= bound <= 1000 for bound in bounds)
+    ):
+        raise ValueError(f"{where} must be a list of states or range(first, last + 1); got another call.")
+    return list(range(*bounds))
+
+
+def _literal(expression: ast.expr, where: str) -> Any:
+    try:
+        return ast.literal_eval(expression)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{where} must be plain data, without names and calls ({error}).") from error
+
+
+def _written(name: str, cell: Kept) -> list[str]:
+    if not isinstance(cell, CellArchitecture):
+        raise ValueError(f"{name!r} must be a cell; got {cell!r}.")
+    targets = [edge.target for edge in cell.edges]
+    num_nodes = max(targets, default=NUM_INPUTS - 1) + 1 - NUM_INPUTS
+    expected = [NUM_INPUTS + position // EDGES_PER_NODE for position in range(EDGES_PER_NODE * num_nodes)]
+    if targets != expected or not targets:
+        raise ValueError(
+            f"A genotype text holds exactly {EDGES_PER_NODE} edges for each node, from state {NUM_INPUTS} on; "
+            f"the edges of {name!r} enter states {targets}. Use architecture.json."
+        )
+    entries = [(edge.operation, edge.source) for edge in cell.edges]
+    return [f"{name}={entries}", f"{name}_concat={list(cell.output)}"]

@@ -1,0 +1,71 @@
+"""The strings of NAS-Bench-201: `|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|...~0|...~1|...~2|`.
+
+Dong and Yang 2020, https://arxiv.org/abs/2001.00326. Node after node, each with one `operation~state` for every state
+before it; state 0 is the cell's input and state 3 its output.
+"""
+
+from __future__ import annotations
+
+from dnas.architecture import Architecture, CellArchitecture, KeptEdge
+from dnas.space.nasbench201 import CANDIDATES, EDGES, NAME, OUTPUT, NasBench201Space
+
+_EXAMPLE = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|avg_pool_3x3~1|nor_conv_1x1~2|"
+_NODES = tuple(dict.fromkeys(target for _, target in EDGES))
+
+
+def read_nasbench201(text: str, *, source: str = "the text") -> Architecture:
+    """The architecture of one string; white space around it does not matter.
+
+    Args:
+        text: one architecture.
+        source: what messages call the text.
+
+    Raises:
+        ValueError: not such a string; the message names the node.
+
+    Example:
+        >>> text = "|none~0|+|none~0|skip_connect~1|+|nor_conv_3x3~0|none~1|none~2|"
+        >>> write_nasbench201(read_nasbench201(text)) == text
+        True
+    """
+    nodes = text.strip().split("+")
+    if len(nodes) != len(_NODES):
+        raise ValueError(
+            f"{source} has {len(nodes)} nodes, expected {len(_NODES)}, such as {_EXAMPLE}; got {text[:120]!r}."
+        )
+    edges = [edge for node, part in zip(_NODES, nodes, strict=True) for edge in _edges(node, part, source)]
+    return NasBench201Space().architecture({NAME: CellArchitecture(tuple(edges), OUTPUT)})
+
+
+def write_nasbench201(architecture: Architecture) -> str:
+    """The string of an architecture.
+
+    Raises:
+        ValueError: not of the space NAS-Bench-201, or without one operation on each of its six edges.
+    """
+    cell = architecture.decisions.get(NAME)
+    if architecture.space != NasBench201Space.name or not isinstance(cell, CellArchitecture):
+        raise ValueError(f"Expected a cell of space {NasBench201Space.name!r}; got space {architecture.space!r}.")
+    operations = {(edge.source, edge.target): edge.operation for edge in cell.edges}
+    if len(cell.edges) != len(EDGES) or set(operations) != set(EDGES) or cell.output != OUTPUT:
+        raise ValueError(
+            f"A NAS-Bench-201 string holds one operation on each of the edges {list(EDGES)} and gives out state "
+            f"{OUTPUT[0]}; got edges {list(operations)} and states {list(cell.output)}."
+        )
+    nodes = ["|".join(f"{operations[i, node]}~{i}" for i in range(node)) for node in _NODES]
+    return "+".join(f"|{node}|" for node in nodes)
+
+
+def _edges(node: int, part: str, source: str) -> list[KeptEdge]:
+    entries = [entry.partition("~") for entry in part.strip().strip("|").split("|")]
+    if [state for _, _, state in entries] != [str(state) for state in range(node)] or part.strip()[:1] != "|":
+        raise ValueError(
+            f"{source}: node {node} must have one operation from each of the states 0 to {node - 1}, such as "
+            f"{_EXAMPLE.split('+')[node - 1]}; got {part!r}."
+        )
+    for operation, _, _ in entries:
+        if operation not in CANDIDATES:
+            raise ValueError(
+                f"{source}: node {node} has an unknown operation {operation!r}; known are {', '.join(CANDIDATES)}."
+            )
+    return [KeptEdge(state, node, operation) for state, (operation, _, _) in enumerate(entries)]
