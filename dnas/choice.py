@@ -60,14 +60,21 @@ class SharedPrefix(nn.Module, ABC):
     @abstractmethod
     def rest(self, x: Tensor) -> Tensor: ...
 
+    def weighted_rest(self, x: Tensor, weight: Tensor) -> Tensor:
+        """`weight * rest(x)` with a scalar weight, for candidates that can fold it into their last step."""
+        return weight * self.rest(x)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.rest(self.prefix(x))
 
 
 def weighted_sum(
-    candidates: Sequence[nn.Module], active: Sequence[int], values: Tensor, apply: Callable[[nn.Module], Tensor]
+    candidates: Sequence[nn.Module] | nn.ModuleList,
+    active: Sequence[int],
+    values: Tensor,
+    weighted: Callable[[nn.Module, Tensor], Tensor],
 ) -> Tensor | None:
-    """sum_k values[k] * apply(candidates[k]) over the active candidates; None where all of them are `Zero`.
+    """sum_k weighted(candidates[k], values[k]) over the active candidates; None where all of them are `Zero`.
 
     `Zero` adds nothing to the value and nothing to the gradient, so it is never computed.
     """
@@ -75,7 +82,7 @@ def weighted_sum(
     for k in active:
         if isinstance(candidates[k], Zero):
             continue
-        term = values[k] * apply(candidates[k])
+        term = weighted(candidates[k], values[k])
         total = term if total is None else total + term
     return total
 
@@ -118,7 +125,9 @@ class Choice(Searchable):
     def forward(self, *inputs: Tensor) -> Tensor:
         mixture = self._mixture or uniform(self.decision.shape, inputs[0])
         active = mixture.row(0)
-        total = weighted_sum(self.candidates, active, mixture.values, lambda candidate: candidate(*inputs))  # type: ignore[arg-type]
+        total = weighted_sum(
+            self.candidates, active, mixture.values, lambda candidate, weight: weight * candidate(*inputs)
+        )
         return self.candidates[active[0]](*inputs) if total is None else total
 
     def plain(self, kept: Kept) -> nn.Module:
@@ -305,18 +314,18 @@ class Cell(Searchable):
         """The weighted sum of one edge's operations; None where nothing but `Zero` is active."""
         source = self.decision.edges[edge][0]
 
-        def apply(operation: nn.Module) -> Tensor:
+        def weighted(operation: nn.Module, weight: Tensor) -> Tensor:
             if not isinstance(operation, SharedPrefix):
-                return operation(states[source])
+                return weight * operation(states[source])
             key = (source, operation.prefix_key)
             if key not in prefixes:
                 prefixes[key] = operation.prefix(states[source])
-            return operation.rest(prefixes[key])
+            return operation.weighted_rest(prefixes[key], weight)
 
         values = mixture.values[edge]
         if self._edge_mixture is not None:
             values = values * self._edge_mixture.values[edge]
-        return weighted_sum(self.operations[edge], mixture.row(edge), values, apply)  # type: ignore[arg-type]
+        return weighted_sum(self.operations[edge], mixture.row(edge), values, weighted)  # type: ignore[arg-type]
 
     def _zero_node(self, node: int, states: Mapping[int, Tensor]) -> Tensor:
         """A node all of whose edges are `Zero` (or dropped): zeros of the shape that an edge would give."""
