@@ -1,0 +1,9 @@
+"""Search spaces: supernets to search, and the networks that their architectures stand for."""
+
+from dnas.space.base import Space, Stem
+from dnas.space.darts import DartsSpace
+from dnas.space.drop_path import set_drop_path
+from dnas.space.lookup import space_named, space_of
+from dnas.space.nasbench201 import NasBench201Space
+
+__all__ = ["DartsSpace", "NasBench201Space", "Space", "Stem", "set_drop_path", "space_named", "space_of"]

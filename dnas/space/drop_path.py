@@ -1,0 +1,46 @@
+"""Drop-path: training leaves out whole edges of a network at random."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """Zeroes each sample with probability p and divides the others by 1 - p (Larsson et al. 2017, arXiv 1605.07648).
+
+    Off (the input itself is returned) in eval mode and where p is 0, which is the start value.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.probability = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.probability == 0.0:
+            return x
+        keep = 1.0 - self.probability
+        mask = torch.rand(x.shape[0], 1, 1, 1, device=x.device) < keep
+        return x * (mask.to(x.dtype) / keep)
+
+    def extra_repr(self) -> str:
+        return f"probability={self.probability}"
+
+
+def set_drop_path(network: nn.Module, probability: float) -> None:
+    """Set the probability, in [0, 1), with which training drops each edge of `network` that is not an identity.
+
+    Warns where it has no effect: only the evaluation networks of `space.network()` have edges to drop.
+
+    Raises:
+        ValueError: the probability is out of range.
+    """
+    if not 0.0 <= probability < 1.0:
+        raise ValueError(f"The drop-path probability must lie in [0, 1); got {probability}.")
+    paths = [module for module in network.modules() if isinstance(module, DropPath)]
+    if probability > 0 and not paths:
+        warnings.warn(f"Drop-path has no effect: {type(network).__name__} has no edge to drop.", stacklevel=2)
+    for path in paths:
+        path.probability = probability

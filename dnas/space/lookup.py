@@ -1,0 +1,55 @@
+"""From a space's name and arguments to the space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from dnas.architecture import Architecture
+from dnas.space.base import Space
+from dnas.space.darts import DartsSpace
+from dnas.space.nasbench201 import NasBench201Space
+
+NAMES = (DartsSpace.name, NasBench201Space.name)
+
+
+def space_named(name: str, arguments: Mapping[str, Any]) -> Space:
+    """The space `name` with these arguments (lists count as tuples); those left out keep their defaults.
+
+    Raises:
+        ValueError: no such space, or it has no such argument or not of that type.
+    """
+    match name:
+        case DartsSpace.name:
+            return DartsSpace(**_checked(DartsSpace(), arguments))
+        case NasBench201Space.name:
+            return NasBench201Space(**_checked(NasBench201Space(), arguments))
+        case _:
+            raise ValueError(f"There is no space {name!r}; known are {', '.join(NAMES)}.")
+
+
+def space_of(architecture: Architecture) -> Space:
+    """The space that an architecture belongs to, with the arguments that it was searched with.
+
+    Raises:
+        ValueError: no such space, or arguments that it does not take.
+    """
+    return space_named(architecture.space, architecture.arguments)
+
+
+def _checked(default: Space, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as the space's fields, each of the type of its default: they come from files."""
+    defaults = {field.name: getattr(default, field.name) for field in fields(default)}  # type: ignore[arg-type]
+    checked: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if name not in defaults:
+            raise ValueError(f"The space {default.name!r} has no argument {name!r}; it has {sorted(defaults)}.")
+        value = tuple(value) if isinstance(value, list) else value
+        fits = type(value) is type(defaults[name])
+        if not fits or (isinstance(value, tuple) and not all(isinstance(item, str) for item in value)):
+            raise ValueError(
+                f"The space {default.name!r}: argument {name!r} must look like {defaults[name]!r}; got {value!r}."
+            )
+        checked[name] = value
+    return checked

@@ -1,0 +1,218 @@
+"""The operations on the edges of convolutional cells.
+
+DARTS (Liu et al. 2019, https://arxiv.org/abs/1806.09055, section 3.1 and official code) and NAS-Bench-201 (Dong and
+Yang 2020, https://arxiv.org/abs/2001.00326). Every operation maps (batch, channels, height, width) to the same
+channels; with stride 2 height and width are halved and rounded up.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dnas.choice import SharedPrefix, Zero
+from dnas.space.depthwise import DepthwiseConv
+
+# All operations that a cell of an evaluation network may hold.
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "sep_conv_7x7",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "conv_7x1_1x7",
+    "nor_conv_1x1",
+    "nor_conv_3x3",
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How operations normalise.
+
+    Args:
+        affine: whether batch norm has a learned scale and shift.
+        running: whether batch norm keeps running statistics for evaluation; without, it always uses the batch's.
+        norm_after_pool: whether batch norm follows pooling.
+    """
+
+    affine: bool
+    running: bool
+    norm_after_pool: bool
+
+    def norm(self, channels: int) -> BatchNorm:
+        """Batch norm in this form: the one place where operations get theirs."""
+        return BatchNorm(channels, affine=self.affine, track_running_stats=self.running)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that can multiply its result by a scalar at no cost."""
+
+    def weighted(self, x: Tensor, weight: Tensor) -> Tensor:
+        """`weight * self(x)`; a batch norm without parameters takes the weight as its scale."""
+        if self.affine or self.track_running_stats:
+            return weight * self(x)
+        return F.batch_norm(x, None, None, weight.expand(x.shape[1]), None, training=True, eps=self.eps)
+
+
+# Searching, candidates must not differ by a learned scale (DARTS, appendix A.1.1), and batch statistics leave no trace.
+SEARCH = Form(affine=False, running=False, norm_after_pool=True)
+EVALUATION = Form(affine=True, running=True, norm_after_pool=False)
+
+
+def operation(name: str, channels: int, stride: int, form: Form) -> nn.Module:
+    """The operation `name`, one of `OPERATIONS`.
+
+    Raises:
+        ValueError: no such operation.
+    """
+    match name:
+        case "none":
+            return Zero(stride)
+        case "max_pool_3x3" | "avg_pool_3x3":
+            return Pool(name, channels, stride, form)
+        case "skip_connect":
+            return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, form)
+        case "sep_conv_3x3" | "sep_conv_5x5" | "sep_conv_7x7":
+            return SepConv(channels, int(name[-1]), stride, form)
+        case "dil_conv_3x3" | "dil_conv_5x5":
+            return DilConv(channels, int(name[-1]), stride, form)
+        case "conv_7x1_1x7":
+            return Conv7x1And1x7(channels, stride, form)
+        case "nor_conv_1x1" | "nor_conv_3x3":
+            return ReLUConvBN(channels, channels, int(name[-1]), stride, form)
+        case _:
+            raise ValueError(f"There is no operation {name!r}; known are {', '.join(OPERATIONS)}.")
+
+
+class _ReLUFirst(SharedPrefix):
+    """An operation that starts with ReLU and ends with batch norm; `convolve` is what lies between."""
+
+    prefix_key: Hashable = "relu"
+    norm: BatchNorm
+
+    def prefix(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+    @abstractmethod
+    def convolve(self, x: Tensor) -> Tensor: ...
+
+    def rest(self, x: Tensor) -> Tensor:
+        return self.norm(self.convolve(x))
+
+    def weighted_rest(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self.norm.weighted(self.convolve(x), weight)
+
+
+class ReLUConvBN(_ReLUFirst):
+    """ReLU, convolution, batch norm."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, form: Form):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
+        self.norm = form.norm(out_channels)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class FactorizedReduce(_ReLUFirst):
+    """Halves height and width by two 1x1 convolutions of stride 2, one of them shifted by a pixel.
+
+    Where height or width is odd, the shifted image is padded with zeros, so that both give ceil(size / 2); the
+    published code has no answer there.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, form: Form):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
+        self.shifted_conv = nn.Conv2d(in_channels, out_channels - out_channels // 2, 1, stride=2, bias=False)
+        self.norm = form.norm(out_channels)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        shifted = x[:, :, 1:, 1:]
+        if height % 2 or width % 2:
+            shifted = F.pad(shifted, (0, width % 2, 0, height % 2))
+        return torch.cat((self.conv(x), self.shifted_conv(shifted)), dim=1)
+
+
+class SepConv(_ReLUFirst):
+    """Two rounds of ReLU, depthwise convolution, 1x1 convolution, batch norm; the stride is in the first."""
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, form: Form):
+        super().__init__()
+        self.depthwise1 = DepthwiseConv(channels, kernel_size, stride)
+        self.pointwise1 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm1 = form.norm(channels)
+        self.depthwise2 = DepthwiseConv(channels, kernel_size)
+        self.pointwise2 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = form.norm(channels)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        x = self.norm1(self.pointwise1(self.depthwise1(x)))
+        return self.pointwise2(self.depthwise2(F.relu(x)))
+
+
+class DilConv(_ReLUFirst):
+    """ReLU, depthwise convolution of dilation 2, 1x1 convolution, batch norm."""
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, form: Form):
+        super().__init__()
+        self.depthwise = DepthwiseConv(channels, kernel_size, stride, dilation=2)
+        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = form.norm(channels)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))
+
+
+class Conv7x1And1x7(_ReLUFirst):
+    """ReLU, a convolution along the width, one along the height, batch norm (AmoebaNet, Real et al. 2019)."""
+
+    def __init__(self, channels: int, stride: int, form: Form):
+        super().__init__()
+        self.conv1x7 = nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False)
+        self.conv7x1 = nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False)
+        self.norm = form.norm(channels)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        return self.conv7x1(self.conv1x7(x))
+
+
+class Pool(SharedPrefix):
+    """3x3 pooling; all of it is shared, with its batch norm where that has neither parameters nor running statistics.
+
+    Padding does not count in averages.
+    """
+
+    def __init__(self, name: str, channels: int, stride: int, form: Form):
+        super().__init__()
+        self.average = name == "avg_pool_3x3"
+        self.stride = stride
+        self.norm = form.norm(channels) if form.norm_after_pool else nn.Identity()
+        self.norm_is_shared = not (form.affine or form.running)
+        self.prefix_key = (name, stride, form)
+
+    def prefix(self, x: Tensor) -> Tensor:
+        pooled = (
+            F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)
+            if self.average
+            else F.max_pool2d(x, 3, self.stride, 1)
+        )
+        return self.norm(pooled) if self.norm_is_shared else pooled
+
+    def rest(self, x: Tensor) -> Tensor:
+        return x if self.norm_is_shared else self.norm(x)
+
+    def extra_repr(self) -> str:
+        return f"{'average' if self.average else 'max'}, 3x3, stride={self.stride}"
