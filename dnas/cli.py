@@ -14,6 +14,7 @@ from typing import Literal, NoReturn
 import torch
 
 from dnas.commands import (
+    RETRAIN,
     baseline_command,
     begin,
     evaluate_command,
@@ -218,7 +219,11 @@ def _search(config: Namespace) -> None:
         with _can_go_on(f"dnas search --resume {run.path}{with_baseline}"):
             search_command(run, job, display)
             if options.baseline == "random":
-                retrain_command(run, job, retrain_plan(run, job, job.retrain, job.time, display), display)
+                if not run.child(RETRAIN).config_path.exists():
+                    settings = retrain_plan(run, job, job.retrain, job.time, display)
+                    retrain_command(run, job, settings, display)
+                job = _retrained_job(run, trust=options.trust)
+                retrain_command(run, job, job.retrain, display)
                 display.say(baseline_command(run, job, options.num_random, display))
         display.say(f"Everything is in {run.path}. Next: dnas retrain {run.path}")
 
@@ -254,7 +259,10 @@ def _fill_retrain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_class_arguments(RetrainSettings, None, sub_configs=False)
     run = Run(_first_path(arguments))
     if arguments[:1] == ["retrain"] and run.config_path.exists():
-        parser.set_defaults(to_plain(job_of(run, trust="--trust" in arguments).retrain))
+        # What the run's recipe says, or what a retraining that has begun goes on with.
+        begun = run.child(RETRAIN)
+        source = begun if begun.config_path.exists() else run
+        parser.set_defaults(to_plain(job_of(source, trust="--trust" in arguments).retrain))
 
 
 def _first_path(arguments: Sequence[str]) -> str:
@@ -266,11 +274,11 @@ def _retrain(config: Namespace) -> None:
     job = job_of(run, trust=config.trust)
     settings = RetrainSettings(**{field.name: config[field.name] for field in fields(RetrainSettings)})
     with RichDisplay() as display:
-        settings = retrain_plan(run, job, settings, config.time, display)
+        # What was planned within a time keeps it, unless sizes are asked for here.
+        time = config.time or (job.time if settings == job.retrain else None)
+        settings = retrain_plan(run, job, settings, time, display)
         with _can_go_on(f"dnas retrain {run.path}"):
-            done = retrain_command(run, job, settings, display)
-        held_out = "" if done.validation is None else f", {done.validation:.2%} right on the held-out images"
-        display.say(f"Retrained in {done.seconds:.0f} s: {done.parameters:,} parameters{held_out}.")
+            retrain_command(run, job, settings, display)
         display.say(f"Next: dnas evaluate {run.path}; dnas export {run.path}")
 
 
@@ -282,9 +290,17 @@ def _fill_baseline(parser: ArgumentParser, arguments: Sequence[str]) -> None:
 
 def _baseline(config: Namespace) -> None:
     run = Run.open(config.run)
-    job = job_of(run, trust=config.trust)
+    job = _retrained_job(run, trust=config.trust)
     with RichDisplay() as display, _can_go_on(f"dnas baseline {run.path} --num {config.num}"):
         display.say(baseline_command(run, job, config.num, display))
+
+
+def _retrained_job(run: Run, *, trust: bool) -> Job:
+    """The job with the settings under which its network was retrained."""
+    child = run.child(RETRAIN)
+    if not child.config_path.exists():
+        raise FileNotFoundError(f"{run.path} has not been retrained: `dnas retrain {run.path}` does it.")
+    return job_of(child, trust=trust)
 
 
 def _fill_evaluate(parser: ArgumentParser, arguments: Sequence[str]) -> None:
@@ -295,7 +311,7 @@ def _fill_evaluate(parser: ArgumentParser, arguments: Sequence[str]) -> None:
 def _evaluate(config: Namespace) -> None:
     run = Run.open(config.run)
     with RichDisplay() as display:
-        display.say(evaluate_command(run, job_of(run, trust=config.trust), display))
+        display.say(evaluate_command(run, _retrained_job(run, trust=config.trust), display))
 
 
 # export, predict, describe
@@ -386,4 +402,3 @@ COMMANDS: dict[str, tuple[str, Fill, Callable[[Namespace], None]]] = {
     "predict": ("Print the classes of images.", _fill_predict, _predict),
     "describe": ("Print parameters and FLOPs of an architecture.", _fill_describe, _describe),
 }
-

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-import dnas.evaluate as evaluation
-from dnas.architecture import Architecture
+from dnas.atomic import write_text
+from dnas.baseline import Training, train_random_baseline
+from dnas.comparison import Comparison, comparison_table
 from dnas.cost import count_flops, count_parameters
 from dnas.data import open_source
+from dnas.data.keyed_random import stream_key
 from dnas.display import Display
+from dnas.evaluate import evaluate
 from dnas.formats import architecture_text
 from dnas.job import (
     Job,
@@ -23,21 +27,25 @@ from dnas.job import (
     remember_test_part,
     retrain_streams,
     search_streams,
+    seconds,
     test_batches,
 )
 from dnas.load import load, load_spec
 from dnas.package import Interface, NetworkSpec, SpaceBuilder, save_network
 from dnas.plain_data import to_plain
-from dnas.plan import Plan, plan, plan_retraining
+from dnas.plan import Plan, plan, plan_retraining, readable_time, training_step_seconds
 from dnas.random_state import seeded
-from dnas.retrain import RetrainSettings, retrain
+from dnas.retrain import SUMMARY, RetrainSettings, retrain
 from dnas.run import Run
 from dnas.search import SearchResult, search
 from dnas.supernet import Supernet
 
+RETRAIN = "retrain"  # the run inside a search run that holds the retrained network
 
-def plan_search(job: Job, display: Display) -> Plan:
+
+def plan_search(run: Run, job: Job, display: Display) -> Plan:
     """Fill in what the job leaves out, and say what was chosen and what it will take."""
+    _check_new(run)
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     display.say(
         f"Data: {catalog.name}, {catalog.num_train} images of {len(catalog.class_names)} classes, about "
@@ -49,17 +57,17 @@ def plan_search(job: Job, display: Display) -> Plan:
 
 
 def begin(run: Run, job: Job) -> None:
-    """Write the resolved settings of a new run.
+    """Write the resolved settings of a new run."""
+    _check_new(run)
+    run.write_config({"job": to_plain(job)})
 
-    Raises:
-        ValueError: the folder holds a run already.
-    """
+
+def _check_new(run: Run) -> None:
     if run.config_path.exists():
         raise ValueError(
             f"{run.path} already holds a run. `dnas search --resume {run.path}` goes on with it; "
             "for a new one choose another --run."
         )
-    run.write_config({"job": to_plain(job)})
 
 
 def search_command(run: Run, job: Job, display: Display) -> SearchResult:
@@ -84,42 +92,97 @@ def search_command(run: Run, job: Job, display: Display) -> SearchResult:
     return result
 
 
-@dataclass(frozen=True)
-class Retrained:
-    """A retrained network and what it is.
+def retrain_plan(run: Run, job: Job, settings: RetrainSettings, time: str | None, display: Display) -> RetrainSettings:
+    """Say what retraining will take; with a time limit, lower channels, cells and epochs until it fits.
 
-    Args:
-        seconds: of training.
-        validation: accuracy on the images held out from retraining; None where none were.
-        parameters: number of them, without the auxiliary head.
+    A retraining that has begun goes on with the settings it began with.
     """
-
-    seconds: float
-    validation: float | None
-    parameters: int
-
-
-def retrain_command(run: Run, job: Job, settings: RetrainSettings, display: Display) -> Retrained:
-    """Build the found architecture's network and train it from new weights; the result is in RUN/retrain."""
+    begun = run.child("retrain")
+    if begun.config_path.exists():
+        return settings
     data = _data(run, job, display)
-    return train_architecture(
-        run.child("retrain"), run.load_architecture(), job, settings, data, display, phase="retrain"
+    device = device_of(job.device)
+    architecture = run.load_architecture()
+    num_images = len(retrain_streams(job, settings, data, device)[0].images)
+
+    def step_seconds(candidate: RetrainSettings) -> float:
+        network = _builder(job, candidate, data).network(architecture).to(device)
+        return training_step_seconds(network, candidate, data.rest.images.shape[1:], device)
+
+    chosen, needed = plan_retraining(
+        settings, math.inf if time is None else seconds(time), num_images=num_images, measure=step_seconds
+    )
+    display.say(
+        f"Retraining: {chosen.channels} channels, {chosen.cells} cells, {chosen.epochs} epochs of {num_images} images: "
+        f"about {readable_time(needed)}." + ("" if time else " --time lowers these sizes to fit.")
+    )
+    return chosen
+
+
+def retrain_command(run: Run, job: Job, settings: RetrainSettings, display: Display) -> None:
+    """Build the found architecture's network and train it from new weights; the result is in RUN/retrain.
+
+    It is measured on held-out images only: the test part is for `evaluate_command`.
+    """
+    data = _data(run, job, display)
+    architecture = run.load_architecture()
+    child = run.child(RETRAIN)
+    device = device_of(job.device)
+    if not child.config_path.exists():
+        child.write_config({"job": to_plain(replace(job, retrain=settings))})
+        child.save_architecture(architecture)
+    with seeded(settings.seed):
+        network = _builder(job, settings, data).network(architecture).to(device)
+    train, held_out = retrain_streams(job, settings, data, device)
+    retrain(network, train, settings=settings, run=child, display=display, validation=held_out)
+    save_network(child, network, NetworkSpec(architecture, _builder(job, settings, data), interface_of(data)))
+    display.say(
+        f"Retrained in {child.load_json(SUMMARY)['seconds']:.0f} s: {count_parameters(load(run.path)):,} parameters"
+        + ("." if held_out is None else f", {evaluate(network, held_out).top1:.2%} right on held-out images.")
     )
 
 
-def train_architecture(
-    run: Run,
-    architecture: Architecture,
-    job: Job,
-    settings: RetrainSettings,
-    data: JobData,
-    display: Display,
-    *,
-    phase: str,
-) -> Retrained:
-    """Train one architecture's network in a run folder of its own, or go on with it."""
+def baseline_command(run: Run, job: Job, num: int, display: Display) -> str:
+    """Train random architectures like the found one and compare; the result is in RUN/baseline.
+
+    Raises:
+        FileNotFoundError: the found architecture has not been retrained.
+        ValueError: nothing was held out from retraining, so that nothing can be chosen without the test part.
+    """
+    data = _data(run, job, display)
     device = device_of(job.device)
-    builder = SpaceBuilder(
+    settings = job.retrain
+    train, held_out = retrain_streams(job, settings, data, device)
+    if held_out is None:
+        raise ValueError(
+            "A baseline chooses among random networks by images that are held out from their training, but the run's "
+            "validation_fraction is 0. Search with --validation_fraction 0.1."
+        )
+    builder = _builder(job, settings, data)
+    training = Training(
+        build=lambda architecture: builder.network(architecture).to(device),
+        train=train,
+        validation=held_out,
+        test=test_batches(job, data, settings.batch_size, device),
+        settings=settings,
+    )
+    found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
+    random = train_random_baseline(
+        lambda index: job.space.random(torch.Generator().manual_seed(stream_key(job.seed, index))),
+        training,
+        run=run,
+        num=num,
+        display=display,
+    )
+    comparison = Comparison(found, tuple(random), run.load_json("search")["seconds"], len(data.test))
+    table = comparison_table(comparison)
+    run.child("baseline").save_json("comparison", comparison.to_data())
+    write_text(run.path / "baseline" / "comparison.txt", table + "\n")
+    return table
+
+
+def _builder(job: Job, settings: RetrainSettings, data: JobData) -> SpaceBuilder:
+    return SpaceBuilder(
         channels=settings.channels,
         cells=settings.cells,
         num_classes=data.rest.num_classes,
@@ -127,16 +190,6 @@ def train_architecture(
         stem=job.stem,
         auxiliary=settings.auxiliary,
     )
-    with seeded(settings.seed):
-        network = builder.network(architecture).to(device)
-    train, held_out = retrain_streams(job, settings, data, device)
-    if not run.config_path.exists():
-        run.write_config({"job": to_plain(replace(job, retrain=settings))})
-        run.save_architecture(architecture)
-    retrain(network, train, settings=settings, run=run, display=display, phase=phase, validation=held_out)
-    save_network(run, network, NetworkSpec(architecture, builder, interface_of(data)))
-    validation = None if held_out is None else evaluation.evaluate(network, held_out).top1
-    return Retrained(run.load_json("retrain")["seconds"], validation, count_parameters(load(run.path)))
 
 
 def interface_of(data: JobData) -> Interface:
@@ -144,22 +197,24 @@ def interface_of(data: JobData) -> Interface:
     return Interface(data.rest.class_names, data.rule, data.normalization)
 
 
-def evaluate_command(run: Run, job: Job, display: Display) -> dict:
+def evaluate_command(run: Run, job: Job, display: Display) -> str:
     """Measure the retrained network on the test part; the result is in RUN/evaluation."""
     device = device_of(job.device)
     data = _data(run, job, display)
     network = load(run.path, device=device)
-    measured = evaluation.evaluate(network, test_batches(job, data, job.retrain.batch_size, device), display=display)
-    example = torch.zeros(1, *load_spec(run.path).interface.shape, device=device)
-    result = {
-        **measured.to_data(),
-        "parameters": count_parameters(network),
-        "flops": count_flops(network, (example,)),
-        "class_names": list(data.rest.class_names),
-    }
+    measured = evaluate(network, test_batches(job, data, job.retrain.batch_size, device), display=display)
+    parameters = count_parameters(network)
+    flops = count_flops(network, torch.zeros(1, *load_spec(run.path).interface.shape, device=device))
     measured.write_confusion(run.path / "evaluation" / "confusion.csv", data.rest.class_names)
-    run.save_json("evaluation/evaluation", result)
-    return result
+    run.child("evaluation").save_json(
+        "evaluation", {**measured.to_data(), "parameters": parameters, "forward_flops": flops}
+    )
+    low, high = measured.top1_interval
+    return (
+        f"Test part, {measured.num_images} images: top-1 {measured.top1:.2%} (95% interval {low:.2%} to {high:.2%}), "
+        f"top-5 {measured.top5:.2%}, loss {measured.loss:.4f}; {parameters:,} parameters, {flops / 1e6:.2f} MFLOP "
+        f"forward. The confusion matrix is {run.path / 'evaluation' / 'confusion.csv'}."
+    )
 
 
 def _data(run: Run, job: Job, display: Display) -> JobData:

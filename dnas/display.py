@@ -45,6 +45,7 @@ class RichDisplay(Display):
             TimeRemainingColumn(),
             TextColumn("{task.fields[scalars]}"),
             console=self.console,
+            disable=not self.console.is_terminal,
         )
         self._tasks: dict[str, Any] = {}
         self._tenths: dict[str, int] = {}
@@ -68,7 +69,7 @@ class RichDisplay(Display):
         tenth = 10 * done // max(total, 1)
         if tenth > self._tenths.get(phase, -1):
             self._tenths[phase] = tenth
-            self.console.print(f"{phase}: {done}/{total}  {text}")
+            self.console.print(f"{phase}: {done}/{total}  {text}", soft_wrap=True)
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)

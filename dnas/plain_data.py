@@ -11,6 +11,8 @@ from typing import Any
 
 import dnas
 
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
 
 def to_plain(value: Any) -> Any:
     """Dataclasses as mappings; parts, which a recipe can swap, with their class: `{class_path, init_args}`."""
@@ -45,9 +47,10 @@ def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
     elif isinstance(data, list):
         for index, item in enumerate(data):
             check_only_own_parts(item, source, f"{place}[{index}]")
-    elif isinstance(data, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", data):
-        if data not in {f"dnas.{name}" for name in dnas.__all__}:
-            raise ValueError(
-                f"{source}: {place} names code outside dnas, {data!r}, which is not run from a file that may come "
-                "from anybody. If you trust this run, add --trust."
-            )
+    elif (
+        isinstance(data, str) and _IMPORT_PATH.fullmatch(data) and data not in {f"dnas.{name}" for name in dnas.__all__}
+    ):
+        raise ValueError(
+            f"{source}: {place} names code outside dnas, {data!r}, which is not run from a file that may come from "
+            "anybody. If you trust this run, add --trust."
+        )

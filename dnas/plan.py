@@ -6,10 +6,11 @@ import math
 import resource
 import sys
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from dnas.batch import Batch
 from dnas.data import Catalog
@@ -76,11 +77,13 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     num_train = catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
     half = max(num_train // 2, 1)
     job = replace(job, batch_size=job.batch_size or _batch_size(half))
+    if job.time is None and None not in (job.channels, job.cells):
+        job = replace(job, image_size=job.image_size or catalog.default_size)
+        return Plan(job, estimate(job, catalog, half, device))
+    job = replace(job, time=job.time or DEFAULT_TIME)
+    assert job.time is not None
+    budget = seconds(job.time)
     steps = [_Measured(candidate, catalog, half, device) for candidate in _candidates(job, catalog)]
-    nothing_open = len(steps) == 1
-    if job.time is None and nothing_open:
-        return steps[0].plan()
-    budget = seconds(job.time or DEFAULT_TIME)
     # Predict from the smallest where to begin; then go down until a measurement fits.
     smallest = steps[-1].plan()
     begin = next(
@@ -95,12 +98,10 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     if epochs >= job.search.epochs:
         return smallest
     if epochs < min(MIN_EPOCHS, job.search.epochs):
-        raise ValueError(
-            f"{job.time or DEFAULT_TIME} is too short: {smallest} Give --time more, or fewer --search.epochs."
-        )
+        raise ValueError(f"{job.time} is too short: {smallest} Give --time more, or fewer --search.epochs.")
     shorter = replace(smallest.job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
-    estimate = replace(smallest.estimate, seconds=smallest.estimate.seconds * epochs / job.search.epochs)
-    return Plan(replace(smallest.job, search=shorter), estimate)
+    shortened = replace(smallest.estimate, seconds=smallest.estimate.seconds * epochs / job.search.epochs)
+    return Plan(replace(smallest.job, search=shorter), shortened)
 
 
 def _batch_size(half: int) -> int:
@@ -140,7 +141,7 @@ class _Measured:
         return self._plan
 
 
-def estimate(job: Job, catalog: Catalog, half: int, device: torch.device, *, repeats: int = 2) -> Estimate:
+def estimate(job: Job, catalog: Catalog, half: int, device: torch.device, *, repeats: int = 3) -> Estimate:
     """Measure a few steps of the search that a resolved job describes, on random images.
 
     Args:
@@ -204,12 +205,31 @@ def plan_retraining(
     for channels, cells in dict.fromkeys((channels, min(cells, settings.cells)) for channels, cells in sizes):
         smaller = replace(settings, channels=channels, cells=cells)
         epoch = MARGIN * math.ceil(num_images / settings.batch_size) * measure(smaller)
-        epochs = min(settings.epochs, int(budget / epoch))
+        epochs = int(min(settings.epochs, budget / epoch))
         if epochs >= min(settings.epochs, GOOD_EPOCHS):
             return replace(smaller, epochs=epochs), epochs * epoch
     if epochs < min(settings.epochs, MIN_EPOCHS):
         raise ValueError(f"Even a small network needs {readable_time(MIN_EPOCHS * epoch)}; give --time more.")
     return replace(smaller, epochs=epochs), epochs * epoch
+
+
+def training_step_seconds(
+    network: nn.Module, settings: RetrainSettings, shape: Sequence[int], device: torch.device
+) -> float:
+    """Median time of a training step on random images of `shape` (channels, height, width)."""
+    network = network.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    optimizer = settings.weights.build(list(network.parameters()))
+    inputs = torch.randn(settings.batch_size, *shape, device=device).contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        outputs = network(inputs)
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        optimizer.zero_grad()
+        sum((part.square().mean() for part in parts), start=torch.zeros((), device=device)).backward()
+        optimizer.step()
+
+    _seconds(step, device)
+    return sorted(_seconds(step, device) for _ in range(3))[1]
 
 
 def _random_batch(job: Job, num_classes: int, device: torch.device) -> Batch:

@@ -144,6 +144,7 @@ class _Loop:
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.step = 0
         self.seconds = 0.0
+        self.shown: dict[str, float] = {}  # beside the progress bar
         self.stopped = False  # by an observer
         self.totals = _Totals()
         self.epoch_rows: list[dict[str, float]] = []
@@ -161,9 +162,10 @@ class _Loop:
             self._one_step()
             epoch_ended = self.step % self.steps_per_epoch == 0
             if self.step % self.settings.log_every == 0 or epoch_ended:
-                self._log_step(total)
+                self._log_step()
             if epoch_ended:
                 self._end_epoch()
+            self.display.update("search", self.step, total, self.shown)
             self.seconds += time.perf_counter() - started
             if epoch_ended or request.made or self._checkpoint_is_due():
                 self.save()
@@ -218,19 +220,20 @@ class _Loop:
 
     # After some steps, and after an epoch
 
-    def _log_step(self, total: int) -> None:
+    def _log_step(self) -> None:
         scalars = self.totals.latest()
         if not all(map(_is_finite, scalars.values())):
             raise NonFiniteLoss(self._what_diverged(scalars))
         if self.run is not None:
             self.run.log(self.step, {"epoch": self.epoch, "phase": "step", **scalars})
-        self.display.update("search", self.step, total, scalars)
+        self.shown |= {name: scalars[name] for name in ("train_loss", "train_accuracy") if name in scalars}
 
     def _end_epoch(self) -> None:
         scalars = self.totals.means()
         self.totals = _Totals()
         mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
         scalars |= {f"validation_{name}": value for name, value in self._measure(mixtures).items()}
+        self.shown |= {name: value for name, value in scalars.items() if name == "validation_accuracy"}
         scalars["entropy"] = mean_entropy(mixtures)
         scalars["learning_rate"] = self.weight_optimizer.param_groups[0]["lr"]
         architecture = None if self.settings.discretization.needs_training else self._architecture(mixtures)
