@@ -77,7 +77,7 @@ class Architecture:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"{source} is not JSON ({error}); expected an architecture.json.") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError(f'{source} is not an architecture: expected an object with "format": "{FORMAT}".')
@@ -163,6 +163,8 @@ def _kept_from_data(data: Any, source: str, name: str) -> Kept:
         fits = isinstance(edge, list) and len(edge) == 3 and [type(part) for part in edge] == [int, int, str]
         _expect(fits, source, f"{place}.edges", "a list of [source, target, operation]", edge)
         _expect(0 <= edge[0] < edge[1], source, f"{place}.edges", "edges that go upward", edge)
+    targets = [edge[1] for edge in edges]
+    _expect(targets == sorted(targets), source, f"{place}.edges", "in order of their targets", edges)
     fits = isinstance(output, list) and bool(output) and all(type(index) is int and index >= 0 for index in output)
     _expect(fits, source, f"{place}.output", "a list of state indices", output)
     return CellArchitecture(tuple(KeptEdge(*edge) for edge in edges), tuple(output))
@@ -172,37 +174,48 @@ def _check_kept(kept: Kept, decision: Decision) -> None:
     expected = {"choice": str, "inputs": tuple, "operations": CellArchitecture}[decision.kind]
     if not isinstance(kept, expected):
         raise ValueError(f"Decision {decision.name!r} is of kind {decision.kind!r}; the architecture has {kept!r}.")
-    names = (kept,) if isinstance(kept, str) else kept
     if isinstance(kept, CellArchitecture):
+        _check_cell(kept, decision)
         names = tuple(edge.operation for edge in kept.edges)
-        for edge in kept.edges:
-            if (edge.source, edge.target) not in decision.edges:
-                raise ValueError(f"Cell {decision.name!r} has no edge from state {edge.source} to {edge.target}.")
-        missing = set(decision.nodes) - {edge.target for edge in kept.edges}
-        if missing:
-            raise ValueError(f"Cell {decision.name!r}: the architecture keeps no edge into states {sorted(missing)}.")
-        if kept.output != decision.output:
-            raise ValueError(
-                f"Cell {decision.name!r} gives out states {list(decision.output)}; "
-                f"the architecture {list(kept.output)}. space.network(architecture) can build it."
-            )
-    for name in names:  # type: ignore[union-attr]
+    else:
+        names = (kept,) if isinstance(kept, str) else kept
+    for name in names:
         if name not in decision.candidates:
             raise ValueError(f"Decision {decision.name!r} has no candidate {name!r}: {list(decision.candidates)}.")
+    if decision.kind == "inputs" and not (names and len(set(names)) == len(names) <= (decision.num_kept or len(names))):
+        raise ValueError(
+            f"Decision {decision.name!r} keeps 1 to {decision.num_kept} different inputs; the architecture {list(names)}."
+        )
+
+
+def _check_cell(kept: CellArchitecture, decision: Decision) -> None:
+    for edge in kept.edges:
+        if (edge.source, edge.target) not in decision.edges:
+            raise ValueError(f"Cell {decision.name!r} has no edge from state {edge.source} to {edge.target}.")
+    targets = [edge.target for edge in kept.edges]
+    if targets != sorted(targets):  # a state would be used before it is complete
+        raise ValueError(f"Cell {decision.name!r}: edges must be in order of their targets; got {targets}.")
+    missing = set(decision.nodes) - set(targets)
+    if missing:
+        raise ValueError(f"Cell {decision.name!r}: the architecture keeps no edge into states {sorted(missing)}.")
+    if kept.output != decision.output:
+        raise ValueError(
+            f"Cell {decision.name!r} gives out states {list(decision.output)}; "
+            f"the architecture {list(kept.output)}. space.network(architecture) can build it."
+        )
 
 
 def _one_hot(kept: Kept, decision: Decision, like: torch.Tensor) -> Mixture:
-    rows: list[tuple[int, ...]] = [()] * decision.num_rows
     index = decision.candidates.index
     if isinstance(kept, CellArchitecture):
-        for edge in kept.edges:
-            rows[decision.edges.index((edge.source, edge.target))] += (index(edge.operation),)
+        entries = [(decision.edges.index((edge.source, edge.target)), index(edge.operation)) for edge in kept.edges]
     else:
-        rows[0] = tuple(index(name) for name in ((kept,) if isinstance(kept, str) else kept))
-    values = torch.zeros(decision.num_rows, len(decision.candidates), device=like.device, dtype=like.dtype)
-    for row, active in enumerate(rows):
-        values[row, list(active)] = 1
-    return Mixture(values.reshape(decision.shape), tuple(rows))
+        entries = [(0, index(name)) for name in ((kept,) if isinstance(kept, str) else kept)]
+    values = torch.zeros(decision.num_rows, len(decision.candidates))
+    for row, k in entries:
+        values[row, k] += 1  # NASNet keeps the same operation on the same edge twice
+    active = tuple(tuple(row.nonzero().flatten().tolist()) for row in values)
+    return Mixture(values.reshape(decision.shape).to(device=like.device, dtype=like.dtype), active)
 
 
 def _one_hot_edges(decision: Decision, like: torch.Tensor) -> Mixture:
