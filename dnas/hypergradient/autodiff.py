@@ -58,8 +58,10 @@ def gradients(loss: Tensor, *inputs: Tensors, create_graph: bool = False) -> tup
 
 
 def add(a: Tensors, b: Tensors, *, scale: float | Tensor = 1.0) -> Tensors:
-    """a + scale b, by name."""
-    return {name: a[name] + scale * b[name] for name in a}
+    """a + scale b, by name; one kernel per tensor."""
+    if isinstance(scale, Tensor):
+        return {name: torch.addcmul(a[name], b[name], scale) for name in a}
+    return {name: torch.add(a[name], b[name], alpha=scale) for name in a}
 
 
 def dot(a: Tensors, b: Tensors) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dnas.hypergradient.autodiff import add, detached, gradients, leaves, norm, pull_back
+from dnas.hypergradient.autodiff import add, detached, gradients, leaves, pull_back
 from dnas.hypergradient.base import Tensors
 from dnas.hypergradient.precision import full_precision
 
@@ -72,7 +72,7 @@ class FiniteDifference(MixedProduct):
         (g,) = gradients(loss(w, detached(outer)), w)
 
         def product(v: Tensors) -> Tensors:
-            length = norm(v)
+            length = torch.nn.utils.get_total_norm(v.values())
             # A vector of zeros has no direction: any eps will do, and the difference is set to 0 below.
             eps = self.radius / torch.where(length == 0, 1.0, length)
             with full_precision(weights, outer):
