@@ -184,7 +184,8 @@ def _check_kept(kept: Kept, decision: Decision) -> None:
             raise ValueError(f"Decision {decision.name!r} has no candidate {name!r}: {list(decision.candidates)}.")
     if decision.kind == "inputs" and not (names and len(set(names)) == len(names) <= (decision.num_kept or len(names))):
         raise ValueError(
-            f"Decision {decision.name!r} keeps 1 to {decision.num_kept} different inputs; the architecture {list(names)}."
+            f"Decision {decision.name!r} keeps 1 to {decision.num_kept} different inputs; "
+            f"the architecture {list(names)}."
         )
 
 
