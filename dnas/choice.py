@@ -87,11 +87,17 @@ def weighted_sum(
     return total
 
 
-def _checked_names(name: str, names: Sequence[str], minimum: int = 1) -> tuple[str, ...]:
+def _checked_names(name: str, names: Sequence[str], excluded: Sequence[str] = ()) -> tuple[str, ...]:
     if not name:
         raise ValueError("A choice needs a name; choices of one name share one decision.")
-    if len(names) < minimum or len(set(names)) != len(names):
-        raise ValueError(f"Choice {name!r} needs {minimum} or more candidates of different names; got {list(names)}.")
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"Choice {name!r} needs one or more candidates of different names; got {list(names)}.")
+    unknown = [candidate for candidate in excluded if candidate not in names]
+    if unknown or set(names) <= set(excluded):
+        raise ValueError(
+            f"Choice {name!r} excludes {list(excluded)}: excluded must name candidates, and leave one that may be kept; "
+            f"the candidates are {list(names)}."
+        )
     return tuple(names)
 
 
@@ -111,7 +117,7 @@ class Choice(Searchable):
 
     def __init__(self, name: str, candidates: Mapping[str, nn.Module], *, excluded: Sequence[str] = ()):
         super().__init__()
-        names = _checked_names(name, tuple(candidates))
+        names = _checked_names(name, tuple(candidates), excluded)
         self.decision = Decision(name, "choice", names, excluded=tuple(excluded))
         self.candidates = nn.ModuleList(candidates.values())
         self._mixture: Mixture | None = None
@@ -268,7 +274,9 @@ class Cell(Searchable):
         edge_weights: bool = False,
     ):
         super().__init__()
-        names = _checked_names(name, tuple(candidates[0]))
+        if not candidates or (num_kept is not None and num_kept < 1):
+            raise ValueError(f"Cell {name!r} needs one or more edges, and keeps one or more per node; got {num_kept}.")
+        names = _checked_names(name, tuple(candidates[0]), excluded)
         if len(edges) != len(candidates) or any(tuple(on_edge) != names for on_edge in candidates):
             raise ValueError(f"Cell {name!r} needs the candidates {list(names)} on each of its {len(edges)} edges.")
         _check_edges(name, edges, num_inputs, output)
