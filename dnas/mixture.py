@@ -36,5 +36,6 @@ class Mixture:
 
 
 def uniform(shape: tuple[int, ...], like: Tensor) -> Mixture:
-    """Equal weights over the last dimension of `shape`, with the device and dtype of `like`."""
-    return Mixture(torch.full(shape, 1.0 / shape[-1], device=like.device, dtype=like.dtype))
+    """Equal weights over the last dimension of `shape`, with the device and (where it is floating) dtype of `like`."""
+    dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
+    return Mixture(torch.full(shape, 1.0 / shape[-1], device=like.device, dtype=dtype))
