@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -37,21 +38,29 @@ def first_tensor(inputs: Any) -> Tensor:
     Raises:
         ValueError: there is none.
     """
-    if isinstance(inputs, Tensor):
-        return inputs
-    parts = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple | list) else ()
-    for part in parts:
-        if isinstance(part, Tensor | tuple | list | dict):
-            return first_tensor(part)
-    raise ValueError(f"A batch's inputs must hold at least one tensor; got {type(inputs).__name__}.")
+    found = next(_tensors(inputs), None)
+    if found is None:
+        raise ValueError(f"A batch's inputs must hold at least one tensor; got {type(inputs).__name__}.")
+    return found
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dicts, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
 
 
 def to_device(value: Any, device: torch.device) -> Any:
     """`value` with every tensor in nested tuples, lists and dicts on `device`."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
-    if isinstance(value, Batch):
-        return Batch(*(to_device(part, device) for part in value))
+    if isinstance(value, tuple) and hasattr(
+        value, "_fields"
+    ):  # a namedtuple, such as Batch, takes its parts one by one
+        return type(value)(*(to_device(part, device) for part in value))
     if isinstance(value, tuple | list):
         return type(value)(to_device(part, device) for part in value)
     if isinstance(value, dict):
