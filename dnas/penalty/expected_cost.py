@@ -24,17 +24,33 @@ class ExpectedCost(Penalty):
             FLOPs or milliseconds); decisions that are not named cost nothing.
         target: cost at which the loss is unchanged, in the same unit.
         exponent: how much is paid for exceeding it; 0: nothing.
+
+    Raises:
+        ValueError: no costs, a target that is not above 0; when called, costs of no decision or of another shape.
     """
 
     costs: Mapping[str, list]
     target: float
     exponent: float = 0.07
 
+    def __post_init__(self) -> None:
+        if not self.costs or not self.target > 0:
+            raise ValueError(f"ExpectedCost needs costs and a target above 0; got {len(self.costs)} and {self.target}.")
+
     def __call__(
         self, loss: Tensor, alphas: Mapping[str, Tensor], mixtures: Mapping[str, Mixture], progress: Tensor
     ) -> Tensor:
-        expected = [
-            (mixtures[name].values * torch.as_tensor(cost, dtype=loss.dtype, device=loss.device)).sum()
-            for name, cost in self.costs.items()
-        ]
+        expected = [self._of_decision(name, mixtures, loss) for name in self.costs]
         return loss * (torch.stack(expected).sum() / self.target) ** self.exponent
+
+    def _of_decision(self, name: str, mixtures: Mapping[str, Mixture], like: Tensor) -> Tensor:
+        """sum over candidates of mixture * cost."""
+        if name not in mixtures:
+            raise ValueError(f"costs has {name!r}, which is no decision of the model; it has {sorted(mixtures)}.")
+        costs, values = torch.as_tensor(self.costs[name], dtype=like.dtype, device=like.device), mixtures[name].values
+        if costs.shape != values.shape:
+            raise ValueError(
+                f"The costs of {name!r} have shape {tuple(costs.shape)}, its mixture {tuple(values.shape)}: "
+                "one number for each candidate."
+            )
+        return (values * costs).sum()
