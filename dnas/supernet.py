@@ -173,7 +173,7 @@ class Supernet:
         terms = value if isinstance(value, Mapping) else {}
         total = sum_of_terms(terms) if terms else value
         if not isinstance(total, Tensor) or total.ndim != 0:
-            raise ValueError(f"The criterion must give a scalar tensor or a dict of them; got {value!r}.")
+            raise ValueError(f"The criterion must give a scalar tensor or a dict of them; got {_shape(value)}.")
         return total, Aux(outputs, terms, carry)
 
     # State
@@ -206,12 +206,13 @@ class Supernet:
         """
         own = self.state_dict()
         for part in own:
-            if part not in state:
-                raise ValueError(f"Not the state of a supernet: {part!r} is missing.")
+            if not isinstance(state.get(part), Mapping):
+                raise ValueError(f"Not the state of a supernet: {part!r} is missing or no mapping.")
         _check_same("decision", own["decisions"], state["decisions"])
         for kind in ("model", "alphas"):
-            mine, theirs = ({n: tuple(t.shape) for n, t in side[kind].items()} for side in (own, state))
+            mine, theirs = ({name: _shape(value) for name, value in side[kind].items()} for side in (own, state))
             _check_same("weight" if kind == "model" else "alphas of", mine, theirs)
+        _check_allowed(state["allowed"], self.decisions)
         self.model.load_state_dict(state["model"])
         with torch.no_grad():
             for name, alpha in self.alphas.items():
@@ -220,8 +221,19 @@ class Supernet:
 
 
 def sum_of_terms(terms: Mapping[str, Tensor]) -> Tensor:
-    """The sum of named scalars."""
+    """The sum of named scalars.
+
+    Raises:
+        ValueError: names the first that is no scalar tensor.
+    """
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.ndim != 0:
+            raise ValueError(f"The criterion's term {name!r} must be a scalar tensor; got {_shape(term)}.")
     return torch.stack(list(terms.values())).sum()
+
+
+def _shape(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def active_mask(active: Active, like: Tensor) -> Tensor:
@@ -253,4 +265,17 @@ def _check_same(what: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -
             raise ValueError(
                 f"The checkpoint is of another space: {what} {name!r} is {theirs.get(name, 'missing')} there "
                 f"and {mine.get(name, 'missing')} here."
+            )
+
+
+def _check_allowed(allowed: Mapping[str, Any], decisions: Mapping[str, Decision]) -> None:
+    """See that each entry has one row of candidate numbers, at least one, for each row of its decision."""
+    for name, rows in allowed.items():
+        decision = decisions.get(name)
+        fits = decision is not None and isinstance(rows, list | tuple) and len(rows) == decision.num_rows
+        numbers = range(len(decision.candidates)) if decision is not None else ()
+        if not fits or not all(isinstance(row, list | tuple) and row and set(row) <= set(numbers) for row in rows):
+            raise ValueError(
+                f"The checkpoint is of another space: its allowed candidates of {name!r}, {rows!r}, do not fit "
+                f"{'any decision' if decision is None else f'{decision.num_rows} rows of {len(numbers)} candidates'}."
             )
