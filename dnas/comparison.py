@@ -329,8 +329,11 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
 
 def _tail(successes: int, trials: int, p: float) -> float:
     """P(X >= successes) for X binomial; in logarithms, since the factors overflow from a thousand trials on."""
+    whole = math.lgamma(trials + 1)
     return math.fsum(
-        math.exp(math.log(math.comb(trials, k)) + k * math.log(p) + (trials - k) * math.log1p(-p))
+        math.exp(
+            whole - math.lgamma(k + 1) - math.lgamma(trials - k + 1) + k * math.log(p) + (trials - k) * math.log1p(-p)
+        )
         for k in range(successes, trials + 1)
     )
 

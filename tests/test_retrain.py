@@ -34,6 +34,15 @@ NUM_CLASSES = 3
 STEPS = 4  # per epoch
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small are only slowed down by more, by far where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def images(seed: int = 0) -> ImageBatches:
     """4 batches of 6 augmented images of 3 x 6 x 6 pixels."""
     generator = torch.Generator().manual_seed(0)
@@ -343,7 +352,8 @@ def test_a_process_that_is_killed_at_once_goes_on_in_another_to_bit_identical_re
     def train(folder: str, step: int) -> int:
         command = [sys.executable, str(script), str(tmp_path / folder), str(step)]
         root = Path(__file__).parent.parent
-        return subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=False).returncode
+        environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
     assert train("whole", 0) == 0
     assert train("parts", 7) == -signal.SIGKILL
