@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -58,8 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except USER_ERRORS as error:
-        _fail(str(error), error)
+        _fail(plainer(str(error)), error)
     except RuntimeError as error:  # torch's out-of-memory errors are RuntimeErrors, on the CPU plain ones
         if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
             _fail("Out of memory: lower --batch_size, --image_size, --channels or --cells.", error)
@@ -73,11 +77,28 @@ def _fail(message: str, error: BaseException) -> NoReturn:
     sys.exit(2)
 
 
+def plainer(message: str) -> str:
+    """jsonargparse's messages about values, in fewer words."""
+    words = " ".join(message.split())
+    union = re.match(r'Parser key "([^"]+)": Does not validate .* Given value: (.*)$', words)
+    if union:
+        kinds = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", words))
+        expected = " or ".join("nothing (null)" if kind == "NoneType" else kind for kind in kinds)
+        return f"--{union[1]}: expected {expected}; got {union[2]}."
+    part = re.match(r'Parser key "([^"]+)": Expected a dot import path string: (.*)$', words)
+    if part:
+        return (
+            f"--{part[1]}: there is no part {part[2]!r}. `dnas COMMAND --help` lists the known ones beside the "
+            "setting; one of your own is named by its import path, package.module.Class."
+        )
+    return words
+
+
 def carry_out(arguments: Sequence[str]) -> int:
     """Parse and carry out one command; the exit status comes back."""
     parser, commands = build_parser(arguments)
     with redirect_stderr(StringIO()):  # jsonargparse prints its whole usage there before it raises
-        config = parser.parse_args(with_recipe_paths(arguments))
+        config = parser.parse_args(with_recipe_paths(with_underscores(arguments)))
     name = config.subcommand
     if name is None:
         parser.print_help()
@@ -107,6 +128,17 @@ def build_parser(arguments: Sequence[str]) -> tuple[ArgumentParser, dict[str, Ca
         subparsers.add_subcommand(name, subparser, help=summary)
         commands[name] = command
     return parser, commands
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """`--num-classes 10` as `--num_classes 10`: both ways of writing an option are understood."""
+    result = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        result.append(
+            (option.replace("-", "_").replace("__", "--", 1) if argument.startswith("--") else option) + equals + value
+        )
+    return result
 
 
 # Recipes
@@ -174,6 +206,12 @@ def _job(config: Namespace) -> Job:
     return Job(**{field.name: config[field.name] for field in fields(Job)})
 
 
+def _add_trust(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust", action="store_true", help="follow import paths of parts outside dnas in the run's config.yaml"
+    )
+
+
 # search
 
 
@@ -186,22 +224,34 @@ class SearchOptions:
         resume: folder of a search to go on with; all settings come from it.
         baseline: 'random' then retrains the found architecture and random ones, and compares them.
         num_random: random architectures for the baseline.
-        trust: follow import paths of parts outside dnas in the run folder's config.yaml.
     """
 
     run: Path | None = None
     resume: Path | None = None
     baseline: Literal["none", "random"] = "none"
     num_random: int = 8
-    trust: bool = False
 
 
 def _fill_search(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    if arguments[:1] == ["search"]:
+        _check_resume(arguments[1:])
     parser.add_argument(
         "--recipe", action=ActionConfigFile, help=f"a method: {', '.join(recipe_names())}, or a YAML file of settings"
     )
+    _add_trust(parser)
     parser.add_class_arguments(SearchOptions, None, sub_configs=False)
     parser.add_class_arguments(Job, None, sub_configs=False)
+
+
+def _check_resume(arguments: Sequence[str]) -> None:
+    """See that nothing that would have no effect is given beside --resume."""
+    allowed = {"--resume", "--trust", "--baseline", "--num_random", "--help"}
+    options = {argument.partition("=")[0] for argument in with_underscores(arguments) if argument.startswith("--")}
+    if "--resume" in options and options - allowed:
+        raise ValueError(
+            f"{', '.join(sorted(options - allowed))} would have no effect: with --resume all settings come from the "
+            "run. Leave it out, or start a new run."
+        )
 
 
 def _search(config: Namespace) -> None:
@@ -209,7 +259,7 @@ def _search(config: Namespace) -> None:
     with RichDisplay() as display:
         if options.resume is not None:
             run = Run.open(options.resume)
-            job = job_of(run, trust=options.trust)
+            job = job_of(run, trust=config.trust)
         else:
             job = _job(config)
             run = Run(options.run or new_run_folder(job))
@@ -222,7 +272,7 @@ def _search(config: Namespace) -> None:
                 if not run.child(RETRAIN).config_path.exists():
                     settings = retrain_plan(run, job, job.retrain, job.time, display)
                     retrain_command(run, job, settings, display)
-                job = _retrained_job(run, trust=options.trust)
+                job = _retrained_job(run, trust=config.trust)
                 retrain_command(run, job, job.retrain, display)
                 display.say(baseline_command(run, job, options.num_random, display))
         display.say(f"Everything is in {run.path}. Next: dnas retrain {run.path}")
@@ -246,15 +296,14 @@ class RetrainOptions:
 
     Args:
         time: how long retraining may take, such as 90s, 30min or 2h; channels, cells and epochs are lowered to fit.
-        trust: follow import paths of parts outside dnas in the run folder's config.yaml.
     """
 
     time: str | None = None
-    trust: bool = False
 
 
 def _fill_retrain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a finished search")
+    _add_trust(parser)
     parser.add_class_arguments(RetrainOptions, None, sub_configs=False)
     parser.add_class_arguments(RetrainSettings, None, sub_configs=False)
     run = Run(_first_path(arguments))
@@ -285,7 +334,7 @@ def _retrain(config: Namespace) -> None:
 def _fill_baseline(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
     parser.add_argument("--num", type=int, default=8, help="random architectures to train like the found one")
-    parser.add_argument("--trust", type=bool, default=False, help="follow import paths of parts outside dnas")
+    _add_trust(parser)
 
 
 def _baseline(config: Namespace) -> None:
@@ -305,7 +354,7 @@ def _retrained_job(run: Run, *, trust: bool) -> Job:
 
 def _fill_evaluate(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
-    parser.add_argument("--trust", type=bool, default=False, help="follow import paths of parts outside dnas")
+    _add_trust(parser)
 
 
 def _evaluate(config: Namespace) -> None:
@@ -354,9 +403,6 @@ class DescribeOptions:
         input_size: height and width of the images in pixels.
         in_channels: channels of the images.
         stem: first layers: 'cifar' keeps the resolution, 'imagenet' divides it by 8.
-        auxiliary: with the auxiliary head of training.
-        supernet: describe the supernet that is searched instead.
-        json: print JSON.
     """
 
     space: str | None = None
@@ -366,14 +412,14 @@ class DescribeOptions:
     input_size: int = 32
     in_channels: int = 3
     stem: Stem = "cifar"
-    auxiliary: bool = False
-    supernet: bool = False
-    json: bool = False
 
 
 def _fill_describe(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("architecture", type=str, help="a run folder, an architecture.json, or a genotype text or file")
     parser.add_class_arguments(DescribeOptions, None, sub_configs=False)
+    parser.add_argument("--auxiliary", action="store_true", help="with the auxiliary head of training")
+    parser.add_argument("--supernet", action="store_true", help="describe the supernet that is searched instead")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _describe(config: Namespace) -> None:
@@ -386,10 +432,10 @@ def _describe(config: Namespace) -> None:
         input_size=options.input_size,
         in_channels=options.in_channels,
         stem=options.stem,
-        auxiliary=options.auxiliary,
-        supernet=options.supernet,
+        auxiliary=config.auxiliary,
+        supernet=config.supernet,
     )
-    print(description.to_json() if options.json else description.to_text())
+    print(description.to_json() if config.json else description.to_text())
 
 
 Fill = Callable[[ArgumentParser, Sequence[str]], None]
