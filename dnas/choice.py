@@ -95,8 +95,8 @@ def _checked_names(name: str, names: Sequence[str], excluded: Sequence[str] = ()
     unknown = [candidate for candidate in excluded if candidate not in names]
     if unknown or set(names) <= set(excluded):
         raise ValueError(
-            f"Choice {name!r} excludes {list(excluded)}: excluded must name candidates, and leave one that may be kept; "
-            f"the candidates are {list(names)}."
+            f"Choice {name!r} excludes {list(excluded)}: excluded must name candidates, and leave one that may be "
+            f"kept; the candidates are {list(names)}."
         )
     return tuple(names)
 
@@ -361,8 +361,9 @@ class Cell(Searchable):
 
 def _check_edges(name: str, edges: Sequence[tuple[int, int]], num_inputs: int, output: Sequence[int]) -> None:
     targets = [target for _, target in edges]
-    if targets != sorted(targets) or any(source >= target for source, target in edges):
-        raise ValueError(f"Cell {name!r}: edges must go upward and be sorted by target; got {list(edges)}.")
+    upward = all(0 <= source < target for source, target in edges)
+    if targets != sorted(targets) or not upward or len(set(edges)) != len(edges):
+        raise ValueError(f"Cell {name!r}: edges must go upward, each once, sorted by target; got {list(edges)}.")
     num_states = max(targets, default=num_inputs - 1) + 1
     missing = sorted(set(range(num_inputs, num_states)) - set(targets))
     if missing or min(targets, default=num_inputs) < num_inputs:
