@@ -10,6 +10,7 @@ from dnas.choice import Cell, Choice, InputChoice, PlainCell, Searchable, Shared
 from dnas.decision import Decision
 from dnas.derive import derive
 from dnas.discretization import Argmax, Discretization, Threshold
+from dnas.evaluate import Evaluation, evaluate
 from dnas.hypergradient import (
     ConjugateGradient,
     ExactProduct,
@@ -21,10 +22,12 @@ from dnas.hypergradient import (
     Unrolled,
 )
 from dnas.interrupt import Interrupted
+from dnas.load import load
 from dnas.mixture import Mixture
 from dnas.observer import EpochReport, Observer
 from dnas.penalty import BetaDecay, ExpectedCost, Penalty
 from dnas.relaxation import GumbelSoftmax, Relaxation, Sigmoid, Softmax
+from dnas.retrain import RetrainSettings, retrain
 from dnas.run import Run
 from dnas.schedule import Constant, Cosine, Linear, Schedule
 from dnas.search import NonFiniteLoss, SearchResult, search
@@ -35,15 +38,6 @@ from dnas.supernet import Supernet
 from dnas.version import __version__
 
 __all__ = [
-    "Unrolled",
-    "Space",
-    "OneStep",
-    "Neumann",
-    "NasBench201Space",
-    "FiniteDifference",
-    "ExactProduct",
-    "DartsSpace",
-    "ConjugateGradient",
     "AlphaAdam",
     "Architecture",
     "Argmax",
@@ -52,12 +46,17 @@ __all__ = [
     "Cell",
     "CellArchitecture",
     "Choice",
+    "ConjugateGradient",
     "Constant",
     "Cosine",
+    "DartsSpace",
     "Decision",
     "Discretization",
     "EpochReport",
+    "Evaluation",
+    "ExactProduct",
     "ExpectedCost",
+    "FiniteDifference",
     "FirstOrder",
     "GumbelSoftmax",
     "Hypergradient",
@@ -66,11 +65,15 @@ __all__ = [
     "KeptEdge",
     "Linear",
     "Mixture",
+    "NasBench201Space",
+    "Neumann",
     "NonFiniteLoss",
     "Observer",
+    "OneStep",
     "Penalty",
     "PlainCell",
     "Relaxation",
+    "RetrainSettings",
     "Run",
     "Schedule",
     "SearchResult",
@@ -79,13 +82,18 @@ __all__ = [
     "SharedPrefix",
     "Sigmoid",
     "Softmax",
+    "Space",
     "StepResult",
     "Supernet",
     "Threshold",
+    "Unrolled",
     "WeightSGD",
     "Zero",
     "__version__",
     "derive",
+    "evaluate",
+    "load",
+    "retrain",
     "search",
     "search_step",
 ]

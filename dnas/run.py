@@ -71,8 +71,7 @@ class Run:
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write the settings (plain data), with the versions they ran under."""
-        import yaml
-
+        yaml = _yaml()
         data = {**settings, "environment": environment()}
         write_text(self.config_path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
@@ -82,8 +81,7 @@ class Run:
         Raises:
             ValueError: damaged file.
         """
-        import yaml
-
+        yaml = _yaml()
         try:
             data = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -242,6 +240,14 @@ def commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError('A run folder needs PyYAML: pip install "dnas[cli]"') from error
+    return yaml
 
 
 def _finite_or_text(value: float | int | str) -> float | int | str:

@@ -20,6 +20,7 @@ from dnas.display import Display, Silent
 from dnas.interrupt import Interrupted, StopRequest, stop_request
 from dnas.mixture import Active, Mixture
 from dnas.observer import EpochReport, Observer
+from dnas.plain_data import to_plain
 from dnas.random_state import random_state, restore_random_state, seeded
 from dnas.run import Run
 from dnas.search_step import search_step
@@ -107,6 +108,8 @@ def search(
         observers=observers,
         display=display,
     )
+    if run is not None and not run.config_path.exists():
+        run.write_config({"search": to_plain(settings)})
     with seeded(settings.seed), stop_request() as request:
         loop.resume()
         loop.run_epochs(request)
