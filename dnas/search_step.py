@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dnas.batch import Batch
 from dnas.hypergradient import FirstOrder, Hypergradient
+from dnas.hypergradient.autodiff import gradients, pull_back
 from dnas.mixture import Mixture
 from dnas.optim import functional_step
 from dnas.penalty import Penalty
@@ -25,7 +26,8 @@ class StepResult:
     Args:
         loss: of the weight step, before the update; a scalar without gradient.
         scalars: what to log, as scalars without gradient: `train_loss`, `gradient_norm` of the weights (before
-            clipping), the criterion's own terms, and `val_loss` where the alphas took a step.
+            clipping), the criterion's own terms, and where the alphas took a step `val_loss`, with all penalties and
+            at the weights where the hypergradient was taken.
         num_samples: samples in the weight batch.
         aux: outputs and carried state of the weight step.
     """
@@ -53,7 +55,8 @@ def search_step(
 ) -> StepResult:
     """One architecture step and one weight step (DARTS, Liu et al. 2019, algorithm 1).
 
-    Without an architecture batch it is a plain training step of the weights.
+    Without an architecture batch it is a plain training step of the weights. Gradients are assigned, never added to
+    what is in `.grad`; there is no need for `zero_grad`.
 
     Args:
         supernet: whose weights and alphas are updated.
@@ -69,19 +72,23 @@ def search_step(
         inner_batches: for hypergradients of several inner steps, the batches that follow `weight_batch`.
 
     Raises:
-        ValueError: only one of `alpha_batch` and `alpha_optimizer`, or too few inner batches.
+        ValueError: only one of `alpha_batch` and `alpha_optimizer`, an `alpha_optimizer` over other tensors than the
+            alphas, a batch that is no pair, too few inner batches, or a weight optimizer that the hypergradient
+            cannot unroll.
     """
     progress = torch.as_tensor(progress, dtype=torch.float32)
     scalars: dict[str, Tensor] = {}
     if (alpha_batch is None) != (alpha_optimizer is None):
         raise ValueError("An architecture step needs both alpha_batch and alpha_optimizer; got only one of them.")
+    batch = _as_batch(weight_batch)
     if alpha_batch is not None and alpha_optimizer is not None:
+        _check_holds_alphas(alpha_optimizer, supernet)
         mixtures = supernet.sample(relaxation, progress, generator)
         problem = ArchitectureProblem(
             supernet,
             mixtures,
-            val_batch=Batch(*alpha_batch),
-            train_batches=[Batch(*batch) for batch in (weight_batch, *inner_batches)],
+            val_batch=_as_batch(alpha_batch),
+            train_batches=[batch, *map(_as_batch, inner_batches)],
             penalties=penalties,
             progress=progress,
         )
@@ -91,13 +98,13 @@ def search_step(
     # The weights see a draw of their own from the updated alphas, without gradient.
     with torch.no_grad():
         mixtures = supernet.sample(relaxation, progress, generator)
-    batch = Batch(*weight_batch)
     weights = supernet.weights()
     loss, aux = supernet.loss(weights, mixtures, batch, update_buffers=True)
     # A weight that took no part gets a zero gradient, so that momentum and decay act on it as on any other.
-    gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-    for weight, gradient in zip(weights.values(), gradients, strict=True):
-        weight.grad = gradient
+    (found,) = gradients(loss, dict(weights))
+    for name, weight in weights.items():
+        weight.grad = found[name]
+    _forget_frozen(weight_optimizer)
     norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), torch.inf if clip is None else clip)
     weight_optimizer.step()
 
@@ -129,14 +136,9 @@ def assign_alpha_grad(
     direct, through = (
         {name: found.gradient[_key(kind, name)] for name in supernet.alphas} for kind in ("alpha", "mixture")
     )
-    relaxed = torch.autograd.grad(
-        [mixtures[name].values for name in supernet.alphas],
-        list(supernet.alphas.values()),
-        grad_outputs=list(through.values()),
-        materialize_grads=True,
-    )
-    for (name, alpha), gradient in zip(supernet.alphas.items(), relaxed, strict=True):
-        alpha.grad = gradient + direct[name]
+    (relaxed,) = pull_back([(mixtures[name].values, through[name]) for name in supernet.alphas], supernet.alphas)
+    for name, alpha in supernet.alphas.items():
+        alpha.grad = relaxed[name] + direct[name]
     return found.val_loss
 
 
@@ -186,7 +188,43 @@ def _key(kind: str, name: str) -> str:
     return f"{kind}/{name}"
 
 
+def _as_batch(batch: Sequence[Any]) -> Batch:
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        got = type(batch).__name__ + (f" of length {len(batch)}" if isinstance(batch, tuple | list) else "")
+        raise ValueError(f"A batch must be a pair (inputs, targets) or a dnas.Batch; got a {got}.")
+    return Batch(*batch)
+
+
+def _check_holds_alphas(optimizer: torch.optim.Optimizer, supernet: Supernet) -> None:
+    alphas = {id(alpha) for alpha in supernet.alpha_parameters()}
+    if not all(id(tensor) in alphas for group in optimizer.param_groups for tensor in group["params"]):
+        raise ValueError(
+            "alpha_optimizer holds tensors that are no alphas of this supernet: build it from "
+            "supernet.alpha_parameters(), after supernet.to(...), which makes new alphas."
+        )
+
+
+def _forget_frozen(optimizer: torch.optim.Optimizer) -> None:
+    """Clear what is left in `.grad` of weights that were frozen since, which the optimizer would still go by."""
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if not weight.requires_grad:
+                weight.grad = None
+
+
 def _detached(aux: Aux) -> Aux:
-    carry = aux.carry.detach() if isinstance(aux.carry, Tensor) else aux.carry
-    outputs = aux.outputs.detach() if isinstance(aux.outputs, Tensor) else aux.outputs
-    return Aux(outputs, {name: term.detach() for name, term in aux.terms.items()}, carry)
+    terms = {name: term.detach() for name, term in aux.terms.items()}
+    return Aux(_without_graph(aux.outputs), terms, _without_graph(aux.carry))
+
+
+def _without_graph(value: Any) -> Any:
+    """`value` with every tensor in nested tuples, lists and dicts detached."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named tuple
+        return type(value)(*map(_without_graph, value))
+    if isinstance(value, tuple | list):
+        return type(value)(map(_without_graph, value))
+    if isinstance(value, dict):
+        return {name: _without_graph(part) for name, part in value.items()}
+    return value
