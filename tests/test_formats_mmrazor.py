@@ -110,8 +110,8 @@ def test_damaged_yaml_and_python_objects_in_it_are_refused():
 def test_an_architecture_that_the_yaml_cannot_say_is_refused():
     with pytest.raises(ValueError, match="concatenates all of its nodes"):
         write_mmrazor(published("AMOEBANET"))
+    twice = CellArchitecture((KeptEdge(0, 2, "skip_connect"), KeptEdge(0, 2, "max_pool_3x3")), (2,))
     with pytest.raises(ValueError, match="an edge has one operation"):
-        twice = CellArchitecture((KeptEdge(0, 2, "skip_connect"), KeptEdge(0, 2, "max_pool_3x3")), (2,))
         write_mmrazor(Architecture({"normal": twice, "reduce": twice}, "darts"))
     with pytest.raises(ValueError, match="of space 'module'"):
         write_mmrazor(Architecture({"choice": "relu"}))

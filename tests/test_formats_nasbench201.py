@@ -78,8 +78,8 @@ def test_what_is_wrong_is_named(text, message):
 
 
 def test_an_architecture_that_the_string_cannot_say_is_refused():
+    cell = CellArchitecture((KeptEdge(0, 1, "none"),), (1,))
     with pytest.raises(ValueError, match="one operation on each of the edges"):
-        cell = CellArchitecture((KeptEdge(0, 1, "none"),), (1,))
         write_nasbench201(Architecture({"cell": cell}, "nasbench201"))
     with pytest.raises(ValueError, match="got space 'darts'"):
         write_nasbench201(Architecture({}, "darts"))

@@ -26,7 +26,7 @@ def test_a_run_folder_is_read(tmp_path):
 
 
 def test_a_run_that_has_found_nothing_yet_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no architecture.json"):
+    with pytest.raises(FileNotFoundError, match=r"holds no architecture\.json"):
         read_architecture(tmp_path)
 
 
@@ -66,7 +66,7 @@ def test_another_space_than_expected_is_refused():
 
 def test_what_is_neither_path_nor_text_is_answered_with_what_was_expected(tmp_path):
     for wrong in (tmp_path / "nothing.json", "runs/nothing", "DARTS_V9"):
-        with pytest.raises(FileNotFoundError, match="expected a run folder, an architecture.json.*DARTS_V2"):
+        with pytest.raises(FileNotFoundError, match=r"expected a run folder, an architecture\.json.*DARTS_V2"):
             read_architecture(wrong)
 
 

@@ -192,13 +192,9 @@ def _output(concat: ast.expr, num_states: int, where: str, *, first: int) -> tup
 
 def _range(call: ast.Call, where: str) -> list[int]:
     """The numbers of `range(a, b)`; any other call is refused."""
-    bounds = [_literal(argument, where) for argument in call.args]
     is_range = isinstance(call.func, ast.Name) and call.func.id == "range" and not call.keywords
-    if (
-        not is_range
-        or not 1 <= len(bounds) <= 2
-        or not all(type(bound) is int and 0 <= bound <= 1000 for bound in bounds)
-    ):
+    bounds = [_literal(argument, where) for argument in call.args] if is_range else []
+    if len(bounds) not in (1, 2) or not all(type(bound) is int and 0 <= bound <= 1000 for bound in bounds):
         raise ValueError(f"{where} must be a list of states or range(first, last + 1); got another call.")
     return list(range(*bounds))
 
@@ -207,7 +203,7 @@ def _literal(expression: ast.expr, where: str) -> Any:
     try:
         return ast.literal_eval(expression)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{where} must be plain data, without names and calls ({error}).") from error
+        raise ValueError(f"{where} must be plain data, without names and calls.") from error
 
 
 def _written(name: str, cell: Kept) -> list[str]:
