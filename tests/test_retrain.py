@@ -467,6 +467,23 @@ def test_the_last_good_checkpoint_is_kept_when_the_loss_diverges(tmp_path, check
     assert state["network"]["weight"].isfinite().all()
 
 
+def test_a_step_of_infinite_loss_is_not_saved_though_its_gradients_were_finite(tmp_path):
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = linear()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(x).masked_fill(torch.tensor([False, False, True]), -math.inf)
+
+    data = vectors()
+    data[0][1].zero_()
+    data[1][1].fill_(2)
+    with pytest.raises(FloatingPointError, match="before step 2: the loss is inf"):
+        retrain(Masked(), data, settings=quick(checkpoint_minutes=0), run=Run(tmp_path))
+    assert Run(tmp_path).load_checkpoint("last")["step"] == 1
+
+
 def test_weights_that_are_not_finite_are_found_though_the_loss_still_was(tmp_path):
     # The last step of the training spoils the weights: no loss comes after it.
     data = [(torch.full((1, 4), 1e200, dtype=torch.float64), torch.tensor([0]))]
