@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 def random_state() -> dict[str, Any]:
@@ -32,3 +34,25 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         restore_random_state(before)
+
+
+def seeded_items(items: Iterable[T], seed: int) -> Iterator[T]:
+    """`items`, computed with global generators of their own that start from `seed`.
+
+    A `DataLoader` that shuffles, or draws augmentations, then yields the same items for one seed, whatever is drawn
+    between two of them; and between two of them the generators go on as if the loader had drawn nothing.
+    """
+    with seeded(seed):
+        iterator = iter(items)
+        own = random_state()
+    while True:
+        before = random_state()
+        restore_random_state(own)
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        finally:
+            own = random_state()
+            restore_random_state(before)
+        yield item

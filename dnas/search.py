@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,13 @@ from dnas.batch import Batch
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
 from dnas.data.iterable_batches import IterableBatches
+from dnas.data.keyed_random import stream_key
 from dnas.display import Display, Silent
 from dnas.interrupt import Interrupted, StopRequest, stop_request
 from dnas.mixture import Active, Mixture
 from dnas.observer import EpochReport, Observer
 from dnas.plain_data import to_plain
-from dnas.random_state import random_state, restore_random_state, seeded
+from dnas.random_state import random_state, restore_random_state, seeded, seeded_items
 from dnas.run import Run
 from dnas.search_step import search_step
 from dnas.settings import SearchSettings
@@ -70,7 +71,8 @@ def search(
     """Search for an architecture by gradient descent.
 
     With a run folder the search can be stopped by Ctrl-C or killed, and calling it again goes on from the last
-    checkpoint, on the CPU to bit-identical results.
+    checkpoint, on the CPU to bit-identical results. A loader of your own may draw from torch's global generator, as
+    `DataLoader(shuffle=True)` does; what it draws from elsewhere is not repeated.
 
     Args:
         model: a module with choices inside, or a supernet made from it.
@@ -85,7 +87,8 @@ def search(
         display: where progress is shown.
 
     Raises:
-        NonFiniteLoss: the loss became NaN or infinite.
+        ValueError: no choice in the model, no batch in the data, or the run's checkpoint is of another search.
+        NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
     Example:
@@ -99,9 +102,11 @@ def search(
     supernet = model if isinstance(model, Supernet) else Supernet(model, criterion, seed=settings.seed)
     loop = _Loop(
         supernet,
-        train=_as_batches(train, supernet),
-        val=_as_batches(val, supernet),
-        validation=_as_batches(val if validation is None else validation, supernet),
+        train=_as_batches("train", train, supernet, stream_key(settings.seed, 0)),
+        val=_as_batches("val", val, supernet, stream_key(settings.seed, 1)),
+        validation=_as_batches(
+            "validation", val if validation is None else validation, supernet, stream_key(settings.seed, 2)
+        ),
         settings=settings,
         stamp=stamp,
         run=run,
@@ -110,10 +115,14 @@ def search(
     )
     if run is not None and not run.config_path.exists():
         run.write_config({"search": to_plain(settings)})
-    with seeded(settings.seed), stop_request() as request:
-        loop.resume()
-        loop.run_epochs(request)
-        return loop.finish()
+    try:
+        with seeded(settings.seed), stop_request() as request:
+            loop.resume()
+            loop.run_epochs(request)
+            return loop.finish()
+    finally:
+        if run is not None:
+            run.close()
 
 
 class _Loop:
@@ -159,6 +168,8 @@ class _Loop:
 
     def run_epochs(self, request: StopRequest) -> None:
         total = self.settings.epochs * self.steps_per_epoch
+        if not self.supernet.model.training:  # parts of a training model may be in evaluation mode, and stay so
+            self.supernet.model.train()
         while self.step < total and not self.stopped:
             started = time.perf_counter()
             self._set_learning_rate()
@@ -205,7 +216,7 @@ class _Loop:
         )
         self.step += 1
         self._last_batches = (weight_batch, alpha_batch)
-        self.totals.add(result.scalars, result.num_samples, result.aux.outputs, weight_batch.targets)
+        self.totals.add(self.step, result.scalars, result.num_samples, result.aux.outputs, weight_batch.targets)
 
     def _next_batches(self, count: int) -> list[Batch]:
         """The training batch of this step and those that follow it, which several inner steps look ahead to."""
@@ -224,9 +235,8 @@ class _Loop:
     # After some steps, and after an epoch
 
     def _log_step(self) -> None:
+        self._check_losses()
         scalars = self.totals.latest()
-        if not all(map(_is_finite, scalars.values())):
-            raise NonFiniteLoss(self._what_diverged(scalars))
         if self.run is not None:
             self.run.log(self.step, {"epoch": self.epoch, "phase": "step", **scalars})
         self.shown |= {name: scalars[name] for name in ("train_loss", "train_accuracy") if name in scalars}
@@ -258,7 +268,7 @@ class _Loop:
             scalars=scalars,
         )
         for observer in self.observers:
-            self.stopped |= observer.epoch_ended(report)
+            self.stopped = bool(observer.epoch_ended(report)) or self.stopped
 
     def finish(self) -> SearchResult:
         """Discretize, and write what was found."""
@@ -268,7 +278,6 @@ class _Loop:
         if self.run is not None:
             self.run.save_architecture(architecture)
             self.run.save_json("search", {"seconds": self.seconds, "steps": self.step, "epochs": self.epoch})
-            self.run.close()
         return SearchResult(architecture, self.supernet, self.epoch_rows, self.seconds)
 
     # Evaluation and discretization
@@ -309,9 +318,12 @@ class _Loop:
     def state(self) -> dict[str, Any]:
         return {
             "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "seed": self.settings.seed,
             "stopped": self.stopped,
             "seconds": self.seconds,
             "supernet": self.supernet.state_dict(),
+            "trained": list(self.supernet.weights()),  # an observer may have frozen others
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -322,11 +334,11 @@ class _Loop:
         }
 
     def save(self) -> None:
-        if self.run is None:
-            return
-        if not self.totals.finite():
-            raise NonFiniteLoss(self._what_diverged(self.totals.latest()))
-        self.run.save_checkpoint(CHECKPOINT, self.state())
+        """Write a checkpoint where there is a run folder; never one with a non-finite weight."""
+        self._check_losses()
+        self._check_weights()
+        if self.run is not None:
+            self.run.save_checkpoint(CHECKPOINT, self.state())
         self._last_saved = time.monotonic()
 
     def _checkpoint_is_due(self) -> bool:
@@ -341,7 +353,10 @@ class _Loop:
                 self.run.cut_metrics(0)
             return
         state = self.run.load_checkpoint(CHECKPOINT, _device(self.supernet))
+        self._check_is_own(state)
         self.supernet.load_state_dict(state["supernet"])
+        for name, weight in self.supernet.model.named_parameters():
+            weight.requires_grad_(name in state["trained"])
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         self.generator.set_state(state["generator"].cpu())
@@ -357,22 +372,52 @@ class _Loop:
         self.run.cut_metrics(self.step)
         self.display.say(f"Going on with {self.run.path} after step {self.step} (epoch {self.epoch}).")
 
+    def _check_is_own(self, state: Mapping[str, Any]) -> None:
+        assert self.run is not None
+        own, path = self.state(), self.run.checkpoint_path(CHECKPOINT)
+        missing = [name for name in own if name not in state]
+        if missing:
+            raise ValueError(f"{path} is not the checkpoint of a search: {missing[0]!r} is missing in it.")
+        for name in ("seed", "steps_per_epoch"):
+            if state[name] != own[name]:
+                raise ValueError(
+                    f"{path} is the checkpoint of another search: {name} is {state[name]} there and {own[name]} here. "
+                    "Go on with the same data and settings, or use a new run folder."
+                )
+
     def _how_to_go_on(self) -> str:
         if self.run is None:
             return f"The search was stopped after step {self.step}; without a run folder nothing was saved."
         return f"The search was stopped and saved after step {self.step} (epoch {self.epoch}) in {self.run.path}."
 
-    def _what_diverged(self, scalars: Mapping[str, float]) -> str:
-        bad = ", ".join(f"{name} = {value}" for name, value in scalars.items() if not _is_finite(value))
+    def _check_losses(self) -> None:
+        step = self.totals.first_non_finite()
+        if step is not None:
+            bad = [f"{name} = {value}" for name, value in self.totals.latest().items() if not _is_finite(value)]
+            raise NonFiniteLoss(self._diverged(f"at step {step}", ", ".join(bad) or "a loss was NaN or infinite"))
+
+    def _check_weights(self) -> None:
+        tensors = {**dict(self.supernet.model.named_parameters()), **self.supernet.alphas}
+        for optimizer in (self.weight_optimizer, self.alpha_optimizer):
+            for index, state in enumerate(optimizer.state.values()):
+                tensors |= {f"{name} of weight {index}": t for name, t in state.items() if isinstance(t, Tensor)}
+        for name, tensor in tensors.items():
+            if not bool(tensor.isfinite().all()):
+                raise NonFiniteLoss(self._diverged(f"in step {self.step}", f"{name} is NaN or infinite"))
+
+    def _diverged(self, when: str, what: str) -> str:
         rate = self.weight_optimizer.param_groups[0]["lr"]
-        kept = (
-            "" if self.run is None else f" The last good state is {self.run.checkpoint_path(CHECKPOINT)}, if it exists."
-        )
         return (
-            f"The search diverged at or before step {self.step} (epoch {self.epoch}): {bad}. Lower the weights' "
-            f"learning rate (now {rate:.3g}) or clip their gradient (now {self.settings.weights.clip}), "
-            f"and look for non-finite inputs.{kept}"
+            f"The search diverged {when} (epoch {self.epoch}): {what}. Lower the weights' learning rate "
+            f"(now {rate:.3g}) or clip their gradient (now {self.settings.weights.clip}), and look for non-finite "
+            f"inputs.{self._last_good_state()}"
         )
+
+    def _last_good_state(self) -> str:
+        if self.run is None:
+            return ""
+        path = self.run.checkpoint_path(CHECKPOINT)
+        return f" The last good state is {path}." if path.exists() else " No checkpoint had been written yet."
 
 
 class _Totals:
@@ -382,9 +427,11 @@ class _Totals:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.last: dict[str, Tensor] = {}
+        self._first_non_finite: Tensor | None = None  # a step, or 0
 
-    def add(self, scalars: Mapping[str, Tensor], num_samples: int, outputs: Any, targets: Any) -> None:
+    def add(self, step: int, scalars: Mapping[str, Tensor], num_samples: int, outputs: Any, targets: Any) -> None:
         self.last = dict(scalars)
+        self._note_non_finite(step)
         accuracy = batch_accuracy(outputs, targets)
         if accuracy is not None:
             self.last["train_accuracy"] = accuracy
@@ -399,8 +446,16 @@ class _Totals:
     def means(self) -> dict[str, float]:
         return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
-    def finite(self) -> bool:
-        return all(bool(total.isfinite()) for total in self.sums.values())
+    def _note_non_finite(self, step: int) -> None:
+        finite = torch.stack([value.double().sum() for value in self.last.values()]).isfinite().all()
+        before = (
+            torch.zeros_like(finite, dtype=torch.int64) if self._first_non_finite is None else self._first_non_finite
+        )
+        self._first_non_finite = torch.where((before == 0) & ~finite, step, before)
+
+    def first_non_finite(self) -> int | None:
+        """The first step, counted from 1, with a scalar that is NaN or infinite."""
+        return None if self._first_non_finite is None else int(self._first_non_finite) or None
 
     def state(self) -> dict[str, Any]:
         return {"sums": self.sums, "counts": self.counts, "last": self.last}
@@ -420,7 +475,7 @@ def evaluate_supernet(
     The model is in evaluation mode meanwhile. Where its batch norm uses batch statistics, batches should be large
     and shuffled: folder data is ordered by class.
     """
-    was_training = supernet.model.training
+    modes = [(module, module.training) for module in supernet.model.modules()]
     supernet.model.eval()
     totals = _Totals()
     weights = supernet.weights()
@@ -428,9 +483,10 @@ def evaluate_supernet(
         with torch.no_grad():
             for batch in batches:
                 loss, aux = supernet.loss(weights, mixtures, batch)
-                totals.add({"loss": loss}, batch.num_samples, aux.outputs, batch.targets)
+                totals.add(0, {"loss": loss}, batch.num_samples, aux.outputs, batch.targets)
     finally:
-        supernet.model.train(was_training)
+        for module, training in modes:
+            module.training = training
     means = totals.means()
     return {name.removeprefix("train_"): value for name, value in means.items()}
 
@@ -460,8 +516,27 @@ def _is_finite(value: float) -> bool:
     return value - value == 0.0
 
 
-def _as_batches(data: Data, supernet: Supernet) -> Batches:
-    return data if isinstance(data, Batches) else IterableBatches(data, device=_device(supernet))
+def _as_batches(name: str, data: Data, supernet: Supernet, seed: int) -> Batches:
+    batches = (
+        data if isinstance(data, Batches) else _SeededBatches(IterableBatches(data, device=_device(supernet)), seed)
+    )
+    if len(batches) < 1:
+        raise ValueError(f"There is nothing to search with: {name} holds no batch.")
+    return batches
+
+
+@dataclass(frozen=True)
+class _SeededBatches(Batches):
+    """A user's loader whose epochs depend on a seed alone, so that a search can go on in the middle of one."""
+
+    batches: Batches
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        return seeded_items(self.batches.epoch(epoch, start), stream_key(self.seed, epoch))
 
 
 def _device(supernet: Supernet) -> torch.device:
