@@ -1,0 +1,5 @@
+"""`python -m dnas` is the command `dnas`."""
+
+from dnas.cli import main
+
+main()

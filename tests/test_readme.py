@@ -1,0 +1,72 @@
+"""What the README shows works as it is written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dnas.cli
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def make_photos(folder: Path) -> None:
+    """Two classes of noisy photos that differ in colour."""
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for name, colour in (("cat", (200, 60, 60)), ("dog", (60, 60, 200))):
+        (folder / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = random.normal(colour, 40, (24, 30, 3)).clip(0, 255).astype("uint8")
+            Image.fromarray(pixels).save(folder / name / f"{index}.jpg")
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(len(blocks("python"))))
+def test_the_python_blocks_run(block: int, tmp_path: Path) -> None:
+    (tmp_path / "block.py").write_text(blocks("python")[block])
+    result = run([sys.executable, "block.py"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "kernel" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_the_examples_run(example: str, tmp_path: Path) -> None:
+    result = run([sys.executable, str(EXAMPLES / example)], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+@pytest.mark.slow
+def test_the_commands_for_own_images_run_in_the_order_shown(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos")
+    for line in blocks("bash")[0].splitlines():
+        # The one change: less time than a reader has.
+        command = shlex.split(line.replace("30min", "30s"))
+        result = run([sys.executable, "-m", "dnas", *command[1:]], tmp_path)
+        assert result.returncode == 0, f"{line}\n{result.stderr}"
+    assert (tmp_path / "runs/photos/export/network.onnx").exists()
+    assert "cat" in result.stdout
+
+
+def test_the_table_of_recipes_is_complete() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE)
+    assert sorted(named) == dnas.cli.recipe_names()
