@@ -11,11 +11,16 @@ from typing import Any
 
 import dnas
 
-_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+# Text that no reader of settings takes for an import path, a file, or YAML within text.
+_WORD = re.compile(r"[A-Za-z0-9_+-]*", re.ASCII)
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses as mappings; parts, which a recipe can swap, with their class: `{class_path, init_args}`."""
+    """Dataclasses as mappings; parts, which a recipe can swap, with their class: `{class_path, init_args}`.
+
+    Raises:
+        ValueError: something in it is no number, text, list, mapping or dataclass.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         arguments = {field.name: to_plain(getattr(value, field.name)) for field in fields(value) if field.init}
         return {"class_path": _class_path(type(value)), "init_args": arguments} if isinstance(value, ABC) else arguments
@@ -27,7 +32,10 @@ def to_plain(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
-    raise ValueError(f"Settings must be numbers, text, lists, mappings or dataclasses; got {type(value).__name__}.")
+    raise ValueError(
+        "Settings must be numbers, text, lists, mappings or dataclasses, so that they can be written into a run "
+        f"folder; got a {type(value).__name__}. Make a part of your own a frozen dataclass."
+    )
 
 
 def _class_path(kind: type) -> str:
@@ -38,19 +46,25 @@ def _class_path(kind: type) -> str:
 def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
     """See that settings read from a file name no code but the public parts of dnas.
 
+    Only what cannot lead anywhere is let through: numbers, public names such as `dnas.Softmax`, and within lists plain
+    words, such as the candidates of a space. jsonargparse would also follow an import path or the name of a YAML file
+    in the place of any mapping, and YAML or JSON within text.
+
     Raises:
-        ValueError: names the place and the import path.
+        ValueError: names the place and the text.
     """
     if isinstance(data, Mapping):
         for name, item in data.items():
             check_only_own_parts(item, source, f"{place}.{name}" if place else str(name))
     elif isinstance(data, list):
         for index, item in enumerate(data):
-            check_only_own_parts(item, source, f"{place}[{index}]")
-    elif (
-        isinstance(data, str) and _IMPORT_PATH.fullmatch(data) and data not in {f"dnas.{name}" for name in dnas.__all__}
-    ):
-        raise ValueError(
-            f"{source}: {place} names code outside dnas, {data!r}, which is not run from a file that may come from "
-            "anybody. If you trust this run, add --trust."
-        )
+            if not (isinstance(item, str) and _WORD.fullmatch(item)):
+                check_only_own_parts(item, source, f"{place}[{index}]")
+    elif isinstance(data, str):
+        if data not in {f"dnas.{name}" for name in dnas.__all__}:
+            raise ValueError(
+                f"{source}: {place} is {data!r}, neither a number nor a public part of dnas; code outside dnas is not "
+                "run from a file that may come from anybody. If you trust this run, add --trust."
+            )
+    elif not (data is None or isinstance(data, bool | int | float)):
+        raise ValueError(f"{source}: {place} must be a number, text, list or mapping; got a {type(data).__name__}.")
