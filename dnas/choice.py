@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -68,22 +69,29 @@ class SharedPrefix(nn.Module, ABC):
         return self.rest(self.prefix(x))
 
 
-def weighted_sum(
+def weighted_terms(
     candidates: Sequence[nn.Module] | nn.ModuleList,
     active: Sequence[int],
     values: Tensor,
     weighted: Callable[[nn.Module, Tensor], Tensor],
-) -> Tensor | None:
-    """sum_k weighted(candidates[k], values[k]) over the active candidates; None where all of them are `Zero`.
+) -> Iterator[Tensor]:
+    """`weighted(candidates[k], values[k])` for each active candidate that is not `Zero`.
 
     `Zero` adds nothing to the value and nothing to the gradient, so it is never computed.
     """
-    total: Tensor | None = None
     for k in active:
-        if isinstance(candidates[k], Zero):
-            continue
-        term = weighted(candidates[k], values[k])
-        total = term if total is None else total + term
+        if not isinstance(candidates[k], Zero):
+            yield weighted(candidates[k], values[k])
+
+
+def add_up(terms: Iterator[Tensor]) -> Tensor | None:
+    """The sum of the terms; None where there are none."""
+    total, second = next(terms, None), next(terms, None)
+    if total is None or second is None:
+        return total
+    total = total + second
+    for term in terms:
+        total += term  # in place: nobody else has seen this sum, and addition needs none of it for its gradient
     return total
 
 
@@ -131,8 +139,10 @@ class Choice(Searchable):
     def forward(self, *inputs: Tensor) -> Tensor:
         mixture = self._mixture or uniform(self.decision.shape, inputs[0])
         active = mixture.row(0)
-        total = weighted_sum(
-            self.candidates, active, mixture.values, lambda candidate, weight: weight * candidate(*inputs)
+        total = add_up(
+            weighted_terms(
+                self.candidates, active, mixture.values, lambda candidate, weight: weight * candidate(*inputs)
+            )
         )
         return self.candidates[active[0]](*inputs) if total is None else total
 
@@ -244,6 +254,15 @@ def concatenate(states: Mapping[int, Tensor], output: Sequence[int]) -> Tensor:
     return states[output[0]] if len(output) == 1 else torch.cat([states[index] for index in output], dim=1)
 
 
+def dense(gradient: Tensor) -> Tensor:
+    """The same gradient without gaps in memory.
+
+    What comes out of `concatenate` backwards is a slice of channels, on which convolutions and batch norms are slow.
+    """
+    channels_last = gradient.ndim == 4 and gradient.stride(1) == 1
+    return gradient.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
 class Cell(Searchable):
     """A directed acyclic graph whose edges each hold a choice among operations (DARTS, Liu et al. 2019, figure 1).
 
@@ -307,9 +326,11 @@ class Cell(Searchable):
         # Prefixes without parameters (pooling, ReLU) are the same for all edges that leave a state: computed once.
         prefixes: dict[tuple[int, Hashable], Tensor] = {}
         for node in self.decision.nodes:
-            terms = [self._edge(edge, mixture, states, prefixes) for edge in self.decision.incoming(node)]
-            terms = [term for term in terms if term is not None]
-            states[node] = sum(terms[1:], start=terms[0]) if terms else self._zero_node(node, states)
+            edges = self.decision.incoming(node)
+            total = add_up(chain.from_iterable(self._edge(edge, mixture, states, prefixes) for edge in edges))
+            states[node] = self._zero_node(node, states) if total is None else total
+            if states[node].requires_grad:
+                states[node].register_hook(dense)
         return concatenate(states, self.decision.output)
 
     def _edge(
@@ -318,8 +339,8 @@ class Cell(Searchable):
         mixture: Mixture,
         states: Mapping[int, Tensor],
         prefixes: dict[tuple[int, Hashable], Tensor],
-    ) -> Tensor | None:
-        """The weighted sum of one edge's operations; None where nothing but `Zero` is active."""
+    ) -> Iterator[Tensor]:
+        """The weighted operations of one edge; none where nothing but `Zero` is active."""
         source = self.decision.edges[edge][0]
 
         def weighted(operation: nn.Module, weight: Tensor) -> Tensor:
@@ -333,7 +354,7 @@ class Cell(Searchable):
         values = mixture.values[edge]
         if self._edge_mixture is not None:
             values = values * self._edge_mixture.values[edge]
-        return weighted_sum(self.operations[edge], mixture.row(edge), values, weighted)  # type: ignore[arg-type]
+        return weighted_terms(self.operations[edge], mixture.row(edge), values, weighted)  # type: ignore[arg-type]
 
     def _zero_node(self, node: int, states: Mapping[int, Tensor]) -> Tensor:
         """A node all of whose edges are `Zero` (or dropped): zeros of the shape that an edge would give."""
