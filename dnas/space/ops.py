@@ -61,7 +61,7 @@ class BatchNorm(nn.BatchNorm2d):
         """`weight * self(x)`; a batch norm without parameters takes the weight as its scale."""
         if self.affine or self.track_running_stats:
             return weight * self(x)
-        return F.batch_norm(x, None, None, weight.expand(x.shape[1]), None, training=True, eps=self.eps)
+        return F.batch_norm(x, None, None, weight.expand(x.shape[1]).contiguous(), None, training=True, eps=self.eps)
 
 
 # Searching, candidates must not differ by a learned scale (DARTS, appendix A.1.1), and batch statistics leave no trace.
