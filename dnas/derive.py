@@ -22,7 +22,7 @@ def find_decisions(model: nn.Module) -> dict[str, Decision]:
         if not isinstance(module, Searchable):
             continue
         for decision in module.decisions():
-            difference = decision.difference(found.setdefault(decision.name, decision))
+            difference = found.setdefault(decision.name, decision).difference(decision)
             if difference is not None:
                 raise ValueError(
                     f"Choices named {decision.name!r} differ in {difference}; "
