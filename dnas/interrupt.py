@@ -40,4 +40,5 @@ def stop_request() -> Iterator[StopRequest]:
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: set by a program that embeds Python, which Python cannot put back
+                signal.signal(number, handler)

@@ -32,6 +32,10 @@ class WeightSGD:
     nesterov: bool = False
     clip: float | None = 5.0
 
+    def __post_init__(self) -> None:
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip is a largest gradient norm and must be over 0, or null for none; got {self.clip}.")
+
     def build(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer at the start of the training."""
         return torch.optim.SGD(
