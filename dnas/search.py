@@ -319,7 +319,7 @@ class _Loop:
         return {
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
-            "seed": self.settings.seed,
+            "settings": _method(self.settings),
             "stopped": self.stopped,
             "seconds": self.seconds,
             "supernet": self.supernet.state_dict(),
@@ -378,11 +378,12 @@ class _Loop:
         missing = [name for name in own if name not in state]
         if missing:
             raise ValueError(f"{path} is not the checkpoint of a search: {missing[0]!r} is missing in it.")
-        for name in ("seed", "steps_per_epoch"):
-            if state[name] != own[name]:
+        for name in ("settings", "steps_per_epoch"):
+            difference = _first_difference(name, state[name], own[name])
+            if difference is not None:
                 raise ValueError(
-                    f"{path} is the checkpoint of another search: {name} is {state[name]} there and {own[name]} here. "
-                    "Go on with the same data and settings, or use a new run folder."
+                    f"{path} is the checkpoint of another search: {difference}. Go on with the same data and settings, "
+                    "or use a new run folder."
                 )
 
     def _how_to_go_on(self) -> str:
@@ -510,6 +511,20 @@ def mean_entropy(mixtures: Mapping[str, Mixture]) -> float:
             entropy = -torch.special.xlogy(share, share).sum(dim=1)
             ratios.append(entropy / torch.tensor(rows.shape[1], dtype=torch.float64).log())
     return float(torch.cat([ratio.cpu() for ratio in ratios]).mean()) if ratios else 0.0
+
+
+def _method(settings: SearchSettings) -> dict[str, Any]:
+    """Those settings that the result depends on, as plain data."""
+    free = ("log_every", "checkpoint_minutes")
+    return {name: value for name, value in to_plain(settings).items() if name not in free}
+
+
+def _first_difference(place: str, theirs: Any, mine: Any) -> str | None:
+    """Where two pieces of plain data differ, in words."""
+    if isinstance(theirs, dict) and isinstance(mine, dict) and theirs.keys() == mine.keys():
+        found = (_first_difference(f"{place}.{name}", theirs[name], mine[name]) for name in mine)
+        return next((difference for difference in found if difference is not None), None)
+    return None if theirs == mine else f"{place} is {theirs!r} there and {mine!r} here"
 
 
 def _is_finite(value: float) -> bool:
