@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from dnas.choice import Cell, PlainCell
 from dnas.decision import Decision
 from dnas.space.base import Space, Stem, check_cell, check_size, check_space, draw
 from dnas.space.drop_path import DropPath
+from dnas.space.layout import fast_layout
 from dnas.space.ops import EVALUATION, SEARCH, Form, ReLUConvBN, operation
 
 CANDIDATES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -54,7 +56,7 @@ class NasBench201Space(Space):
         """
         _refuse(stem, auxiliary=False)
         return ThreeStages(
-            lambda width: _searchable_cell(width),
+            _searchable_cell,
             channels=channels,
             cells=cells,
             num_classes=num_classes,
@@ -111,7 +113,16 @@ class ThreeStages(nn.Module):
     It maps images (batch, in_channels, height, width) to logits (batch, num_classes).
     """
 
-    def __init__(self, make_cell, *, channels: int, cells: int, num_classes: int, in_channels: int, form: Form):
+    def __init__(
+        self,
+        make_cell: Callable[[int], nn.Module],
+        *,
+        channels: int,
+        cells: int,
+        num_classes: int,
+        in_channels: int,
+        form: Form,
+    ):
         super().__init__()
         check_size(channels=channels, cells=cells, num_classes=num_classes, in_channels=in_channels)
         self.stem = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
@@ -126,7 +137,7 @@ class ThreeStages(nn.Module):
         self.classifier = nn.Linear(4 * channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem_norm(self.stem(x))
+        x = self.stem_norm(self.stem(fast_layout(x)))
         for block in self.blocks:
             x = block(x)
         return self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))

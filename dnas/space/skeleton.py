@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnas.space.base import Stem, check_size
+from dnas.space.layout import fast_layout
 from dnas.space.ops import FactorizedReduce, Form, ReLUConvBN
 
 
@@ -100,11 +101,6 @@ class Skeleton(nn.Module):
                 auxiliary_logits = self.auxiliary_head(s1)
         logits = self.classifier(s1.mean(dim=(2, 3)))
         return logits if auxiliary_logits is None else (logits, auxiliary_logits)
-
-
-def fast_layout(x: Tensor) -> Tensor:
-    """Images in the memory format that their device computes fastest: channels-last on the CPU (twice as fast)."""
-    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 class Block(nn.Module):
