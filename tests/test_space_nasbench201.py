@@ -1,0 +1,143 @@
+"""The space of NAS-Bench-201: published numbers, and equality of its forms."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from dnas.architecture import Architecture, CellArchitecture, KeptEdge
+from dnas.derive import derive, find_decisions
+from dnas.discretization import Argmax
+from dnas.relaxation import Softmax
+from dnas.space import DartsSpace, NasBench201Space, set_drop_path
+from dnas.space.nasbench201 import CANDIDATES, EDGES, OUTPUT
+from dnas.supernet import Supernet
+
+SPACE = NasBench201Space()
+SMALL = {"channels": 4, "cells": 1, "num_classes": 3}
+
+
+def architecture(*operations: str) -> Architecture:
+    edges = tuple(KeptEdge(*edge, name) for edge, name in zip(EDGES, operations, strict=True))
+    return SPACE.architecture({"cell": CellArchitecture(edges, OUTPUT)})
+
+
+def images(size: int = 8) -> Tensor:
+    return torch.randn(4, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+def num_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def supernet() -> Supernet:
+    torch.manual_seed(0)
+    return Supernet(SPACE.model(**SMALL)).to(dtype=torch.float64)
+
+
+C3, C1, SKIP, POOL, NONE = "nor_conv_3x3", "nor_conv_1x1", "skip_connect", "avg_pool_3x3", "none"
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [
+        ((C3, C3, C3, C3, C3, C3), 1_531_546),  # the largest of all
+        ((C3, C3, POOL, SKIP, C3, SKIP), 802_426),  # the example of the official README
+        ((SKIP, NONE, POOL, NONE, SKIP, NONE), 73_306),  # nothing in the cells
+    ],
+)
+def test_networks_have_the_published_number_of_parameters(operations: tuple[str, ...], expected: int):
+    network = SPACE.network(architecture(*operations), channels=16, cells=5, num_classes=10)
+    assert num_parameters(network) == expected
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_one_hot_supernet_in_train_mode_equals_the_derived_network(seed: int):
+    net, found = supernet(), SPACE.random(torch.Generator().manual_seed(seed))
+    derived = derive(net.model, found)
+    with net.bound(net.one_hot(found)) as model:
+        assert_close(derived(images()), model(images()), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_a_cell_of_one_operation_equals_its_derived_network(name: str):
+    net, found = supernet(), architecture(*[name] * 6)
+    derived = derive(net.model, found)
+    with net.bound(net.one_hot(found)) as model:
+        assert_close(derived(images()), model(images()), rtol=0, atol=1e-12)
+
+
+def test_pooling_is_normalised_neither_in_search_nor_in_evaluation():
+    def num_norms(cell: nn.Module) -> int:
+        return sum(isinstance(module, nn.BatchNorm2d) for module in cell.modules())
+
+    # In search two convolutions on each of six edges are normalised, and nothing else.
+    assert num_norms(SPACE.model(**SMALL).blocks[0]) == 12  # type: ignore[index]
+    assert num_norms(SPACE.network(architecture(*[POOL] * 6), **SMALL).blocks[0]) == 0  # type: ignore[index]
+
+
+def test_none_may_be_kept_and_no_edge_is_dropped():
+    net = supernet()
+    with torch.no_grad():
+        net.alphas["cell"][:, CANDIDATES.index(NONE)] = 1.0
+    kept = Argmax()(
+        net.decisions,
+        net.expected(Softmax(), torch.tensor(1.0)),
+        evaluate=lambda active: 0.0,
+        train=lambda epochs: None,
+    )
+    assert SPACE.architecture(kept) == architecture(*[NONE] * 6)
+
+
+def test_decisions_are_those_of_the_model_in_the_order_of_the_official_table():
+    assert find_decisions(SPACE.model(**SMALL)) == SPACE.decisions()
+    assert [(target, source) for source, target in SPACE.decisions()["cell"].edges] == [
+        (1, 0),
+        (2, 0),
+        (2, 1),
+        (3, 0),
+        (3, 1),
+        (3, 2),
+    ]
+
+
+def test_random_architectures_are_seeded_and_cover_the_operations_about_equally():
+    drawn = [SPACE.random(torch.Generator().manual_seed(seed)) for seed in range(500)]
+    assert drawn[3] == SPACE.random(torch.Generator().manual_seed(3))
+    on_edge: Counter[tuple[int, str]] = Counter()
+    for found in drawn:
+        SPACE.check(found)
+        found.check(SPACE.decisions())
+        cell = found.decisions["cell"]
+        assert isinstance(cell, CellArchitecture)
+        on_edge.update((index, edge.operation) for index, edge in enumerate(cell.edges))
+    # 100 expected in each of 30 places, standard deviation 9.
+    assert len(on_edge) == 30
+    assert all(60 < count < 140 for count in on_edge.values())
+
+
+def test_networks_work_for_any_image_and_have_running_statistics():
+    network = SPACE.network(architecture(C3, C1, POOL, SKIP, NONE, C3), **SMALL, in_channels=1)
+    for size in (4, 5, 7, 8):
+        assert network(torch.randn(2, 1, size, size)).shape == (2, 3)
+    assert all(m.affine and m.track_running_stats for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_drop_path_reaches_the_edges():
+    network = SPACE.network(architecture(*[C3] * 6), **SMALL).double()
+    before = network(images())
+    set_drop_path(network, 0.5)
+    assert not torch.equal(network(images()), before)
+
+
+def test_what_does_not_belong_here_is_refused():
+    with pytest.raises(ValueError, match="belongs to space 'darts'"):
+        SPACE.network(DartsSpace().random(torch.Generator()), **SMALL)
+    with pytest.raises(ValueError, match=r"one cell, 'cell'; this one has \['normal'\]"):
+        SPACE.check(SPACE.architecture({"normal": CellArchitecture((), (0,))}))
+    with pytest.raises(ValueError, match="no ImageNet stem"):
+        SPACE.network(architecture(*[C3] * 6), **SMALL, stem="imagenet")
+    with pytest.raises(ValueError, match="no auxiliary head"):
+        SPACE.network(architecture(*[C3] * 6), **SMALL, auxiliary=True)
