@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from dnas.architecture import Architecture
 from dnas.batch import Batch
 from dnas.choice import Searchable
 from dnas.decision import Decision
 from dnas.derive import find_decisions
+from dnas.functional import call_with
 from dnas.mixture import Active, Mixture
 from dnas.relaxation.base import Relaxation
 
@@ -54,6 +54,7 @@ class Supernet:
         ValueError: no choice in the model, or two of one name that differ.
 
     Example:
+        >>> from dnas.choice import Choice
         >>> model = nn.Sequential(Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Linear(4, 2))
         >>> supernet = Supernet(model, nn.functional.cross_entropy)
         >>> supernet.alphas["act"].shape
@@ -147,7 +148,7 @@ class Supernet:
         arguments, keywords = _call(batch)
         buffers = {} if update_buffers else {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         with self.bound(mixtures) as model:
-            return functional_call(model, {**weights, **buffers}, arguments, keywords)
+            return call_with(model, {**weights, **buffers}, arguments, keywords)
 
     def loss(
         self,

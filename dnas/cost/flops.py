@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
+
+from dnas.functional import call_with
 
 # A tensor (the model is called as `model(inputs)`), a tuple or list (`model(*inputs)`) or a dict (`model(**inputs)`).
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
@@ -19,9 +20,9 @@ def count_flops(model: nn.Module, example_inputs: Inputs) -> int:
 
     A multiplication and the addition after it are 2 FLOPs; convolutions, linear layers, other matrix products and
     attention count, while normalisation, pooling, activations and sums do not. Papers mostly give 'multi-adds' (or
-    MACs, or the same under the name of FLOPs), which are half of this. NAS-Bench-201's table agrees but for
-    the 10 additions of its classifier's bias; others also count normalisation and activations: PC-DARTS states 597M for its ImageNet network, which has
-    581M here (1.16 GFLOP), P-DARTS 557M for 542M, DARTS 574M for 529M.
+    MACs, or the same under the name of FLOPs), which are half of this. NAS-Bench-201's table agrees but for the 10
+    additions of its classifier's bias. Others also count normalisation and activations: for their ImageNet networks
+    PC-DARTS states 597M where there are 581M here (1.16 GFLOP), P-DARTS 557M for 542M, DARTS 574M for 529M.
 
     Only the forward pass is counted: the counter multiplies weight gradients of grouped convolutions by their groups.
 
@@ -69,7 +70,7 @@ def run_without_trace(model: nn.Module, example_inputs: Inputs) -> Any:
     arguments, keywords = call_arguments(example_inputs)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=_accelerators(model)):
-        return functional_call(model, buffers, arguments, keywords)
+        return call_with(model, buffers, arguments, keywords)
 
 
 def call_arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
