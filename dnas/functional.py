@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
-from torch.func import functional_call
 
 
 def call_with(
@@ -15,9 +13,9 @@ def call_with(
 ) -> Any:
     """`model(*arguments, **keywords)` with these parameters and buffers, by name; afterwards it has its own again.
 
-    `torch.func.functional_call` replaces what a module registered under two names holds twice, and so puts the given
-    tensors back where its own should be (torch 2.13); a tensor that stands in two modules it replaces in both. Here
-    every place is replaced once.
+    A tensor that stands in several places is replaced in all of them. `torch.func.functional_call` does that too, but
+    what a module registered under two names holds it replaces twice, and then takes the given tensors for the
+    module's own: they stay in the model (torch 2.13).
 
     Args:
         model: any module.
@@ -34,19 +32,19 @@ def call_with(
         >>> call_with(nn.Sequential(layer, layer), {"0.weight": torch.tensor([[3.0]])}, (torch.ones(1),), {})
         tensor([9.])
     """
-    places = _places(model)
-    everywhere = {place: tensor for name, tensor in tensors.items() for place in places[name]}
-    return functional_call(model, everywhere, arguments, dict(keywords), tie_weights=False)
-
-
-def _places(model: nn.Module) -> dict[str, list[str]]:
-    """For each name of a parameter or buffer all names of its tensor, each module under its first name only."""
-    by_tensor: dict[Tensor, list[str]] = {}
-    for prefix, module in model.named_modules():
-        own = chain(
-            module.named_parameters(prefix, recurse=False, remove_duplicate=False),
-            module.named_buffers(prefix, recurse=False, remove_duplicate=False),
-        )
-        for name, tensor in own:
-            by_tensor.setdefault(tensor, []).append(name)
-    return {name: names for names in by_tensor.values() for name in names}
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    given = {own[name]: tensor for name, tensor in tensors.items()}
+    places = [
+        (store, name, tensor)
+        for module in model.modules()
+        for store in (module._parameters, module._buffers)
+        for name, tensor in store.items()
+        if tensor is not None and tensor in given
+    ]
+    try:
+        for store, name, tensor in places:
+            store[name] = given[tensor]  # pyright: ignore[reportArgumentType] (a parameter's place takes any tensor)
+        return model(*arguments, **keywords)
+    finally:
+        for store, name, tensor in places:
+            store[name] = tensor  # pyright: ignore[reportArgumentType]
