@@ -1,0 +1,118 @@
+"""How much memory work takes, how much there is, and the largest batch that fits."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+# Linux forgets a process's peak when 5 is written here (man 5 proc); elsewhere a peak counts from the process's start.
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+# Of the available memory this share is left to everything that was not measured.
+RESERVE = 0.1
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` count from now on; outside Linux the peak of a process cannot be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif os.access(_CLEAR_REFS, os.W_OK):
+        _CLEAR_REFS.write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes at the peak since it was reset: of the tensors on a GPU, of the whole process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if Path("/proc/self/status").exists():
+        # Not ru_maxrss, which a process inherits from the one that started it.
+        return 1024 * _kibibytes("/proc/self/status", "VmHWM")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that this process may hold in all: what it holds now, and what is free.
+
+    On a GPU this counts PyTorch's own reserve as held; elsewhere limits of a container are not seen.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    if not Path("/proc/meminfo").exists():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 1024 * (_kibibytes("/proc/meminfo", "MemAvailable") + _kibibytes("/proc/self/status", "VmRSS"))
+
+
+def largest_batch(memory_at_two_sizes: Mapping[int, int], available: int) -> int:
+    """The largest batch size that fits, by the straight line through the memory of two: fixed + per_image * size.
+
+    Activations, which grow with the batch, are what fills memory; weights and the process itself do not.
+
+    Args:
+        memory_at_two_sizes: batch size -> bytes at the peak of a step; two sizes, the larger taking more.
+        available: bytes that may be used.
+
+    Returns:
+        0 where not even one image fits.
+
+    Raises:
+        ValueError: not two sizes of at least 1, or memory that does not grow from one to the other.
+
+    Example:
+        >>> largest_batch({16: 300, 32: 500}, available=1000)
+        72
+    """
+    sizes = sorted(memory_at_two_sizes)
+    if len(sizes) != 2 or sizes[0] < 1:
+        raise ValueError(f"A line needs the memory of two batch sizes of at least 1; got {sizes}.")
+    small, large = sizes
+    growth = memory_at_two_sizes[large] - memory_at_two_sizes[small]
+    if growth <= 0:
+        raise ValueError(
+            f"The larger batch must take more memory; got {dict(memory_at_two_sizes)}: measure sizes further apart."
+        )
+    # In integers, so that a batch that fits exactly is not lost to rounding.
+    return max(0, small + (available - memory_at_two_sizes[small]) * (large - small) // growth)
+
+
+def memory_needed(memory_at_two_sizes: Mapping[int, int], batch_size: int) -> int:
+    """Bytes at the peak of a step of `batch_size` images, by the same line."""
+    (small, at_small), (large, at_large) = sorted(memory_at_two_sizes.items())
+    return at_small + (at_large - at_small) * (batch_size - small) // (large - small)
+
+
+def check_batch_fits(memory_at_two_sizes: Mapping[int, int], available: int, batch_size: int) -> None:
+    """See that a batch that was not tried will fit into `available` bytes, a tenth of them left free.
+
+    Raises:
+        ValueError: it will not; the message says which would.
+    """
+    if memory_at_two_sizes[max(memory_at_two_sizes)] <= memory_at_two_sizes[min(memory_at_two_sizes)]:
+        return  # both are lost in what the process takes anyway
+    usable = int((1 - RESERVE) * available)
+    needed = memory_needed(memory_at_two_sizes, batch_size)
+    if needed <= usable:
+        return
+    measured = ", ".join(f"{gibibytes(taken)} for {size}" for size, taken in sorted(memory_at_two_sizes.items()))
+    fits = largest_batch(memory_at_two_sizes, usable)
+    advice = f"batch_size {fits} would fit; or lower" if fits > 1 else "Lower"
+    raise ValueError(
+        f"Out of memory: batch_size {batch_size} needs about {gibibytes(needed)} (measured: {measured}), and "
+        f"{gibibytes(usable)} may be used. {advice} image_size, channels or cells. Gradients of smaller batches are not "
+        "added up instead: batch norm would see other statistics."
+    )
+
+
+def gibibytes(count: float) -> str:
+    """Bytes for a person: '1.5 GiB'."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.0f} MiB"
+
+
+def _kibibytes(path: str, name: str) -> int:
+    """The number after `name:` in a file of the kernel."""
+    line = next(line for line in Path(path).read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1])
