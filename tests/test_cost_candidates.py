@@ -72,6 +72,13 @@ def test_any_measure_will_do():
     }
 
 
+def test_none_costs_nothing_by_any_measure():
+    choice = Choice("op", {"skip": nn.Identity(), "none": Zero()})
+    cell = Cell("c", [(0, 1)], [{"none": Zero(), "skip": nn.Identity()}], num_inputs=1, output=[1])
+    costs = candidate_costs(nn.Sequential(choice, cell), torch.zeros(1, 2), lambda module, inputs: 1.0)
+    assert costs == {"op": [1.0, 0.0], "c": [[0.0, 1.0]]}
+
+
 def test_what_is_fixed_and_what_is_chosen_add_up_to_the_whole_network():
     space, generator = DartsSpace(nodes=2), torch.Generator().manual_seed(0)
     with torch.device("meta"):

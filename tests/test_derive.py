@@ -208,6 +208,13 @@ def test_a_choice_registered_in_several_places_is_replaced_in_all_and_stays_shar
     assert len(list(derived.parameters())) == 2
 
 
+def test_a_cell_that_stands_in_two_places_stays_one_module():
+    cell = Cell("c", ((0, 1),), [{"linear": nn.Linear(3, 3), "skip": nn.Identity()}], num_inputs=1, output=[1])
+    kept = CellArchitecture((KeptEdge(0, 1, "linear"),), (1,))
+    derived = agree(nn.Sequential(cell, nn.Tanh(), cell).double(), Architecture({"c": kept}), X)
+    assert derived[0] is derived[2]  # pyright: ignore[reportIndexIssue]
+
+
 def test_an_operation_kept_twice_on_one_edge_counts_twice():
     model = Cell(
         "c", ((0, 1),), [{"linear": nn.Linear(3, 3), "skip": nn.Identity()}], num_inputs=1, output=[1]
