@@ -2,9 +2,11 @@
 
 import copy
 import math
+import runpy
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
@@ -689,6 +691,14 @@ def test_a_carried_state_comes_back_without_its_graph():
     )
     assert isinstance(result.aux.carry, tuple)
     assert all(not part.requires_grad and part.abs().sum() > 0 for part in result.aux.carry)
+
+
+def test_the_example_of_a_users_own_loop_finds_the_filter_that_fits(capsys):
+    path = Path(__file__).parent.parent / "examples" / "user_loop.py"
+    architecture, right = runpy.run_path(str(path))["main"]()
+    assert architecture.decisions == {"filter": "width 9"}
+    assert right > 0.75
+    assert "kept: {'filter': 'width 9'}" in capsys.readouterr().out
 
 
 # --- Weights that take no part, and frozen ones -----------------------------------------------------------------------
