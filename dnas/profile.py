@@ -1,0 +1,497 @@
+"""Where the time, the memory and the operations of a search go on this machine."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as profiler
+
+from dnas.cost.work import WorkCounter
+from dnas.data import ImageBatches, ImageSet, Normalization, standard_augmentation, to_device_if_it_fits
+from dnas.job import Job
+from dnas.memory import (
+    RESERVE,
+    available_memory,
+    gibibytes,
+    largest_batch,
+    peak_memory,
+    reset_peak_memory,
+)
+from dnas.peak import Peak, measure_peak, measured_seconds, synchronize
+from dnas.plan import readable_time
+from dnas.random_state import seeded
+from dnas.trial import Trial, memory_of_small_batches
+
+NUM_OPERATIONS = 10
+# FLOPs are counted on so many images and multiplied; batch norm needs two.
+_COUNTED_BATCH = 2
+# Where a step draws candidates, the FLOPs are the mean of so many draws.
+_DRAWS = 8
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that were measured several times.
+
+    Args:
+        median, low, high: of all repeats.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(seconds: Sequence[float]) -> Timing:
+        """The spread of one or more measurements."""
+        return Timing(statistics.median(seconds), min(seconds), max(seconds))
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Seconds of one half of a search step, the architecture step or the weight step.
+
+    Args:
+        forward: in the model's forward passes; of second order these are several.
+        backward: after a forward pass until the next one or the optimizer: loss, penalties, backward pass, and what is
+            done with gradients (clipping, the virtual step and the differences of second order).
+        optimizer: in the optimizer's step.
+        other: before the first forward pass: drawing the mixtures, setting weights and mixtures.
+    """
+
+    forward: float
+    backward: float
+    optimizer: float
+    other: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of all of them."""
+        return self.forward + self.backward + self.optimizer + self.other
+
+
+@dataclass(frozen=True)
+class StepFlops:
+    """FLOPs of one search step, a multiply-add being 2 (see `dnas.cost.work.WorkCounter` for what counts).
+
+    Args:
+        architecture: forward passes, and those gradients that the method needs: of first order none of weights.
+        weight: forward pass, gradients of inputs and weights.
+    """
+
+    architecture: float
+    weight: float
+
+    @property
+    def total(self) -> float:
+        """Of both."""
+        return self.architecture + self.weight
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One kind of operation in a search step.
+
+    Args:
+        name: as PyTorch calls it.
+        count: how many times it ran.
+        seconds: in it alone, not in operations that it calls.
+        share: of all operations' time, 0 to 1.
+    """
+
+    name: str
+    count: int
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a search takes on this machine.
+
+    Args:
+        device: its name, and the threads that PyTorch uses on a CPU.
+        torch_version: of PyTorch.
+        image_size, batch_size, channels, cells: of the search.
+        step: one architecture step and one weight step, on data that are there.
+        architecture_step, weight_step: medians of their phases, measured in steps of their own.
+        data: both batches of a step: augmented, normalised and brought to the device, without decoding.
+        evaluation: of the supernet on one batch.
+        memory: bytes at the peak of a step: of the process on a CPU, of the tensors on a GPU.
+        available: bytes that this process may take in all.
+        max_batch_size: the largest batch that will fit with a tenth of the memory left free, by the line through the
+            memory of two sizes; None where the batch is too small to tell.
+        flops: of one step.
+        peak: the best rates of this machine, measured here.
+        operations: the most expensive ones.
+        search_seconds: for all epochs, evaluation of the supernet included, on a machine as busy as now.
+    """
+
+    device: str
+    torch_version: str
+    image_size: int
+    batch_size: int
+    channels: int
+    cells: int
+    step: Timing
+    architecture_step: Phases
+    weight_step: Phases
+    data: Timing
+    evaluation: Timing
+    memory: int
+    available: int
+    max_batch_size: int | None
+    flops: StepFlops
+    peak: Peak
+    operations: tuple[Operation, ...]
+    search_seconds: float
+
+    @property
+    def flops_per_second(self) -> float:
+        """Reached in a step, data not counted."""
+        return self.flops.total / self.step.median
+
+    @property
+    def share_of_peak(self) -> float:
+        """Of the rate of a large matrix product, 0 to 1."""
+        return self.flops_per_second / self.peak.flops_per_second
+
+    def to_data(self) -> dict[str, Any]:
+        """Everything as plain data; times in seconds, memory in bytes."""
+        derived = {"flops_per_second": self.flops_per_second, "share_of_peak": self.share_of_peak}
+        return {**asdict(self), **derived}
+
+    def to_json(self) -> str:
+        """Indented JSON."""
+        return json.dumps(self.to_data(), indent=2)
+
+    def to_text(self) -> str:
+        """Aligned tables."""
+        fits = "" if self.max_batch_size is None else f"; batch {self.max_batch_size} would fit"
+        peak = self.peak
+        return "\n".join(
+            [
+                f"{self.device}, PyTorch {self.torch_version}",
+                f"Images {self.image_size}x{self.image_size}, batch {self.batch_size}, {self.channels} channels, "
+                f"{self.cells} cells",
+                "",
+                f"Search step   {_milliseconds(self.step)}",
+                f"Data          {_milliseconds(self.data)}, both batches, decoding left out",
+                f"Evaluation    {_milliseconds(self.evaluation)}, one batch after each epoch's training",
+                f"Memory        {gibibytes(self.memory)} at the peak, {gibibytes(self.available)} available{fits}",
+                f"FLOPs         {self.flops.total / 1e9:.4g} GFLOP in a step, "
+                f"{self.flops_per_second / 1e9:.4g} in a second: {self.share_of_peak:.1%} of the peak",
+                f"Peak          {peak.flops_per_second / 1e9:.4g} GFLOP/s in a product of two {peak.dtype} matrices of "
+                f"{peak.size} rows; a copy moves {peak.bytes_per_second / 1e9:.1f} GB/s",
+                f"Whole search  about {readable_time(self.search_seconds)}",
+                "",
+                *_aligned(self._phase_rows()),
+                "",
+                *_aligned(self._operation_rows()),
+            ]
+        )
+
+    def _phase_rows(self) -> Iterator[tuple[str, ...]]:
+        yield "Milliseconds", "forward", "backward", "optimizer", "other", "total", "GFLOP"
+        halves = (
+            ("Architecture step", self.architecture_step, self.flops.architecture),
+            ("Weight step", self.weight_step, self.flops.weight),
+        )
+        for name, phases, flops in halves:
+            parts = (phases.forward, phases.backward, phases.optimizer, phases.other, phases.total)
+            yield name, *(f"{1e3 * part:.1f}" for part in parts), f"{flops / 1e9:.3g}"
+
+    def _operation_rows(self) -> Iterator[tuple[str, ...]]:
+        yield "Most expensive operations", "calls", "ms", "share"
+        for operation in self.operations:
+            yield operation.name, str(operation.count), f"{1e3 * operation.seconds:.1f}", f"{operation.share:.1%}"
+
+
+def profile_search(
+    job: Job, *, num_classes: int, num_images: int, device: torch.device, repeats: int = 5, warmup: int = 2
+) -> Profile:
+    """Measure the search that `job` describes on random images of its size; nothing is read, nothing is kept.
+
+    The FLOPs are those of the CPU's code, counted on a batch of 2 and multiplied: kernels of our own, which a GPU may
+    use, do the same work but are not seen by the counter. With candidates drawn at random they are a mean of 8 draws.
+    Phases are measured with a device that is waited for after each, the step without. CUDA is written but has not been
+    measured on a GPU yet.
+
+    Args:
+        job: with channels, cells, image size and batch size (`dnas.plan.plan` fills them in).
+        num_classes: of the data.
+        num_images: in each half of the training data, that of the weights and that of the alphas.
+        device: to measure.
+        repeats: of each measurement; the median counts.
+        warmup: steps before, which are not counted: memory is allocated and kernels are chosen there.
+
+    Raises:
+        ValueError: the job lacks a size, a number is not over 0, or the batch will not fit into memory.
+
+    Example:
+        >>> job = Job(image_size=8, batch_size=4, channels=2, cells=1)
+        >>> profile = profile_search(job, num_classes=10, num_images=100, device=torch.device("cpu"), repeats=1)
+        >>> len(profile.operations)
+        10
+    """
+    _check(job, num_classes=num_classes, num_images=num_images, repeats=repeats, warmup=warmup)
+    assert job.image_size and job.batch_size and job.channels and job.cells
+
+    def trial(batch_size: int) -> Trial:
+        return Trial(job, num_classes=num_classes, batch_size=batch_size, device=device)
+
+    small = memory_of_small_batches(trial, job.batch_size, device)
+    available = available_memory(device)
+    reset_peak_memory(device)
+    whole = trial(job.batch_size)
+    for _ in range(warmup):
+        whole.step()
+    step = Timing.of([measured_seconds(whole.step, device) for _ in range(repeats)])
+    memory = peak_memory(device)
+    architecture_step, weight_step = step_phases(whole, device, repeats=repeats)
+    operations = expensive_operations(whole.step, device)
+    whole.evaluate()
+    evaluation = Timing.of([measured_seconds(whole.evaluate, device) for _ in range(repeats)])
+    del whole
+    data = _data_timing(job, num_classes, device, repeats=repeats)
+    return Profile(
+        device=device_name(device),
+        torch_version=torch.__version__,
+        image_size=job.image_size,
+        batch_size=job.batch_size,
+        channels=job.channels,
+        cells=job.cells,
+        step=step,
+        architecture_step=architecture_step,
+        weight_step=weight_step,
+        data=data,
+        evaluation=evaluation,
+        memory=memory,
+        available=available,
+        max_batch_size=_max_batch_size({**small, job.batch_size: memory}, available),
+        flops=search_step_flops(job, num_classes=num_classes),
+        peak=measure_peak(device),
+        operations=operations,
+        search_seconds=_search_seconds(job, num_images, step, weight_step, data, evaluation),
+    )
+
+
+def _check(job: Job, *, num_classes: int, num_images: int, repeats: int, warmup: int) -> None:
+    missing = [name for name in ("image_size", "batch_size", "channels", "cells") if getattr(job, name) is None]
+    if missing:
+        raise ValueError(f"A profile needs all sizes; the job lacks {', '.join(missing)}. dnas.plan.plan() fills them.")
+    if min(num_classes, num_images, repeats) < 1 or warmup < 0:
+        raise ValueError(
+            "num_classes, num_images and repeats must be at least 1 and warmup at least 0; got "
+            f"{num_classes}, {num_images}, {repeats} and {warmup}."
+        )
+
+
+# Time
+
+
+def step_phases(trial: Trial, device: torch.device, *, repeats: int) -> tuple[Phases, Phases]:
+    """Medians of the phases of the architecture step and of the weight step."""
+    halves = [_timed_step(trial, device) for _ in range(repeats)]
+    architecture, weight = zip(*halves, strict=True)
+    return _median_phases(architecture), _median_phases(weight)
+
+
+class _Stopwatch:
+    """Seconds by the name of what ran, from one `start` to the next, all that the device was given done."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._seconds = dict.fromkeys(("forward", "backward", "optimizer", "other"), 0.0)
+        self._running = "other"
+        self._since = self._now()
+
+    def start(self, name: str) -> None:
+        """From now on it is `name` that runs."""
+        now = self._now()
+        self._seconds[self._running] += now - self._since
+        self._running, self._since = name, now
+
+    def phases(self) -> Phases:
+        """What was measured until now; the watch begins anew."""
+        self.start("other")
+        phases = Phases(**self._seconds)
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        return phases
+
+    def _now(self) -> float:
+        synchronize(self._device)
+        return time.perf_counter()
+
+
+def _timed_step(trial: Trial, device: torch.device) -> tuple[Phases, Phases]:
+    watch = _Stopwatch(device)
+    halves: list[Phases] = []
+    model, optimizers = trial.supernet.model, (trial.alpha_optimizer, trial.weight_optimizer)
+    handles = [
+        model.register_forward_pre_hook(lambda *_: watch.start("forward")),
+        model.register_forward_hook(lambda *_: watch.start("backward")),
+        *(optimizer.register_step_pre_hook(lambda *_: watch.start("optimizer")) for optimizer in optimizers),
+        *(optimizer.register_step_post_hook(lambda *_: halves.append(watch.phases())) for optimizer in optimizers),
+    ]
+    try:
+        trial.step()
+    finally:
+        for handle in handles:
+            handle.remove()
+    architecture, weight = halves
+    return architecture, weight
+
+
+def _median_phases(measured: Sequence[Phases]) -> Phases:
+    names = [field.name for field in fields(Phases)]
+    return Phases(**{name: statistics.median(getattr(phases, name) for phases in measured) for name in names})
+
+
+def _data_timing(job: Job, num_classes: int, device: torch.device, *, repeats: int) -> Timing:
+    """Both batches of a step, as a search makes them from images that are in memory."""
+    assert job.batch_size and job.image_size
+    count = 2 * job.batch_size
+    images = ImageSet(
+        torch.randint(256, (count, 3, job.image_size, job.image_size), dtype=torch.uint8),
+        torch.zeros(count, dtype=torch.int64),
+        tuple(f"class {index}" for index in range(num_classes)),
+        "random images",
+    )
+    batches = ImageBatches(
+        to_device_if_it_fits(images, device),
+        batch_size=job.batch_size,
+        augmentation=standard_augmentation(images),
+        normalization=Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        seed=job.seed,
+        shuffle=True,
+        device=device,
+    )
+
+    def two_batches() -> None:
+        for _ in batches.epoch(0):
+            pass
+
+    measured_seconds(two_batches, device)
+    return Timing.of([measured_seconds(two_batches, device) for _ in range(repeats)])
+
+
+def _search_seconds(
+    job: Job, num_images: int, step: Timing, weight_step: Phases, data: Timing, evaluation: Timing
+) -> float:
+    """All epochs; those of the warm-up have no architecture step. A batch is evaluated for each one trained on."""
+    assert job.batch_size
+    batches = math.ceil(num_images / job.batch_size)
+    warmup = job.search.warmup_epochs
+    searching = (job.search.epochs - warmup) * (step.median + data.median)
+    warming = warmup * (weight_step.total + data.median / 2)
+    return batches * (searching + warming + job.search.epochs * (evaluation.median + data.median / 2))
+
+
+def expensive_operations(work: Callable[[], object], device: torch.device) -> tuple[Operation, ...]:
+    """The ten kinds of operations that take most of the time of `work`, the most expensive first."""
+    activities = [ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profiler(activities=activities) as recorded:
+        work()
+        synchronize(device)
+    found = []
+    for event in recorded.key_averages():
+        # Kernels of a GPU are listed by themselves too; their time is also that of the operation that launched them.
+        if event.device_type == DeviceType.CPU:
+            on_device = device.type == "cuda"
+            microseconds = event.self_device_time_total if on_device else event.self_cpu_time_total
+            found.append((microseconds / 1e6, event.key, event.count))
+    total = sum(seconds for seconds, _, _ in found) or 1.0
+    found.sort(reverse=True)
+    return tuple(Operation(name, count, seconds, seconds / total) for seconds, name, count in found[:NUM_OPERATIONS])
+
+
+# FLOPs
+
+
+def search_step_flops(job: Job, *, num_classes: int) -> StepFlops:
+    """FLOPs of one step of `job.batch_size` images, counted on the CPU on a small batch and multiplied.
+
+    They are in proportion to the batch, since nothing is counted that works on weights alone.
+
+    Args:
+        job: with all sizes.
+        num_classes: of the data.
+    """
+    assert job.batch_size
+    with seeded(job.seed):
+        trial = Trial(job, num_classes=num_classes, batch_size=_COUNTED_BATCH, device=torch.device("cpu"))
+        random = any(mixture.active is not None for mixture in trial.draw().values())
+        counts = [_counted_step(trial) for _ in range(_DRAWS if random else 1)]
+    scale = job.batch_size / _COUNTED_BATCH
+    return StepFlops(
+        scale * statistics.fmean(count.architecture for count in counts),
+        scale * statistics.fmean(count.weight for count in counts),
+    )
+
+
+def _counted_step(trial: Trial) -> StepFlops:
+    at: list[int] = []
+    with WorkCounter() as counter:
+        handle = trial.alpha_optimizer.register_step_post_hook(lambda *_: at.append(counter.flops))
+        try:
+            trial.step()
+        finally:
+            handle.remove()
+    (architecture,) = at
+    return StepFlops(architecture, counter.flops - architecture)
+
+
+# Memory
+
+
+def _max_batch_size(memory: Mapping[int, int], available: int) -> int | None:
+    """The largest batch by the memory of the two largest that were measured."""
+    largest = dict(sorted(memory.items())[-2:])
+    if len(largest) < 2 or largest[max(largest)] <= largest[min(largest)]:
+        return None
+    return largest_batch(largest, int((1 - RESERVE) * available))
+
+
+# Text
+
+
+def device_name(device: torch.device) -> str:
+    """Of the GPU, or of the CPU with PyTorch's number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def _cpu_name() -> str:
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _milliseconds(timing: Timing) -> str:
+    return f"{1e3 * timing.median:.1f} ms ({1e3 * timing.low:.1f} to {1e3 * timing.high:.1f})"
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """The first column to the left, numbers to the right."""
+    rows = list(rows)
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [
+        "  ".join((row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))))
+        for row in rows
+    ]
