@@ -102,8 +102,8 @@ def check_batch_fits(memory_at_two_sizes: Mapping[int, int], available: int, bat
     advice = f"batch_size {fits} would fit; or lower" if fits > 1 else "Lower"
     raise ValueError(
         f"Out of memory: batch_size {batch_size} needs about {gibibytes(needed)} (measured: {measured}), and "
-        f"{gibibytes(usable)} may be used. {advice} image_size, channels or cells. Gradients of smaller batches are not "
-        "added up instead: batch norm would see other statistics."
+        f"{gibibytes(usable)} may be used. {advice} image_size, channels or cells. Gradients of smaller batches are "
+        "not added up instead: batch norm would see other statistics."
     )
 
 

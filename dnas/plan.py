@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
-import time as clock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from dnas.batch import Batch
 from dnas.data import Catalog
-from dnas.job import Job, build_supernet_model, seconds
+from dnas.job import Job, seconds
+from dnas.memory import peak_memory, reset_peak_memory
+from dnas.peak import measured_seconds
 from dnas.retrain import RetrainSettings
-from dnas.search import evaluate_supernet
-from dnas.search_step import search_step
-from dnas.supernet import Supernet
+from dnas.trial import Trial, memory_of_small_batches
 
 DEFAULT_TIME = "30min"
 # Estimates come from a few steps on an idle machine; what is promised leaves room for the rest.
@@ -74,8 +70,7 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     Raises:
         ValueError: not even the smallest fits.
     """
-    num_train = catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
-    half = max(num_train // 2, 1)
+    half = images_in_half(job, catalog)
     job = replace(job, batch_size=job.batch_size or _batch_size(half))
     if job.time is None and None not in (job.channels, job.cells):
         job = replace(job, image_size=job.image_size or catalog.default_size)
@@ -102,6 +97,12 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     shorter = replace(smallest.job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
     shortened = replace(smallest.estimate, seconds=smallest.estimate.seconds * epochs / job.search.epochs)
     return Plan(replace(smallest.job, search=shorter), shortened)
+
+
+def images_in_half(job: Job, catalog: Catalog) -> int:
+    """Images of each half of the training data, the weights' and the alphas', after the test part is set aside."""
+    num_train = catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
+    return max(num_train // 2, 1)
 
 
 def _batch_size(half: int) -> int:
@@ -147,42 +148,24 @@ def estimate(job: Job, catalog: Catalog, half: int, device: torch.device, *, rep
     Args:
         half: images in each half of the training data.
         repeats: steps that are timed, after one that is not.
+
+    Raises:
+        ValueError: the batch will not fit into memory; the message says which will.
     """
     assert job.batch_size is not None and job.image_size is not None
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    num_classes = len(catalog.class_names)
-    model = build_supernet_model(job, num_classes=num_classes, in_channels=3)
-    supernet = Supernet(model.to(memory_format=torch.channels_last)).to(device)  # pyright: ignore[reportCallIssue]
-    batch = _random_batch(job, num_classes, device)
-    weight_optimizer = job.search.weights.build(list(supernet.weights().values()))
-    alpha_optimizer = job.search.alphas.build(supernet.alpha_parameters())
-    inner = max(job.search.hypergradient.num_train_batches, 1)
 
-    def step() -> None:
-        search_step(
-            supernet,
-            weight_batch=batch,
-            weight_optimizer=weight_optimizer,
-            alpha_batch=batch,
-            alpha_optimizer=alpha_optimizer,
-            relaxation=job.search.relaxation,
-            hypergradient=job.search.hypergradient,
-            penalties=job.search.penalties,
-            clip=job.search.weights.clip,
-            inner_batches=[batch] * (inner - 1),
-        )
+    def trial(batch_size: int) -> Trial:
+        return Trial(job, num_classes=len(catalog.class_names), batch_size=batch_size, device=device)
 
-    def measure() -> None:
-        mixtures = supernet.expected(job.search.relaxation, torch.tensor(0.0))
-        evaluate_supernet(supernet, mixtures, [batch])
-
-    _seconds(step, device)  # not counted: memory is allocated and kernels are chosen
-    step_seconds = sorted(_seconds(step, device) for _ in range(repeats))[repeats // 2]
+    memory_of_small_batches(trial, job.batch_size, device)
+    reset_peak_memory(device)
+    whole = trial(job.batch_size)
+    whole.step()  # not counted: memory is allocated and kernels are chosen
+    step_seconds = sorted(measured_seconds(whole.step, device) for _ in range(repeats))[repeats // 2]
     batches = math.ceil(half / job.batch_size)
-    epoch = batches * (step_seconds + _seconds(measure, device))
+    epoch = batches * (step_seconds + measured_seconds(whole.evaluate, device))
     images = 3 * job.image_size**2 * (catalog.num_train + catalog.num_test)
-    return Estimate(MARGIN * job.search.epochs * epoch, step_seconds, _peak_memory(device) + images)
+    return Estimate(MARGIN * job.search.epochs * epoch, step_seconds, peak_memory(device) + images)
 
 
 def plan_retraining(
@@ -228,33 +211,8 @@ def training_step_seconds(
         sum((part.square().mean() for part in parts), start=torch.zeros((), device=device)).backward()
         optimizer.step()
 
-    _seconds(step, device)
-    return sorted(_seconds(step, device) for _ in range(3))[1]
-
-
-def _random_batch(job: Job, num_classes: int, device: torch.device) -> Batch:
-    assert job.batch_size is not None and job.image_size is not None
-    inputs = torch.randn(job.batch_size, 3, job.image_size, job.image_size, device=device)
-    targets = torch.randint(num_classes, (job.batch_size,), device=device)
-    return Batch(inputs.contiguous(memory_format=torch.channels_last), targets)
-
-
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = clock.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return clock.perf_counter() - started
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes at the peak so far: of the device's tensors on a GPU, of the process elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    measured_seconds(step, device)
+    return sorted(measured_seconds(step, device) for _ in range(3))[1]
 
 
 def readable_time(value: float) -> str:

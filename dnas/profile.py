@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # pyright: ignore[reportPrivateImportUsage]
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 
@@ -190,9 +190,9 @@ class Profile:
                 f"Data          {_milliseconds(self.data)}, both batches, decoding left out",
                 f"Evaluation    {_milliseconds(self.evaluation)}, one batch after each epoch's training",
                 f"Memory        {gibibytes(self.memory)} at the peak, {gibibytes(self.available)} available{fits}",
-                f"FLOPs         {self.flops.total / 1e9:.4g} GFLOP in a step, "
-                f"{self.flops_per_second / 1e9:.4g} in a second: {self.share_of_peak:.1%} of the peak",
-                f"Peak          {peak.flops_per_second / 1e9:.4g} GFLOP/s in a product of two {peak.dtype} matrices of "
+                f"FLOPs         {_billions(self.flops.total)} in a step, {_billions(self.flops_per_second)}/s: "
+                f"{self.share_of_peak:.1%} of the peak",
+                f"Peak          {_billions(peak.flops_per_second)}/s in a product of two {peak.dtype} matrices of "
                 f"{peak.size} rows; a copy moves {peak.bytes_per_second / 1e9:.1f} GB/s",
                 f"Whole search  about {readable_time(self.search_seconds)}",
                 "",
@@ -313,7 +313,7 @@ class _Stopwatch:
 
     def __init__(self, device: torch.device):
         self._device = device
-        self._seconds = dict.fromkeys(("forward", "backward", "optimizer", "other"), 0.0)
+        self._seconds: dict[str, float] = dict.fromkeys([field.name for field in fields(Phases)], 0.0)
         self._running = "other"
         self._since = self._now()
 
@@ -481,6 +481,10 @@ def _cpu_name() -> str:
     lines = described.read_text().splitlines() if described.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def _billions(flops: float) -> str:
+    return f"{flops / 1e9:.4g} GFLOP"
 
 
 def _milliseconds(timing: Timing) -> str:
