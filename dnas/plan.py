@@ -71,11 +71,10 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
         ValueError: not even the smallest fits.
     """
     half = images_in_half(job, catalog)
-    job = replace(job, batch_size=job.batch_size or _batch_size(half))
-    if job.time is None and None not in (job.channels, job.cells):
-        job = replace(job, image_size=job.image_size or catalog.default_size)
+    if not leaves_a_choice(job):
+        job = with_sizes_of_data(job, catalog)
         return Plan(job, estimate(job, catalog, half, device))
-    job = replace(job, time=job.time or DEFAULT_TIME)
+    job = replace(job, batch_size=job.batch_size or _batch_size(half), time=job.time or DEFAULT_TIME)
     assert job.time is not None
     budget = seconds(job.time)
     steps = [_Measured(candidate, catalog, half, device) for candidate in _candidates(job, catalog)]
@@ -97,6 +96,17 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     shorter = replace(smallest.job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
     shortened = replace(smallest.estimate, seconds=smallest.estimate.seconds * epochs / job.search.epochs)
     return Plan(replace(smallest.job, search=shorter), shortened)
+
+
+def leaves_a_choice(job: Job) -> bool:
+    """Whether sizes of the job are to be chosen by the time they take."""
+    return job.time is not None or None in (job.channels, job.cells)
+
+
+def with_sizes_of_data(job: Job, catalog: Catalog) -> Job:
+    """The job with batch and image size, which the data suggest where they are left out."""
+    batch_size = job.batch_size or _batch_size(images_in_half(job, catalog))
+    return replace(job, batch_size=batch_size, image_size=job.image_size or catalog.default_size)
 
 
 def images_in_half(job: Job, catalog: Catalog) -> int:
