@@ -18,8 +18,8 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 
 from dnas.cost.work import WorkCounter
-from dnas.data import ImageBatches, ImageSet, Normalization, standard_augmentation, to_device_if_it_fits
-from dnas.job import Job
+from dnas.data import ImageBatches, ImageSet, Normalization, open_source, standard_augmentation, to_device_if_it_fits
+from dnas.job import Job, device_of
 from dnas.memory import (
     RESERVE,
     available_memory,
@@ -29,7 +29,7 @@ from dnas.memory import (
     reset_peak_memory,
 )
 from dnas.peak import Peak, measure_peak, measured_seconds, synchronize
-from dnas.plan import readable_time
+from dnas.plan import images_in_half, leaves_a_choice, plan, readable_time, with_sizes_of_data
 from dnas.random_state import seeded
 from dnas.trial import Trial, memory_of_small_batches
 
@@ -216,6 +216,21 @@ class Profile:
         yield "Most expensive operations", "calls", "ms", "share"
         for operation in self.operations:
             yield operation.name, str(operation.count), f"{1e3 * operation.seconds:.1f}", f"{operation.share:.1%}"
+
+
+def profile_job(job: Job) -> Profile:
+    """The profile of the search that `job` leads to, sizes that it leaves out chosen as for a search.
+
+    The data are looked at, not decoded.
+
+    Raises:
+        FileNotFoundError, ValueError: there are no such data, or the search will not fit its time or the memory.
+    """
+    device = device_of(job.device)
+    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
+    resolved = plan(job, catalog, device).job if leaves_a_choice(job) else with_sizes_of_data(job, catalog)
+    num_images = images_in_half(job, catalog)
+    return profile_search(resolved, num_classes=len(catalog.class_names), num_images=num_images, device=device)
 
 
 def profile_search(
