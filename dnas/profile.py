@@ -8,7 +8,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,13 @@ from dnas.memory import (
     reset_peak_memory,
 )
 from dnas.peak import Peak, measure_peak, measured_seconds, synchronize
-from dnas.plan import images_in_half, leaves_a_choice, plan, readable_time, with_sizes_of_data
+from dnas.plan import readable_time
 from dnas.random_state import seeded
 from dnas.trial import Trial, memory_of_small_batches
 
 NUM_OPERATIONS = 10
+# Of the supernet of DARTS (Liu et al. 2019, appendix A.1).
+_CHANNELS, _CELLS, _BATCH_SIZE = 16, 8, 64
 # FLOPs are counted on so many images and multiplied; batch norm needs two.
 _COUNTED_BATCH = 2
 # Where a step draws candidates, the FLOPs are the mean of so many draws.
@@ -219,18 +221,32 @@ class Profile:
 
 
 def profile_job(job: Job) -> Profile:
-    """The profile of the search that `job` leads to, sizes that it leaves out chosen as for a search.
+    """The profile of the search that `job` describes; the data are looked at, not decoded.
 
-    The data are looked at, not decoded.
+    Sizes that it leaves out are those of the paper: 16 channels, 8 cells, batches of 64 (fewer where the data have
+    fewer) at the size of the data's images.
 
     Raises:
-        FileNotFoundError, ValueError: there are no such data, or the search will not fit its time or the memory.
+        FileNotFoundError, ValueError: there are no such data, the batch will not fit into memory, or a time is given,
+            which would have no effect.
     """
+    if job.time is not None:
+        raise ValueError(
+            f"time = {job.time} would have no effect on a profile, which says how long the search takes; leave it out "
+            "and give channels, cells, batch_size or image_size."
+        )
     device = device_of(job.device)
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
-    resolved = plan(job, catalog, device).job if leaves_a_choice(job) else with_sizes_of_data(job, catalog)
-    num_images = images_in_half(job, catalog)
-    return profile_search(resolved, num_classes=len(catalog.class_names), num_images=num_images, device=device)
+    num_train = catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
+    half = max(num_train // 2, 1)
+    resolved = replace(
+        job,
+        image_size=job.image_size or catalog.default_size,
+        batch_size=min(job.batch_size or _BATCH_SIZE, half),
+        channels=job.channels or _CHANNELS,
+        cells=job.cells or _CELLS,
+    )
+    return profile_search(resolved, num_classes=len(catalog.class_names), num_images=half, device=device)
 
 
 def profile_search(
@@ -238,7 +254,7 @@ def profile_search(
 ) -> Profile:
     """Measure the search that `job` describes on random images of its size; nothing is read, nothing is kept.
 
-    The FLOPs are those of the CPU's code, counted on a batch of 2 and multiplied: kernels of our own, which a GPU may
+    The random generators are left as they were. The FLOPs are those of the CPU's code, counted on a batch of 2 and multiplied: kernels of our own, which a GPU may
     use, do the same work but are not seen by the counter. With candidates drawn at random they are a mean of 8 draws.
     Phases are measured with a device that is waited for after each, the step without. CUDA is written but has not been
     measured on a GPU yet.
@@ -261,6 +277,11 @@ def profile_search(
         10
     """
     _check(job, num_classes=num_classes, num_images=num_images, repeats=repeats, warmup=warmup)
+    with seeded(job.seed):
+        return _profile(job, num_classes, num_images, device, repeats, warmup)
+
+
+def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, repeats: int, warmup: int) -> Profile:
     assert job.image_size and job.batch_size and job.channels and job.cells
 
     def trial(batch_size: int) -> Trial:

@@ -1,0 +1,274 @@
+"""Time and memory of a search step over batch size, channels, cells and image size, and the law that they follow.
+
+    python benchmarks/scaling.py --output scaling.jsonl
+
+From a base setting one size is changed at a time; `--all-combinations` measures the whole grid. Every point runs in a
+process of its own, so that its peak of memory is its own, and adds a row to the output; points that the file already
+has for this device and number of threads are passed over, so that a stopped run goes on. `--table` prints what the
+file holds and measures nothing. Needs torch and numpy.
+
+The laws are
+
+    seconds = a + b * batch * pixels * channels^p * cells
+    bytes   = a + b * batch * pixels * channels^p * cells
+
+with p and the least squares of the relative errors over all points of one device, number of threads and order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
+
+from dnas.hypergradient import FirstOrder, OneStep  # noqa: E402
+from dnas.job import Job  # noqa: E402
+from dnas.memory import gibibytes, peak_memory, reset_peak_memory  # noqa: E402
+from dnas.peak import measured_seconds  # noqa: E402
+from dnas.profile import Timing, device_name  # noqa: E402
+from dnas.settings import SearchSettings  # noqa: E402
+from dnas.trial import Trial  # noqa: E402
+
+NUM_CLASSES = 10
+VARIED = ("batch", "channels", "cells", "size")
+# Steps of a point end early when they have taken this long.
+SECONDS_PER_POINT = 30.0
+# A point whose process takes longer than this is given up.
+TIMEOUT = 600.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of the DARTS supernet; `size` is the height and width of the images in pixels."""
+
+    batch: int
+    channels: int
+    cells: int
+    size: int
+    order: int
+    device: str
+
+    @property
+    def work(self) -> tuple[int, int]:
+        """batch * pixels * cells, and channels: what the law is about."""
+        return self.batch * self.size**2 * self.cells, self.channels
+
+
+def main() -> None:
+    """Measure what is missing, then print the table and the laws."""
+    arguments = _parser().parse_args()
+    if arguments.point is not None:
+        print(json.dumps(measure(Point(**json.loads(arguments.point)), arguments.repeats)))
+        return
+    if not arguments.table:
+        for point in missing(points(arguments), read_rows(arguments.output)):
+            _append(arguments.output, measure_apart(point, arguments.repeats))
+    rows = read_rows(arguments.output)
+    print(table(rows))
+    for group in groups(rows):
+        print()
+        print(laws(group))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("scaling.jsonl"), help="file to which rows are added")
+    parser.add_argument("--table", action="store_true", help="measure nothing, print what the file holds")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--order", type=int, choices=(1, 2), default=1, help="of the hypergradient")
+    parser.add_argument("--repeats", type=int, default=5, help="steps that are timed for each point, after one not")
+    parser.add_argument(
+        "--base", type=int, nargs=4, default=(16, 8, 5, 32), metavar=("BATCH", "CHANNELS", "CELLS", "SIZE")
+    )
+    parser.add_argument("--batch", type=int, nargs="*", default=(8, 32, 64))
+    parser.add_argument("--channels", type=int, nargs="*", default=(4, 16, 32))
+    parser.add_argument("--cells", type=int, nargs="*", default=(3, 8, 14))
+    parser.add_argument("--size", type=int, nargs="*", default=(64, 96, 128, 224))
+    parser.add_argument("--all-combinations", action="store_true", help="instead of one size at a time")
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    return parser
+
+
+def points(arguments: argparse.Namespace) -> list[Point]:
+    """The settings to measure, the cheap ones first."""
+    batch, channels, cells, size = arguments.base
+    base = Point(batch, channels, cells, size, arguments.order, arguments.device)
+    values = {name: sorted({getattr(base, name), *getattr(arguments, name)}) for name in VARIED}
+    if arguments.all_combinations:
+        found = [replace(base, **dict(zip(VARIED, v, strict=True))) for v in itertools.product(*values.values())]
+    else:
+        found = [replace(base, **{name: value}) for name in VARIED for value in values[name]]
+    return sorted(dict.fromkeys(found), key=lambda point: point.work[0] * point.channels)
+
+
+def missing(wanted: Iterable[Point], rows: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """The points that no row has for this hardware and number of threads."""
+    done = {(Point(**row["point"]), row["hardware"]) for row in rows}
+    return [point for point in wanted if (point, device_name(torch.device(point.device))) not in done]
+
+
+def measure_apart(point: Point, repeats: int) -> dict[str, Any]:
+    """The row of a point, measured in a process of its own; one that fails or takes too long has an 'error'."""
+    command = [sys.executable, __file__, "--point", json.dumps(asdict(point)), "--repeats", str(repeats)]
+    row = {"point": asdict(point), "hardware": device_name(torch.device(point.device)), **_circumstances()}
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        return {**row, "error": f"took longer than {TIMEOUT:.0f} s"}
+    if answer.returncode != 0:
+        last = answer.stderr.strip().splitlines()[-1:] or [f"ended with status {answer.returncode}"]
+        return {**row, "error": last[0]}
+    return {**row, **json.loads(answer.stdout)}
+
+
+def measure(point: Point, repeats: int) -> dict[str, Any]:
+    """Seconds of a search step, and bytes at its peak, in this process."""
+    device = torch.device(point.device)
+    settings = SearchSettings(hypergradient=FirstOrder() if point.order == 1 else OneStep())
+    job = Job(image_size=point.size, channels=point.channels, cells=point.cells, search=settings)
+    reset_peak_memory(device)
+    before = peak_memory(device)
+    trial = Trial(job, num_classes=NUM_CLASSES, batch_size=point.batch, device=device)
+    measured_seconds(trial.step, device)  # not counted: memory is allocated and kernels are chosen
+    seconds: list[float] = []
+    while len(seconds) < repeats and sum(seconds) < SECONDS_PER_POINT:
+        seconds.append(measured_seconds(trial.step, device))
+    memory = peak_memory(device)
+    return {"seconds": asdict(Timing.of(seconds)), "steps": len(seconds), "memory": memory, "memory_before": before}
+
+
+def _circumstances() -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "commit": commit.stdout.strip() or "unknown",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """All rows of the output file; none where it does not exist."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(json.dumps(row), file=sys.stderr, flush=True)
+
+
+# The law
+
+
+@dataclass(frozen=True)
+class Law:
+    """value = a + b * batch * pixels * channels^p * cells.
+
+    Args:
+        a, b, p: as above.
+        mean_error: root of the mean square of (law - value) / value over the points.
+        largest_error: largest of its magnitudes.
+    """
+
+    a: float
+    b: float
+    p: float
+    mean_error: float
+    largest_error: float
+
+    def __call__(self, point: Point) -> float:
+        amount, channels = point.work
+        return self.a + self.b * amount * channels**self.p
+
+
+def fit(measured: Mapping[Point, float]) -> Law:
+    """The law with the least squares of relative errors; p is searched from 0 to 2 in steps of 0.01.
+
+    Raises:
+        ValueError: fewer than four points, which three unknowns would fit whatever they are.
+    """
+    if len(measured) < 4:
+        raise ValueError(f"A law with three unknowns needs at least four points to be tested by; got {len(measured)}.")
+    value = np.array(list(measured.values()))
+    amount, channels = np.array([point.work for point in measured], dtype=float).T
+    best: Law | None = None
+    for p in np.arange(0, 2.005, 0.01):
+        # Divided by the value, so that a small point counts like a large one.
+        columns = np.stack([1 / value, amount * channels**p / value], axis=1)
+        (a, b), *_ = np.linalg.lstsq(columns, np.ones_like(value), rcond=None)
+        error = columns @ (a, b) - 1
+        law = Law(float(a), float(b), float(p), float(np.sqrt((error**2).mean())), float(np.abs(error).max()))
+        if best is None or law.mean_error < best.mean_error:
+            best = law
+    assert best is not None
+    return best
+
+
+def groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Rows of one device, number of threads and order; those that failed are left out."""
+    found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if "error" not in row:
+            found.setdefault((row["hardware"], row["point"]["order"]), []).append(row)
+    return list(found.values())
+
+
+def laws(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Both laws of one group of rows in words."""
+    head = f"{rows[0]['hardware']}, order {rows[0]['point']['order']}, {len(rows)} points"
+    if len(rows) < 4:
+        return f"{head}: too few for a law."
+    lines = [head]
+    for name, unit, values in (
+        ("time", "s", {Point(**row["point"]): row["seconds"]["median"] for row in rows}),
+        ("memory", "bytes", {Point(**row["point"]): float(row["memory"]) for row in rows}),
+    ):
+        law = fit(values)
+        lines.append(
+            f"{name} = {law.a:.3g} + {law.b:.3g} * batch * pixels * channels^{law.p:.2f} * cells {unit}; "
+            f"relative error {law.mean_error:.0%} (root mean square), {law.largest_error:.0%} at most"
+        )
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of all rows."""
+    lines = [
+        "| order | image | batch | channels | cells | step, s (low to high) | memory |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        point = Point(**row["point"])
+        start = f"| {point.order} | {point.size} | {point.batch} | {point.channels} | {point.cells} | "
+        if "error" in row:
+            lines.append(f"{start}{row['error']} | |")
+            continue
+        seconds = row["seconds"]
+        digits = max(0, 2 - math.floor(math.log10(seconds["median"])))
+        times = [f"{seconds[name]:.{digits}f}" for name in ("median", "low", "high")]
+        lines.append(f"{start}{times[0]} ({times[1]} to {times[2]}) | {gibibytes(row['memory'])} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
