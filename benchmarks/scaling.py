@@ -9,10 +9,11 @@ file holds and measures nothing. Needs torch and numpy.
 
 The laws are
 
-    seconds = a + b * batch * pixels * channels^p * cells
-    bytes   = a + b * batch * pixels * channels^p * cells
+    seconds = a cells + b batch pixels channels^p cells
+    bytes   = a       + b batch pixels channels^p cells
 
-with p and the least squares of the relative errors over all points of one device, number of threads and order.
+with the a, b and p of least squares of the relative errors, over all points of one device, number of threads and
+order. What a step takes besides its work, calling thousands of operations, goes with the cells.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
 from dnas.hypergradient import FirstOrder, OneStep  # noqa: E402
 from dnas.job import Job  # noqa: E402
-from dnas.memory import gibibytes, peak_memory, reset_peak_memory  # noqa: E402
+from dnas.memory import peak_memory, reset_peak_memory  # noqa: E402
 from dnas.peak import measured_seconds  # noqa: E402
 from dnas.profile import Timing, device_name  # noqa: E402
 from dnas.settings import SearchSettings  # noqa: E402
@@ -48,7 +49,7 @@ from dnas.trial import Trial  # noqa: E402
 NUM_CLASSES = 10
 VARIED = ("batch", "channels", "cells", "size")
 # Steps of a point end early when they have taken this long.
-SECONDS_PER_POINT = 30.0
+SECONDS_PER_POINT = 20.0
 # A point whose process takes longer than this is given up.
 TIMEOUT = 600.0
 
@@ -63,11 +64,6 @@ class Point:
     size: int
     order: int
     device: str
-
-    @property
-    def work(self) -> tuple[int, int]:
-        """batch * pixels * cells, and channels: what the law is about."""
-        return self.batch * self.size**2 * self.cells, self.channels
 
 
 def main() -> None:
@@ -114,7 +110,7 @@ def points(arguments: argparse.Namespace) -> list[Point]:
         found = [replace(base, **dict(zip(VARIED, v, strict=True))) for v in itertools.product(*values.values())]
     else:
         found = [replace(base, **{name: value}) for name in VARIED for value in values[name]]
-    return sorted(dict.fromkeys(found), key=lambda point: point.work[0] * point.channels)
+    return sorted(dict.fromkeys(found), key=lambda point: point.batch * point.size**2 * point.channels * point.cells)
 
 
 def missing(wanted: Iterable[Point], rows: Sequence[Mapping[str, Any]]) -> list[Point]:
@@ -182,10 +178,11 @@ def _append(path: Path, row: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Law:
-    """value = a + b * batch * pixels * channels^p * cells.
+    """value = a + b batch pixels channels^p cells, or a cells + ... where the fixed part goes with the cells.
 
     Args:
         a, b, p: as above.
+        per_cell: whether a is multiplied by the cells.
         mean_error: root of the mean square of (law - value) / value over the points.
         largest_error: largest of its magnitudes.
     """
@@ -193,15 +190,28 @@ class Law:
     a: float
     b: float
     p: float
+    per_cell: bool
     mean_error: float
     largest_error: float
 
     def __call__(self, point: Point) -> float:
-        amount, channels = point.work
-        return self.a + self.b * amount * channels**self.p
+        fixed, work, channels = _terms(point, self.per_cell)
+        return self.a * fixed + self.b * work * channels**self.p
+
+    def to_text(self, name: str, unit: str) -> str:
+        fixed = f"{self.a:.3g} cells" if self.per_cell else f"{self.a:.3g}"
+        return (
+            f"{name} in {unit} = {fixed} + {self.b:.3g} batch pixels channels^{self.p:.2f} cells; relative error "
+            f"{self.mean_error:.0%} (root mean square), {self.largest_error:.0%} at most"
+        )
 
 
-def fit(measured: Mapping[Point, float]) -> Law:
+def _terms(point: Point, per_cell: bool) -> tuple[int, int, int]:
+    """What a and b are multiplied by, and the channels."""
+    return point.cells if per_cell else 1, point.batch * point.size**2 * point.cells, point.channels
+
+
+def fit(measured: Mapping[Point, float], *, per_cell: bool) -> Law:
     """The law with the least squares of relative errors; p is searched from 0 to 2 in steps of 0.01.
 
     Raises:
@@ -210,16 +220,16 @@ def fit(measured: Mapping[Point, float]) -> Law:
     if len(measured) < 4:
         raise ValueError(f"A law with three unknowns needs at least four points to be tested by; got {len(measured)}.")
     value = np.array(list(measured.values()))
-    amount, channels = np.array([point.work for point in measured], dtype=float).T
+    fixed, work, channels = np.array([_terms(point, per_cell) for point in measured], dtype=float).T
     best: Law | None = None
     for p in np.arange(0, 2.005, 0.01):
         # Divided by the value, so that a small point counts like a large one.
-        columns = np.stack([1 / value, amount * channels**p / value], axis=1)
+        columns = np.stack([fixed / value, work * channels**p / value], axis=1)
         (a, b), *_ = np.linalg.lstsq(columns, np.ones_like(value), rcond=None)
         error = columns @ (a, b) - 1
-        law = Law(float(a), float(b), float(p), float(np.sqrt((error**2).mean())), float(np.abs(error).max()))
-        if best is None or law.mean_error < best.mean_error:
-            best = law
+        mean_error, largest_error = float(np.sqrt((error**2).mean())), float(np.abs(error).max())
+        if best is None or mean_error < best.mean_error:
+            best = Law(float(a), float(b), float(p), per_cell, mean_error, largest_error)
     assert best is not None
     return best
 
@@ -238,17 +248,9 @@ def laws(rows: Sequence[Mapping[str, Any]]) -> str:
     head = f"{rows[0]['hardware']}, order {rows[0]['point']['order']}, {len(rows)} points"
     if len(rows) < 4:
         return f"{head}: too few for a law."
-    lines = [head]
-    for name, unit, values in (
-        ("time", "s", {Point(**row["point"]): row["seconds"]["median"] for row in rows}),
-        ("memory", "bytes", {Point(**row["point"]): float(row["memory"]) for row in rows}),
-    ):
-        law = fit(values)
-        lines.append(
-            f"{name} = {law.a:.3g} + {law.b:.3g} * batch * pixels * channels^{law.p:.2f} * cells {unit}; "
-            f"relative error {law.mean_error:.0%} (root mean square), {law.largest_error:.0%} at most"
-        )
-    return "\n".join(lines)
+    seconds = fit({Point(**row["point"]): row["seconds"]["median"] for row in rows}, per_cell=True)
+    memory = fit({Point(**row["point"]): float(row["memory"]) for row in rows}, per_cell=False)
+    return "\n".join([head, seconds.to_text("time", "s"), memory.to_text("memory", "bytes")])
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -266,7 +268,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         seconds = row["seconds"]
         digits = max(0, 2 - math.floor(math.log10(seconds["median"])))
         times = [f"{seconds[name]:.{digits}f}" for name in ("median", "low", "high")]
-        lines.append(f"{start}{times[0]} ({times[1]} to {times[2]}) | {gibibytes(row['memory'])} |")
+        lines.append(f"{start}{times[0]} ({times[1]} to {times[2]}) | {row['memory'] / 2**20:.0f} MiB |")
     return "\n".join(lines)
 
 

@@ -254,10 +254,10 @@ def profile_search(
 ) -> Profile:
     """Measure the search that `job` describes on random images of its size; nothing is read, nothing is kept.
 
-    The random generators are left as they were. The FLOPs are those of the CPU's code, counted on a batch of 2 and multiplied: kernels of our own, which a GPU may
-    use, do the same work but are not seen by the counter. With candidates drawn at random they are a mean of 8 draws.
-    Phases are measured with a device that is waited for after each, the step without. CUDA is written but has not been
-    measured on a GPU yet.
+    The random generators are left as they were. The FLOPs are those of the CPU's code, counted on a batch of 2 and
+    multiplied: kernels of our own, which a GPU may use, do the same work but are not seen by the counter. With
+    candidates drawn at random they are a mean of 8 draws. Phases are measured with a device that is waited for after
+    each, the step without. CUDA is written but has not been measured on a GPU yet.
 
     Args:
         job: with channels, cells, image size and batch size (`dnas.plan.plan` fills them in).
