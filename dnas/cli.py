@@ -4,55 +4,74 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
-from typing import Literal, NoReturn
+from types import FrameType
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, get_type_hints
 
 import torch
 
+from dnas.cli_messages import plainer
 from dnas.commands import (
     RETRAIN,
     baseline_command,
     begin,
+    check_baseline,
     evaluate_command,
     new_run_folder,
+    plan_retrain,
     plan_search,
+    read_data,
     retrain_command,
-    retrain_plan,
     search_command,
 )
 from dnas.describe import describe_architecture
-from dnas.display import RichDisplay
+from dnas.display import Display, RichDisplay
 from dnas.export import FORMATS, Format, export
 from dnas.formats import read_architecture
 from dnas.interrupt import Interrupted
 from dnas.job import Job
 from dnas.plain_data import check_only_own_parts, to_plain
 from dnas.predict import predict, predict_onnx
-from dnas.retrain import RetrainSettings
+from dnas.profile import profile_job
+from dnas.recipe import check_names, check_recipe, recipe_names, recipe_path
+from dnas.retrain import RetrainSettings, first_difference
 from dnas.run import Run
 from dnas.space.base import Stem
 from dnas.version import __version__
 
 try:
-    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+    from jsonargparse import (
+        ActionConfigFile,  # pyright: ignore[reportPrivateImportUsage]
+        ArgumentError,
+        ArgumentParser,
+        Namespace,
+    )
 except ImportError as error:
     raise SystemExit('The command dnas needs more packages: pip install "dnas[cli]"') from error
 
-RECIPES = Path(__file__).parent / "recipes"
-# What a user can put right. Anything else is a mistake of ours and keeps its traceback.
-USER_ERRORS = (ValueError, OSError, ImportError, ArithmeticError, ArgumentError)
+# What a user can put right. Anything else is a mistake of ours, or of a user's own part, and keeps its traceback.
+USER_ERRORS = (ValueError, OSError, ImportError, ArithmeticError)
+# What uses less memory when it is lowered, by command.
+SIZES_TO_LOWER = {
+    "search": "--batch_size, --image_size, --channels or --cells",
+    "retrain": "--batch_size, --channels or --cells",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Carry out a command and exit: 0 done, 2 a mistake in what was asked, 130 stopped by Ctrl-C."""
+    """Carry out a command and exit: 0 done, 2 a mistake in what was asked, 130 stopped by Ctrl-C or SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        sys.exit(carry_out(arguments))
+        with terminated_like_ctrl_c():
+            sys.exit(carry_out(arguments))
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         sys.exit(130)
@@ -62,72 +81,114 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _fail(_out_of_memory(error, arguments), error)
     except USER_ERRORS as error:
-        _fail(plainer(str(error)), error)
-    except RuntimeError as error:  # torch's out-of-memory errors are RuntimeErrors, on the CPU plain ones
-        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
-            _fail("Out of memory: lower --batch_size, --image_size, --channels or --cells.", error)
-        raise
+        _fail(str(error), error)
 
 
 def _fail(message: str, error: BaseException) -> NoReturn:
     if os.environ.get("DNAS_TRACEBACK"):
         raise error
-    print(f"dnas: {' '.join(message.split())}", file=sys.stderr)
+    print(f"dnas: {' '.join(message.split()) or type(error).__name__}", file=sys.stderr)
     sys.exit(2)
 
 
-def plainer(message: str) -> str:
-    """jsonargparse's messages about values, in fewer words."""
-    words = " ".join(message.split())
-    union = re.match(r'Parser key "([^"]+)": Does not validate .* Given value: (.*)$', words)
-    if union:
-        kinds = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", words))
-        expected = " or ".join("nothing (null)" if kind == "NoneType" else kind for kind in kinds)
-        return f"--{union[1]}: expected {expected}; got {union[2]}."
-    part = re.match(r'Parser key "([^"]+)": Expected a dot import path string: (.*)$', words)
-    if part:
-        return (
-            f"--{part[1]}: there is no part {part[2]!r}. `dnas COMMAND --help` lists the known ones beside the "
-            "setting; one of your own is named by its import path, package.module.Class."
-        )
-    return words
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: on the CPU torch says so by a plain RuntimeError."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or ("DefaultCPUAllocator" in str(error) and "memory" in str(error))
+
+
+def _out_of_memory(error: BaseException, arguments: Sequence[str]) -> str:
+    tried = re.search(r"ried to allocate ([\d.]+ ?\w+)", str(error))
+    what = f" ({tried[1]} more were needed)" if tried else ""
+    return f"Out of memory{what}. Lower {SIZES_TO_LOWER.get(''.join(arguments[:1]), SIZES_TO_LOWER['retrain'])}."
+
+
+@contextmanager
+def terminated_like_ctrl_c() -> Iterator[None]:
+    """Within the block SIGTERM raises KeyboardInterrupt, where nobody else takes it.
+
+    Outside the main thread, where Python cannot take signals, nothing changes.
+    """
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+# Parsing
+
+
+class Command(NamedTuple):
+    """One command of `dnas`.
+
+    Args:
+        summary: one line for its help.
+        fill: adds its arguments to a parser; all that was written after `dnas` tells where defaults come from.
+        work: carries it out.
+    """
+
+    summary: str
+    fill: Callable[[ArgumentParser, Sequence[str]], None]
+    work: Callable[[Namespace], None]
 
 
 def carry_out(arguments: Sequence[str]) -> int:
-    """Parse and carry out one command; the exit status comes back."""
-    parser, commands = build_parser(arguments)
-    with redirect_stderr(StringIO()):  # jsonargparse prints its whole usage there before it raises
-        config = parser.parse_args(with_recipe_paths(with_underscores(arguments)))
-    name = config.subcommand
-    if name is None:
-        parser.print_help()
-        return 2
-    commands[name](parser.instantiate(config)[name])
+    """Parse and carry out one command; the exit status comes back.
+
+    Raises:
+        ValueError: a mistake in the arguments.
+    """
+    arguments = with_recipe_paths(with_recipe_option(with_underscores(arguments)))
+    parser, subparsers = build_parser(arguments)
+    name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    try:
+        with redirect_stderr(StringIO()):  # jsonargparse prints its whole usage there before it raises
+            config = parser.parse_args(arguments)
+        if config.subcommand is None:
+            parser.print_help()
+            return 2
+        built = parser.instantiate(config)[name]
+    except ArgumentError as error:
+        options = list(subparsers[name].get_defaults(skip_validation=True).keys()) if name else []
+        raise ValueError(plainer(str(error), name, options)) from error
+    COMMANDS[name].work(built)
     return 0
 
 
-def build_parser(arguments: Sequence[str]) -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
-    """The parser of all commands, and what carries each of them out.
+def build_parser(arguments: Sequence[str]) -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """The parser of all commands, and that of each.
 
     Args:
-        arguments: what will be parsed: `dnas retrain RUN` takes its defaults from the run's own settings.
+        arguments: what will be parsed.
     """
     parser = ArgumentParser(
         prog="dnas",
         description="Differentiable neural architecture search: from a folder of images to an exported network. "
-        "`dnas COMMAND --help` explains each setting.",
+        "`dnas COMMAND --help` explains each setting. With DNAS_TRACEBACK=1 a mistake shows where it was found.",
         exit_on_error=False,
+        allow_abbrev=False,
         version=__version__,
     )
-    subparsers = parser.add_subcommands(required=False, metavar="COMMAND")
-    commands: dict[str, Callable[[Namespace], None]] = {}
-    for name, (summary, fill, command) in COMMANDS.items():
-        subparser = ArgumentParser(description=summary, exit_on_error=False)
-        fill(subparser, arguments)
-        subparsers.add_subcommand(name, subparser, help=summary)
-        commands[name] = command
-    return parser, commands
+    commands = parser.add_subcommands(required=False, metavar="COMMAND")
+    subparsers = {}
+    for name, command in COMMANDS.items():
+        subparsers[name] = ArgumentParser(description=command.summary, exit_on_error=False)
+        command.fill(subparsers[name], arguments)
+        commands.add_subcommand(name, subparsers[name], help=command.summary)
+    return parser, subparsers
 
 
 def with_underscores(arguments: Sequence[str]) -> list[str]:
@@ -135,51 +196,49 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
     result = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
-        result.append(
-            (option.replace("-", "_").replace("__", "--", 1) if argument.startswith("--") else option) + equals + value
-        )
+        if option.startswith("--"):
+            option = "--" + option.removeprefix("--").replace("-", "_")
+        result.append(option + equals + value)
     return result
 
 
-# Recipes
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with dnas."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+def with_recipe_option(arguments: Sequence[str]) -> list[str]:
+    """`dnas profile RECIPE` as `dnas profile --recipe RECIPE`, which the parser takes settings from."""
+    if arguments[:1] == ["profile"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+        return ["profile", "--recipe", *arguments[1:]]
+    return list(arguments)
 
 
 def with_recipe_paths(arguments: Sequence[str]) -> list[str]:
     """`arguments` with the name of a recipe replaced by its file.
 
     Raises:
-        ValueError: neither a recipe nor a file.
+        ValueError: neither a recipe nor a file, or the file holds no settings.
     """
     result = list(arguments)
     for index, argument in enumerate(result):
         if argument == "--recipe" and index + 1 < len(result):
-            result[index + 1] = _recipe_path(result[index + 1])
+            result[index + 1] = _checked_recipe(result[index + 1])
         elif argument.startswith("--recipe="):
-            result[index] = f"--recipe={_recipe_path(argument.removeprefix('--recipe='))}"
+            result[index] = f"--recipe={_checked_recipe(argument.removeprefix('--recipe='))}"
     return result
 
 
-def _recipe_path(name: str) -> str:
-    if name in recipe_names():
-        return str(RECIPES / f"{name}.yaml")
-    if not Path(name).is_file():
-        raise ValueError(f"There is no recipe {name!r}; there are {', '.join(recipe_names())}, or give a YAML file.")
-    return name
+def _checked_recipe(name: str) -> str:
+    path = recipe_path(name)
+    check_recipe(path, {**get_type_hints(Job), **get_type_hints(SearchOptions), "trust": bool})
+    return str(path)
+
+
+_Settings = TypeVar("_Settings")
+
+
+def _of(kind: type[_Settings], config: Namespace) -> _Settings:
+    """A dataclass from those entries of a parsed command that have the names of its fields."""
+    return kind(**{field.name: config[field.name] for field in fields(kind)})  # type: ignore[arg-type]
 
 
 # The settings of a run
-
-
-def job_parser() -> ArgumentParser:
-    """Reads a job from plain data."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Job, None, sub_configs=False)
-    return parser
 
 
 def job_of(run: Run, *, trust: bool) -> Job:
@@ -188,28 +247,77 @@ def job_of(run: Run, *, trust: bool) -> Job:
     Raises:
         ValueError: the file is damaged, or names code outside dnas and is not trusted.
     """
+    source = str(run.config_path)
     data = run.read_config().get("job")
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{run.config_path} has no entry 'job': it is not the config.yaml of a run.")
+    if data is None:
+        raise ValueError(f"{source} has no entry 'job': it is not the config.yaml of a run that `dnas search` began.")
+    check_names(data, get_type_hints(Job), f"{source}, job")
     if not trust:
-        for part in ("space", "search", "retrain"):
-            check_only_own_parts(data.get(part), str(run.config_path), part)
-    parser = job_parser()
+        _check_own(data, source)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Job, None, sub_configs=False)
     try:
         with redirect_stderr(StringIO()):
-            return _job(parser.instantiate(parser.parse_object(dict(data))))
-    except ArgumentError as error:
-        raise ValueError(f"{run.config_path} is not valid: {error}") from error
+            job = _of(Job, parser.instantiate(parser.parse_object(dict(data))))
+    except (ArgumentError, ValueError) as error:
+        problem = plainer(str(error), "", ()).removeprefix("--")
+        raise ValueError(f"{source} is damaged: {problem}") from error
+    if job.missing_sizes:
+        raise ValueError(f"{source} is damaged: it does not say {', '.join(job.missing_sizes)}.")
+    return job
 
 
-def _job(config: Namespace) -> Job:
-    return Job(**{field.name: config[field.name] for field in fields(Job)})
+def _check_own(data: dict[str, Any], source: str) -> None:
+    for part in ("space", "search", "retrain"):
+        check_only_own_parts(data.get(part), source, part)
+
+
+def _names_other_code(job: Job) -> bool:
+    """Whether the settings name parts outside dnas, so that later commands need --trust."""
+    try:
+        _check_own(to_plain(job), "")
+    except ValueError:
+        return True
+    return False
 
 
 def _add_trust(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trust", action="store_true", help="follow import paths of parts outside dnas in the run's config.yaml"
     )
+
+
+def command_line(job: Job, *words: object) -> str:
+    """What to type for a command on a run of this job."""
+    return shlex.join(["dnas", *map(str, words), *(["--trust"] if _names_other_code(job) else [])])
+
+
+@contextmanager
+def _can_go_on(job: Job, *words: object) -> Iterator[None]:
+    """Tells who stops the command within the block which command goes on."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        what = str(stopped) or "Stopped; what was not saved yet will be done again."
+        raise Interrupted(f"{what} To go on:\n  {command_line(job, *words)}") from stopped
+
+
+# profile
+
+
+def _fill_profile(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    # A name that follows the command is the recipe: see with_recipe_option.
+    parser.usage = "dnas profile [RECIPE] [options]"
+    parser.add_argument(
+        "--recipe", action=ActionConfigFile, help=f"a method: {', '.join(recipe_names())}, or a YAML file of settings"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_class_arguments(Job, None, sub_configs=False)
+
+
+def _profile(config: Namespace) -> None:
+    profile = profile_job(_of(Job, config))
+    print(profile.to_json() if config.json else profile.to_text())
 
 
 # search
@@ -223,13 +331,24 @@ class SearchOptions:
         run: folder for everything that the search leaves; runs/DATA-DATE-TIME where nothing is said.
         resume: folder of a search to go on with; all settings come from it.
         baseline: 'random' then retrains the found architecture and random ones, and compares them.
-        num_random: random architectures for the baseline.
+        num_random: number of random architectures for the baseline; 8 where nothing is said.
     """
 
     run: Path | None = None
     resume: Path | None = None
     baseline: Literal["none", "random"] = "none"
-    num_random: int = 8
+    num_random: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_random is not None and self.baseline == "none":
+            raise ValueError("--num_random has no effect without --baseline random; add that, or leave it out.")
+        if self.num_random is not None and self.num_random < 1:
+            raise ValueError(f"num_random must be at least 1; got {self.num_random}.")
+
+    @property
+    def baseline_words(self) -> tuple[str, ...]:
+        """The options that ask for the baseline again."""
+        return () if self.baseline == "none" else ("--baseline", "random", "--num_random", str(self.num_random or 8))
 
 
 def _fill_search(parser: ArgumentParser, arguments: Sequence[str]) -> None:
@@ -244,47 +363,56 @@ def _fill_search(parser: ArgumentParser, arguments: Sequence[str]) -> None:
 
 
 def _check_resume(arguments: Sequence[str]) -> None:
-    """See that nothing that would have no effect is given beside --resume."""
-    allowed = {"--resume", "--trust", "--baseline", "--num_random", "--help"}
-    options = {argument.partition("=")[0] for argument in with_underscores(arguments) if argument.startswith("--")}
-    if "--resume" in options and options - allowed:
+    """See that nothing that would have no effect is given beside --resume, nor --trust without it."""
+    options = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+    if "--resume" not in options and "--trust" in options:
         raise ValueError(
-            f"{', '.join(sorted(options - allowed))} would have no effect: with --resume all settings come from the "
-            "run. Leave it out, or start a new run."
+            "--trust has no effect on a new search: parts that you name yourself are trusted. Leave it out."
+        )
+    idle = options - {"--resume", "--trust", "--baseline", "--num_random", "--help"}
+    if "--resume" in options and idle:
+        raise ValueError(
+            f"{', '.join(sorted(idle))} would have no effect: with --resume all settings come from the run. "
+            "Leave it out, or start a new run."
         )
 
 
 def _search(config: Namespace) -> None:
-    options = SearchOptions(**{field.name: config[field.name] for field in fields(SearchOptions)})
+    options = _of(SearchOptions, config)
     with RichDisplay() as display:
         if options.resume is not None:
+            if config.recipe:
+                raise ValueError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
             run = Run.open(options.resume)
             job = job_of(run, trust=config.trust)
         else:
-            job = _job(config)
+            job = _of(Job, config)
             run = Run(options.run or new_run_folder(job))
-            job = plan_search(run, job, display).job
+        if options.baseline == "random":
+            check_baseline(job)
+        if options.resume is None:
+            job = plan_search(run, job, display)
             begin(run, job)
-        with_baseline = "" if options.baseline == "none" else f" --baseline random --num_random {options.num_random}"
-        with _can_go_on(f"dnas search --resume {run.path}{with_baseline}"):
-            search_command(run, job, display)
+        with _can_go_on(job, "search", "--resume", run.path, *options.baseline_words):
+            data = read_data(run, job, display)
+            search_command(run, job, data, display)
             if options.baseline == "random":
+                # Parts that were named on the command line just now are trusted in the run's folder too.
+                job = _retraining(run, job, trust=config.trust or options.resume is None)
                 if not run.child(RETRAIN).config_path.exists():
-                    settings = retrain_plan(run, job, job.retrain, job.time, display)
-                    retrain_command(run, job, settings, display)
-                job = _retrained_job(run, trust=config.trust)
-                retrain_command(run, job, job.retrain, display)
-                display.say(baseline_command(run, job, options.num_random, display))
-        display.say(f"Everything is in {run.path}. Next: dnas retrain {run.path}")
+                    job = replace(job, retrain=plan_retrain(run, job, data, job.time, display))
+                retrain_command(run, job, data, display)
+                display.say(baseline_command(run, job, data, options.num_random or 8, display))
+        display.say(f"Everything is in {run.path}.")
+        _say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
 
 
-@contextmanager
-def _can_go_on(command: str) -> Iterator[None]:
-    """Tells who presses Ctrl-C within the block which command goes on."""
-    try:
-        yield
-    except Interrupted as stopped:
-        raise Interrupted(f"{stopped} To go on:\n  {command}") from stopped
+def _say_next(display: Display, run: Run, job: Job, *names: str) -> None:
+    # Export reads no settings, so it needs no --trust.
+    lines = [
+        f"dnas export {shlex.quote(str(run.path))}" if n == "export" else command_line(job, n, run.path) for n in names
+    ]
+    display.say(f"Next: {'; '.join(lines)}")
 
 
 # retrain, baseline, evaluate
@@ -306,50 +434,81 @@ def _fill_retrain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     _add_trust(parser)
     parser.add_class_arguments(RetrainOptions, None, sub_configs=False)
     parser.add_class_arguments(RetrainSettings, None, sub_configs=False)
-    run = Run(_first_path(arguments))
+    run = Run(first_positional(arguments[1:]))
     if arguments[:1] == ["retrain"] and run.config_path.exists():
         # What the run's recipe says, or what a retraining that has begun goes on with.
-        begun = run.child(RETRAIN)
-        source = begun if begun.config_path.exists() else run
-        parser.set_defaults(to_plain(job_of(source, trust="--trust" in arguments).retrain))
+        trust = "--trust" in arguments
+        parser.set_defaults(to_plain(_retraining(run, job_of(run, trust=trust), trust=trust).retrain))
 
 
-def _first_path(arguments: Sequence[str]) -> str:
-    return next((argument for argument in arguments[1:] if not argument.startswith("-")), "")
+def first_positional(arguments: Sequence[str]) -> str:
+    """The first argument that is neither an option nor an option's value; empty where there is none."""
+    is_value = False
+    for argument in arguments:
+        if not argument.startswith("-") and not is_value:
+            return argument
+        is_value = argument.startswith("--") and "=" not in argument and argument not in ("--trust", "--help")
+    return ""
+
+
+def _retraining(run: Run, job: Job, *, trust: bool) -> Job:
+    """The job with the settings of its retraining, where that has begun; else as it is."""
+    child = run.child(RETRAIN)
+    return job_of(child, trust=trust) if child.config_path.exists() else job
 
 
 def _retrain(config: Namespace) -> None:
     run = Run.open(config.run)
     job = job_of(run, trust=config.trust)
-    settings = RetrainSettings(**{field.name: config[field.name] for field in fields(RetrainSettings)})
+    settings = _of(RetrainSettings, config)
+    run.load_architecture()  # before anything that takes long
     with RichDisplay() as display:
-        # What was planned within a time keeps it, unless sizes are asked for here.
-        time = config.time or (job.time if settings == job.retrain else None)
-        settings = retrain_plan(run, job, settings, time, display)
-        with _can_go_on(f"dnas retrain {run.path}"):
-            retrain_command(run, job, settings, display)
-        display.say(f"Next: dnas evaluate {run.path}; dnas export {run.path}")
+        data = read_data(run, job, display)
+        if run.child(RETRAIN).config_path.exists():
+            job = _retraining(run, job, trust=config.trust)
+            _check_same(run.child(RETRAIN), job.retrain, settings, config.time)
+            job = replace(job, retrain=settings)
+        else:
+            # What was planned within a time keeps it, unless sizes are asked for here.
+            time = config.time or (job.time if settings == job.retrain else None)
+            job = replace(job, retrain=plan_retrain(run, replace(job, retrain=settings), data, time, display))
+        with _can_go_on(job, "retrain", run.path):
+            retrain_command(run, job, data, display)
+        _say_next(display, run, job, "evaluate", "export")
+
+
+def _check_same(child: Run, begun: RetrainSettings, asked: RetrainSettings, time: str | None) -> None:
+    """See that a retraining that has begun goes on with its own settings."""
+    free = {"log_every": asked.log_every, "checkpoint_minutes": asked.checkpoint_minutes}
+    difference = first_difference(to_plain(asked), to_plain(replace(begun, **free)))
+    if difference or time is not None:
+        what = f"setting {difference}" if difference else "--time has no effect any more"
+        raise ValueError(
+            f"{child.path} has begun with settings of its own: {what}. Go on without other settings, or move that "
+            "folder away to retrain anew."
+        )
 
 
 def _fill_baseline(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
-    parser.add_argument("--num", type=int, default=8, help="random architectures to train like the found one")
+    parser.add_argument("--num", type=int, default=8, help="number of random architectures to train like the found one")
     _add_trust(parser)
 
 
 def _baseline(config: Namespace) -> None:
+    run, job = _retrained(config)
+    check_baseline(job, config.num)
+    with RichDisplay() as display, _can_go_on(job, "baseline", run.path, "--num", config.num):
+        display.say(baseline_command(run, job, read_data(run, job, display), config.num, display))
+
+
+def _retrained(config: Namespace) -> tuple[Run, Job]:
+    """A run that has been retrained, and its job with the settings of that."""
     run = Run.open(config.run)
-    job = _retrained_job(run, trust=config.trust)
-    with RichDisplay() as display, _can_go_on(f"dnas baseline {run.path} --num {config.num}"):
-        display.say(baseline_command(run, job, config.num, display))
-
-
-def _retrained_job(run: Run, *, trust: bool) -> Job:
-    """The job with the settings under which its network was retrained."""
     child = run.child(RETRAIN)
     if not child.config_path.exists():
         raise FileNotFoundError(f"{run.path} has not been retrained: `dnas retrain {run.path}` does it.")
-    return job_of(child, trust=trust)
+    return run, job_of(child, trust=config.trust)
 
 
 def _fill_evaluate(parser: ArgumentParser, arguments: Sequence[str]) -> None:
@@ -358,9 +517,9 @@ def _fill_evaluate(parser: ArgumentParser, arguments: Sequence[str]) -> None:
 
 
 def _evaluate(config: Namespace) -> None:
-    run = Run.open(config.run)
+    run, job = _retrained(config)
     with RichDisplay() as display:
-        display.say(evaluate_command(run, _retrained_job(run, trust=config.trust), display))
+        display.say(evaluate_command(run, job, display))
 
 
 # export, predict, describe
@@ -368,7 +527,7 @@ def _evaluate(config: Namespace) -> None:
 
 def _fill_export(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
-    parser.add_argument("--formats", type=list[Format], default=list(FORMATS), help="what to write")
+    parser.add_argument("--formats", type=Format, nargs="+", default=list(FORMATS), help="what to write")
     parser.add_argument("--output", type=Path | None, default=None, help="folder for the files; RUN/export if not said")
 
 
@@ -381,7 +540,7 @@ def _export(config: Namespace) -> None:
 def _fill_predict(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained, or an exported .onnx file")
     parser.add_argument("images", type=Path, nargs="+", help="image files")
-    parser.add_argument("--top", type=int, default=3, help="classes to print for each image")
+    parser.add_argument("--top", type=int, default=3, help="number of classes to print for each image")
 
 
 def _predict(config: Namespace) -> None:
@@ -397,11 +556,11 @@ class DescribeOptions:
 
     Args:
         space: of a genotype text: darts or nasbench201; other files say it themselves.
-        channels: of the first cells.
-        cells: of the network.
+        channels: number of channels in the first cells.
+        cells: number of cells.
         num_classes: length of the output.
         input_size: height and width of the images in pixels.
-        in_channels: channels of the images.
+        in_channels: number of channels of the images: 3 of colour, 1 of grey ones.
         stem: first layers: 'cifar' keeps the resolution, 'imagenet' divides it by 8.
     """
 
@@ -423,7 +582,7 @@ def _fill_describe(parser: ArgumentParser, arguments: Sequence[str]) -> None:
 
 
 def _describe(config: Namespace) -> None:
-    options = DescribeOptions(**{field.name: config[field.name] for field in fields(DescribeOptions)})
+    options = _of(DescribeOptions, config)
     description = describe_architecture(
         read_architecture(config.architecture, options.space),
         channels=options.channels,
@@ -438,13 +597,15 @@ def _describe(config: Namespace) -> None:
     print(description.to_json() if config.json else description.to_text())
 
 
-Fill = Callable[[ArgumentParser, Sequence[str]], None]
-COMMANDS: dict[str, tuple[str, Fill, Callable[[Namespace], None]]] = {
-    "search": ("Search for an architecture.", _fill_search, _search),
-    "retrain": ("Train the found architecture from new weights.", _fill_retrain, _retrain),
-    "evaluate": ("Measure the retrained network on the test part.", _fill_evaluate, _evaluate),
-    "baseline": ("Compare with random architectures of the same space and budget.", _fill_baseline, _baseline),
-    "export": ("Write the retrained network as ONNX, torch.export program and state dict.", _fill_export, _export),
-    "predict": ("Print the classes of images.", _fill_predict, _predict),
-    "describe": ("Print parameters and FLOPs of an architecture.", _fill_describe, _describe),
+COMMANDS = {
+    "search": Command("Search for an architecture.", _fill_search, _search),
+    "retrain": Command("Train the found architecture from new weights.", _fill_retrain, _retrain),
+    "evaluate": Command("Measure the retrained network on the test part.", _fill_evaluate, _evaluate),
+    "baseline": Command("Compare with random architectures of the same space and budget.", _fill_baseline, _baseline),
+    "export": Command(
+        "Write the retrained network as ONNX, torch.export program and state dict.", _fill_export, _export
+    ),
+    "predict": Command("Print the classes of images.", _fill_predict, _predict),
+    "profile": Command("Measure time, memory and FLOPs of a search on this machine.", _fill_profile, _profile),
+    "describe": Command("Print parameters and FLOPs of an architecture.", _fill_describe, _describe),
 }

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import math
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from dnas.architecture import Architecture
 from dnas.atomic import write_text
 from dnas.baseline import Training, train_random_baseline
 from dnas.comparison import Comparison, comparison_table
 from dnas.cost import count_flops, count_parameters
-from dnas.data import open_source
+from dnas.data import Catalog, open_source
 from dnas.data.keyed_random import stream_key
 from dnas.display import Display
 from dnas.evaluate import evaluate
+from dnas.fit import Measured, Sizes
 from dnas.formats import architecture_text
 from dnas.job import (
     Job,
@@ -27,33 +30,62 @@ from dnas.job import (
     remember_test_part,
     retrain_streams,
     search_streams,
-    seconds,
+    seeded_retrain,
+    seeded_search,
     test_batches,
 )
-from dnas.load import load, load_spec
+from dnas.load import RETRAIN, load, load_spec
+from dnas.measure import measure_training
+from dnas.memory import available_memory
 from dnas.package import Interface, NetworkSpec, SpaceBuilder, save_network
 from dnas.plain_data import to_plain
-from dnas.plan import Plan, plan, plan_retraining, readable_time, training_step_seconds
+from dnas.plan import RetrainPlan, images_in_half, plan, plan_retraining, planning_seconds
 from dnas.random_state import seeded
 from dnas.retrain import SUMMARY, RetrainSettings, retrain
 from dnas.run import Run
 from dnas.search import SearchResult, search
 from dnas.supernet import Supernet
 
-RETRAIN = "retrain"  # the run inside a search run that holds the retrained network
+# search
 
 
-def plan_search(run: Run, job: Job, display: Display) -> Plan:
-    """Fill in what the job leaves out, and say what was chosen and what it will take."""
+def plan_search(run: Run, job: Job, display: Display) -> Job:
+    """The job with all sizes filled in; says what was chosen, what it will take, and what retraining will.
+
+    Raises:
+        ValueError: the folder cannot take a run, or what is asked for does not fit the time or the memory.
+    """
     _check_new(run)
+    device = device_of(job.device)
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     display.say(
         f"Data: {catalog.name}, {catalog.num_train} images of {len(catalog.class_names)} classes, about "
         f"{catalog.native_size} pixels. Measuring this machine ..."
     )
-    found = plan(job, catalog, device_of(job.device))
-    display.say(str(found))
-    return found
+    chosen = plan(job, catalog, device)
+    display.say(str(chosen))
+    display.say(_retraining_outlook(chosen.job, catalog, device))
+    return chosen.job
+
+
+def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str:
+    """What `dnas retrain` will take, by an architecture drawn at random."""
+    assert job.image_size is not None
+    architecture = job.space.random(torch.Generator().manual_seed(job.seed))
+    num_rest = 2 * images_in_half(job, catalog)
+    try:
+        outlook = _plan_retraining(
+            job,
+            architecture,
+            time=job.time,
+            shape=(3, job.image_size, job.image_size),
+            num_classes=len(catalog.class_names),
+            num_rest=num_rest,
+            device=device,
+        )
+    except ValueError as error:
+        return f"Then `dnas retrain`: {error}"
+    return f"Then `dnas retrain`: {outlook}."
 
 
 def begin(run: Run, job: Job) -> None:
@@ -63,26 +95,55 @@ def begin(run: Run, job: Job) -> None:
 
 
 def _check_new(run: Run) -> None:
+    """See that a run can begin in the folder, before anything that takes long."""
     if run.config_path.exists():
         raise ValueError(
             f"{run.path} already holds a run. `dnas search --resume {run.path}` goes on with it; "
             "for a new one choose another --run."
         )
+    above = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
+    if not above.is_dir():
+        raise ValueError(f"{above} is a file; --run must name a folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"The run folder {run.path} cannot be made: {above} may not be written to.")
 
 
-def search_command(run: Run, job: Job, display: Display) -> SearchResult:
+def read_data(run: Run, job: Job, display: Display) -> JobData:
+    """The job's data, the same test part as ever set aside.
+
+    Raises:
+        ValueError: the data have changed since the run began, or cannot be read.
+    """
+
+    def progress(done: int, total: int) -> None:
+        display.update("images", done, total, {})
+
+    started = time.monotonic()
+    data = load_data(job, progress)
+    remember_test_part(run, data)
+    for note in data.notes:
+        display.say(f"Note: {note}")
+    if time.monotonic() - started > 10:
+        display.say(f"Read {len(data.rest) + len(data.test)} images in {time.monotonic() - started:.0f} s.")
+    return data
+
+
+def search_command(run: Run, job: Job, data: JobData, display: Display) -> SearchResult:
     """Search, or go on with a search that was stopped."""
     device = device_of(job.device)
-    data = _data(run, job, display)
     train, val, validation = search_streams(job, data, device)
+    for stream in (train, val):
+        if stream.note:
+            display.say(f"Note: {stream.note}")
     model = build_supernet_model(job, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
-    supernet = Supernet(model.to(memory_format=torch.channels_last), seed=job.seed)  # pyright: ignore[reportCallIssue]
+    settings = seeded_search(job)
+    supernet = Supernet(model.to(memory_format=torch.channels_last), seed=settings.seed)  # pyright: ignore[reportCallIssue]
     supernet.to(device)
     result = search(
         supernet,
         train,
         val,
-        settings=job.search,
+        settings=settings,
         validation=validation,
         stamp=job.space.architecture,
         run=run,
@@ -92,79 +153,142 @@ def search_command(run: Run, job: Job, display: Display) -> SearchResult:
     return result
 
 
-def retrain_plan(run: Run, job: Job, settings: RetrainSettings, time: str | None, display: Display) -> RetrainSettings:
-    """Say what retraining will take; with a time limit, lower channels, cells and epochs until it fits.
+# retrain
 
-    A retraining that has begun goes on with the settings it began with.
+
+def plan_retrain(run: Run, job: Job, data: JobData, time: str | None, display: Display) -> RetrainSettings:
+    """The settings for retraining what was found: with a time limit, channels, cells and epochs are lowered to fit it.
+
+    Says what was chosen and what it will take.
+
+    Raises:
+        ValueError: nothing fits the time or the memory.
     """
-    begun = run.child("retrain")
-    if begun.config_path.exists():
-        return settings
-    data = _data(run, job, display)
-    device = device_of(job.device)
-    architecture = run.load_architecture()
-    num_images = len(retrain_streams(job, settings, data, device)[0].images)
-
-    def step_seconds(candidate: RetrainSettings) -> float:
-        network = _builder(job, candidate, data).network(architecture).to(device)
-        return training_step_seconds(network, candidate, data.rest.images.shape[1:], device)
-
-    chosen, needed = plan_retraining(
-        settings, math.inf if time is None else seconds(time), num_images=num_images, measure=step_seconds
+    rest = data.rest
+    chosen = _plan_retraining(
+        job,
+        run.load_architecture(),
+        time=time,
+        shape=(rest.num_channels, *rest.size),
+        num_classes=rest.num_classes,
+        num_rest=len(rest),
+        device=device_of(job.device),
     )
-    display.say(
-        f"Retraining: {chosen.channels} channels, {chosen.cells} cells, {chosen.epochs} epochs of {num_images} images: "
-        f"about {readable_time(needed)}." + ("" if time else " --time lowers these sizes to fit.")
+    display.say(f"Retraining: {chosen}." + ("" if time else " --time lowers these sizes to fit."))
+    return chosen.settings
+
+
+def _plan_retraining(
+    job: Job,
+    architecture: Architecture,
+    *,
+    time: str | None,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    num_rest: int,
+    device: torch.device,
+) -> RetrainPlan:
+    """The plan for retraining an architecture on images of `shape` (channels, height, width)."""
+    num_held_out = round(job.validation_fraction * num_rest)
+
+    def measure(sizes: Sizes) -> Measured:
+        settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells)
+        network = _builder(replace(job, retrain=settings), num_classes, shape[0]).network(architecture)
+        return measure_training(network, settings, sizes, in_channels=shape[0], device=device)
+
+    return plan_retraining(
+        job.retrain,
+        measure,
+        time=time,
+        image_size=shape[1],
+        num_images=num_rest - num_held_out,
+        num_held_out=num_held_out,
+        available=available_memory(device),
+        planning=planning_seconds(time) / 2,
     )
-    return chosen
 
 
-def retrain_command(run: Run, job: Job, settings: RetrainSettings, display: Display) -> None:
+def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None:
     """Build the found architecture's network and train it from new weights; the result is in RUN/retrain.
 
     It is measured on held-out images only: the test part is for `evaluate_command`.
     """
-    data = _data(run, job, display)
     architecture = run.load_architecture()
     child = run.child(RETRAIN)
     device = device_of(job.device)
     if not child.config_path.exists():
-        child.write_config({"job": to_plain(replace(job, retrain=settings))})
+        child.write_config({"job": to_plain(job)})
         child.save_architecture(architecture)
+    settings = seeded_retrain(job)
+    builder = _builder(job, data.rest.num_classes, data.rest.num_channels)
     with seeded(settings.seed):
-        network = _builder(job, settings, data).network(architecture).to(device)
-    train, held_out = retrain_streams(job, settings, data, device)
+        network = builder.network(architecture).to(device)
+    train, held_out = retrain_streams(job, data, device)
     retrain(network, train, settings=settings, run=child, display=display, validation=held_out)
-    save_network(child, network, NetworkSpec(architecture, _builder(job, settings, data), interface_of(data)))
+    save_network(child, network, NetworkSpec(architecture, builder, interface_of(data)))
     display.say(
         f"Retrained in {child.load_json(SUMMARY)['seconds']:.0f} s: {count_parameters(load(run.path)):,} parameters"
         + ("." if held_out is None else f", {evaluate(network, held_out).top1:.2%} right on held-out images.")
     )
 
 
-def baseline_command(run: Run, job: Job, num: int, display: Display) -> str:
-    """Train random architectures like the found one and compare; the result is in RUN/baseline.
+def _builder(job: Job, num_classes: int, in_channels: int) -> SpaceBuilder:
+    return SpaceBuilder(
+        channels=job.retrain.channels,
+        cells=job.retrain.cells,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        stem=job.stem,
+        auxiliary=job.retrain.auxiliary,
+    )
+
+
+def interface_of(data: JobData) -> Interface:
+    """What a network for these data takes and gives."""
+    return Interface(data.rest.class_names, data.rule, data.normalization)
+
+
+# baseline
+
+
+def check_baseline(job: Job, num: int = 1) -> None:
+    """See that a baseline can be made, before anything that takes long.
 
     Raises:
-        FileNotFoundError: the found architecture has not been retrained.
-        ValueError: nothing was held out from retraining, so that nothing can be chosen without the test part.
+        ValueError: no random network is asked for, or nothing is held out from retraining, so that none could be
+            chosen without the test part.
     """
-    data = _data(run, job, display)
-    device = device_of(job.device)
-    settings = job.retrain
-    train, held_out = retrain_streams(job, settings, data, device)
-    if held_out is None:
+    if num < 1:
+        raise ValueError(f"The number of random architectures must be at least 1; got {num}.")
+    if job.validation_fraction == 0:
         raise ValueError(
-            "A baseline chooses among random networks by images that are held out from their training, but the run's "
+            "A baseline chooses among random networks by images that are held out from their training, but "
             "validation_fraction is 0. Search with --validation_fraction 0.1."
         )
-    builder = _builder(job, settings, data)
+
+
+def baseline_command(run: Run, job: Job, data: JobData, num: int, display: Display) -> str:
+    """Train random architectures like the found one and compare; the result is in RUN/baseline.
+
+    Args:
+        job: with the settings under which the found network was retrained.
+        num: how many random architectures.
+
+    Raises:
+        ValueError: as `check_baseline`, or the found network's training and the random ones' differ.
+    """
+    check_baseline(job, num)
+    search_seconds = _search_seconds(run)
+    device = device_of(job.device)
+    train, held_out = retrain_streams(job, data, device)
+    assert held_out is not None
+    builder = _builder(job, data.rest.num_classes, data.rest.num_channels)
     training = Training(
         build=lambda architecture: builder.network(architecture).to(device),
         train=train,
         validation=held_out,
-        test=test_batches(job, data, settings.batch_size, device),
-        settings=settings,
+        test=test_batches(job, data, job.retrain.batch_size, device),
+        settings=seeded_retrain(job),
     )
     found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
     random = train_random_baseline(
@@ -174,34 +298,34 @@ def baseline_command(run: Run, job: Job, num: int, display: Display) -> str:
         num=num,
         display=display,
     )
-    comparison = Comparison(found, tuple(random), run.load_json("search")["seconds"], len(data.test))
+    comparison = Comparison(found, tuple(random), search_seconds, len(data.test))
     table = comparison_table(comparison)
     run.child("baseline").save_json("comparison", comparison.to_data())
     write_text(run.path / "baseline" / "comparison.txt", table + "\n")
     return table
 
 
-def _builder(job: Job, settings: RetrainSettings, data: JobData) -> SpaceBuilder:
-    return SpaceBuilder(
-        channels=settings.channels,
-        cells=settings.cells,
-        num_classes=data.rest.num_classes,
-        in_channels=data.rest.num_channels,
-        stem=job.stem,
-        auxiliary=settings.auxiliary,
-    )
+def _search_seconds(run: Run) -> float:
+    """How long the search took, from the file that it left."""
+    run.load_architecture()
+    data = run.load_json("search") if (run.path / "search.json").exists() else None
+    value = data.get("seconds") if isinstance(data, Mapping) else None
+    if not isinstance(value, int | float):
+        raise ValueError(
+            f"{run.path / 'search.json'} does not say how many seconds the search took; "
+            f"`dnas search --resume {run.path}` writes it anew."
+        )
+    return float(value)
 
 
-def interface_of(data: JobData) -> Interface:
-    """What a network for these data takes and gives."""
-    return Interface(data.rest.class_names, data.rule, data.normalization)
+# evaluate
 
 
 def evaluate_command(run: Run, job: Job, display: Display) -> str:
     """Measure the retrained network on the test part; the result is in RUN/evaluation."""
     device = device_of(job.device)
-    data = _data(run, job, display)
     network = load(run.path, device=device)
+    data = read_data(run, job, display)
     measured = evaluate(network, test_batches(job, data, job.retrain.batch_size, device), display=display)
     parameters = count_parameters(network)
     flops = count_flops(network, torch.zeros(1, *load_spec(run.path).interface.shape, device=device))
@@ -215,22 +339,6 @@ def evaluate_command(run: Run, job: Job, display: Display) -> str:
         f"top-5 {measured.top5:.2%}, loss {measured.loss:.4f}; {parameters:,} parameters, {flops / 1e6:.2f} MFLOP "
         f"forward. The confusion matrix is {run.path / 'evaluation' / 'confusion.csv'}."
     )
-
-
-def _data(run: Run, job: Job, display: Display) -> JobData:
-    """The job's data, the same test part as ever set aside."""
-
-    def progress(done: int, total: int) -> None:
-        display.update("images", done, total, {})
-
-    started = time.monotonic()
-    data = load_data(job, progress)
-    remember_test_part(run, data)
-    for note in data.notes:
-        display.say(f"Note: {note}")
-    if time.monotonic() - started > 10:
-        display.say(f"Read {len(data.rest) + len(data.test)} images in {time.monotonic() - started:.0f} s.")
-    return data
 
 
 def new_run_folder(job: Job) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,21 +45,23 @@ class Job:
     Args:
         data: 'digits' (scikit-learn's handwritten digits), a folder with one subfolder of images per class, a folder
             with CIFAR's python or binary files, a parquet file or folder, or hf:NAME on the Hugging Face hub.
-        image_size: height and width to which images are brought, in pixels.
-        image_column: of hub and parquet data with several image columns.
-        label_column: of hub and parquet data with several label columns.
-        test_fraction: share of the images that is set aside for `dnas evaluate` before anything else, where the data
-            brings no test part of its own.
-        validation_fraction: share of the remaining images that retraining does not train on, to choose among
-            architectures; 0 trains on all of them, as the paper does.
+        image_size: height and width to which images are brought, in pixels; larger ones are resized and cropped.
+        image_column: name of the column with the images, for hub and parquet data that have several.
+        label_column: name of the column with the labels, likewise.
+        test_fraction: share of the images, over 0 and below 1, that is set aside for `dnas evaluate` before anything
+            else, where the data brings no test part of its own.
+        validation_fraction: share of the remaining images, from 0 to below 1, that retraining does not train on, to
+            choose among architectures; 0 trains on all of them, as the paper does.
         space: what is searched.
-        channels: of the supernet's first cells.
-        cells: of the supernet.
+        channels: number of channels in the first cells of the supernet.
+        cells: number of cells of the supernet.
         stem: first layers: 'cifar' keeps the resolution, 'imagenet' divides it by 8.
         batch_size: images per step of the search.
-        time: how long the search may take, such as 90s, 30min or 2h; sizes that are left out are chosen by it.
+        time: how long the search may take, and then the retraining, such as 90s, 30min or 2h; what is left out is
+            chosen by it: image size, channels and cells of the search; epochs of both are lowered to fit.
         device: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:1'.
-        seed: of splits, initial weights, order of the data and samples.
+        seed: whole number of which all that is random is a function: splits, order of the data, initial weights and
+            samples; search.seed and retrain.seed are added to it.
         search: the method.
         retrain: how found networks are trained.
     """
@@ -80,14 +84,39 @@ class Job:
     retrain: RetrainSettings = RetrainSettings()
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "channels", "cells", "batch_size"):
+        for name in SIZES:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}.")
+        if not 0 < self.test_fraction < 1:
+            raise ValueError(f"test_fraction must be over 0 and below 1; got {self.test_fraction}.")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be from 0 up to below 1; got {self.validation_fraction}.")
+        if abs(self.seed) > _LARGEST_SEED:
+            raise ValueError(f"seed must be from -{_LARGEST_SEED} to {_LARGEST_SEED}; got {self.seed}.")
         if self.time is not None:
             seconds(self.time)
+
+    @property
+    def missing_sizes(self) -> tuple[str, ...]:
+        """Names of the sizes that are still to be chosen."""
+        return tuple(name for name in SIZES if getattr(self, name) is None)
+
+
+# What is chosen where nothing is said.
+SIZES = ("image_size", "channels", "cells", "batch_size")
+# The sum of two of them still is a seed for torch.
+_LARGEST_SEED = 2**62
+
+
+def seeded_search(job: Job) -> SearchSettings:
+    """The settings of the search, with the seed of the job in them."""
+    return replace(job.search, seed=job.seed + job.search.seed)
+
+
+def seeded_retrain(job: Job) -> RetrainSettings:
+    """The settings of retraining, with the seed of the job in them."""
+    return replace(job.retrain, seed=job.seed + job.retrain.seed)
 
 
 def seconds(text: str) -> float:
@@ -149,7 +178,7 @@ def load_data(job: Job, progress: Callable[[int, int], None] | None = None) -> J
     """Read the data of a job whose image size is resolved, and set the test part aside.
 
     Raises:
-        FileNotFoundError, ValueError: as `dnas.data.load_source`.
+        FileNotFoundError, ValueError: as `dnas.data.load_source`, or a class has too few images to be divided.
     """
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     source = catalog.load(size=job.image_size, progress=progress)
@@ -158,19 +187,37 @@ def load_data(job: Job, progress: Callable[[int, int], None] | None = None) -> J
 
 
 def remember_test_part(run: Run, data: JobData) -> None:
-    """List the test images in the run folder; where they are listed, see that they still are the same.
+    """List the test images in the run folder; where they are listed, see that all images still are the same.
+
+    The same are names and labels of test part and rest, in order; pixels are not compared, since another version of a
+    library may decode them differently.
 
     Raises:
         ValueError: the data have changed since the run began.
     """
-    listed = {"num_images": len(data.test), "images": list(data.test.paths), "rest": len(data.rest)}
+    listed = {
+        "num_images": len(data.test),
+        "num_rest": len(data.rest),
+        "digest": _digest([data.test, data.rest]),
+        "images": list(data.test.paths),
+    }
     if not (run.path / "test_part.json").exists():
         run.save_json("test_part", listed)
-    elif run.load_json("test_part") != listed:
+        return
+    before = run.load_json("test_part")
+    if before != listed:
+        counts = [before.get(name) for name in ("num_images", "num_rest")] if isinstance(before, Mapping) else [0, 0]
         raise ValueError(
-            f"The data have changed since {run.path} began: its test part (test_part.json) is not what it was, so "
-            "results could not be trusted. Bring the data back as they were, or start a new run."
+            f"The data have changed since {run.path} began, so its results could not be trusted: by test_part.json "
+            f"there were {counts[0]} test images and {counts[1]} others, now there are {len(data.test)} and "
+            f"{len(data.rest)}, or names or classes differ. Bring the data back as they were, or start a new run."
         )
+
+
+def _digest(parts: Sequence[ImageSet]) -> str:
+    """A number that changes with any name, label or class of the images."""
+    content = [(part.class_names, part.paths, part.labels.tolist()) for part in parts]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def search_streams(job: Job, data: JobData, device: torch.device) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
@@ -183,10 +230,9 @@ def search_streams(job: Job, data: JobData, device: torch.device) -> tuple[Image
     return train, val, evaluation_stream(alphas_half, job, data, job.batch_size, _VALIDATION, device)
 
 
-def retrain_streams(
-    job: Job, settings: RetrainSettings, data: JobData, device: torch.device
-) -> tuple[ImageBatches, ImageBatches | None]:
+def retrain_streams(job: Job, data: JobData, device: torch.device) -> tuple[ImageBatches, ImageBatches | None]:
     """Batches for retraining, and those held out from it; None where `validation_fraction` is 0."""
+    settings = job.retrain
     rest = to_device_if_it_fits(data.rest, device)
     train, held_out = rest, None
     if job.validation_fraction > 0:

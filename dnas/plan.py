@@ -1,101 +1,129 @@
-"""Sizes for a search that fit the data, the device and the time, and an estimate of what it will take."""
+"""Sizes and epochs for a search and a retraining that fit the data, the time and the memory."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from dnas.data import Catalog
+from dnas.fit import Limits, Measure, Measured, Sizes, largest_that_fits
 from dnas.job import Job, seconds
-from dnas.memory import peak_memory, reset_peak_memory
-from dnas.peak import measured_seconds
+from dnas.measure import measure_search, reading_seconds
+from dnas.memory import available_memory, gibibytes
 from dnas.retrain import RetrainSettings
-from dnas.trial import Trial, memory_of_small_batches
 
 DEFAULT_TIME = "30min"
-# Estimates come from a few steps on an idle machine; what is promised leaves room for the rest.
-MARGIN = 1.25
-# Supernets from large to small: (channels, cells). The first is the one of the paper.
-NETWORKS = ((16, 8), (16, 5), (12, 5), (8, 5), (8, 3), (4, 3))
-SIZES = (64, 48, 32, 24, 16)
-MIN_EPOCHS = 10
-# Networks to retrain from large to small, after the one asked for; fewer epochs than this would leave them unfinished.
+# Supernets from large to small: (image size, channels, cells), each step smaller in one of them. The first has the
+# channels and cells of the paper. A ladder is tried from the top; what a user says replaces an entry all along.
+LADDER = (
+    *((64, 16, 8), (64, 16, 5), (48, 16, 5), (48, 12, 5), (32, 12, 5), (32, 8, 5)),
+    *((32, 8, 3), (24, 8, 3), (24, 4, 3), (16, 4, 3)),
+)
+# Networks to retrain from large to small, after the one asked for: (channels, cells).
 RETRAINED = ((36, 14), (24, 14), (16, 14), (16, 8), (12, 8), (8, 5))
+# Fewer epochs leave a search undecided, and a retraining unfinished; a smaller network that gets so many is better.
+MIN_EPOCHS = 10
 GOOD_EPOCHS = 60
 
+# What is promised is so much more than what was measured on a machine that may have been idle.
+MARGIN = 1.25
+# Seconds of a command besides reading, steps and evaluation: the interpreter, imports, building, writing results.
+START_AND_END = 6.0
+# Seconds at the end of an epoch for a checkpoint and metrics.
+END_OF_EPOCH = 0.15
+# Measuring may take this share of the time given, at most so many seconds.
+PLANNING_SHARE, PLANNING_SECONDS = 0.1, 20.0
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a search will take.
 
-    Args:
-        seconds: for all its epochs, with room for a busy machine.
-        step_seconds: median time of one search step.
-        memory: peak of the process, or of the device where it is a GPU, in bytes.
-    """
+def planning_seconds(time: str | None) -> float:
+    """How long measuring may take where so much time is given for all, in seconds."""
+    return PLANNING_SECONDS if time is None else min(PLANNING_SHARE * seconds(time), PLANNING_SECONDS)
 
-    seconds: float
-    step_seconds: float
-    memory: int
 
-    def __str__(self) -> str:
-        return f"about {readable_time(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
+# The search
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job with all sizes resolved, and what it will take."""
+    """A job with all sizes, and what it will take.
+
+    Args:
+        job: what is to be done.
+        seconds: from here to the end of the search, with room for a busy machine.
+        memory: bytes at the peak, of the process or of the device where it is a GPU.
+        reading: seconds of it in which images are read.
+    """
 
     job: Job
-    estimate: Estimate
+    seconds: float
+    memory: int
+    reading: float
 
     def __str__(self) -> str:
         job = self.job
+        reading = f" ({readable_time(self.reading)} to read images)" if self.reading >= 2 else ""
         return (
             f"Search: images {job.image_size}x{job.image_size}, batch {job.batch_size}, {job.channels} channels, "
-            f"{job.cells} cells, {job.search.epochs} epochs: {self.estimate}."
+            f"{job.cells} cells, {job.search.epochs} epochs: about {readable_time(self.seconds)}{reading}, "
+            f"{gibibytes(self.memory)} of memory."
         )
 
 
 def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
-    """Fill in the sizes that a job leaves out.
-
-    The largest supernet and image size whose measured steps fit `job.time` (30min where nothing is said) are taken;
-    where the smallest does not fit with all epochs, epochs are left out, down to 10. Sizes that are given stay.
+    """`plan_sizes` by measurements on this machine.
 
     Raises:
-        ValueError: not even the smallest fits.
+        ValueError: as there, or an image cannot be read.
+    """
+    planning = planning_seconds(job.time)
+    reading = reading_seconds(catalog, job.image_size or catalog.default_size, patience=planning / 10)
+
+    def measure(sizes: Sizes) -> Measured:
+        return measure_search(job, sizes, num_classes=len(catalog.class_names), device=device)
+
+    return plan_sizes(job, catalog, measure, reading=reading, available=available_memory(device), planning=planning)
+
+
+def plan_sizes(
+    job: Job, catalog: Catalog, measure: Measure, *, reading: float, available: int, planning: float
+) -> Plan:
+    """Fill in the sizes that a job leaves out.
+
+    The largest supernet and image size that fit `job.time` (30min where nothing is said) are taken; where the smallest
+    does not fit with all epochs, epochs are left out, down to 10. Sizes that are given stay. The time covers the whole
+    command: start, planning, reading, search.
+
+    Args:
+        job: what is asked for.
+        catalog: of the data.
+        measure: what a step of the job takes at some sizes.
+        reading: seconds that reading the images will take.
+        available: bytes of memory that may be used.
+        planning: seconds for measuring, at most.
+
+    Raises:
+        ValueError: not even the smallest fits the time or the memory.
     """
     half = images_in_half(job, catalog)
-    if not leaves_a_choice(job):
-        job = with_sizes_of_data(job, catalog)
-        return Plan(job, estimate(job, catalog, half, device))
-    job = replace(job, batch_size=job.batch_size or _batch_size(half), time=job.time or DEFAULT_TIME)
-    assert job.time is not None
-    budget = seconds(job.time)
-    steps = [_Measured(candidate, catalog, half, device) for candidate in _candidates(job, catalog)]
-    # Predict from the smallest where to begin; then go down until a measurement fits.
-    smallest = steps[-1].plan()
-    begin = next(
-        (i for i, step in enumerate(steps) if smallest.estimate.seconds * step.size / steps[-1].size <= budget),
-        len(steps) - 1,
-    )
-    for step in steps[begin:-1]:
-        chosen = step.plan()
-        if chosen.estimate.seconds <= budget:
-            return chosen
-    epochs = int(job.search.epochs * budget / smallest.estimate.seconds)
-    if epochs >= job.search.epochs:
-        return smallest
-    if epochs < min(MIN_EPOCHS, job.search.epochs):
-        raise ValueError(f"{job.time} is too short: {smallest} Give --time more, or fewer --search.epochs.")
-    shorter = replace(smallest.job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
-    shortened = replace(smallest.estimate, seconds=smallest.estimate.seconds * epochs / job.search.epochs)
-    return Plan(replace(smallest.job, search=shorter), shortened)
+    if leaves_a_choice(job):
+        job = replace(job, time=job.time or DEFAULT_TIME)
+    budget = math.inf if job.time is None else seconds(job.time) - planning
+    fixed = START_AND_END + MARGIN * reading
+
+    def needed(sizes: Sizes, measured: Measured) -> tuple[float, int]:
+        # All images, and a copy of each half.
+        images = 2 * 3 * sizes.image_size**2 * (catalog.num_train + catalog.num_test)
+        duration = fixed + MARGIN * search_seconds(job, half, sizes.batch_size, measured)
+        return duration, measured.memory + images
+
+    sizes, measured = largest_that_fits(ladder(job, catalog), measure, needed, Limits(budget, available, planning))
+    duration, memory = needed(sizes, measured)
+    job = replace(job, **sizes._asdict())
+    if duration > budget:
+        job, duration = _with_fewer_epochs(job, duration - fixed, fixed, budget, planning)
+    return Plan(job, duration, memory, reading)
 
 
 def leaves_a_choice(job: Job) -> bool:
@@ -105,8 +133,10 @@ def leaves_a_choice(job: Job) -> bool:
 
 def with_sizes_of_data(job: Job, catalog: Catalog) -> Job:
     """The job with batch and image size, which the data suggest where they are left out."""
-    batch_size = job.batch_size or _batch_size(images_in_half(job, catalog))
-    return replace(job, batch_size=batch_size, image_size=job.image_size or catalog.default_size)
+    half = images_in_half(job, catalog)
+    # 64 as in DARTS; for small data at least eight steps per epoch, but no fewer than 8 images in one.
+    batch_size = job.batch_size or min(64, max(8, half // 8))
+    return replace(job, batch_size=min(batch_size, half), image_size=job.image_size or catalog.default_size)
 
 
 def images_in_half(job: Job, catalog: Catalog) -> int:
@@ -115,114 +145,127 @@ def images_in_half(job: Job, catalog: Catalog) -> int:
     return max(num_train // 2, 1)
 
 
-def _batch_size(half: int) -> int:
-    """64 as in DARTS; for small data at least eight steps per epoch, but no fewer than 8 images in one."""
-    return min(64, max(8, half // 8), half)
+def ladder(job: Job, catalog: Catalog) -> list[Sizes]:
+    """Sizes for a job from large to small; one where nothing is to be chosen.
 
-
-def _candidates(job: Job, catalog: Catalog) -> list[Job]:
-    """Jobs with all sizes resolved, from expensive to cheap."""
-    largest = catalog.default_size
-    sizes = [job.image_size] if job.image_size else [largest, *(size for size in SIZES if size < largest)]
-    networks = NETWORKS if job.channels is None or job.cells is None else ((job.channels, job.cells),)
+    What is given stays all along, and no image is made larger than it is.
+    """
+    full = with_sizes_of_data(job, catalog)
+    assert full.batch_size is not None
     found = {
-        (size, job.channels or channels, job.cells or cells): None for size in sizes for channels, cells in networks
+        Sizes(
+            job.image_size or min(image_size, catalog.default_size),
+            full.batch_size,
+            job.channels or channels,
+            job.cells or cells,
+        ): None
+        for image_size, channels, cells in LADDER
     }
-    jobs = [replace(job, image_size=size, channels=channels, cells=cells) for size, channels, cells in found]
-    return sorted(jobs, key=_relative_cost, reverse=True)
+    return list(found) if leaves_a_choice(job) else list(found)[:1]
 
 
-def _relative_cost(job: Job) -> float:
-    assert job.image_size and job.channels and job.cells
-    return job.image_size**2 * job.channels**1.5 * job.cells
-
-
-class _Measured:
-    """A candidate, measured on first use."""
-
-    def __init__(self, job: Job, catalog: Catalog, half: int, device: torch.device):
-        self.job = job
-        self.size = _relative_cost(job)
-        self._catalog, self._half, self._device = catalog, half, device
-        self._plan: Plan | None = None
-
-    def plan(self) -> Plan:
-        if self._plan is None:
-            self._plan = Plan(self.job, estimate(self.job, self._catalog, self._half, self._device))
-        return self._plan
-
-
-def estimate(job: Job, catalog: Catalog, half: int, device: torch.device, *, repeats: int = 3) -> Estimate:
-    """Measure a few steps of the search that a resolved job describes, on random images.
+def search_seconds(job: Job, half: int, batch_size: int, measured: Measured) -> float:
+    """Seconds of all steps, evaluations and checkpoints of a search.
 
     Args:
+        job: with its epochs and warm-up epochs.
         half: images in each half of the training data.
-        repeats: steps that are timed, after one that is not.
-
-    Raises:
-        ValueError: the batch will not fit into memory; the message says which will.
+        batch_size: images in a step.
+        measured: at this batch size.
     """
-    assert job.batch_size is not None and job.image_size is not None
+    batches, epochs, warmup = math.ceil(half / batch_size), job.search.epochs, job.search.warmup_epochs
+    steps = batches * (warmup * measured.warmup_step + (epochs - warmup) * measured.step)
+    return steps + epochs * (batches * measured.evaluation + END_OF_EPOCH)
 
-    def trial(batch_size: int) -> Trial:
-        return Trial(job, num_classes=len(catalog.class_names), batch_size=batch_size, device=device)
 
-    memory_of_small_batches(trial, job.batch_size, device)
-    reset_peak_memory(device)
-    whole = trial(job.batch_size)
-    whole.step()  # not counted: memory is allocated and kernels are chosen
-    step_seconds = sorted(measured_seconds(whole.step, device) for _ in range(repeats))[repeats // 2]
-    batches = math.ceil(half / job.batch_size)
-    epoch = batches * (step_seconds + measured_seconds(whole.evaluate, device))
-    images = 3 * job.image_size**2 * (catalog.num_train + catalog.num_test)
-    return Estimate(MARGIN * job.search.epochs * epoch, step_seconds, peak_memory(device) + images)
+def _with_fewer_epochs(job: Job, spent: float, fixed: float, budget: float, planning: float) -> tuple[Job, float]:
+    """The job with as many epochs as fit, and its seconds; `spent` is what all epochs take."""
+    epoch = spent / job.search.epochs
+    epochs = int((budget - fixed) / epoch)
+    least = min(MIN_EPOCHS, job.search.epochs)
+    if epochs < least:
+        raise ValueError(
+            f"{job.time} is too short: {least} epochs with images of {job.image_size} pixels, {job.channels} channels "
+            f"and {job.cells} cells take about {readable_time(fixed + least * epoch + planning)}. "
+            f"Give a longer --time, smaller sizes where they are given, or fewer images."
+        )
+    search = replace(job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
+    return replace(job, search=search), fixed + epochs * epoch
+
+
+# Retraining
+
+
+@dataclass(frozen=True)
+class RetrainPlan:
+    """Settings of a retraining that fit, and what it will take, as in `Plan`."""
+
+    settings: RetrainSettings
+    seconds: float
+    memory: int
+
+    def __str__(self) -> str:
+        settings = self.settings
+        return (
+            f"{settings.channels} channels, {settings.cells} cells, {settings.epochs} epochs: "
+            f"about {readable_time(self.seconds)}, {gibibytes(self.memory)} of memory"
+        )
 
 
 def plan_retraining(
-    settings: RetrainSettings, budget: float, *, num_images: int, measure: Callable[[RetrainSettings], float]
-) -> tuple[RetrainSettings, float]:
-    """The largest network, and the most epochs up to those asked for, whose training takes at most `budget` seconds.
+    settings: RetrainSettings,
+    measure: Measure,
+    *,
+    time: str | None,
+    image_size: int,
+    num_images: int,
+    num_held_out: int,
+    available: int,
+    planning: float,
+) -> RetrainPlan:
+    """The largest network, and the most epochs up to those asked for, whose training fits.
 
     Args:
-        settings: what is wanted.
+        settings: what is asked for.
+        measure: what a step of training takes at some sizes.
+        time: how long it may take, such as 30min; None for any time: then nothing is lowered.
+        image_size: in pixels.
         num_images: in one epoch of training.
-        measure: seconds of one training step under given settings.
-
-    Returns:
-        The settings that fit, and the seconds they will take with room for a busy machine.
+        num_held_out: images that are evaluated after each epoch.
+        available: bytes of memory that may be used.
+        planning: seconds for measuring, at most.
 
     Raises:
-        ValueError: not even the smallest network fits for ten epochs.
+        ValueError: not even the smallest network fits for ten epochs, or the memory does not hold it.
     """
-    sizes = [(settings.channels, settings.cells), *(size for size in RETRAINED if size < (settings.channels, 99))]
-    for channels, cells in dict.fromkeys((channels, min(cells, settings.cells)) for channels, cells in sizes):
-        smaller = replace(settings, channels=channels, cells=cells)
-        epoch = MARGIN * math.ceil(num_images / settings.batch_size) * measure(smaller)
-        epochs = int(min(settings.epochs, budget / epoch))
-        if epochs >= min(settings.epochs, GOOD_EPOCHS):
-            return replace(smaller, epochs=epochs), epochs * epoch
-    if epochs < min(settings.epochs, MIN_EPOCHS):
-        raise ValueError(f"Even a small network needs {readable_time(MIN_EPOCHS * epoch)}; give --time more.")
-    return replace(smaller, epochs=epochs), epochs * epoch
+    batch_size = min(settings.batch_size, num_images)
+    asked = Sizes(image_size, batch_size, settings.channels, settings.cells)
+    smaller = [
+        asked._replace(channels=channels, cells=min(cells, settings.cells))
+        for channels, cells in RETRAINED
+        if channels <= settings.channels
+    ]
+    sizes_of = list(dict.fromkeys([asked, *smaller])) if time is not None else [asked]
+    budget = math.inf if time is None else seconds(time) - planning
 
+    def epoch(measured: Measured) -> float:
+        steps, evaluations = math.ceil(num_images / batch_size), math.ceil(num_held_out / batch_size)
+        return MARGIN * (steps * measured.step + evaluations * measured.evaluation + END_OF_EPOCH)
 
-def training_step_seconds(
-    network: nn.Module, settings: RetrainSettings, shape: Sequence[int], device: torch.device
-) -> float:
-    """Median time of a training step on random images of `shape` (channels, height, width)."""
-    network = network.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
-    optimizer = settings.weights.build(list(network.parameters()))
-    inputs = torch.randn(settings.batch_size, *shape, device=device).contiguous(memory_format=torch.channels_last)
+    def needed(sizes: Sizes, measured: Measured) -> tuple[float, int]:
+        images = 2 * 3 * image_size**2 * (num_images + num_held_out)
+        return START_AND_END + min(settings.epochs, GOOD_EPOCHS) * epoch(measured), measured.memory + images
 
-    def step() -> None:
-        outputs = network(inputs)
-        parts = outputs if isinstance(outputs, tuple) else (outputs,)
-        optimizer.zero_grad()
-        sum((part.square().mean() for part in parts), start=torch.zeros((), device=device)).backward()
-        optimizer.step()
-
-    measured_seconds(step, device)
-    return sorted(measured_seconds(step, device) for _ in range(3))[1]
+    sizes, measured = largest_that_fits(sizes_of, measure, needed, Limits(budget, available, planning))
+    epochs = int(min(settings.epochs, (budget - START_AND_END) / epoch(measured)))
+    least = min(settings.epochs, MIN_EPOCHS)
+    if epochs < least:
+        raise ValueError(
+            f"{time} is too short to retrain: {least} epochs with {sizes.channels} channels and {sizes.cells} cells "
+            f"take about {readable_time(START_AND_END + least * epoch(measured) + planning)}. Give a longer --time."
+        )
+    chosen = replace(settings, channels=sizes.channels, cells=sizes.cells, epochs=epochs)
+    return RetrainPlan(chosen, START_AND_END + epochs * epoch(measured), needed(sizes, measured)[1])
 
 
 def readable_time(value: float) -> str:

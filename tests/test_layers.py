@@ -62,9 +62,13 @@ ORDER = [
     "",
     "job",
     "trial",
+    "fit",
+    "measure",
     "plan",
     "profile",
     "commands",
+    "recipe",
+    "cli_messages",
     "cli",
     "__main__",
 ]

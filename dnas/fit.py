@@ -1,0 +1,173 @@
+"""The largest sizes that fit the time and the memory, by a few measurements of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dnas.memory import RESERVE, check_batch_fits, gibibytes
+
+# A prediction may be off by so much: a size is tried where it could fit.
+HOPE = 1.5
+# One measurement runs about so many steps.
+STEPS_MEASURED = 5
+# Batches of the two measurements that predictions start from.
+_TINY, _SMALL = 4, 16
+# A step holds at least so many numbers per image, pixel, channel and cell, and so many weights per squared channel and
+# cell, in four copies: weights, gradients, momentum, virtual step. Measured on DARTS: three times as many or more.
+_LEAST_NUMBERS, _LEAST_WEIGHTS = 20, 40
+
+
+class Sizes(NamedTuple):
+    """What the time and memory of a step depend on: pixels of an image's side, images, channels and cells."""
+
+    image_size: int
+    batch_size: int
+    channels: int
+    cells: int
+
+    @property
+    def work(self) -> float:
+        """In proportion to the seconds of large steps: some operations go with the channels, some with their square."""
+        return self.batch_size * self.image_size**2 * self.channels**1.5 * self.cells
+
+    @property
+    def volume(self) -> int:
+        """In proportion to the numbers that a step holds."""
+        return self.batch_size * self.image_size**2 * self.channels * self.cells
+
+    @property
+    def least_memory(self) -> int:
+        """Bytes that a step takes at the very least."""
+        return 4 * (_LEAST_NUMBERS * self.volume + _LEAST_WEIGHTS * self.channels**2 * self.cells)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured at some sizes.
+
+    Args:
+        step: seconds of a step, with the making of its batches.
+        warmup_step: seconds of a step of the weights alone.
+        evaluation: seconds of the evaluation of one batch.
+        memory: bytes at the peak, of the process or of a GPU's tensors.
+        taken: seconds that measuring took.
+    """
+
+    step: float
+    warmup_step: float
+    evaluation: float
+    memory: int
+    taken: float = 0.0
+
+    def times(self, factor: float, memory: int) -> Measured:
+        """All seconds times a factor."""
+        return Measured(self.step * factor, self.warmup_step * factor, self.evaluation * factor, memory)
+
+
+Measure = Callable[[Sizes], Measured]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be used.
+
+    Args:
+        seconds: for all of the work.
+        memory: bytes.
+        planning: seconds for measuring.
+    """
+
+    seconds: float
+    memory: int
+    planning: float
+
+
+class Scaling:
+    """Predicts steps: seconds = a cells + b work, bytes = c + d volume, from two batch sizes of one network."""
+
+    def __init__(self, sizes: Sizes, measure: Measure):
+        self.sizes = [sizes._replace(batch_size=min(batch, sizes.batch_size)) for batch in (_TINY, _SMALL)]
+        tiny, small = self.measured = [measure(each) for each in self.sizes]
+        self.taken = tiny.taken + small.taken
+        more_work, more_volume = (self.sizes[1].work - self.sizes[0].work, self.sizes[1].volume - self.sizes[0].volume)
+        per_work = max(small.step - tiny.step, 0.0) / more_work if more_work else small.step / self.sizes[1].work
+        self._per_work = per_work
+        self._per_cell = max(small.step - per_work * self.sizes[1].work, 0.0) / sizes.cells
+        self._per_volume = max(small.memory - tiny.memory, 0) / more_volume if more_volume else 0.0
+        self._factor = 1.0
+
+    def __call__(self, sizes: Sizes) -> Measured:
+        small = self.measured[1]
+        step = self._factor * (self._per_cell * sizes.cells + self._per_work * sizes.work)
+        memory = small.memory + self._per_volume * max(sizes.volume - self.sizes[1].volume, 0)
+        return small.times(step / small.step, round(memory))
+
+    def correct(self, sizes: Sizes, measured: Measured) -> None:
+        """Let later predictions agree with what was measured."""
+        self._factor *= measured.step / self(sizes).step
+
+    def check_memory(self, sizes: Sizes, available: int) -> None:
+        """See that a step will fit into memory.
+
+        Raises:
+            ValueError: it will not; the message says which batch would.
+        """
+        memory = {each.batch_size: taken.memory for each, taken in zip(self.sizes, self.measured, strict=True)}
+        if len(memory) == 2:
+            check_batch_fits(memory, available, sizes.batch_size)
+
+
+def largest_that_fits(
+    ladder: Sequence[Sizes], measure: Measure, needed: Callable[[Sizes, Measured], tuple[float, int]], limits: Limits
+) -> tuple[Sizes, Measured]:
+    """The first sizes of a ladder that fit; where none does, the last, which may take too long.
+
+    The smallest is measured with few images; from that the others are predicted. Those that could fit are measured,
+    which corrects the predictions, and the first that does fit is taken. A size whose measurement itself would take
+    too long is judged by its prediction, cautiously.
+
+    Args:
+        ladder: from large to small.
+        measure: what a step takes.
+        needed: seconds and bytes of all the work, from what was measured at some sizes.
+        limits: what may be used.
+
+    Raises:
+        ValueError: memory does not even hold the smallest.
+    """
+    _check_least_memory(ladder[-1], limits.memory)
+    scaling = Scaling(ladder[-1], measure)
+    scaling.check_memory(ladder[-1], limits.memory)
+    usable = (1 - RESERVE) * limits.memory
+    rest = limits.planning - scaling.taken
+    for sizes in ladder:
+        expected = scaling(sizes)
+        duration, memory = needed(sizes, expected)
+        last = sizes == ladder[-1]
+        if not last and (duration > HOPE * limits.seconds or memory > usable):
+            continue
+        if STEPS_MEASURED * expected.step > rest:
+            cautious = expected.times(HOPE, expected.memory) if len(ladder) > 1 else expected
+            if last or needed(sizes, cautious)[0] <= limits.seconds:
+                return sizes, cautious
+            continue
+        measured = measure(sizes)
+        rest -= measured.taken
+        duration, memory = needed(sizes, measured)
+        if last or (duration <= limits.seconds and memory <= usable):
+            return sizes, measured
+        scaling.correct(sizes, measured)
+    raise AssertionError("the last is always taken")
+
+
+def _check_least_memory(sizes: Sizes, available: int) -> None:
+    """See that sizes are not absurd, before anything is tried: too large a tensor ends a process without a word."""
+    least = sizes._replace(batch_size=min(sizes.batch_size, _TINY)).least_memory
+    if least > available:
+        raise ValueError(
+            f"Out of memory: a step with images of {sizes.image_size} pixels, {sizes.channels} channels and "
+            f"{sizes.cells} cells takes more than {gibibytes(least)}, and {gibibytes(available)} are available. "
+            "Lower image_size, channels or cells."
+        )

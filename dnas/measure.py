@@ -1,0 +1,163 @@
+"""What a step of a search or of a training, and the reading of images, take on this machine."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from dnas.data import Catalog, ImageBatches, ImageSet, Normalization, standard_augmentation, to_device_if_it_fits
+from dnas.fit import Measured, Sizes
+from dnas.job import Job
+from dnas.memory import peak_memory, reset_peak_memory
+from dnas.peak import measured_seconds
+from dnas.retrain import RetrainSettings
+from dnas.search_step import search_step
+from dnas.trial import Trial
+
+# A mean is taken over at least so many steps and seconds, unless they are slow.
+_STEPS, _SECONDS, _SLOW = 3, 0.3, 2.0
+_READ_IMAGES = 128
+
+
+def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.device) -> Measured:
+    """Run a few steps of a search with these sizes, on random images.
+
+    Args:
+        job: with the method; its own sizes do not matter.
+        sizes: to measure at.
+        num_classes: of the data.
+        device: where it runs.
+    """
+    started = time.perf_counter()
+    gc.collect()  # what is left of an earlier measurement would be counted
+    reset_peak_memory(device)
+    job = replace(job, **sizes._asdict())
+    trial = Trial(job, num_classes=num_classes, batch_size=sizes.batch_size, device=device)
+
+    def warmup_step() -> None:
+        search_step(
+            trial.supernet,
+            weight_batch=trial.batch,
+            weight_optimizer=trial.weight_optimizer,
+            relaxation=job.search.relaxation,
+            clip=job.search.weights.clip,
+        )
+
+    batch = _batch_seconds(sizes, num_classes=num_classes, device=device)
+    step = mean_seconds(trial.step, device)
+    return Measured(
+        step=step + 2 * batch,
+        warmup_step=(mean_seconds(warmup_step, device) if job.search.warmup_epochs else step) + batch,
+        evaluation=measured_seconds(trial.evaluate, device) + batch,
+        memory=peak_memory(device),
+        taken=time.perf_counter() - started,
+    )
+
+
+def measure_training(
+    network: nn.Module, settings: RetrainSettings, sizes: Sizes, *, in_channels: int, device: torch.device
+) -> Measured:
+    """Run a few steps of training a network, on random images.
+
+    Args:
+        network: of these sizes, with logits or `(logits, auxiliary logits)` as outputs; it is trained.
+        settings: with the optimizer.
+        sizes: of the network and of the batch.
+        in_channels: of the images.
+        device: where it runs.
+    """
+    started = time.perf_counter()
+    gc.collect()
+    reset_peak_memory(device)
+    network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = settings.weights.build(list(network.parameters()))
+    images = torch.randn(sizes.batch_size, in_channels, sizes.image_size, sizes.image_size, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        outputs = network.train()(images)
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        optimizer.zero_grad()
+        torch.stack([part.square().mean() for part in parts]).sum().backward()
+        optimizer.step()
+
+    def evaluation() -> None:
+        with torch.no_grad():
+            network.eval()(images)
+
+    batch = _batch_seconds(sizes, num_classes=2, device=device)
+    seconds = mean_seconds(step, device) + batch
+    return Measured(
+        step=seconds,
+        warmup_step=seconds,
+        evaluation=measured_seconds(evaluation, device) + batch,
+        memory=peak_memory(device),
+        taken=time.perf_counter() - started,
+    )
+
+
+def reading_seconds(catalog: Catalog, size: int, *, patience: float) -> float:
+    """How long reading all images at a size, in pixels, will take, from reading the first ones.
+
+    Args:
+        catalog: of the data.
+        size: height and width to which the images are brought, in pixels.
+        patience: seconds after which no more images are read.
+
+    Raises:
+        ValueError: an image among the first cannot be read.
+    """
+    started = time.perf_counter()
+
+    def progress(done: int, total: int) -> None:
+        if done < total and (done >= _READ_IMAGES or time.perf_counter() - started > patience):
+            raise _Enough(done)
+
+    try:
+        catalog.load(size=size, progress=progress)
+    except _Enough as enough:
+        return (time.perf_counter() - started) * (catalog.num_train + catalog.num_test) / enough.done
+    return time.perf_counter() - started
+
+
+class _Enough(Exception):
+    """Ends a reading that has shown how fast it is."""
+
+    def __init__(self, done: int):
+        super().__init__(done)
+        self.done = done
+
+
+def mean_seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that `work` takes, after a first time in which memory is allocated and kernels are chosen."""
+    first = measured_seconds(work, device)
+    taken: Sequence[float] = [measured_seconds(work, device)]
+    while first < _SLOW and (len(taken) < _STEPS or sum(taken) < _SECONDS):
+        taken = [*taken, measured_seconds(work, device)]
+    return sum(taken) / len(taken)
+
+
+def _batch_seconds(sizes: Sizes, *, num_classes: int, device: torch.device) -> float:
+    """Seconds to make one batch of images that are in memory, with augmentation."""
+    shape = (2 * sizes.batch_size, 3, sizes.image_size, sizes.image_size)
+    images = ImageSet(
+        torch.randint(256, shape, dtype=torch.uint8),
+        torch.zeros(shape[0], dtype=torch.int64),
+        tuple(f"class {index}" for index in range(num_classes)),
+        "random images",
+    )
+    batches = ImageBatches(
+        to_device_if_it_fits(images, device),
+        batch_size=sizes.batch_size,
+        augmentation=standard_augmentation(images),
+        normalization=Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        seed=0,
+        shuffle=True,
+        device=device,
+    )
+    return mean_seconds(lambda: list(batches.epoch(0)), device) / len(batches)
