@@ -13,7 +13,8 @@ The laws are
     bytes   = a       + b batch pixels channels^p cells
 
 with the a, b and p of least squares of the relative errors, over all points of one device, number of threads and
-order. What a step takes besides its work, calling thousands of operations, goes with the cells.
+order. Seconds are the best of each point's steps: what else runs on a machine only adds to them (where cores are
+shared, give OMP_NUM_THREADS one less than are idle). What a step takes besides its work, calling thousands of operations, goes with the cells.
 """
 
 from __future__ import annotations
@@ -248,7 +249,7 @@ def laws(rows: Sequence[Mapping[str, Any]]) -> str:
     head = f"{rows[0]['hardware']}, order {rows[0]['point']['order']}, {len(rows)} points"
     if len(rows) < 4:
         return f"{head}: too few for a law."
-    seconds = fit({Point(**row["point"]): row["seconds"]["median"] for row in rows}, per_cell=True)
+    seconds = fit({Point(**row["point"]): row["seconds"]["low"] for row in rows}, per_cell=True)
     memory = fit({Point(**row["point"]): float(row["memory"]) for row in rows}, per_cell=False)
     return "\n".join([head, seconds.to_text("time", "s"), memory.to_text("memory", "bytes")])
 
