@@ -20,7 +20,8 @@ class Mixture:
         values: (num_candidates,) for a choice, (num_edges, num_candidates) for the operations of a cell,
             (num_edges,) for the edges of a cell.
         active: for each row (one row for a choice, one per edge for a cell) the indices of the candidates that may
-            be non-zero; None for all. An entry outside `active` is 0 and has gradient 0 by definition.
+            be non-zero; None for all. An entry outside `active` is 0 and its candidate is not computed, so the loss of
+            the model has gradient 0 there; a penalty on the values (an expected cost) may have another.
     """
 
     values: Tensor

@@ -21,9 +21,9 @@ def count_flops(model: nn.Module, example_inputs: Inputs) -> int:
     A multiplication and the addition after it are 2 FLOPs; convolutions, linear layers, other matrix products and
     attention count, while normalisation, pooling, activations and sums do not. Papers mostly give 'multi-adds' (or
     MACs, or the same under the name of FLOPs), which are half of this. NAS-Bench-201's table agrees but for the 10
-    additions of its classifier's bias. Others state more for their ImageNet networks: PC-DARTS 597M where there are 581M
-    here (1.16 GFLOP), P-DARTS 557M for 542M, DARTS 574M for 529M. Perhaps they count normalisation and activations as
-    well, which would explain the first two.
+    additions of its classifier's bias. Others state more for their ImageNet networks: PC-DARTS 597M where there are
+    581M here (1.16 GFLOP), P-DARTS 557M for 542M, DARTS 574M for 529M. Perhaps they count normalisation and activations
+    as well, which would explain the first two.
 
     Only the forward pass is counted: the counter multiplies weight gradients of grouped convolutions by their groups.
 
