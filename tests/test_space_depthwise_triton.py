@@ -1,4 +1,4 @@
-"""Triton kernels of depthwise convolutions, run by Triton's interpreter and compared with float64 PyTorch."""
+"""Triton kernels of depthwise convolutions equal float64 PyTorch, on the GPU or in Triton's interpreter on the CPU."""
 
 import os
 import subprocess
@@ -15,7 +15,8 @@ pytest.importorskip("triton", reason="Triton is not installed; it comes with the
 
 from triton import knobs
 
-if not knobs.runtime.interpret:
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu" and not knobs.runtime.interpret:
     pytest.skip(
         "Triton's interpreter is off: TRITON_INTERPRET=1 must be set before Triton is imported.",
         allow_module_level=True,
@@ -36,7 +37,7 @@ def example(shape: tuple[int, ...], size: int, dtype: torch.dtype = torch.float6
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, channels, height, width, dtype=torch.float64, generator=generator)
     weight = torch.randn(edges * channels, 1, size, size, dtype=torch.float64, generator=generator)
-    return x.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_()
+    return x.to(DEVICE, dtype).requires_grad_(), weight.to(DEVICE, dtype).requires_grad_()
 
 
 def reference(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -83,7 +84,7 @@ def test_sums_are_float32_whatever_the_images_are(dtype):
 def test_weight_gradient_has_the_weights_type_and_is_not_rounded_to_that_of_the_images():
     x, weight = example((2, 16, 9, 10, 1), 3, torch.bfloat16)
     wide = weight.detach().float().requires_grad_()
-    g = torch.randn(2, 16, 9, 10).bfloat16()
+    g = torch.randn(2, 16, 9, 10, device=DEVICE).bfloat16()
     (gradient,) = torch.autograd.grad(depthwise(x, wide), wide, g)
     exact = weight.detach().double().requires_grad_()
     (expected,) = torch.autograd.grad(reference(x.detach().double(), exact, 1, 1), exact, g.double())
@@ -93,7 +94,7 @@ def test_weight_gradient_has_the_weights_type_and_is_not_rounded_to_that_of_the_
 
 def test_autocast_casts_images_and_keeps_weights():
     x, weight = example((1, 4, 6, 6, 1), 3, torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
         result = depthwise(x, weight)
     assert result.dtype == torch.bfloat16
     gradients = torch.autograd.grad(result.float().sum(), (x, weight))

@@ -180,7 +180,7 @@ def convolve(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     tiles = Tiles.of(y, geometry)
     grid = (tiles.of_pixels, tiles.of_channels, tiles.of_edges)
     sizes, constants = _sizes(y, geometry), _constants(y, geometry, tiles)
-    _convolve_kernel[grid](y, x, taps, *_strides(x), *sizes, *constants, enable_fp_fusion=True)
+    _launch(_convolve_kernel, grid, (y, x, taps, *_strides(x), *sizes, *constants))
     return y
 
 
@@ -191,7 +191,7 @@ def input_gradient(g: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     tiles = Tiles.of(g, geometry)
     grid = (tiles.of_pixels, tiles.of_channels, geometry.stride**2)
     sizes, constants = _sizes(g, geometry), _constants(g, geometry, tiles)
-    _input_gradient_kernel[grid](dx, g, taps, *_strides(g), *sizes, *constants, enable_fp_fusion=True)
+    _launch(_input_gradient_kernel, grid, (dx, g, taps, *_strides(g), *sizes, *constants))
     return dx
 
 
@@ -209,8 +209,13 @@ def weight_gradient(g: Tensor, x: Tensor, dtype: torch.dtype, geometry: Geometry
     sums = torch.empty(splits, geometry.size, geometry.size, g.shape[1], dtype=total, device=g.device)
     grid = (splits, tiles.of_channels, tiles.of_edges * geometry.size)
     sizes, constants = _sizes(g, geometry), _constants(g, geometry, tiles)
-    _weight_gradient_kernel[grid](sums, g, x, *_strides(g), *_strides(x), *sizes, *constants, enable_fp_fusion=True)
+    _launch(_weight_gradient_kernel, grid, (sums, g, x, *_strides(g), *_strides(x), *sizes, *constants))
     return sums.sum(0).to(dtype).permute(2, 0, 1)[:, None]
+
+
+def _launch(kernel: Any, grid: tuple[int, int, int], arguments: tuple[object, ...]) -> None:
+    # Multiplication and addition are one instruction (FMA); Triton 3.9 warns where that is not said.
+    kernel[grid](*arguments, enable_fp_fusion=True)
 
 
 def _channels_last(images: Tensor) -> Tensor:
@@ -302,7 +307,7 @@ def _convolve_kernel(
     center = x + n * x_n + p * STRIDE * x_h + q * STRIDE * x_w + c
     total = tl.full((EDGES, PIXELS, CHANNELS), 0, TOTAL)
     for i in range(SIZE):
-        for j in tl.static_range(SIZE):
+        for j in tl.static_range(SIZE):  # pyright: ignore[reportGeneralTypeIssues]
             down = DILATION * (i - SIZE // 2)
             right = DILATION * (j - SIZE // 2)
             row = p * STRIDE + down
@@ -333,7 +338,7 @@ def _input_gradient_kernel(
     center = g + n * g_n + p * g_h + q * g_w + c
     total = tl.full((1, PIXELS, CHANNELS), 0, TOTAL)
     for i in range(SIZE):
-        for j in tl.static_range(SIZE):
+        for j in tl.static_range(SIZE):  # pyright: ignore[reportGeneralTypeIssues]
             s_down = a - DILATION * (i - SIZE // 2)
             s_right = b - DILATION * (j - SIZE // 2)
             if (s_down % STRIDE == 0) & (s_right % STRIDE == 0):
@@ -375,12 +380,12 @@ def _weight_gradient_kernel(
         row_inside = exists & (row >= 0) & (row < H) & (c < C)
         center = x + n * x_n + row * x_h + q * STRIDE * x_w + c
         new_totals = ()
-        for j in tl.static_range(SIZE):
+        for j in tl.static_range(SIZE):  # pyright: ignore[reportGeneralTypeIssues]
             right = DILATION * (j - SIZE // 2)
             column = q * STRIDE + right
             neighbour = tl.load(center + right * x_w, row_inside & (column >= 0) & (column < W), 0)
             new_totals += (totals[j] + gradient * neighbour.to(TOTAL),)
         totals = new_totals
-    for j in tl.static_range(SIZE):
+    for j in tl.static_range(SIZE):  # pyright: ignore[reportGeneralTypeIssues]
         where = sums + ((tl.program_id(0) * SIZE + i) * SIZE + j) * E * C + e * C + c
         tl.store(where, tl.sum(totals[j], axis=1, keep_dims=True), (e < E) & (c < C))
