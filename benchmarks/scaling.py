@@ -13,8 +13,9 @@ The laws are
     bytes   = a       + b batch pixels channels^p cells
 
 with the a, b and p of least squares of the relative errors, over all points of one device, number of threads and
-order. Seconds are the best of each point's steps: what else runs on a machine only adds to them (where cores are
-shared, give OMP_NUM_THREADS one less than are idle). What a step takes besides its work, calling thousands of operations, goes with the cells.
+order. What a step takes besides its work, calling thousands of operations, goes with the cells. Seconds are the best of
+each point's steps, since what else runs on a machine only adds to them. Where cores are shared give OMP_NUM_THREADS no
+more than are idle: threads that wait for each other cost many times what they bring.
 """
 
 from __future__ import annotations

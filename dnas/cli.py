@@ -62,6 +62,7 @@ USER_ERRORS = (ValueError, OSError, ImportError, ArithmeticError)
 # What uses less memory when it is lowered, by command.
 SIZES_TO_LOWER = {
     "search": "--batch_size, --image_size, --channels or --cells",
+    "profile": "--batch_size, --image_size, --channels or --cells",
     "retrain": "--batch_size, --channels or --cells",
 }
 
