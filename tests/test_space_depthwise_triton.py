@@ -22,7 +22,7 @@ if DEVICE == "cpu" and not knobs.runtime.interpret:
         allow_module_level=True,
     )
 
-from dnas.space.depthwise_triton import Geometry, Tiles, depthwise
+from dnas.space.depthwise_triton import Geometry, Tiles, depthwise  # noqa: E402 (decided above whether it can run)
 
 CONVOLUTIONS = [
     pytest.param(size, stride, dilation, id=f"{size}x{size}-stride{stride}-dilation{dilation}")
