@@ -20,7 +20,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ QUANTITIES = ("forward", "input gradient", "weight gradient")
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}
 CALLS_PER_GRAPH = 10
 
-# Images and weights (all edges stacked, or one tensor per edge) to outputs (likewise).
+# Images and weights (of one edge, or of all edges stacked) to outputs.
 Convolution = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -104,30 +104,37 @@ def ours(case: Case, device: torch.device) -> Convolution:
 
 
 class Work:
-    """The three things to time, for images, weights and gradients of the output given per call of `convolve`."""
+    """The three things to time; weights and gradients of the output are given per call of `convolve`.
+
+    Each gradient has a graph in which only its own variable needs one, as in a search: a function written in Python
+    computes the gradients of all inputs that need one, also where `autograd.grad` was asked for some.
+    """
 
     def __init__(self, convolve: Convolution, x: Tensor, weights: tuple[Tensor, ...], gradients: tuple[Tensor, ...]):
         self.convolve = convolve
-        self.x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-        self.weights = tuple(nn.Parameter(weight.clone()) for weight in weights)
-        self.gradients = tuple(g.contiguous(memory_format=torch.channels_last) for g in gradients)
-        self.outputs = self.forward()
+        self.x = x.contiguous(memory_format=torch.channels_last)
+        self.weights = [nn.Parameter(weight.clone(), requires_grad=False) for weight in weights]
+        self.gradients = [g.contiguous(memory_format=torch.channels_last) for g in gradients]
+        self.moving_x = self.x.clone().requires_grad_()
+        self.moving_weights = [nn.Parameter(weight.clone()) for weight in weights]
+        self.outputs_of_x = [convolve(self.moving_x, weight) for weight in self.weights]
+        self.outputs_of_weights = [convolve(self.x, weight) for weight in self.moving_weights]
 
-    def forward(self) -> tuple[Tensor, ...]:
-        return tuple(self.convolve(self.x, weight) for weight in self.weights)
+    def forward(self) -> Sequence[Tensor]:
+        return [self.convolve(self.moving_x, weight) for weight in self.weights]
 
-    def input_gradient(self) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(self.outputs, self.x, self.gradients, retain_graph=True)
+    def input_gradient(self) -> Sequence[Tensor]:
+        return torch.autograd.grad(self.outputs_of_x, self.moving_x, self.gradients, retain_graph=True)
 
-    def weight_gradient(self) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(self.outputs, self.weights, self.gradients, retain_graph=True)
+    def weight_gradient(self) -> Sequence[Tensor]:
+        return torch.autograd.grad(self.outputs_of_weights, self.moving_weights, self.gradients, retain_graph=True)
 
     def result(self, quantity: str) -> Tensor:
         """As one tensor, in float64."""
         parts = self.call(quantity)()
-        return torch.cat(parts, dim=0 if quantity == "weight gradient" else 1).detach().double()
+        return torch.cat(list(parts), dim=0 if quantity == "weight gradient" else 1).detach().double()
 
-    def call(self, quantity: str) -> Callable[[], tuple[Tensor, ...]]:
+    def call(self, quantity: str) -> Callable[[], Sequence[Tensor]]:
         return (self.forward, self.input_gradient, self.weight_gradient)[QUANTITIES.index(quantity)]
 
 
