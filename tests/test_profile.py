@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dnas.cli import carry_out
 from dnas.cost import count_flops
 from dnas.hypergradient import OneStep
 from dnas.job import Job, build_supernet_model
@@ -204,3 +205,33 @@ def test_a_time_is_refused_since_it_would_have_no_effect():
 def test_data_that_are_not_there_are_refused(tmp_path):
     with pytest.raises((FileNotFoundError, ValueError), match="nowhere"):
         profile_job(replace(JOB, data=str(tmp_path / "nowhere")))
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nope"], "no recipe 'nope'"),
+        (["digits", "--channels", "many"], "--channels: expected a whole number"),
+        (["digits", "--channels", "0"], "at least 1"),
+        (["digits", "--chanels", "4"], "did you mean '--channels'"),
+        (["digits", "extra"], "unexpected argument 'extra'"),
+        (["digits", "--time", "5min"], "no effect"),
+        (["--data", "nowhere"], "nowhere"),
+        (["digits", "--device", "nonsense"], "Unknown device"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_told(words, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        carry_out(["profile", *words])
+
+
+@pytest.mark.slow
+def test_the_command_takes_a_recipe_by_name_and_prints_json(capfd):
+    words = "digits --channels 2 --cells 1 --batch-size 8 --search.epochs 2 --search.warmup_epochs 0 --json"
+    assert carry_out(["profile", *words.split()]) == 0
+    data = json.loads(capfd.readouterr().out)
+    assert (data["image_size"], data["batch_size"], data["channels"], data["cells"]) == (8, 8, 2, 1)
+    assert data["search_seconds"] > 0
