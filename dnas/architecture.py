@@ -107,7 +107,11 @@ class Architecture:
             FileNotFoundError: no such file.
             ValueError: not an architecture.
         """
-        return Architecture.from_json(Path(path).read_text(encoding="utf-8"), source=str(path))
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 text; expected an architecture.json.") from error
+        return Architecture.from_json(text, source=str(path))
 
     def check(self, decisions: Mapping[str, Decision]) -> None:
         """See that this architecture answers exactly these decisions.

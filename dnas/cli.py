@@ -173,7 +173,7 @@ def build_parser(arguments: Sequence[str]) -> tuple[ArgumentParser, dict[str, Ar
     """The parser of all commands, and that of each.
 
     Args:
-        arguments: what will be parsed.
+        arguments: what will be parsed; only the command that they begin with gets its own arguments, to save time.
     """
     parser = ArgumentParser(
         prog="dnas",
@@ -187,7 +187,8 @@ def build_parser(arguments: Sequence[str]) -> tuple[ArgumentParser, dict[str, Ar
     subparsers = {}
     for name, command in COMMANDS.items():
         subparsers[name] = ArgumentParser(description=command.summary, exit_on_error=False)
-        command.fill(subparsers[name], arguments)
+        if arguments[:1] == [name]:
+            command.fill(subparsers[name], arguments)
         commands.add_subcommand(name, subparsers[name], help=command.summary)
     return parser, subparsers
 
@@ -353,8 +354,7 @@ class SearchOptions:
 
 
 def _fill_search(parser: ArgumentParser, arguments: Sequence[str]) -> None:
-    if arguments[:1] == ["search"]:
-        _check_resume(arguments[1:])
+    _check_resume(arguments[1:])
     parser.add_argument(
         "--recipe", action=ActionConfigFile, help=f"a method: {', '.join(recipe_names())}, or a YAML file of settings"
     )
@@ -436,7 +436,7 @@ def _fill_retrain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_class_arguments(RetrainOptions, None, sub_configs=False)
     parser.add_class_arguments(RetrainSettings, None, sub_configs=False)
     run = Run(first_positional(arguments[1:]))
-    if arguments[:1] == ["retrain"] and run.config_path.exists():
+    if run.config_path.exists():
         # What the run's recipe says, or what a retraining that has begun goes on with.
         trust = "--trust" in arguments
         parser.set_defaults(to_plain(_retraining(run, job_of(run, trust=trust), trust=trust).retrain))

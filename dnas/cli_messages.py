@@ -31,7 +31,7 @@ def plainer(message: str, command: str, options: Collection[str]) -> str:
         options: names of all settings of the command, such as 'search.weights.lr'.
     """
     words = " ".join(message.split())
-    found = re.fullmatch(r'Parser key "([^"]+)": (.*)', words)
+    found = re.fullmatch(r'Parser key "([^"]+)"(?: element \d+)?: (.*)', words)
     if found:
         return _about_value(found[1], found[2]) or words
     for pattern, say in _ABOUT_ARGUMENTS:
@@ -74,7 +74,7 @@ def _about_part(name: str, path: str, problem: str) -> str:
 def _settings_of(path: str) -> str:
     kind = getattr(dnas, path.removeprefix("dnas."), None)
     names = [field.name for field in fields(kind)] if isinstance(kind, type) and is_dataclass(kind) else []
-    return ", ".join(names) or "none that can be given"
+    return ", ".join(names) or "none"
 
 
 def _known_parts(kind: str) -> str:
@@ -96,7 +96,7 @@ def _no_part(value: str, kind: str = "") -> str:
     """What to write where a class was expected."""
     expected = f"a {kind}: {_known_parts(kind)}, or" if kind else "a part, such as dnas.Softmax, or"
     text = f"expected {expected} the import path of one of your own; got {value}."
-    if re.fullmatch(r"[-+\d.e]+", value):
+    if kind in ("", "Schedule") and re.fullmatch(r"[-+\d.e]+", value):
         text += f" A value that stays the same is {{class_path: dnas.Constant, init_args: {{value: {value}}}}}."
     return text
 
@@ -122,6 +122,10 @@ _ABOUT_VALUES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         r"Import path (\S+) does not correspond to a subclass of (\w+)",
         lambda m: f"{m[1]} is no {m[2]}; known are {_known_parts(m[2])}.",
     ),
+    (
+        r"Expected an instantiatable class, but (\S+) is abstract",
+        lambda m: f"{m[1]} is abstract: it does not define all methods of its base class.",
+    ),
     (r"Unable to load config '([^']*)'.*", lambda m: f"{m[1]!r} is neither a YAML file nor settings such as {{a: 1}}."),
 )
 
@@ -131,10 +135,10 @@ _ABOUT_VALUES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 
 def _unknown_option(found: re.Match[str], command: str, options: Collection[str]) -> str:
     first = found[1].split()[0].partition("=")[0]
-    name = first.lstrip("-")
     if not first.startswith("-"):
         return f"unexpected argument {first!r}. See `dnas {command} --help`."
-    return f"there is no option {first}{did_you_mean(name, options)}. See `dnas {command} --help`."
+    close = did_you_mean(first, [f"--{option}" for option in options])
+    return f"there is no option {first}{close}. See `dnas {command} --help`."
 
 
 def _unknown_command(found: re.Match[str], command: str, options: Collection[str]) -> str:

@@ -88,21 +88,24 @@ class Scaling:
     """Predicts steps: seconds = a cells + b work, bytes = c + d volume, from two batch sizes of one network."""
 
     def __init__(self, sizes: Sizes, measure: Measure):
-        self.sizes = [sizes._replace(batch_size=min(batch, sizes.batch_size)) for batch in (_TINY, _SMALL)]
-        tiny, small = self.measured = [measure(each) for each in self.sizes]
-        self.taken = tiny.taken + small.taken
-        more_work, more_volume = (self.sizes[1].work - self.sizes[0].work, self.sizes[1].volume - self.sizes[0].volume)
-        per_work = max(small.step - tiny.step, 0.0) / more_work if more_work else small.step / self.sizes[1].work
-        self._per_work = per_work
-        self._per_cell = max(small.step - per_work * self.sizes[1].work, 0.0) / sizes.cells
-        self._per_volume = max(small.memory - tiny.memory, 0) / more_volume if more_volume else 0.0
+        few, more = (sizes._replace(batch_size=min(batch, sizes.batch_size)) for batch in (_TINY, _SMALL))
+        self.measured = {each: measure(each) for each in dict.fromkeys([few, more])}
+        self.taken = sum(measured.taken for measured in self.measured.values())
+        self._largest = more
+        first, last = self.measured[few], self.measured[more]
+        # All time counts as work where one batch size alone can be measured.
+        self._per_work = (
+            last.step / more.work if few == more else max(last.step - first.step, 0.0) / (more.work - few.work)
+        )
+        self._per_cell = max(last.step - self._per_work * more.work, 0.0) / sizes.cells
+        self._per_volume = 0.0 if few == more else max(last.memory - first.memory, 0) / (more.volume - few.volume)
         self._factor = 1.0
 
     def __call__(self, sizes: Sizes) -> Measured:
-        small = self.measured[1]
+        known = self.measured[self._largest]
         step = self._factor * (self._per_cell * sizes.cells + self._per_work * sizes.work)
-        memory = small.memory + self._per_volume * max(sizes.volume - self.sizes[1].volume, 0)
-        return small.times(step / small.step, round(memory))
+        memory = known.memory + self._per_volume * max(sizes.volume - self._largest.volume, 0)
+        return known.times(step / known.step, round(memory))
 
     def correct(self, sizes: Sizes, measured: Measured) -> None:
         """Let later predictions agree with what was measured."""
@@ -114,7 +117,7 @@ class Scaling:
         Raises:
             ValueError: it will not; the message says which batch would.
         """
-        memory = {each.batch_size: taken.memory for each, taken in zip(self.sizes, self.measured, strict=True)}
+        memory = {each.batch_size: measured.memory for each, measured in self.measured.items()}
         if len(memory) == 2:
             check_batch_fits(memory, available, sizes.batch_size)
 
@@ -153,7 +156,7 @@ def largest_that_fits(
             if last or needed(sizes, cautious)[0] <= limits.seconds:
                 return sizes, cautious
             continue
-        measured = measure(sizes)
+        measured = scaling.measured.get(sizes) or measure(sizes)
         rest -= measured.taken
         duration, memory = needed(sizes, measured)
         if last or (duration <= limits.seconds and memory <= usable):

@@ -20,7 +20,7 @@ from dnas.search_step import search_step
 from dnas.trial import Trial
 
 # A mean is taken over at least so many steps and seconds, unless they are slow.
-_STEPS, _SECONDS, _SLOW = 3, 0.3, 2.0
+_STEPS, _SECONDS, _SLOW = 3, 0.1, 2.0
 _READ_IMAGES = 128
 
 

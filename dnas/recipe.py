@@ -71,8 +71,8 @@ def check_names(data: Any, hints: Mapping[str, Any], source: str, place: str = "
     """
     if not isinstance(data, Mapping):
         raise ValueError(
-            f"{source}: expected settings, such as {next(iter(hints))}: VALUE, {f'under {place}' if place else 'in it'}"
-            f"; got {data!r}."
+            f"{source}: expected settings{f' under {place}' if place else ''}, such as `{next(iter(hints))}: VALUE`; "
+            f"got {'nothing' if data is None else repr(data)}."
         )
     for name, value in data.items():
         full = f"{place}.{name}" if place else str(name)
