@@ -320,15 +320,22 @@ class _Loop:
             return
         state = self.run.load_checkpoint(CHECKPOINT, self.device)
         self._check(state, str(self.run.checkpoint_path(CHECKPOINT)))
+        try:
+            self._restore(state)
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:  # what damaged entries lead to
+            path = self.run.checkpoint_path(CHECKPOINT)
+            raise ValueError(f"{path} is damaged, train anew: {type(error).__name__}: {error}") from error
+        self.run.cut_metrics(self.step)
+        if self.step < self.total_steps:
+            self.display.say(f"Going on with {self.run.path} after step {self.step} of {self.total_steps}.")
+            self._note_threads(state["threads"])
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.totals.load(state["totals"])
         self.step, self.seconds, self.shown = state["step"], state["seconds"], state["shown"]
         restore_random_state(state["random_state"])
-        self.run.cut_metrics(self.step)
-        if self.step < self.total_steps:
-            self.display.say(f"Going on with {self.run.path} after step {self.step} of {self.total_steps}.")
-            self._note_threads(state["threads"])
 
     def _check(self, state: Mapping[str, Any], source: str) -> None:
         """See that the checkpoint is of this network, these settings and data of this length."""

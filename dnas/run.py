@@ -112,11 +112,14 @@ class Run:
         rows = []
         for number, line in enumerate(lines, start=1):
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError as error:
                 if number == len(lines):
                     break
                 raise ValueError(f"{self.metrics_path}, line {number}, is not JSON: {error}") from error
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise ValueError(f"{self.metrics_path}, line {number}, is no row of metrics with its step: {line[:80]}")
+            rows.append(row)
         return rows
 
     def cut_metrics(self, step: int) -> None:

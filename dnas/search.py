@@ -354,6 +354,20 @@ class _Loop:
             return
         state = self.run.load_checkpoint(CHECKPOINT, _device(self.supernet))
         self._check_is_own(state)
+        try:
+            self._restore(state)
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:  # what damaged entries lead to
+            path = self.run.checkpoint_path(CHECKPOINT)
+            raise ValueError(f"{path} is damaged, begin a new run: {type(error).__name__}: {error}") from error
+        if state["threads"] != torch.get_num_threads():
+            self.display.say(
+                f"Note: this run began with {state['threads']} threads and goes on with {torch.get_num_threads()}; "
+                "its numbers will differ in the last digits from an uninterrupted run."
+            )
+        self.run.cut_metrics(self.step)
+        self.display.say(f"Going on with {self.run.path} after step {self.step} (epoch {self.epoch}).")
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.supernet.load_state_dict(state["supernet"])
         for name, weight in self.supernet.model.named_parameters():
             weight.requires_grad_(name in state["trained"])
@@ -363,14 +377,9 @@ class _Loop:
         self.totals = _Totals.from_state(state["totals"])
         self.step, self.stopped, self.seconds = state["step"], state["stopped"], state["seconds"]
         self.epoch_rows = state["epoch_rows"]
-        if state["threads"] != torch.get_num_threads():
-            self.display.say(
-                f"Note: this run began with {state['threads']} threads and goes on with {torch.get_num_threads()}; "
-                "its numbers will differ in the last digits from an uninterrupted run."
-            )
         restore_random_state(state["random_state"])
-        self.run.cut_metrics(self.step)
-        self.display.say(f"Going on with {self.run.path} after step {self.step} (epoch {self.epoch}).")
+        if not isinstance(self.step, int) or not isinstance(self.seconds, float):
+            raise TypeError(f"step and seconds must be numbers; got {self.step!r} and {self.seconds!r}.")
 
     def _check_is_own(self, state: Mapping[str, Any]) -> None:
         assert self.run is not None

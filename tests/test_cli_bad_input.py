@@ -390,6 +390,33 @@ def test_a_checkpoint_that_lacks_a_part(run, place: str, name: str):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"step": "x"},
+        {"step": None},
+        {"seconds": "x"},
+        {"weight_optimizer": {}, "optimizer": {}},
+        {"random_state": {}},
+        {"totals": {}},
+        {"generator": torch.zeros(3), "random_state": torch.zeros(3)},
+    ],
+)
+@pytest.mark.parametrize("place", [".", "retrain"])
+def test_a_checkpoint_with_a_damaged_part(run, place: str, change: dict[str, Any]):
+    path = run / place / "checkpoints" / "last.pt"
+    damage(path, lambda state: state.update({name: value for name, value in change.items() if name in state}))
+    assert str(path) in refused(*(["search", "--resume"] if place == "." else ["retrain"]), run)
+
+
+@pytest.mark.parametrize("content", [b"[1]\n", b'{"loss": 1}\n', b'{"step": "x"}\n', b"x\n{}\n"])
+@pytest.mark.parametrize("place", [".", "retrain"])
+def test_damaged_metrics(run, place: str, content: bytes):
+    (run / place / "metrics.jsonl").write_bytes(content)
+    message = refused(*(["search", "--resume"] if place == "." else ["retrain"]), run)
+    assert f"{run / place / 'metrics.jsonl'}, line 1" in message
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda job: job.update(channels=4), "another space"),
