@@ -56,6 +56,7 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
         ValueError: the folder cannot take a run, or what is asked for does not fit the time or the memory.
     """
     _check_new(run)
+    to_plain(job)  # refuses parts that no config.yaml can hold
     device = device_of(job.device)
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     display.say(
