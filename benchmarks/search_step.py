@@ -175,7 +175,7 @@ def relative(mine: Sequence[Tensor | None], theirs: Sequence[Tensor | None]) -> 
 
 
 def worker(variant: str, setup: Setup) -> None:
-    """Answer each line of standard input: 'step' with its seconds, anything else with the peak memory, and end."""
+    """Answer each line of standard input: 'step' with [seconds, processor seconds], 'end' with the peak memory."""
     torch.set_num_threads(setup.threads)
     supernet = our_supernet(setup, torch.float32)
     if variant == "ours":
@@ -191,10 +191,10 @@ def worker(variant: str, setup: Setup) -> None:
             print(json.dumps(peak_memory(setup.device)), flush=True)
             return
         synchronize(setup.device)
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         step(*batches)
         synchronize(setup.device)
-        print(json.dumps(time.perf_counter() - start), flush=True)
+        print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1]]), flush=True)
 
 
 def synchronize(device: str) -> None:
@@ -211,7 +211,10 @@ def peak_memory(device: str) -> float:
 
 
 def measure(setup: Setup, repeats: int) -> dict[str, dict[str, Any]]:
-    """Seconds of each step and peak memory of each variant; one step of each warms up and is not counted."""
+    """Seconds of each step and peak memory of each variant; one step of each warms up and is not counted.
+
+    The processor's seconds, of all threads together, tell how much the machine's other work disturbed.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": str(setup.threads)}
     processes = {
         variant: subprocess.Popen(
@@ -224,24 +227,28 @@ def measure(setup: Setup, repeats: int) -> dict[str, dict[str, Any]]:
         for variant in VARIANTS
     }
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    processor: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for repeat in range(repeats + 1):
         for variant, process in processes.items():
-            taken = ask(process, "step")
+            taken, computed = ask(process, "step")
             if repeat > 0:
                 seconds[variant].append(taken)
+                processor[variant].append(computed)
             print(f"{variant:>10} {'warm-up' if repeat == 0 else repeat}: {taken:.3f} s", file=sys.stderr, flush=True)
     found = {}
     for variant, process in processes.items():
         found[variant] = {
             "seconds": seconds[variant],
             "median": statistics.median(seconds[variant]),
+            "processor_seconds": processor[variant],
+            "processor_median": statistics.median(processor[variant]),
             "peak_mib": ask(process, "end"),
         }
         process.wait()
     return found
 
 
-def ask(process: subprocess.Popen[str], question: str) -> float:
+def ask(process: subprocess.Popen[str], question: str) -> Any:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(question + "\n")
@@ -249,7 +256,7 @@ def ask(process: subprocess.Popen[str], question: str) -> float:
     answer = process.stdout.readline()
     if not answer:
         raise RuntimeError(f"A measuring process ended early (exit status {process.wait()}); see its message above.")
-    return float(json.loads(answer))
+    return json.loads(answer)
 
 
 def machine(device: str) -> dict[str, str]:
@@ -291,11 +298,14 @@ def report(setup: Setup, where: dict[str, str], equal: dict[str, float], found: 
         "equal in float64 after 2 steps, relative differences: "
         + ", ".join(f"{name} {value:.0e}" for name, value in equal.items()),
         "",
-        f"{'':<11}{'median s':>10}{'min s':>9}{'max s':>9}{'peak MiB':>10}",
+        f"{'':<11}{'median s':>10}{'min s':>9}{'max s':>9}{'CPU s':>9}{'peak MiB':>10}",
     ]
     for variant, numbers in found.items():
         low, high = min(numbers["seconds"]), max(numbers["seconds"])
-        lines.append(f"{variant:<11}{numbers['median']:>10.3f}{low:>9.3f}{high:>9.3f}{numbers['peak_mib']:>10.0f}")
+        lines.append(
+            f"{variant:<11}{numbers['median']:>10.3f}{low:>9.3f}{high:>9.3f}"
+            f"{numbers['processor_median']:>9.3f}{numbers['peak_mib']:>10.0f}"
+        )
     time_ratio, memory_ratio = ratios(found)
     lines.append(f"ours is {time_ratio:.2f} times as fast and takes {memory_ratio:.2f} of the memory")
     return "\n".join(lines)
@@ -333,8 +343,8 @@ def main() -> None:
         return
     names = ("device", "threads", "batch", "channels", "cells", "size", "second_order")
     setup = Setup(**{name: getattr(given, name) for name in names})
-    torch.set_num_threads(setup.threads)
     where = machine(setup.device)
+    torch.set_num_threads(1)  # of the proof, whose float64 operations are small
     equal = differences(setup)
     if max(equal.values()) > TOLERANCE:
         sys.exit(f"Ours and the reference do not compute the same step: relative differences in float64 {equal}.")
