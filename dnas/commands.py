@@ -39,7 +39,7 @@ from dnas.measure import measure_training
 from dnas.memory import available_memory
 from dnas.package import Interface, NetworkSpec, SpaceBuilder, save_network
 from dnas.plain_data import to_plain
-from dnas.plan import RetrainPlan, images_in_half, plan, plan_retraining, planning_seconds
+from dnas.plan import SEARCH_PLANNING, RetrainPlan, images_in_half, plan, plan_retraining, planning_seconds
 from dnas.random_state import seeded
 from dnas.retrain import SUMMARY, RetrainSettings, retrain
 from dnas.run import Run
@@ -83,6 +83,7 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
             num_classes=len(catalog.class_names),
             num_rest=num_rest,
             device=device,
+            planning=(1 - SEARCH_PLANNING) * planning_seconds(job.time),
         )
     except ValueError as error:
         return f"Then `dnas retrain`: {error}"
@@ -174,6 +175,7 @@ def plan_retrain(run: Run, job: Job, data: JobData, time: str | None, display: D
         num_classes=rest.num_classes,
         num_rest=len(rest),
         device=device_of(job.device),
+        planning=planning_seconds(time),
     )
     display.say(f"Retraining: {chosen}." + ("" if time else " --time lowers these sizes to fit."))
     return chosen.settings
@@ -188,6 +190,7 @@ def _plan_retraining(
     num_classes: int,
     num_rest: int,
     device: torch.device,
+    planning: float,
 ) -> RetrainPlan:
     """The plan for retraining an architecture on images of `shape` (channels, height, width)."""
     num_held_out = round(job.validation_fraction * num_rest)
@@ -205,7 +208,7 @@ def _plan_retraining(
         num_images=num_rest - num_held_out,
         num_held_out=num_held_out,
         available=available_memory(device),
-        planning=planning_seconds(time) / 2,
+        planning=planning,
     )
 
 

@@ -35,6 +35,8 @@ START_AND_END = 6.0
 END_OF_EPOCH = 0.15
 # Measuring may take this share of the time given, at most so many seconds.
 PLANNING_SHARE, PLANNING_SECONDS = 0.1, 20.0
+# Of that, for the search; the rest is for what is said about the retraining.
+SEARCH_PLANNING = 0.6
 
 
 def planning_seconds(time: str | None) -> float:
@@ -118,11 +120,12 @@ def plan_sizes(
         duration = fixed + MARGIN * search_seconds(job, half, sizes.batch_size, measured)
         return duration, measured.memory + images
 
-    sizes, measured = largest_that_fits(ladder(job, catalog), measure, needed, Limits(budget, available, planning))
+    limits = Limits(budget, available, SEARCH_PLANNING * planning)
+    sizes, measured = largest_that_fits(ladder(job, catalog), measure, needed, limits)
     duration, memory = needed(sizes, measured)
     job = replace(job, **sizes._asdict())
     if duration > budget:
-        job, duration = _with_fewer_epochs(job, duration - fixed, fixed, budget, planning)
+        job, duration = _with_fewer_epochs(job, duration - fixed, fixed, budget)
     return Plan(job, duration, memory, reading)
 
 
@@ -178,16 +181,16 @@ def search_seconds(job: Job, half: int, batch_size: int, measured: Measured) -> 
     return steps + epochs * (batches * measured.evaluation + END_OF_EPOCH)
 
 
-def _with_fewer_epochs(job: Job, spent: float, fixed: float, budget: float, planning: float) -> tuple[Job, float]:
+def _with_fewer_epochs(job: Job, spent: float, fixed: float, budget: float) -> tuple[Job, float]:
     """The job with as many epochs as fit, and its seconds; `spent` is what all epochs take."""
     epoch = spent / job.search.epochs
     epochs = int((budget - fixed) / epoch)
     least = min(MIN_EPOCHS, job.search.epochs)
     if epochs < least:
         raise ValueError(
-            f"{job.time} is too short: {least} epochs with images of {job.image_size} pixels, {job.channels} channels "
-            f"and {job.cells} cells take about {readable_time(fixed + least * epoch + planning)}. "
-            f"Give a longer --time, smaller sizes where they are given, or fewer images."
+            f"{job.time} is too short: the search needs --time {enough_time(fixed + least * epoch)} for {least} epochs "
+            f"with images of {job.image_size} pixels, {job.channels} channels and {job.cells} cells. Give that, or "
+            "lower sizes that you gave, or use fewer images."
         )
     search = replace(job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
     return replace(job, search=search), fixed + epochs * epoch
@@ -246,7 +249,7 @@ def plan_retraining(
         if channels <= settings.channels
     ]
     sizes_of = list(dict.fromkeys([asked, *smaller])) if time is not None else [asked]
-    budget = math.inf if time is None else seconds(time) - planning
+    budget = math.inf if time is None else seconds(time) - planning_seconds(time)
 
     def epoch(measured: Measured) -> float:
         steps, evaluations = math.ceil(num_images / batch_size), math.ceil(num_held_out / batch_size)
@@ -261,15 +264,23 @@ def plan_retraining(
     least = min(settings.epochs, MIN_EPOCHS)
     if epochs < least:
         raise ValueError(
-            f"{time} is too short to retrain: {least} epochs with {sizes.channels} channels and {sizes.cells} cells "
-            f"take about {readable_time(START_AND_END + least * epoch(measured) + planning)}. Give a longer --time."
+            f"{time} is too short: retraining needs --time {enough_time(START_AND_END + least * epoch(measured))} for "
+            f"{least} epochs with {sizes.channels} channels and {sizes.cells} cells."
         )
     chosen = replace(settings, channels=sizes.channels, cells=sizes.cells, epochs=epochs)
     return RetrainPlan(chosen, START_AND_END + epochs * epoch(measured), needed(sizes, measured)[1])
 
 
+def enough_time(needed: float) -> str:
+    """What to give as --time where the work, without planning, needs so many seconds."""
+    whole = min(needed / (1 - PLANNING_SHARE), needed + PLANNING_SECONDS)
+    return f"{math.ceil(whole)}s" if whole < 120 else f"{math.ceil(whole / 60)}min"
+
+
 def readable_time(value: float) -> str:
-    """Seconds as a person says them: '40 s', '12 min', '3.5 h'."""
+    """Seconds as a person says them: '40 s', '3.5 min', '12 min', '3.5 h'."""
     if value < 120:
         return f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+    if value < 7200:
+        return f"{value / 60:.{1 if value < 600 else 0}f} min"
+    return f"{value / 3600:.1f} h"
