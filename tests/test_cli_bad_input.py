@@ -6,6 +6,7 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -462,6 +463,7 @@ class Mine(Softmax):
     """A user's relaxation."""
 
 
+@dataclass(frozen=True)
 class Failing(Relaxation):
     """A user's relaxation with a mistake in it."""
 
@@ -472,6 +474,7 @@ class Failing(Relaxation):
         raise AssertionError
 
 
+@dataclass(frozen=True)
 class Hungry(Failing):
     """Takes more memory than there is."""
 
@@ -479,6 +482,7 @@ class Hungry(Failing):
         return Mixture(torch.empty(10**16))
 
 
+@dataclass(frozen=True)
 class HungryOnGpu(Failing):
     """Fails as a GPU without free memory does."""
 

@@ -25,6 +25,11 @@ def settings() -> dict[str, object]:
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """PyTorch's defaults are back after each test."""
+    torch.backends.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+    for switch, value in zip(_switches(), ["none", "tf32", "tf32", "none", "none", "none"], strict=True):
+        switch.fp32_precision = value
     defaults = settings()
     yield
     torch.backends.fp32_precision = "none"
