@@ -38,6 +38,8 @@ from dnas.export import FORMATS, Format, export
 from dnas.formats import read_architecture
 from dnas.interrupt import Interrupted
 from dnas.job import Job
+from dnas.load import find_network, load_spec
+from dnas.package import NetworkSpec, SpaceBuilder
 from dnas.plain_data import check_only_own_parts, to_plain
 from dnas.predict import predict, predict_onnx
 from dnas.profile import profile_job
@@ -59,6 +61,8 @@ except ImportError as error:
 
 # What a user can put right. Anything else is a mistake of ours, or of a user's own part, and keeps its traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, ArithmeticError)
+# Options without a value.
+FLAGS = ("--help", "--trust", "--json", "--auxiliary", "--supernet")
 # What uses less memory when it is lowered, by command.
 SIZES_TO_LOWER = {
     "search": "--batch_size, --image_size, --channels or --cells",
@@ -448,7 +452,7 @@ def first_positional(arguments: Sequence[str]) -> str:
     for argument in arguments:
         if not argument.startswith("-") and not is_value:
             return argument
-        is_value = argument.startswith("--") and "=" not in argument and argument not in ("--trust", "--help")
+        is_value = argument.startswith("--") and "=" not in argument and argument not in FLAGS
     return ""
 
 
@@ -553,7 +557,7 @@ def _predict(config: Namespace) -> None:
 
 @dataclass(frozen=True)
 class DescribeOptions:
-    """Which network to describe.
+    """Which network to describe; of a run that has been retrained it is that network where nothing else is said.
 
     Args:
         space: of a genotype text: darts or nasbench201; other files say it themselves.
@@ -577,9 +581,20 @@ class DescribeOptions:
 def _fill_describe(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("architecture", type=str, help="a run folder, an architecture.json, or a genotype text or file")
     parser.add_class_arguments(DescribeOptions, None, sub_configs=False)
+    text = first_positional(arguments[1:])  # os.path.isdir: the text of a genotype is too long for Path.is_dir
+    if "--supernet" not in arguments and os.path.isdir(text) and find_network(Path(text)) is not None:
+        parser.set_defaults(_sizes_of(load_spec(text)))
     parser.add_argument("--auxiliary", action="store_true", help="with the auxiliary head of training")
     parser.add_argument("--supernet", action="store_true", help="describe the supernet that is searched instead")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _sizes_of(spec: NetworkSpec) -> dict[str, Any]:
+    """The options that describe a network; none for one that was derived from a user's own module."""
+    if not isinstance(spec.builder, SpaceBuilder):
+        return {}
+    names = ("channels", "cells", "num_classes", "in_channels", "stem")
+    return {**{name: getattr(spec.builder, name) for name in names}, "input_size": spec.interface.resize.size}
 
 
 def _describe(config: Namespace) -> None:

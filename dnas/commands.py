@@ -65,6 +65,8 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
     )
     chosen = plan(job, catalog, device)
     display.say(str(chosen))
+    if job.batch_size is not None and chosen.job.batch_size != job.batch_size:
+        display.say(f"Note: batch_size {job.batch_size} is more than the images in each half of the data, and lowered.")
     display.say(_retraining_outlook(chosen.job, catalog, device))
     return chosen.job
 
@@ -134,9 +136,6 @@ def search_command(run: Run, job: Job, data: JobData, display: Display) -> Searc
     """Search, or go on with a search that was stopped."""
     device = device_of(job.device)
     train, val, validation = search_streams(job, data, device)
-    for stream in (train, val):
-        if stream.note:
-            display.say(f"Note: {stream.note}")
     model = build_supernet_model(job, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
     settings = seeded_search(job)
     supernet = Supernet(model.to(memory_format=torch.channels_last), seed=settings.seed)  # pyright: ignore[reportCallIssue]
@@ -228,6 +227,8 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None
     with seeded(settings.seed):
         network = builder.network(architecture).to(device)
     train, held_out = retrain_streams(job, data, device)
+    if train.note:
+        display.say(f"Note: {train.note}")
     retrain(network, train, settings=settings, run=child, display=display, validation=held_out)
     save_network(child, network, NetworkSpec(architecture, builder, interface_of(data)))
     display.say(

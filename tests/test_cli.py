@@ -22,6 +22,7 @@ from dnas.cli import (
     with_underscores,
 )
 from dnas.cli_messages import plainer
+from dnas.formats import published, write_genotype
 from dnas.job import Job
 
 
@@ -82,6 +83,12 @@ def test_both_ways_of_writing_an_option_mean_the_same():
     with_hyphen = done("describe", "DARTS_V2", *words, "--num-classes", 7)
     assert with_hyphen == done("describe", "DARTS_V2", *words, "--num_classes", 7)
     assert json.loads(with_hyphen)["parameters"] < json.loads(done("describe", "DARTS_V2", *words))["parameters"]
+
+
+def test_the_text_of_a_genotype_is_described():
+    text = write_genotype(published("DARTS_V2"))
+    assert len(text) > 255
+    assert done("describe", text, "--json") == done("describe", "DARTS_V2", "--json")
 
 
 @pytest.mark.parametrize(

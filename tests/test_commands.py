@@ -73,7 +73,8 @@ def test_the_whole_job_on_digits(tmp_path):
     assert Run(run / "baseline").load_json("comparison")["found"]["test_top1"] == measured["top1"]
 
     parameters = count_parameters(load(run))
-    described = json.loads(done("describe", run, *DESCRIBED, "--input_size", 8, "--in_channels", 1))
+    described = json.loads(done("describe", run, "--json"))
+    assert described == json.loads(done("describe", run, *DESCRIBED, "--input_size", 8, "--in_channels", 1))
     assert described["parameters"] == parameters == measured["parameters"]
     assert described["flops"] == measured["forward_flops"]
 
@@ -285,6 +286,17 @@ def test_a_search_with_a_baseline_goes_on_with_the_baseline(photos, tmp_path):
     printed = said.strip().splitlines()[-1].strip()
     assert shlex.split(printed) == ["dnas", "search", "--resume", str(run), *map(str, words)]
     assert "percentile" in done(*shlex.split(printed)[1:])
+
+
+# What is said
+
+
+def test_a_batch_larger_than_the_data_is_lowered_and_that_is_said(tmp_path):
+    photos = make_photos(tmp_path / "photos")
+    out = done("search", "--data", photos, "--run", tmp_path / "run", *SMALL, "--batch_size", 10**9)
+    assert "Note: batch_size 1000000000 is more than the images in each half of the data, and lowered." in out
+    out = done("retrain", tmp_path / "run", "--batch_size", 1000)
+    assert "batch size 1000 lowered to 37" in out
 
 
 # Folders and time

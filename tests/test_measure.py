@@ -1,0 +1,119 @@
+"""What steps and reading take here is measured by running them, a few times."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from dnas.data import Catalog, ImageSet
+from dnas.data.resize import ResizeRule
+from dnas.data.source import Source
+from dnas.fit import Sizes
+from dnas.job import Job
+from dnas.measure import mean_seconds, measure_search, measure_training, reading_seconds
+from dnas.retrain import RetrainSettings
+from dnas.settings import SearchSettings
+from dnas.space import DartsSpace
+
+CPU = torch.device("cpu")
+TINY = Job(space=DartsSpace(nodes=1, candidates=("none", "skip_connect")))
+
+
+class Clock:
+    """A clock that goes on only when work is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.now = 0.0
+        self.calls = 0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def work(self, *seconds: float) -> Callable[[], None]:
+        """Work that takes these seconds when it is called the first, second ... time, then the last for ever."""
+
+        def call() -> None:
+            self.now += seconds[min(self.calls, len(seconds) - 1)]
+            self.calls += 1
+
+        return call
+
+
+def test_the_first_time_is_not_counted_and_the_others_are_averaged(monkeypatch):
+    clock = Clock(monkeypatch)
+    assert mean_seconds(clock.work(0.5, 0.1, 0.2, 0.3), CPU) == pytest.approx(0.2)
+    assert clock.calls == 4
+
+
+def test_short_work_is_repeated_until_its_time_can_be_told(monkeypatch):
+    clock = Clock(monkeypatch)
+    assert mean_seconds(clock.work(0.001), CPU) == pytest.approx(0.001)
+    assert 90 <= clock.calls <= 110
+
+
+def test_slow_work_is_done_once_more_only(monkeypatch):
+    clock = Clock(monkeypatch)
+    assert mean_seconds(clock.work(5.0, 4.0), CPU) == 4.0
+    assert clock.calls == 2
+
+
+def photos(clock: Clock, *, train: int, test: int, each: float) -> Catalog:
+    """A data set whose images take `each` seconds to read."""
+
+    def read(rule: ResizeRule, progress: Callable[[int, int], None] | None) -> Source:
+        assert progress is not None
+        for done in range(1, train + test + 1):
+            clock.now += each
+            clock.calls += 1
+            progress(done, train + test)
+        images = ImageSet(
+            torch.zeros(1, 3, rule.size, rule.size, dtype=torch.uint8), torch.zeros(1).long(), ("a",), "x"
+        )
+        return Source(images, None, rule)
+
+    return Catalog("photos", ("a", "b"), train, test, 64, read)
+
+
+@pytest.mark.parametrize(("each", "read"), [(0.001, 128), (0.1, 21), (5.0, 1)])
+def test_the_time_of_reading_all_follows_from_the_first_images(monkeypatch, each: float, read: int):
+    clock = Clock(monkeypatch)
+    needed = reading_seconds(photos(clock, train=900, test=100, each=each), 32, patience=2.0)
+    assert needed == pytest.approx(1000 * each)
+    assert clock.calls == read
+
+
+def test_few_images_are_read_to_the_end(monkeypatch):
+    clock = Clock(monkeypatch)
+    assert reading_seconds(photos(clock, train=30, test=0, each=0.01), 32, patience=2.0) == pytest.approx(0.3)
+    assert clock.calls == 30
+
+
+def test_all_that_a_search_does_is_measured():
+    job = Job(space=TINY.space, search=SearchSettings(epochs=3, warmup_epochs=1))
+    found = measure_search(job, Sizes(8, 4, 2, 3), num_classes=3, device=CPU)
+    assert 0 < found.warmup_step < found.step < 60
+    assert 0 < found.evaluation < found.step
+    assert 50 * 2**20 < found.memory < 2**36
+    assert found.taken > found.step
+
+
+def test_a_larger_step_takes_longer_and_more_memory():
+    small, large = (measure_search(TINY, Sizes(size, 32, 8, 3), num_classes=3, device=CPU) for size in (8, 96))
+    assert large.step > 2 * small.step
+    assert large.evaluation > small.evaluation
+    assert large.memory > small.memory
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_all_that_a_training_does_is_measured(auxiliary: bool):
+    class Network(nn.Sequential):
+        def forward(self, input: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+            logits = super().forward(input)
+            return (logits, logits) if auxiliary and self.training else logits
+
+    network = Network(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LazyLinear(2))
+    network(torch.zeros(1, 1, 8, 8))
+    found = measure_training(network, RetrainSettings(), Sizes(8, 4, 1, 1), in_channels=1, device=CPU)
+    assert 0 < found.step < 60
+    assert 0 < found.evaluation < 60
+    assert found.taken > found.step
