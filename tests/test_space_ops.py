@@ -131,3 +131,20 @@ def test_batch_norm_takes_a_weight_as_its_scale_with_the_right_gradients():
 def test_an_unknown_operation_is_refused_with_the_list():
     with pytest.raises(ValueError, match=r"'conv_9x9'.*sep_conv_3x3"):
         operation("conv_9x9", 4, 1, SEARCH)
+
+
+@pytest.mark.parametrize("channels", [2, 8, 16])
+@pytest.mark.parametrize("name", ["skip_connect", "nor_conv_1x1"])
+def test_a_stride_of_two_with_few_channels_has_right_gradients_in_channels_last(name: str, channels: int):
+    # As strided convolutions these crashed torch 2.13 on the CPU: https://github.com/uxlfoundation/oneDNN/issues/6035.
+    module = operation(name, channels, 2, SEARCH)
+    x = torch.randn(4, channels, 64, 64)
+
+    def gradients(dtype: torch.dtype, memory_format: torch.memory_format) -> list[torch.Tensor]:
+        copy = module.to(dtype=dtype, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+        y = copy.convolve(x.to(dtype).contiguous(memory_format=memory_format))
+        return list(torch.autograd.grad(y.square().sum(), list(copy.parameters())))
+
+    expected = gradients(torch.float64, torch.contiguous_format)
+    for got, want in zip(gradients(torch.float32, torch.channels_last), expected, strict=True):
+        assert_close(got.double(), want, rtol=1e-4, atol=1e-4 * float(want.abs().max()))
