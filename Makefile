@@ -6,7 +6,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: demo test test-fast soak check lint format clean
 
-# The main job on scikit-learn's handwritten digits, in a few minutes; the results are in runs/demo.
+# The main job on scikit-learn's handwritten digits, in a few minutes; the results are in runs/demo. One thread: for images
+# of 8x8 a second one brings nothing (22 against 25 ms per training step on 2 idle cores of an AMD EPYC), and where another
+# program holds a core, two that wait for each other took 5,000 ms.
+demo: export OMP_NUM_THREADS = 1
 demo: .venv/ready
 	rm -rf runs/demo
 	$(BIN)/dnas search --recipe digits --run runs/demo
