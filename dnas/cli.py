@@ -405,7 +405,7 @@ def _search(config: Namespace) -> None:
                 # Parts that were named on the command line just now are trusted in the run's folder too.
                 job = _retraining(run, job, trust=config.trust or options.resume is None)
                 if not run.child(RETRAIN).config_path.exists():
-                    job = replace(job, retrain=plan_retrain(run, job, data, job.time, display))
+                    job = plan_retrain(run, job, data, time=job.time, threads=None, display=display)
                 retrain_command(run, job, data, display)
                 display.say(baseline_command(run, job, data, options.num_random or 8, display))
         display.say(f"Everything is in {run.path}.")
@@ -425,13 +425,20 @@ def _say_next(display: Display, run: Run, job: Job, *names: str) -> None:
 
 @dataclass(frozen=True)
 class RetrainOptions:
-    """How long to retrain.
+    """What retraining may use.
 
     Args:
         time: how long retraining may take, such as 90s, 30min or 2h; channels, cells and epochs are lowered to fit.
+        threads: number of CPU threads that PyTorch works with; the fewest that are as fast as all where nothing is
+            said.
     """
 
     time: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1; got {self.threads}.")
 
 
 def _fill_retrain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
@@ -465,29 +472,31 @@ def _retraining(run: Run, job: Job, *, trust: bool) -> Job:
 def _retrain(config: Namespace) -> None:
     run = Run.open(config.run)
     job = job_of(run, trust=config.trust)
-    settings = _of(RetrainSettings, config)
+    settings, options = _of(RetrainSettings, config), _of(RetrainOptions, config)
     run.load_architecture()  # before anything that takes long
     with RichDisplay() as display:
         data = read_data(run, job, display)
         if run.child(RETRAIN).config_path.exists():
             job = _retraining(run, job, trust=config.trust)
-            _check_same(run.child(RETRAIN), job.retrain, settings, config.time)
+            _check_same(run.child(RETRAIN), job.retrain, settings, options)
             job = replace(job, retrain=settings)
         else:
             # What was planned within a time keeps it, unless sizes are asked for here.
-            time = config.time or (job.time if settings == job.retrain else None)
-            job = replace(job, retrain=plan_retrain(run, replace(job, retrain=settings), data, time, display))
+            time = options.time or (job.time if settings == job.retrain else None)
+            job = replace(job, retrain=settings)
+            job = plan_retrain(run, job, data, time=time, threads=options.threads, display=display)
         with _can_go_on(job, "retrain", run.path):
             retrain_command(run, job, data, display)
         _say_next(display, run, job, "evaluate", "export")
 
 
-def _check_same(child: Run, begun: RetrainSettings, asked: RetrainSettings, time: str | None) -> None:
+def _check_same(child: Run, begun: RetrainSettings, asked: RetrainSettings, options: RetrainOptions) -> None:
     """See that a retraining that has begun goes on with its own settings."""
     free = {"log_every": asked.log_every, "checkpoint_minutes": asked.checkpoint_minutes}
     difference = first_difference(to_plain(asked), to_plain(replace(begun, **free)))
-    if difference or time is not None:
-        what = f"setting {difference}" if difference else "--time has no effect any more"
+    idle = [f"--{name}" for name, value in vars(options).items() if value is not None]
+    if difference or idle:
+        what = f"setting {difference}" if difference else f"{idle[0]} has no effect any more"
         raise ValueError(
             f"{child.path} has begun with settings of its own: {what}. Go on without other settings, or move that "
             "folder away to retrain anew."

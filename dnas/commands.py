@@ -19,7 +19,7 @@ from dnas.data import Catalog, open_source
 from dnas.data.keyed_random import stream_key
 from dnas.display import Display
 from dnas.evaluate import evaluate
-from dnas.fit import Measured, Sizes
+from dnas.fit import Measure, Measured, Sizes
 from dnas.formats import architecture_text
 from dnas.job import (
     Job,
@@ -39,12 +39,23 @@ from dnas.measure import measure_training
 from dnas.memory import available_memory
 from dnas.package import Interface, NetworkSpec, SpaceBuilder, save_network
 from dnas.plain_data import to_plain
-from dnas.plan import SEARCH_PLANNING, RetrainPlan, images_in_half, plan, plan_retraining, planning_seconds
+from dnas.plan import (
+    OUTLOOK_PLANNING,
+    THREADS_PLANNING,
+    RetrainPlan,
+    choose_threads,
+    images_in_half,
+    on_threads,
+    plan,
+    plan_retraining,
+    planning_seconds,
+)
 from dnas.random_state import seeded
-from dnas.retrain import SUMMARY, RetrainSettings, retrain
+from dnas.retrain import SUMMARY, retrain
 from dnas.run import Run
 from dnas.search import SearchResult, search
 from dnas.supernet import Supernet
+from dnas.threads import num_threads, threads_that_help
 
 # search
 
@@ -67,7 +78,8 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
     display.say(str(chosen))
     if job.batch_size is not None and chosen.job.batch_size != job.batch_size:
         display.say(f"Note: batch_size {job.batch_size} is more than the images in each half of the data, and lowered.")
-    display.say(_retraining_outlook(chosen.job, catalog, device))
+    with num_threads(chosen.job.threads):
+        display.say(_retraining_outlook(chosen.job, catalog, device))
     return chosen.job
 
 
@@ -85,7 +97,7 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
             num_classes=len(catalog.class_names),
             num_rest=num_rest,
             device=device,
-            planning=(1 - SEARCH_PLANNING) * planning_seconds(job.time),
+            planning=OUTLOOK_PLANNING * planning_seconds(job.time),
         )
     except ValueError as error:
         return f"Then `dnas retrain`: {error}"
@@ -95,7 +107,8 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
 def begin(run: Run, job: Job) -> None:
     """Write the resolved settings of a new run."""
     _check_new(run)
-    run.write_config({"job": to_plain(job)})
+    with num_threads(job.threads):
+        run.write_config({"job": to_plain(job)})
 
 
 def _check_new(run: Run) -> None:
@@ -140,16 +153,17 @@ def search_command(run: Run, job: Job, data: JobData, display: Display) -> Searc
     settings = seeded_search(job)
     supernet = Supernet(model.to(memory_format=torch.channels_last), seed=settings.seed)  # pyright: ignore[reportCallIssue]
     supernet.to(device)
-    result = search(
-        supernet,
-        train,
-        val,
-        settings=settings,
-        validation=validation,
-        stamp=job.space.architecture,
-        run=run,
-        display=display,
-    )
+    with num_threads(job.threads):
+        result = search(
+            supernet,
+            train,
+            val,
+            settings=settings,
+            validation=validation,
+            stamp=job.space.architecture,
+            run=run,
+            display=display,
+        )
     display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
     return result
 
@@ -157,27 +171,44 @@ def search_command(run: Run, job: Job, data: JobData, display: Display) -> Searc
 # retrain
 
 
-def plan_retrain(run: Run, job: Job, data: JobData, time: str | None, display: Display) -> RetrainSettings:
-    """The settings for retraining what was found: with a time limit, channels, cells and epochs are lowered to fit it.
+def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads: int | None, display: Display) -> Job:
+    """The job with settings for retraining what was found: channels, cells and epochs are lowered to fit a time limit.
 
     Says what was chosen and what it will take.
+
+    Args:
+        run: of the search.
+        job: of the search, with what is asked for.
+        data: of the job.
+        time: how long it may take, such as 30min; None for any time.
+        threads: CPU threads; None for the fewest that are as fast as all.
+        display: where it is said.
 
     Raises:
         ValueError: nothing fits the time or the memory.
     """
-    rest = data.rest
-    chosen = _plan_retraining(
-        job,
-        run.load_architecture(),
-        time=time,
-        shape=(rest.num_channels, *rest.size),
-        num_classes=rest.num_classes,
-        num_rest=len(rest),
-        device=device_of(job.device),
-        planning=planning_seconds(time),
-    )
-    display.say(f"Retraining: {chosen}." + ("" if time else " --time lowers these sizes to fit."))
-    return chosen.settings
+    rest, device, architecture = data.rest, device_of(job.device), run.load_architecture()
+    shape = (rest.num_channels, *rest.size)
+    planning = planning_seconds(time)
+    with num_threads(threads or (threads_that_help() if device.type == "cpu" else None)):
+        chosen = _plan_retraining(
+            job,
+            architecture,
+            time=time,
+            shape=shape,
+            num_classes=rest.num_classes,
+            num_rest=len(rest),
+            device=device,
+            planning=(1 - THREADS_PLANNING) * planning,
+        )
+        job = replace(job, retrain=chosen.settings)
+        if device.type == "cpu" and threads is None:
+            sizes = Sizes(shape[1], chosen.settings.batch_size, chosen.settings.channels, chosen.settings.cells)
+            measure = _measure_retraining(job, architecture, shape, rest.num_classes, device)
+            threads = choose_threads(measure, sizes, chosen.step, patience=THREADS_PLANNING * planning)
+    limit = "" if time else " --time lowers these sizes to fit."
+    display.say(f"Retraining: {chosen}{on_threads(threads)}.{limit}")
+    return replace(job, threads=threads)
 
 
 def _plan_retraining(
@@ -193,15 +224,9 @@ def _plan_retraining(
 ) -> RetrainPlan:
     """The plan for retraining an architecture on images of `shape` (channels, height, width)."""
     num_held_out = round(job.validation_fraction * num_rest)
-
-    def measure(sizes: Sizes) -> Measured:
-        settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells)
-        network = _builder(replace(job, retrain=settings), num_classes, shape[0]).network(architecture)
-        return measure_training(network, settings, sizes, in_channels=shape[0], device=device)
-
     return plan_retraining(
         job.retrain,
-        measure,
+        _measure_retraining(job, architecture, shape, num_classes, device),
         time=time,
         image_size=shape[1],
         num_images=num_rest - num_held_out,
@@ -209,6 +234,19 @@ def _plan_retraining(
         available=available_memory(device),
         planning=planning,
     )
+
+
+def _measure_retraining(
+    job: Job, architecture: Architecture, shape: tuple[int, int, int], num_classes: int, device: torch.device
+) -> Measure:
+    """Measures steps of training an architecture's network on images of `shape`."""
+
+    def measure(sizes: Sizes) -> Measured:
+        settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells)
+        network = _builder(replace(job, retrain=settings), num_classes, shape[0]).network(architecture)
+        return measure_training(network, settings, sizes, in_channels=shape[0], device=device)
+
+    return measure
 
 
 def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None:
@@ -220,7 +258,7 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None
     child = run.child(RETRAIN)
     device = device_of(job.device)
     if not child.config_path.exists():
-        child.write_config({"job": to_plain(job)})
+        begin(child, job)
         child.save_architecture(architecture)
     settings = seeded_retrain(job)
     builder = _builder(job, data.rest.num_classes, data.rest.num_channels)
@@ -229,7 +267,8 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None
     train, held_out = retrain_streams(job, data, device)
     if train.note:
         display.say(f"Note: {train.note}")
-    retrain(network, train, settings=settings, run=child, display=display, validation=held_out)
+    with num_threads(job.threads):
+        retrain(network, train, settings=settings, run=child, display=display, validation=held_out)
     save_network(child, network, NetworkSpec(architecture, builder, interface_of(data)))
     display.say(
         f"Retrained in {child.load_json(SUMMARY)['seconds']:.0f} s: {count_parameters(load(run.path)):,} parameters"
@@ -295,14 +334,15 @@ def baseline_command(run: Run, job: Job, data: JobData, num: int, display: Displ
         test=test_batches(job, data, job.retrain.batch_size, device),
         settings=seeded_retrain(job),
     )
-    found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
-    random = train_random_baseline(
-        lambda index: job.space.random(torch.Generator().manual_seed(stream_key(job.seed, index))),
-        training,
-        run=run,
-        num=num,
-        display=display,
-    )
+    with num_threads(job.threads):
+        found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
+        random = train_random_baseline(
+            lambda index: job.space.random(torch.Generator().manual_seed(stream_key(job.seed, index))),
+            training,
+            run=run,
+            num=num,
+            display=display,
+        )
     comparison = Comparison(found, tuple(random), search_seconds, len(data.test))
     table = comparison_table(comparison)
     run.child("baseline").save_json("comparison", comparison.to_data())
@@ -331,7 +371,8 @@ def evaluate_command(run: Run, job: Job, display: Display) -> str:
     device = device_of(job.device)
     network = load(run.path, device=device)
     data = read_data(run, job, display)
-    measured = evaluate(network, test_batches(job, data, job.retrain.batch_size, device), display=display)
+    with num_threads(job.threads):
+        measured = evaluate(network, test_batches(job, data, job.retrain.batch_size, device), display=display)
     parameters = count_parameters(network)
     flops = count_flops(network, torch.zeros(1, *load_spec(run.path).interface.shape, device=device))
     measured.write_confusion(run.path / "evaluation" / "confusion.csv", data.rest.class_names)

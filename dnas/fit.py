@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dnas.job import Job
 from dnas.memory import RESERVE, check_batch_fits, gibibytes
 
 # A prediction may be off by so much: a size is tried where it could fit.
@@ -26,6 +27,12 @@ class Sizes(NamedTuple):
     batch_size: int
     channels: int
     cells: int
+
+    @staticmethod
+    def of(job: Job) -> Sizes:
+        """Those of a job that says them all."""
+        assert job.image_size and job.batch_size and job.channels and job.cells
+        return Sizes(job.image_size, job.batch_size, job.channels, job.cells)
 
     @property
     def work(self) -> float:

@@ -61,6 +61,8 @@ class Job:
         time: how long the search may take, and then the retraining, such as 90s, 30min or 2h; what is left out is
             chosen by it: image size, channels and cells of the search; epochs of both are lowered to fit.
         device: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:1'.
+        threads: number of CPU threads that PyTorch works with in the search; where nothing is said the fewest that are
+            as fast as all, by measuring. `dnas retrain` has its own.
         seed: whole number of which all that is random is a function: splits, order of the data, initial weights and
             samples; search.seed and retrain.seed are added to it.
         search: the method.
@@ -80,12 +82,13 @@ class Job:
     batch_size: int | None = None
     time: str | None = None
     device: str = "auto"
+    threads: int | None = None
     seed: int = 0
     search: SearchSettings = SearchSettings()
     retrain: RetrainSettings = RetrainSettings()
 
     def __post_init__(self) -> None:
-        for name in SIZES:
+        for name in (*SIZES, "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}.")

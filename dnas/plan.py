@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from dnas.data import Catalog
-from dnas.fit import Limits, Measure, Measured, Sizes, largest_that_fits
+from dnas.fit import STEPS_MEASURED, Limits, Measure, Measured, Sizes, largest_that_fits
 from dnas.job import Job, seconds
 from dnas.measure import measure_search, reading_seconds
 from dnas.memory import available_memory, gibibytes
 from dnas.retrain import RetrainSettings
+from dnas.threads import fewest_threads, num_threads, threads_that_help
 
 DEFAULT_TIME = "30min"
 # Supernets from large to small: (image size, channels, cells), each step smaller in one of them. The first has the
@@ -35,8 +36,8 @@ START_AND_END = 6.0
 END_OF_EPOCH = 0.15
 # Measuring may take this share of the time given, at most so many seconds.
 PLANNING_SHARE, PLANNING_SECONDS = 0.1, 20.0
-# Of that, for the search; the rest is for what is said about the retraining.
-SEARCH_PLANNING = 0.6
+# Of that, for the sizes of the search and for its threads; the rest is for what is said about the retraining.
+SEARCH_PLANNING, THREADS_PLANNING, OUTLOOK_PLANNING = 0.5, 0.2, 0.3
 
 
 def planning_seconds(time: str | None) -> float:
@@ -56,20 +57,22 @@ class Plan:
         seconds: from here to the end of the search, with room for a busy machine.
         memory: bytes at the peak, of the process or of the device where it is a GPU.
         reading: seconds of it in which images are read.
+        step: seconds of one step.
     """
 
     job: Job
     seconds: float
     memory: int
     reading: float
+    step: float
 
     def __str__(self) -> str:
         job = self.job
         reading = f" ({readable_time(self.reading)} to read images)" if self.reading >= 2 else ""
         return (
             f"Search: images {job.image_size}x{job.image_size}, batch {job.batch_size}, {job.channels} channels, "
-            f"{job.cells} cells, {job.search.epochs} epochs: about {readable_time(self.seconds)}{reading}, "
-            f"{gibibytes(self.memory)} of memory."
+            f"{job.cells} cells, {job.search.epochs} epochs{on_threads(job.threads)}: about "
+            f"{readable_time(self.seconds)}{reading}, {gibibytes(self.memory)} of memory."
         )
 
 
@@ -85,7 +88,29 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     def measure(sizes: Sizes) -> Measured:
         return measure_search(job, sizes, num_classes=len(catalog.class_names), device=device)
 
-    return plan_sizes(job, catalog, measure, reading=reading, available=available_memory(device), planning=planning)
+    with num_threads(job.threads or (threads_that_help() if device.type == "cpu" else None)):
+        found = plan_sizes(
+            job, catalog, measure, reading=reading, available=available_memory(device), planning=planning
+        )
+        if device.type == "cpu" and job.threads is None:
+            threads = choose_threads(measure, Sizes.of(found.job), found.step, patience=THREADS_PLANNING * planning)
+            found = replace(found, job=replace(found.job, threads=threads))
+    return found
+
+
+def choose_threads(measure: Measure, sizes: Sizes, step: float, *, patience: float) -> int:
+    """The fewest threads that are as fast as those that PyTorch works with now; these, where trying takes too long.
+
+    Args:
+        measure: what a step takes.
+        sizes: to measure at.
+        step: seconds of a step with all threads.
+        patience: seconds for trying.
+    """
+    most = torch.get_num_threads()
+    if most == 1 or 2 * STEPS_MEASURED * step > patience:
+        return most
+    return fewest_threads(lambda: measure(sizes).step, most=most)
 
 
 def plan_sizes(
@@ -126,7 +151,7 @@ def plan_sizes(
     job = replace(job, **sizes._asdict())
     if duration > budget:
         job, duration = _with_fewer_epochs(job, duration - fixed, fixed, budget)
-    return Plan(job, duration, memory, reading)
+    return Plan(job, duration, memory, reading, measured.step)
 
 
 def leaves_a_choice(job: Job) -> bool:
@@ -206,6 +231,7 @@ class RetrainPlan:
     settings: RetrainSettings
     seconds: float
     memory: int
+    step: float
 
     def __str__(self) -> str:
         settings = self.settings
@@ -268,13 +294,18 @@ def plan_retraining(
             f"{least} epochs with {sizes.channels} channels and {sizes.cells} cells."
         )
     chosen = replace(settings, channels=sizes.channels, cells=sizes.cells, epochs=epochs)
-    return RetrainPlan(chosen, START_AND_END + epochs * epoch(measured), needed(sizes, measured)[1])
+    return RetrainPlan(chosen, START_AND_END + epochs * epoch(measured), needed(sizes, measured)[1], measured.step)
 
 
 def enough_time(needed: float) -> str:
     """What to give as --time where the work, without planning, needs so many seconds."""
     whole = min(needed / (1 - PLANNING_SHARE), needed + PLANNING_SECONDS)
     return f"{math.ceil(whole)}s" if whole < 120 else f"{math.ceil(whole / 60)}min"
+
+
+def on_threads(count: int | None) -> str:
+    """', 2 threads', or nothing where that is left to PyTorch."""
+    return "" if count is None else f", {count} thread{'' if count == 1 else 's'}"
 
 
 def readable_time(value: float) -> str:

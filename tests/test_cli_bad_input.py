@@ -111,6 +111,7 @@ def test_arguments_that_the_command_does_not_have(arguments: list[str], said: st
         ("--image_size", "0", "image_size must be at least 1"),
         ("--channels", "-4", "channels must be at least 1"),
         ("--batch_size", "0", "batch_size must be at least 1"),
+        ("--threads", "0", "threads must be at least 1"),
         ("--stem", "big", "--stem: expected one of 'cifar', 'imagenet'"),
         ("--test_fraction", "1", "test_fraction must be over 0 and below 1"),
         ("--test_fraction", "nan", "expected a number"),
@@ -239,6 +240,7 @@ def test_a_baseline_without_images_held_out(photos, tmp_path):
 def test_other_settings_for_a_retraining_that_has_begun(run):
     assert "'epochs' is 2 there and 5 here" in refused("retrain", run, "--epochs", 5)
     assert "--time has no effect" in refused("retrain", run, "--time", "5min")
+    assert "--threads has no effect" in refused("retrain", run, "--threads", 1)
 
 
 def test_settings_that_do_not_matter_may_differ_when_a_retraining_goes_on(run):

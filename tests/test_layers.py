@@ -20,6 +20,7 @@ ORDER = [
     "random_state",
     "memory",
     "peak",
+    "threads",
     "schedule",
     "mixture",
     "decision",

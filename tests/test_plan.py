@@ -22,6 +22,7 @@ from dnas.plan import (
     START_AND_END,
     Plan,
     RetrainPlan,
+    choose_threads,
     enough_time,
     images_in_half,
     ladder,
@@ -35,6 +36,7 @@ from dnas.plan import (
 )
 from dnas.retrain import RetrainSettings
 from dnas.settings import SearchSettings
+from dnas.threads import num_threads
 
 GIB = 2**30
 
@@ -227,6 +229,7 @@ def test_the_estimate_counts_start_reading_steps_evaluation_and_checkpoints():
     assert found.reading == 7.0
     assert found.seconds == pytest.approx(START_AND_END + MARGIN * (7.0 + search_seconds(given, 425, 64, step)))
     assert found.memory == step.memory + 2 * 3 * 32**2 * 1000
+    assert found.step == step.step
 
 
 @pytest.mark.parametrize(
@@ -250,11 +253,12 @@ def test_estimates_scale_with_images():
 
 def test_the_text_says_what_was_chosen_and_what_it_takes():
     job = Job(image_size=32, batch_size=64, channels=8, cells=5, search=SearchSettings(epochs=20))
-    assert str(Plan(job, seconds=400, memory=3 * GIB, reading=12.0)) == (
+    assert str(Plan(job, seconds=400, memory=3 * GIB, reading=12.0, step=1.0)) == (
         "Search: images 32x32, batch 64, 8 channels, 5 cells, 20 epochs: about 6.7 min (12 s to read images), "
         "3.0 GiB of memory."
     )
-    assert "read" not in str(Plan(job, seconds=400, memory=3 * GIB, reading=0.5))
+    on_one = str(Plan(replace(job, threads=1), seconds=400, memory=3 * GIB, reading=0.5, step=1.0))
+    assert "20 epochs, 1 thread: about 6.7 min, 3.0 GiB" in on_one
 
 
 @pytest.mark.parametrize(
@@ -341,6 +345,29 @@ def test_a_network_that_memory_does_not_hold_is_lowered_or_refused():
         retraining(Machine(speed=1e4, per_volume=200.0), None, available=6 * GIB)
 
 
+# Threads
+
+
+def test_threads_are_not_tried_where_that_would_take_too_long():
+    def never(sizes: Sizes) -> Measured:
+        raise AssertionError
+
+    most = torch.get_num_threads()
+    assert choose_threads(never, Sizes(64, 64, 16, 8), 10.0, patience=4.0) == most
+
+
+def test_the_fewest_threads_are_chosen_by_the_step_at_the_sizes_of_the_plan():
+    measured = []
+
+    def measure(sizes: Sizes) -> Measured:
+        measured.append((sizes, torch.get_num_threads()))
+        return Measured(1.0, 1.0, 1.0, 0)
+
+    with num_threads(4):
+        assert choose_threads(measure, Sizes(8, 8, 2, 3), 1.0, patience=20.0) == 1
+    assert measured == [(Sizes(8, 8, 2, 3), count) for count in (4, 2, 1)]
+
+
 # This machine
 
 
@@ -352,6 +379,7 @@ def test_a_plan_by_measurements_has_all_sizes_and_leaves_random_numbers_alone(tm
     found = plan(Job(data=str(tmp_path / "photos"), time="2min"), photos, torch.device("cpu"))
     assert found.job.missing_sizes == ()
     assert found.seconds <= 108
+    assert found.job.threads in range(1, torch.get_num_threads() + 1)
     assert 100 * 2**20 < found.memory < 16 * GIB
 
 
