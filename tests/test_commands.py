@@ -320,11 +320,12 @@ def search_within(time_given: str, photos: Path, run: Path) -> None:
     process = started("search", "--data", photos, "--run", run, "--time", time_given)
     assert process.stdout is not None
     said = 0.0
-    for line in process.stdout:
-        found = re.search(r"^Search: .*: about ([\d.]+ (?:s|min))\b", line)
-        if found:
-            said, planned_at = seconds(found[1]), time.monotonic()
-    assert process.wait(timeout=60) == 0
+    with process:  # closes its pipes
+        for line in process.stdout:
+            found = re.search(r"^Search: .*: about ([\d.]+ (?:s|min))\b", line)
+            if found:
+                said, planned_at = seconds(found[1]), time.monotonic()
+        assert process.wait(timeout=60) == 0
     assert time.monotonic() - planned_at <= said
     assert time.monotonic() - began <= seconds(time_given)
     assert dnas("describe", run).code == 0
