@@ -26,6 +26,7 @@ ORDER = [
     "decision",
     "batch",
     "functional",
+    "progress",
     # What is searchable, and what was found.
     "architecture",
     "choice",
