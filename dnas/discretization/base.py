@@ -10,10 +10,12 @@ from dnas.architecture import Kept
 from dnas.decision import Decision
 from dnas.mixture import Active, Mixture
 
-# The accuracy of the supernet on the search's own validation half when only these candidates take part, and some
-# more epochs of training its weights. Never the test part.
+# The accuracy of the supernet on the search's own validation half when only these candidates take part. Never the
+# test part.
 Evaluate = Callable[[Mapping[str, Active]], float]
-Train = Callable[[int], None]
+
+# Some more epochs of training the supernet's weights, in which only these candidates take part; None for all.
+Train = Callable[[int, Mapping[str, Active] | None], None]
 
 
 class Discretization(ABC):
@@ -39,6 +41,7 @@ class Discretization(ABC):
         Args:
             decisions: the supernet's decisions; edge decisions belong to the operations of the same cell.
             mixtures: the relaxation's expected mixtures.
-            evaluate: accuracy in [0, 1] of the supernet with only some candidates active.
-            train: trains the supernet's weights for a number of epochs.
+            evaluate: accuracy in [0, 1] of the supernet with only some candidates active. An empty row `()` of a cell
+                leaves its edge out.
+            train: trains the supernet's weights for a number of epochs with only some candidates active.
         """
