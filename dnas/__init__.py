@@ -24,7 +24,7 @@ from dnas.hypergradient import (
 from dnas.interrupt import Interrupted
 from dnas.load import load
 from dnas.mixture import Mixture
-from dnas.observer import EpochReport, Observer
+from dnas.observer import EpochReport, Observer, StepReport, Stop
 from dnas.penalty import BetaDecay, ExpectedCost, Penalty
 from dnas.relaxation import GumbelSoftmax, Relaxation, Sigmoid, Softmax
 from dnas.retrain import RetrainSettings, retrain
@@ -33,6 +33,7 @@ from dnas.schedule import Constant, Cosine, Linear, Schedule
 from dnas.search import NonFiniteLoss, SearchResult, search
 from dnas.search_step import StepResult, search_step
 from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
+from dnas.smoothing import Smoothing
 from dnas.space import DartsSpace, NasBench201Space, Space
 from dnas.supernet import Supernet
 from dnas.version import __version__
@@ -81,9 +82,12 @@ __all__ = [
     "Searchable",
     "SharedPrefix",
     "Sigmoid",
+    "Smoothing",
     "Softmax",
     "Space",
+    "StepReport",
     "StepResult",
+    "Stop",
     "Supernet",
     "Threshold",
     "Unrolled",

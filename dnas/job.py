@@ -224,8 +224,14 @@ def _digest(parts: Sequence[ImageSet]) -> str:
 
 
 def search_streams(job: Job, data: JobData, device: torch.device) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
-    """Batches for the weights, for the alphas, and for measuring the supernet after each epoch."""
-    weights_half, alphas_half = halves(to_device_if_it_fits(data.rest, device), seed=job.seed)
+    """Batches for the weights, for the alphas, and for measuring the supernet after each epoch.
+
+    With one level the first takes all images, and the supernet is measured on images that it has seen.
+    """
+    everything = to_device_if_it_fits(data.rest, device)
+    weights_half, alphas_half = halves(everything, seed=job.seed)
+    if job.search.one_level:
+        weights_half = everything
     augmentation = standard_augmentation(data.rest)
     assert job.batch_size is not None
     train = _stream(weights_half, job, data, job.batch_size, _TRAIN, device, augmentation)

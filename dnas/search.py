@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +21,11 @@ from dnas.data.keyed_random import stream_key
 from dnas.display import Display, Silent
 from dnas.interrupt import Interrupted, StopRequest, stop_request
 from dnas.mixture import Active, Mixture
-from dnas.observer import EpochReport, Observer
+from dnas.observer import EpochReport, Observer, StepReport, Stop
 from dnas.plain_data import to_plain
 from dnas.random_state import random_state, restore_random_state, seeded, seeded_items
 from dnas.run import Run
-from dnas.search_step import search_step
+from dnas.search_step import StepResult, one_level_step, search_step
 from dnas.settings import SearchSettings
 from dnas.supernet import Criterion, Supernet
 
@@ -119,7 +120,7 @@ def search(
         with seeded(settings.seed), stop_request() as request:
             loop.resume()
             loop.run_epochs(request)
-            return loop.finish()
+            return loop.finish(request)
     finally:
         if run is not None:
             run.close()
@@ -148,7 +149,8 @@ class _Loop:
         self.settings = settings
         self.stamp = stamp
         self.run = run
-        self.observers = observers
+        self.observers = (*settings.observers, *observers)
+        self.memories: list[dict[str, Any]] = [{} for _ in self.observers]
         self.display = display
         self.steps_per_epoch = len(train)
         self.weight_optimizer = settings.weights.build(list(supernet.weights().values()))
@@ -158,10 +160,13 @@ class _Loop:
         self.seconds = 0.0
         self.shown: dict[str, float] = {}  # beside the progress bar
         self.stopped = False  # by an observer
+        self.result_epoch: int | None = None  # whose alphas are the result; None for the last
+        self.alphas_by_epoch: list[dict[str, Tensor]] = []
+        self.tuning_steps = 0  # of a discretization that trains; they are no part of a checkpoint
         self.totals = _Totals()
         self.epoch_rows: list[dict[str, float]] = []
         self._upcoming: deque[Batch] = deque()
-        self._last_batches: tuple[Batch, Batch | None]
+        self._last_batches: tuple[Batch | None, Batch | None] = (None, None)
         self._last_saved = time.monotonic()
 
     # The loop
@@ -196,10 +201,14 @@ class _Loop:
 
     def _one_step(self) -> None:
         settings = self.settings
-        alphas_move = self.epoch >= settings.warmup_epochs
+        alphas_move = self.epoch >= settings.warmup_epochs and self.step % settings.weight_steps == 0
+        if settings.one_level and alphas_move:
+            batch = self.train_stream.batch(self.step)
+            self._note(batch, batch, self._one_level_step(batch))
+            return
         inner = max(settings.hypergradient.num_train_batches, 1) if alphas_move else 1
         weight_batch, *inner_batches = self._next_batches(inner)
-        alpha_batch = self.val_stream.batch(self.step) if alphas_move else None
+        alpha_batch = self.val_stream.batch(self.step // settings.weight_steps) if alphas_move else None
         result = search_step(
             self.supernet,
             weight_batch=weight_batch,
@@ -209,14 +218,44 @@ class _Loop:
             relaxation=settings.relaxation,
             hypergradient=settings.hypergradient,
             penalties=settings.penalties,
+            smoothing=settings.smoothing,
             progress=self.progress,
             generator=self.generator,
             clip=settings.weights.clip,
             inner_batches=inner_batches,
         )
+        self._note(weight_batch, alpha_batch, result)
+
+    def _one_level_step(self, batch: Batch) -> StepResult:
+        settings = self.settings
+        return one_level_step(
+            self.supernet,
+            batch=batch,
+            weight_optimizer=self.weight_optimizer,
+            alpha_optimizer=self.alpha_optimizer,
+            relaxation=settings.relaxation,
+            penalties=settings.penalties,
+            progress=self.progress,
+            generator=self.generator,
+            clip=settings.weights.clip,
+        )
+
+    def _note(self, weight_batch: Batch, alpha_batch: Batch | None, result: StepResult) -> None:
+        """Count a step, add its scalars up, and tell the observers."""
+        epoch = self.epoch
         self.step += 1
-        self._last_batches = (weight_batch, alpha_batch)
+        self._last_batches = (weight_batch, alpha_batch or self._last_batches[1])
         self.totals.add(self.step, result.scalars, result.num_samples, result.aux.outputs, weight_batch.targets)
+        listeners = [
+            (observer, memory)
+            for observer, memory in zip(self.observers, self.memories, strict=True)
+            if type(observer).step_ended is not Observer.step_ended
+        ]
+        for observer, memory in listeners:
+            mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
+            observer.step_ended(
+                StepReport(self.step, epoch, self.supernet, mixtures, weight_batch, alpha_batch, memory)
+            )
 
     def _next_batches(self, count: int) -> list[Batch]:
         """The training batch of this step and those that follow it, which several inner steps look ahead to."""
@@ -245,35 +284,58 @@ class _Loop:
         scalars = self.totals.means()
         self.totals = _Totals()
         mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
-        scalars |= {f"validation_{name}": value for name, value in self._measure(mixtures).items()}
+        if self.settings.validate_every and self.epoch % self.settings.validate_every == 0:
+            scalars |= {f"validation_{name}": value for name, value in self._measure(mixtures).items()}
         self.shown |= {name: value for name, value in scalars.items() if name == "validation_accuracy"}
         scalars["entropy"] = mean_entropy(mixtures)
         scalars["learning_rate"] = self.weight_optimizer.param_groups[0]["lr"]
         architecture = None if self.settings.discretization.needs_training else self._architecture(mixtures)
+        self.alphas_by_epoch.append(
+            {name: alpha.detach().cpu().clone() for name, alpha in self.supernet.alphas.items()}
+        )
+        for stop in self._tell_observers(scalars, mixtures, architecture):
+            self.stopped, self.result_epoch = True, stop.epoch
         row = {"epoch": self.epoch, **scalars}
         self.epoch_rows.append(row)
         if self.run is not None:
             self.run.log(self.step, {"phase": "epoch", **row, "seconds": self.seconds})
             if architecture is not None:
                 self.run.save_architecture(architecture, self.epoch)
-        report = EpochReport(
-            epoch=self.epoch,
-            step=self.step,
-            progress=self.progress,
-            supernet=self.supernet,
-            mixtures=mixtures,
-            architecture=architecture,
-            train_batch=self._last_batches[0],
-            val_batch=self._last_batches[1],
-            scalars=scalars,
-        )
-        for observer in self.observers:
-            self.stopped = bool(observer.epoch_ended(report)) or self.stopped
 
-    def finish(self) -> SearchResult:
+    def _tell_observers(
+        self, scalars: dict[str, float], mixtures: Mapping[str, Mixture], architecture: Architecture | None
+    ) -> list[Stop]:
+        """What the observers want after an epoch; they may add to `scalars`."""
+        train_batch, val_batch = self._last_batches
+        assert train_batch is not None
+        stops = [
+            observer.epoch_ended(
+                EpochReport(
+                    epoch=self.epoch,
+                    step=self.step,
+                    progress=self.progress,
+                    supernet=self.supernet,
+                    mixtures=mixtures,
+                    architecture=architecture,
+                    train_batch=train_batch,
+                    val_batch=val_batch,
+                    scalars=scalars,
+                    weight_optimizer=self.weight_optimizer,
+                    memory=memory,
+                )
+            )
+            for observer, memory in zip(self.observers, self.memories, strict=True)
+        ]
+        return [stop for stop in stops if stop is not None]
+
+    def finish(self, request: StopRequest) -> SearchResult:
         """Discretize, and write what was found."""
         started = time.perf_counter()
-        architecture = self._architecture(self.supernet.expected(self.settings.relaxation, self.progress))
+        if self.result_epoch is not None:
+            with torch.no_grad():
+                for name, alpha in self.alphas_by_epoch[self.result_epoch - 1].items():
+                    self.supernet.alphas[name].copy_(alpha)
+        architecture = self._architecture(self.supernet.expected(self.settings.relaxation, self.progress), request)
         self.seconds += time.perf_counter() - started
         if self.run is not None:
             self.run.save_architecture(architecture)
@@ -282,36 +344,65 @@ class _Loop:
 
     # Evaluation and discretization
 
-    def _architecture(self, mixtures: Mapping[str, Mixture]) -> Architecture:
-        kept = self.settings.discretization(
-            self.supernet.decisions, mixtures, evaluate=self._accuracy_with, train=self._train_weights
-        )
+    def _architecture(self, mixtures: Mapping[str, Mixture], request: StopRequest | None = None) -> Architecture:
+        """What the discretization keeps.
+
+        Raises:
+            Interrupted: Ctrl-C while it trained or evaluated; it begins anew from the last checkpoint.
+        """
+
+        def heeded() -> None:
+            if request is not None and request.made:
+                raise Interrupted(self._how_to_go_on())
+
+        def evaluate(active: Mapping[str, Active]) -> float:
+            heeded()
+            return self._accuracy_with(active)
+
+        def train(epochs: int, active: Mapping[str, Active] | None = None) -> None:
+            self._train_weights(epochs, active or {}, heeded)
+
+        kept = self.settings.discretization(self.supernet.decisions, mixtures, evaluate=evaluate, train=train)
         return self.stamp(kept)
 
     def _measure(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
         return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0))
 
-    def _accuracy_with(self, active: Mapping[str, Active]) -> float:
+    @contextmanager
+    def _only(self, active: Mapping[str, Active]) -> Iterator[None]:
+        """Within the block only these candidates are allowed, where a decision is named."""
         before = self.supernet.allowed
         self.supernet.allowed = {**before, **active}
         try:
-            mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
+            yield
         finally:
             self.supernet.allowed = before
+
+    def _accuracy_with(self, active: Mapping[str, Active]) -> float:
+        with self._only(active):
+            mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
         return self._measure(mixtures)["accuracy"]
 
-    def _train_weights(self, epochs: int) -> None:
-        """More epochs of the weights alone, with the last learning rate."""
-        for step in range(self.step, self.step + epochs * self.steps_per_epoch):
-            search_step(
-                self.supernet,
-                weight_batch=self.train_stream.batch(step),
-                weight_optimizer=self.weight_optimizer,
-                relaxation=self.settings.relaxation,
-                progress=self.progress,
-                generator=self.generator,
-                clip=self.settings.weights.clip,
-            )
+    def _train_weights(self, epochs: int, active: Mapping[str, Active], heeded: Callable[[], None]) -> None:
+        """More epochs of the weights alone, with a constant learning rate; batches go on where they were."""
+        settings = self.settings.weights
+        for group in self.weight_optimizer.param_groups:
+            group["lr"] = self.settings.tuning_lr * settings.lr_at(0.0)
+        total = epochs * self.steps_per_epoch
+        with self._only(active):
+            for step in range(total):
+                heeded()
+                search_step(
+                    self.supernet,
+                    weight_batch=self.train_stream.batch(self.step + self.tuning_steps),
+                    weight_optimizer=self.weight_optimizer,
+                    relaxation=self.settings.relaxation,
+                    progress=self.progress,
+                    generator=self.generator,
+                    clip=settings.clip,
+                )
+                self.tuning_steps += 1
+                self.display.update("tuning", step + 1, total, {})
 
     # Checkpoints
 
@@ -330,6 +421,9 @@ class _Loop:
             "random_state": random_state(),
             "totals": self.totals.state(),
             "epoch_rows": self.epoch_rows,
+            "memories": self.memories,
+            "result_epoch": self.result_epoch,
+            "alphas_by_epoch": self.alphas_by_epoch,
             "threads": torch.get_num_threads(),
         }
 
@@ -376,7 +470,10 @@ class _Loop:
         self.generator.set_state(state["generator"].cpu())
         self.totals = _Totals.from_state(state["totals"])
         self.step, self.stopped, self.seconds = state["step"], state["stopped"], state["seconds"]
-        self.epoch_rows = state["epoch_rows"]
+        self.epoch_rows, self.alphas_by_epoch = state["epoch_rows"], state["alphas_by_epoch"]
+        self.result_epoch = state["result_epoch"]
+        for memory, before in zip(self.memories, state["memories"], strict=False):  # other observers may watch now
+            memory.update(before)
         restore_random_state(state["random_state"])
         if not isinstance(self.step, int) or not isinstance(self.seconds, float):
             raise TypeError(f"step and seconds must be numbers; got {self.step!r} and {self.seconds!r}.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnas.batch import Batch
 from dnas.hypergradient import FirstOrder, Hypergradient
@@ -15,7 +15,9 @@ from dnas.hypergradient.autodiff import gradients, pull_back
 from dnas.mixture import Mixture
 from dnas.optim import functional_step
 from dnas.penalty import Penalty
+from dnas.progress import set_progress
 from dnas.relaxation import Relaxation, Softmax
+from dnas.smoothing import Smoothing
 from dnas.supernet import Aux, Supernet
 
 
@@ -48,6 +50,7 @@ def search_step(
     relaxation: Relaxation = Softmax(),
     hypergradient: Hypergradient = FirstOrder(),
     penalties: Sequence[Penalty] = (),
+    smoothing: Smoothing | None = None,
     progress: Tensor | float = 0.0,
     generator: torch.Generator | None = None,
     clip: float | None = None,
@@ -56,7 +59,7 @@ def search_step(
     """One architecture step and one weight step (DARTS, Liu et al. 2019, algorithm 1).
 
     Without an architecture batch it is a plain training step of the weights. Gradients are assigned, never added to
-    what is in `.grad`; there is no need for `zero_grad`.
+    what is in `.grad`; there is no need for `zero_grad`. For alphas and weights from one pass see `one_level_step`.
 
     Args:
         supernet: whose weights and alphas are updated.
@@ -66,6 +69,7 @@ def search_step(
         alpha_batch: `(inputs, targets)` from the alphas' half.
         alpha_optimizer: any optimizer over `supernet.alpha_parameters()`.
         relaxation, hypergradient, penalties: the parts of the method.
+        smoothing: how the mixtures of the weight step are disturbed; None for not at all.
         progress: of the search, from 0 to 1.
         generator: of the relaxation's samples; None for the global one.
         clip: largest norm of the weights' gradient; None for no clipping.
@@ -77,6 +81,7 @@ def search_step(
             cannot unroll.
     """
     progress = torch.as_tensor(progress, dtype=torch.float32)
+    set_progress(supernet.model, progress)
     scalars: dict[str, Tensor] = {}
     if (alpha_batch is None) != (alpha_optimizer is None):
         raise ValueError("An architecture step needs both alpha_batch and alpha_optimizer; got only one of them.")
@@ -99,18 +104,78 @@ def search_step(
     with torch.no_grad():
         mixtures = supernet.sample(relaxation, progress, generator)
     weights = supernet.weights()
+    if smoothing is not None:
+        mixtures = smoothing(mixtures, lambda m: supernet.loss(weights, m, batch)[0], progress, generator)
     loss, aux = supernet.loss(weights, mixtures, batch, update_buffers=True)
-    # A weight that took no part gets a zero gradient, so that momentum and decay act on it as on any other.
     (found,) = gradients(loss, dict(weights))
+    scalars["gradient_norm"] = update_weights(weights, found, weight_optimizer, clip)
+    return _result(loss, aux, scalars, batch)
+
+
+def one_level_step(
+    supernet: Supernet,
+    *,
+    batch: Sequence[Any],
+    weight_optimizer: torch.optim.Optimizer,
+    alpha_optimizer: torch.optim.Optimizer,
+    relaxation: Relaxation = Softmax(),
+    penalties: Sequence[Penalty] = (),
+    progress: Tensor | float = 0.0,
+    generator: torch.Generator | None = None,
+    clip: float | None = None,
+) -> StepResult:
+    """Alphas and weights from the same pass over one batch: `min L(w, alpha)` over both (SNAS, Xie et al. 2019,
+    https://arxiv.org/abs/1812.09926, section 2.2).
+
+    Both gradients are taken at the same weights and the same draw, so a step costs one pass. Penalties shape the loss
+    of the alphas, and where they multiply it, that of the weights alike.
+
+    Args:
+        supernet: whose weights and alphas are updated.
+        batch: `(inputs, targets)`.
+        weight_optimizer, alpha_optimizer, relaxation, penalties, progress, generator, clip: as in `search_step`.
+
+    Raises:
+        ValueError: as `search_step`.
+    """
+    progress = torch.as_tensor(progress, dtype=torch.float32)
+    set_progress(supernet.model, progress)
+    data = _as_batch(batch)
+    _check_holds_alphas(alpha_optimizer, supernet)
+    mixtures = supernet.sample(relaxation, progress, generator)
+    weights = supernet.weights()
+    loss, aux = supernet.loss(weights, mixtures, data, update_buffers=True)
+    outer = loss
+    for penalty in penalties:
+        outer = penalty(outer, supernet.alphas, mixtures, progress)
+    for_weights, for_alphas = gradients(outer, dict(weights), supernet.alphas)
+    for name, alpha in supernet.alphas.items():
+        alpha.grad = for_alphas[name]
+    norm = update_weights(weights, for_weights, weight_optimizer, clip)
+    alpha_optimizer.step()
+    return _result(loss, aux, {"val_loss": outer.detach(), "gradient_norm": norm}, data)
+
+
+def update_weights(
+    weights: Mapping[str, nn.Parameter],
+    found: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    clip: float | None,
+) -> Tensor:
+    """Assign gradients, clip their norm and take a step; the norm before clipping comes back."""
+    # A weight that took no part gets a zero gradient, so that momentum and decay act on it as on any other.
     for name, weight in weights.items():
         weight.grad = found[name]
-    _forget_frozen(weight_optimizer)
+    _forget_frozen(optimizer)
     norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), torch.inf if clip is None else clip)
-    weight_optimizer.step()
+    optimizer.step()
+    return norm
 
-    scalars |= {"train_loss": loss.detach(), "gradient_norm": norm}
-    scalars |= {name: term.detach() for name, term in aux.terms.items()}
-    return StepResult(loss.detach(), scalars, batch.num_samples, _detached(aux))
+
+def _result(loss: Tensor, aux: Aux, scalars: dict[str, Tensor], batch: Batch) -> StepResult:
+    found = {"train_loss": loss.detach(), **scalars}
+    found |= {name: term.detach() for name, term in aux.terms.items()}
+    return StepResult(loss.detach(), found, batch.num_samples, _detached(aux))
 
 
 def assign_alpha_grad(

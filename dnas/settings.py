@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from dnas.discretization import Argmax, Discretization
 from dnas.hypergradient import FirstOrder, Hypergradient
+from dnas.observer import Observer
 from dnas.penalty import Penalty
 from dnas.relaxation import Relaxation, Softmax
 from dnas.schedule import Cosine, Schedule
+from dnas.smoothing import Smoothing
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,16 @@ class SearchSettings:
         hypergradient: how the gradient of the validation loss is found.
         discretization: how the search ends in an architecture.
         penalties: what is added to, or multiplies, the validation loss, in this order.
+        smoothing: how the mixtures of the weight steps are disturbed; null for not at all.
+        observers: what watches the search after every epoch, and may stop it.
         weights: optimizer of the weights.
         alphas: optimizer of the architecture parameters.
         epochs: passes over the weights' half of the data.
         warmup_epochs: epochs at the start in which only the weights are trained.
+        weight_steps: weight steps for each architecture step.
+        one_level: whether alphas and weights are trained on the same batches, all of the data, both from one pass.
+        tuning_lr: learning rate, as a share of the first one, when a discretization trains the weights on.
+        validate_every: epochs between two measurements of the supernet's validation accuracy; 0 for none.
         seed: of alphas and samples.
         log_every: steps between two rows of step metrics.
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch.
@@ -92,10 +100,16 @@ class SearchSettings:
     hypergradient: Hypergradient = FirstOrder()
     discretization: Discretization = Argmax()
     penalties: tuple[Penalty, ...] = ()
+    smoothing: Smoothing | None = None
+    observers: tuple[Observer, ...] = ()
     weights: WeightSGD = WeightSGD()
     alphas: AlphaAdam = AlphaAdam()
     epochs: int = 50
     warmup_epochs: int = 0
+    weight_steps: int = 1
+    one_level: bool = False
+    tuning_lr: float = 0.1
+    validate_every: int = 1
     seed: int = 0
     log_every: int = 50
     checkpoint_minutes: float = 10.0
@@ -107,3 +121,21 @@ class SearchSettings:
             raise ValueError(f"warmup_epochs must lie between 0 and epochs = {self.epochs}; got {self.warmup_epochs}.")
         if self.log_every < 1:
             raise ValueError(f"log_every must be at least 1; got {self.log_every}.")
+        if self.weight_steps < 1:
+            raise ValueError(f"weight_steps must be at least 1; got {self.weight_steps}.")
+        if not self.tuning_lr > 0:
+            raise ValueError(f"tuning_lr must be above 0; got {self.tuning_lr}.")
+        if self.validate_every < 0:
+            raise ValueError(f"validate_every must be 0 (never) or more; got {self.validate_every}.")
+        if self.one_level:
+            self._check_one_level()
+
+    def _check_one_level(self) -> None:
+        if not isinstance(self.hypergradient, FirstOrder):
+            raise ValueError(
+                f"one_level takes both gradients from one pass, so {type(self.hypergradient).__name__} would have no "
+                "effect: use hypergradient dnas.FirstOrder, or two levels."
+            )
+        if self.smoothing is not None or self.weight_steps > 1:
+            setting = "smoothing" if self.smoothing is not None else "weight_steps"
+            raise ValueError(f"{setting} has no effect with one_level, where there is no weight step of its own.")

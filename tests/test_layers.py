@@ -36,6 +36,7 @@ ORDER = [
     "hypergradient",
     "penalty",
     "discretization",
+    "smoothing",
     "optim",
     "testing",
     # Supernets, spaces, what they cost.
@@ -45,9 +46,9 @@ ORDER = [
     "data",
     # The search and what is done with its result.
     "run",
+    "observer",
     "settings",
     "plain_data",
-    "observer",
     "search_step",
     "search",
     "formats",
@@ -74,7 +75,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-PARTS = ("relaxation", "hypergradient", "penalty", "discretization")
+PARTS = ("relaxation", "hypergradient", "penalty", "discretization", "smoothing")
 
 # Asked for when called, long after everything is imported: which of its public names a class has.
 EXCEPTIONS = {("plain_data", "")}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dnas import Choice, EpochReport, Observer, SearchSettings, Softmax, Supernet, WeightSGD, search
+from dnas import Choice, EpochReport, Observer, SearchSettings, Softmax, Stop, Supernet, WeightSGD, search
 from dnas.batch import Batch
 
 NUM_TRAIN, NUM_VAL = 3, 2
@@ -32,10 +32,10 @@ class Recorder(Observer):
         self.reports: list[EpochReport] = []
         self.alphas: list[Tensor] = []
 
-    def epoch_ended(self, report: EpochReport) -> bool:
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
         self.reports.append(report)
         self.alphas.append(report.supernet.alphas["op"].detach().clone())
-        return report.epoch >= self.stop_after
+        return Stop() if report.epoch >= self.stop_after else None
 
 
 def run(*observers: Observer, epochs: int = 4, warmup: int = 1, supernet: Supernet | None = None):
@@ -79,20 +79,20 @@ def test_any_observer_may_stop_the_search_and_all_are_told():
 
 def test_an_observer_that_returns_nothing_does_not_stop_the_search():
     class Forgetful(Observer):
-        def epoch_ended(self, report: EpochReport) -> bool:
-            return None  # type: ignore[return-value]
+        def epoch_ended(self, report: EpochReport) -> Stop | None:
+            pass
 
     assert len(run(Forgetful()).metrics) == 4
 
 
 def test_an_observer_may_compute_gradients_without_changing_the_search():
     class Sensitivity(Observer):
-        def epoch_ended(self, report: EpochReport) -> bool:
+        def epoch_ended(self, report: EpochReport) -> Stop | None:
             supernet = report.supernet
             mixtures = supernet.sample(Softmax(), report.progress)
             loss, _ = supernet.loss(supernet.weights(), mixtures, report.val_batch or report.train_batch)
             torch.autograd.grad(loss, supernet.alpha_parameters())
-            return False
+            return None
 
     watched, alone = Supernet(model()), Supernet(model())
     assert run(Sensitivity(), supernet=watched).metrics == run(supernet=alone).metrics
@@ -101,12 +101,12 @@ def test_an_observer_may_compute_gradients_without_changing_the_search():
 
 def test_weights_that_an_observer_freezes_stay_and_the_others_move_on():
     class Freezer(Observer):
-        def epoch_ended(self, report: EpochReport) -> bool:
+        def epoch_ended(self, report: EpochReport) -> Stop | None:
             if report.epoch == 2:
                 report.supernet.model[0].requires_grad_(False)  # type: ignore[index]
             self.head.append(report.supernet.model[1].weight.detach().clone())
             self.candidate.append(report.supernet.model[0].candidates[0].weight.detach().clone())
-            return False
+            return None
 
         def __init__(self) -> None:
             self.head: list[Tensor] = []

@@ -36,6 +36,7 @@ from dnas import (
     Run,
     SearchSettings,
     Softmax,
+    Stop,
     Supernet,
     Unrolled,
     WeightSGD,
@@ -209,9 +210,9 @@ class AtEpoch(Observer):
 
     act: Callable[[], object]
 
-    def epoch_ended(self, report: EpochReport) -> bool:
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
         self.act()
-        return False
+        return None
 
 
 def at_replace(file: str, countdown: Callable[[], object], *, before: bool) -> None:
@@ -466,8 +467,8 @@ def test_a_search_in_another_thread_works_without_signals(references, tmp_path: 
 class StopAfter(Observer):
     epoch: int
 
-    def epoch_ended(self, report: EpochReport) -> bool:
-        return report.epoch >= self.epoch
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
+        return Stop() if report.epoch >= self.epoch else None
 
 
 def test_a_search_that_an_observer_stopped_stays_stopped(tmp_path: Path):
@@ -481,10 +482,10 @@ def test_a_search_that_an_observer_stopped_stays_stopped(tmp_path: Path):
 class FreezeStem(Observer):
     """Freezes the first convolution after the first epoch."""
 
-    def epoch_ended(self, report: EpochReport) -> bool:
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
         if report.epoch == 1:
             report.supernet.model.get_submodule("stem").requires_grad_(False)
-        return False
+        return None
 
 
 def test_weights_that_an_observer_froze_stay_frozen_when_the_search_goes_on(tmp_path: Path):

@@ -34,6 +34,7 @@ from dnas import (
     Run,
     SearchSettings,
     Softmax,
+    Stop,
     Supernet,
     Unrolled,
     WeightSGD,
@@ -90,10 +91,10 @@ class Watcher(Observer):
         self.alphas: list[Tensor] = []
         self.reports: list[EpochReport] = []
 
-    def epoch_ended(self, report: EpochReport) -> bool:
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
         self.alphas.append(report.supernet.alphas["op"].detach().clone())
         self.reports.append(report)
-        return False
+        return None
 
 
 # --- The loop, written by hand ----------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ def test_the_supernet_is_measured_on_the_validation_data_as_by_hand():
     measured = []
 
     class ByHand(Observer):
-        def epoch_ended(self, report: EpochReport) -> bool:
+        def epoch_ended(self, report: EpochReport) -> Stop | None:
             model = copy.deepcopy(report.supernet.model).eval()
             values = report.supernet.alphas["op"].detach().softmax(0)
             model.op.bind({"op": Mixture(values)})
@@ -253,7 +254,7 @@ def test_the_supernet_is_measured_on_the_validation_data_as_by_hand():
                     "entropy": float(entropy),
                 }
             )
-            return False
+            return None
 
     settings = SearchSettings(epochs=3, weights=WeightSGD(Constant(0.3)), alphas=AlphaAdam(0.2))
     result = search(net(), TRAIN, VAL, settings=settings, validation=validation, observers=[ByHand(), watcher])

@@ -1,0 +1,98 @@
+"""What may watch a search: after every epoch, and after every step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnas.architecture import Architecture
+from dnas.batch import Batch
+from dnas.mixture import Mixture
+from dnas.supernet import Supernet
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """The search after one weight step.
+
+    Args:
+        step: number of weight steps done.
+        epoch: number of whole epochs done before this step.
+        supernet: with its weights and alphas as they are now; in the `.grad` of its weights is the clipped gradient of
+            the training loss that this step has used.
+        mixtures: the relaxation's expected mixtures.
+        train_batch: of the weights.
+        val_batch: of the alphas; None while they are not trained.
+        memory: plain data and tensors that this observer keeps from call to call; it is part of the checkpoint.
+    """
+
+    step: int
+    epoch: int
+    supernet: Supernet
+    mixtures: Mapping[str, Mixture]
+    train_batch: Batch
+    val_batch: Batch | None
+    memory: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """The search at the end of an epoch.
+
+    Args:
+        epoch: number of epochs done.
+        step: number of weight steps done.
+        progress: from 0 to 1, a scalar tensor.
+        supernet: with its weights and alphas as they are; an observer may compute gradients with `supernet.loss`.
+        mixtures: the relaxation's expected mixtures.
+        architecture: what would be kept now; None where finding out would take training (perturbation).
+        train_batch: the last batch of the weights' half, for diagnostics.
+        val_batch: the last batch of the alphas' half; None while the alphas are not trained.
+        scalars: what will be logged for this epoch; an observer adds its own.
+        weight_optimizer: of the weights; its settings may be changed.
+        memory: plain data and tensors that this observer keeps from call to call; it is part of the checkpoint.
+    """
+
+    epoch: int
+    step: int
+    progress: Tensor
+    supernet: Supernet
+    mixtures: Mapping[str, Mixture]
+    architecture: Architecture | None
+    train_batch: Batch
+    val_batch: Batch | None
+    scalars: dict[str, float]
+    weight_optimizer: torch.optim.Optimizer
+    memory: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Ends a search.
+
+    Args:
+        epoch: number of the epoch, counted from 1, whose alphas are the result; None for the present ones.
+    """
+
+    epoch: int | None = None
+
+
+class Observer(ABC):
+    """Called after every epoch of a search, before its checkpoint, and where it wants so after every step.
+
+    An observer may compute gradients with the supernet, freeze weights by `requires_grad_(False)` or rule candidates
+    out by `supernet.allowed`; what it changes is part of the search. What it must remember goes into `memory`, since
+    the observer itself is not saved.
+    """
+
+    def step_ended(self, report: StepReport) -> None:  # noqa: B027, most observers have nothing to do here
+        """Called after every step."""
+
+    @abstractmethod
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
+        """Called after every epoch; a `Stop` ends the search here."""
