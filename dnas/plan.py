@@ -168,9 +168,12 @@ def with_sizes_of_data(job: Job, catalog: Catalog) -> Job:
 
 
 def images_in_half(job: Job, catalog: Catalog) -> int:
-    """Images of each half of the training data, the weights' and the alphas', after the test part is set aside."""
+    """Images that an epoch of the weights passes over: half of those left after the test part is set aside.
+
+    With one level all of them.
+    """
     num_train = catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
-    return max(num_train // 2, 1)
+    return max(num_train // (1 if job.search.one_level else 2), 1)
 
 
 def ladder(job: Job, catalog: Catalog) -> list[Sizes]:
