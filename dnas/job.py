@@ -45,7 +45,8 @@ class Job:
 
     Args:
         data: 'digits' (scikit-learn's handwritten digits), a folder with one subfolder of images per class, a folder
-            with CIFAR's python or binary files, a parquet file or folder, or hf:NAME on the Hugging Face hub.
+            with CIFAR's python or binary files, a parquet file or folder, an .npz file with x_train and y_train, or
+            hf:NAME on the Hugging Face hub.
         image_size: height and width to which images are brought, in pixels; larger ones are resized and cropped.
         image_column: name of the column with the images, for hub and parquet data that have several.
         label_column: name of the column with the labels, likewise.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dnas.data.arrays import open_arrays
 from dnas.data.catalog import Catalog
 from dnas.data.cifar import is_cifar, open_cifar
 from dnas.data.decode import Progress
@@ -12,7 +13,10 @@ from dnas.data.folder import has_images, open_folder
 from dnas.data.hub import open_hub, parquet_files
 from dnas.data.source import Source
 
-_FORMS = "Expected 'digits', a folder with one subfolder of images per class, CIFAR or parquet files, or hf:NAME."
+_FORMS = (
+    "Expected 'digits', a folder with one subfolder of images per class, CIFAR or parquet files, an .npz file of "
+    "arrays, or hf:NAME."
+)
 
 
 def load_source(
@@ -31,8 +35,8 @@ def load_source(
 
     Args:
         spec: 'digits'; a folder with one subfolder of images per class (or with such folders as its `train/` and
-            `test/`); a folder of CIFAR's python or binary files; a parquet file or a folder of them; 'hf:NAME' or
-            'hf:NAME:CONFIGURATION' on the Hugging Face hub.
+            `test/`); a folder of CIFAR's python or binary files; a parquet file or a folder of them; an .npz file
+            with x_train and y_train; 'hf:NAME' or 'hf:NAME:CONFIGURATION' on the Hugging Face hub.
         size: height and width to bring the images to, in pixels; None keeps them (files: median shorter side, at
             most 64).
         image_column: column of the images in hub and parquet data, empty where there is only one.
@@ -63,6 +67,8 @@ def open_source(spec: str, *, image_column: str = "", label_column: str = "") ->
         raise FileNotFoundError(f"There is no file or folder {spec!r}. {_FORMS}")
     if path.suffix == ".parquet":
         return open_hub(str(path), **columns)
+    if path.suffix == ".npz":
+        return _without_columns(spec, columns, open_arrays(path))
     if not path.is_dir():
         raise ValueError(f"{spec} is a file{_unpack(path)}. {_FORMS}")
     if is_cifar(path):
