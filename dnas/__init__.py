@@ -34,8 +34,9 @@ from dnas.search import NonFiniteLoss, SearchResult, search
 from dnas.search_step import StepResult, search_step
 from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.smoothing import Smoothing
-from dnas.space import DartsSpace, NasBench201Space, Space
+from dnas.space import DartsSpace, MobileSpace, NasBench201Space, Space, TransformerSpace
 from dnas.supernet import Supernet
+from dnas.table import Table, load_table
 from dnas.version import __version__
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "KeptEdge",
     "Linear",
     "Mixture",
+    "MobileSpace",
     "NasBench201Space",
     "Neumann",
     "NonFiniteLoss",
@@ -89,7 +91,9 @@ __all__ = [
     "StepResult",
     "Stop",
     "Supernet",
+    "Table",
     "Threshold",
+    "TransformerSpace",
     "Unrolled",
     "WeightSGD",
     "Zero",
@@ -97,6 +101,7 @@ __all__ = [
     "derive",
     "evaluate",
     "load",
+    "load_table",
     "retrain",
     "search",
     "search_step",

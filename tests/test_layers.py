@@ -52,6 +52,7 @@ ORDER = [
     "search_step",
     "search",
     "formats",
+    "table",
     "describe",
     "evaluate",
     "retrain",
@@ -94,6 +95,7 @@ OPTIONAL = (
     "onnxscript",
     "onnxruntime",
     "triton",
+    "nats_bench",
 )
 KERNELS = "_triton"
 

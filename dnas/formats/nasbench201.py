@@ -41,7 +41,7 @@ def write_nasbench201(architecture: Architecture) -> str:
     """The string of an architecture.
 
     Raises:
-        ValueError: not of the space NAS-Bench-201, or without one operation on each of its six edges.
+        ValueError: not of the space NAS-Bench-201, or without one of its operations on each of its six edges.
     """
     cell = architecture.decisions.get(NAME)
     if architecture.space != NasBench201Space.name or not isinstance(cell, CellArchitecture):
@@ -52,6 +52,9 @@ def write_nasbench201(architecture: Architecture) -> str:
             f"A NAS-Bench-201 string holds one operation on each of the edges {list(EDGES)} and gives out state "
             f"{OUTPUT[0]}; got edges {list(operations)} and states {list(cell.output)}."
         )
+    unknown = [name for name in operations.values() if name not in CANDIDATES]
+    if unknown:
+        raise ValueError(f"NAS-Bench-201 has the operations {', '.join(CANDIDATES)}; got {unknown[0]!r}.")
     nodes = ["|".join(f"{operations[i, node]}~{i}" for i in range(node)) for node in _NODES]
     return "+".join(f"|{node}|" for node in nodes)
 

@@ -1,0 +1,84 @@
+"""How far two rankings agree: Kendall's tau, and a supernet's ranking against a table's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dnas.architecture import Architecture
+from dnas.table.table import Table
+
+
+def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
+    """Kendall's tau-b of two lists of numbers: 1 for the same order, -1 for the reverse, about 0 for unrelated ones.
+
+    tau_b = (P - Q) / sqrt((N - T_a) (N - T_b))
+
+    over all N = n (n - 1) / 2 pairs, of which P are in the same order in both lists, Q in opposite order, and T_a and
+    T_b tied in a and in b (Kendall 1945, The treatment of ties in ranking problems, https://doi.org/10.2307/2332303).
+    The time is that of n^2 / 2 comparisons, the memory that of n.
+
+    Args:
+        a: (n,) finite numbers.
+        b: (n,) finite numbers, `b[i]` of what `a[i]` is of.
+
+    Returns:
+        NaN where all of `a` or all of `b` are equal: there is no ranking then.
+
+    Raises:
+        ValueError: not two lists of the same length, fewer than 2 entries, or an entry that is not finite.
+
+    Example:
+        >>> kendall_tau([1, 2, 3, 4], [1, 3, 2, 4])
+        0.6666666666666666
+    """
+    a, b = _numbers(a, "first"), _numbers(b, "second")
+    if a.shape != b.shape:
+        raise ValueError(f"Two rankings must be of the same things; got {len(a)} and {len(b)} numbers.")
+    if len(a) < 2:
+        raise ValueError(f"A ranking needs at least 2 entries; got {len(a)}.")
+    # Comparisons instead of signs of differences, which can overflow.
+    concordance = sum(int(np.sum(_order(a[i], a[i + 1 :]) * _order(b[i], b[i + 1 :]))) for i in range(len(a) - 1))
+    pairs = len(a) * (len(a) - 1) // 2
+    untied = (pairs - _tied_pairs(a)) * (pairs - _tied_pairs(b))
+    return concordance / math.sqrt(untied) if untied else math.nan
+
+
+def rank_agreement(
+    architectures: Sequence[Architecture], accuracies: Sequence[float], *, table: Table, column: str
+) -> float:
+    """Kendall's tau-b between accuracies of architectures, such as a supernet's, and theirs in a table.
+
+    Args:
+        architectures: at least 2.
+        accuracies: one for each architecture, in any unit.
+        table: what they are compared with.
+        column: of the table, such as 'valid200_c10'.
+
+    Raises:
+        ValueError: an architecture that the column does not know, or what `kendall_tau` refuses.
+    """
+    return kendall_tau(accuracies, [table.accuracy(architecture, column) for architecture in architectures])
+
+
+def _numbers(values: ArrayLike, which: str) -> NDArray[np.float64]:
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1:
+        raise ValueError(f"A ranking is a list of numbers; the {which} one has shape {numbers.shape}.")
+    if not np.isfinite(numbers).all():
+        place = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise ValueError(f"A ranking needs finite numbers; entry {place} of the {which} one is {numbers[place]}.")
+    return numbers
+
+
+def _order(one: np.float64, others: NDArray[np.float64]) -> NDArray[np.int8]:
+    """1 where `one` is larger, -1 where it is smaller, 0 where equal."""
+    return np.subtract(one > others, one < others, dtype=np.int8)
+
+
+def _tied_pairs(values: NDArray[np.float64]) -> int:
+    count = np.unique(values, return_counts=True)[1]
+    return int((count * (count - 1) // 2).sum())
