@@ -180,12 +180,16 @@ def _check_kept(kept: Kept, decision: Decision) -> None:
         raise ValueError(f"Decision {decision.name!r} is of kind {decision.kind!r}; the architecture has {kept!r}.")
     if isinstance(kept, CellArchitecture):
         _check_cell(kept, decision)
-        names = tuple(edge.operation for edge in kept.edges)
+        entries = [(decision.edges.index((edge.source, edge.target)), edge.operation) for edge in kept.edges]
     else:
-        names = (kept,) if isinstance(kept, str) else kept
-    for name in names:
-        if name not in decision.candidates:
-            raise ValueError(f"Decision {decision.name!r} has no candidate {name!r}: {list(decision.candidates)}.")
+        entries = [(0, name) for name in ((kept,) if isinstance(kept, str) else kept)]
+    names = [name for _, name in entries]
+    for row, name in entries:
+        if name not in decision.names(row):
+            where = f" from state {decision.edges[row][0]} to {decision.edges[row][1]}" if decision.on_edges else ""
+            raise ValueError(
+                f"Decision {decision.name!r} has no candidate {name!r}{where}: {list(decision.names(row))}."
+            )
     if decision.kind == "inputs" and not (names and len(set(names)) == len(names) <= (decision.num_kept or len(names))):
         raise ValueError(
             f"Decision {decision.name!r} keeps 1 to {decision.num_kept} different inputs; "
@@ -211,11 +215,11 @@ def _check_cell(kept: CellArchitecture, decision: Decision) -> None:
 
 
 def _one_hot(kept: Kept, decision: Decision, like: torch.Tensor) -> Mixture:
-    index = decision.candidates.index
     if isinstance(kept, CellArchitecture):
-        entries = [(decision.edges.index((edge.source, edge.target)), index(edge.operation)) for edge in kept.edges]
+        named = [(decision.edges.index((edge.source, edge.target)), edge.operation) for edge in kept.edges]
     else:
-        entries = [(0, index(name)) for name in ((kept,) if isinstance(kept, str) else kept)]
+        named = [(0, name) for name in ((kept,) if isinstance(kept, str) else kept)]
+    entries = [(row, decision.names(row).index(name)) for row, name in named]
     values = torch.zeros(decision.num_rows, len(decision.candidates))
     for row, k in entries:
         values[row, k] += 1  # NASNet keeps the same operation on the same edge twice

@@ -9,7 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from dnas.architecture import CellArchitecture, Kept
+from dnas.architecture import CellArchitecture, Kept, KeptEdge
 from dnas.decision import Decision, edges_name
 from dnas.mixture import Mixture, uniform
 
@@ -272,12 +272,13 @@ class Cell(Searchable):
     Args:
         name: cells of one name share one decision.
         edges: (source, target) state indices in order of target; inputs are the states 0 to num_inputs - 1.
-        candidates: for each edge a mapping name -> module, with the same names on all edges.
+        candidates: for each edge a mapping name -> module, with the same names on all edges unless `own_candidates`.
         num_inputs: number of input states.
         output: states that are concatenated over channels; a single state is returned as it is.
         num_kept: how many incoming edges each node keeps at discretization; None for all.
         excluded: candidates that discretization may not keep.
         edge_weights: whether edges have a decision of their own.
+        own_candidates: whether edges may have candidates of different names, equally many on all of them.
     """
 
     def __init__(
@@ -291,16 +292,25 @@ class Cell(Searchable):
         num_kept: int | None = None,
         excluded: Sequence[str] = (),
         edge_weights: bool = False,
+        own_candidates: bool = False,
     ):
         super().__init__()
         if not candidates or (num_kept is not None and num_kept < 1):
             raise ValueError(f"Cell {name!r} needs one or more edges, and keeps one or more per node; got {num_kept}.")
-        names = _checked_names(name, tuple(candidates[0]), excluded)
-        if len(edges) != len(candidates) or any(tuple(on_edge) != names for on_edge in candidates):
+        on_edges = _names_on_edges(name, candidates, excluded) if own_candidates else ()
+        names = places(len(on_edges[0])) if on_edges else _checked_names(name, tuple(candidates[0]), excluded)
+        if len(edges) != len(candidates) or any(not on_edges and tuple(on_edge) != names for on_edge in candidates):
             raise ValueError(f"Cell {name!r} needs the candidates {list(names)} on each of its {len(edges)} edges.")
         _check_edges(name, edges, num_inputs, output)
         self.decision = Decision(
-            name, "operations", names, tuple(edges), num_kept=num_kept, excluded=tuple(excluded), output=tuple(output)
+            name,
+            "operations",
+            names,
+            tuple(edges),
+            num_kept=num_kept,
+            excluded=tuple(excluded),
+            output=tuple(output),
+            on_edges=on_edges,
         )
         self.edge_decision = (
             Decision(edges_name(name), "edges", tuple(f"{i}->{j}" for i, j in edges), tuple(edges))
@@ -328,7 +338,7 @@ class Cell(Searchable):
         for node in self.decision.nodes:
             edges = self.decision.incoming(node)
             total = add_up(chain.from_iterable(self._edge(edge, mixture, states, prefixes) for edge in edges))
-            states[node] = self._zero_node(node, states) if total is None else total
+            states[node] = self.zero_node(node, states) if total is None else total
             if states[node].requires_grad:
                 states[node].register_hook(dense)
         return concatenate(states, self.decision.output)
@@ -344,19 +354,34 @@ class Cell(Searchable):
         source = self.decision.edges[edge][0]
 
         def weighted(operation: nn.Module, weight: Tensor) -> Tensor:
-            if not isinstance(operation, SharedPrefix):
-                return weight * operation(states[source])
-            key = (source, operation.prefix_key)
-            if key not in prefixes:
-                prefixes[key] = operation.prefix(states[source])
-            return operation.weighted_rest(prefixes[key], weight)
+            return self._weighted(operation, source, weight, states, prefixes)
 
         values = mixture.values[edge]
         if self._edge_mixture is not None:
             values = values * self._edge_mixture.values[edge]
         return weighted_terms(self.operations[edge], mixture.row(edge), values, weighted)  # type: ignore[arg-type]
 
-    def _zero_node(self, node: int, states: Mapping[int, Tensor]) -> Tensor:
+    def _weighted(
+        self,
+        operation: nn.Module,
+        source: int,
+        weight: Tensor,
+        states: Mapping[int, Tensor],
+        prefixes: dict[tuple[int, Hashable], Tensor],
+    ) -> Tensor:
+        """`weight * operation(state)`; the part that operations of a state share is computed once."""
+        if not isinstance(operation, SharedPrefix):
+            return weight * operation(states[source])
+        key = (source, operation.prefix_key)
+        if key not in prefixes:
+            prefixes[key] = operation.prefix(states[source])
+        return operation.weighted_rest(prefixes[key], weight)
+
+    def operand(self, x: Tensor) -> Tensor:
+        """What the operations on the edges that leave state x see of it: all."""
+        return x
+
+    def zero_node(self, node: int, states: Mapping[int, Tensor]) -> Tensor:
         """A node all of whose edges are `Zero` (or dropped): zeros of the shape that an edge would give."""
         edge = self.decision.incoming(node)[0]
         x = states[self.decision.edges[edge][0]]
@@ -367,17 +392,37 @@ class Cell(Searchable):
 
     def plain(self, kept: Kept) -> nn.Module:
         assert isinstance(kept, CellArchitecture)
-        operations = [
-            self.operations[self.decision.edges.index((edge.source, edge.target))][  # type: ignore[index]
-                self.decision.candidates.index(edge.operation)
-            ]
-            for edge in kept.edges
-        ]
         edges = [(edge.source, edge.target) for edge in kept.edges]
+        operations = [self.kept_operation(edge) for edge in kept.edges]
         return PlainCell(edges, operations, num_inputs=self.num_inputs, output=kept.output)
 
+    def kept_operation(self, edge: KeptEdge) -> nn.Module:
+        """The candidate that `edge` names."""
+        row = self.decision.edges.index((edge.source, edge.target))
+        return self.operations[row][self.decision.names(row).index(edge.operation)]  # type: ignore[index]
+
     def extra_repr(self) -> str:
-        return f"{self.decision.name!r}, edges={list(self.decision.edges)}, candidates={list(self.decision.candidates)}"
+        names = self.decision.on_edges or self.decision.candidates
+        return f"{self.decision.name!r}, edges={list(self.decision.edges)}, candidates={list(names)}"
+
+
+def places(number: int) -> tuple[str, ...]:
+    """What a decision calls its candidates where each edge has its own: '#0', '#1'."""
+    return tuple(f"#{k}" for k in range(number))
+
+
+def _names_on_edges(
+    name: str, candidates: Sequence[Mapping[str, nn.Module]], excluded: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """The names on each edge; empty where they are the same on all."""
+    on_edges = tuple(tuple(on_edge) for on_edge in candidates)
+    for names in on_edges:
+        _checked_names(name, names, [candidate for candidate in excluded if candidate in names])
+    if len({len(names) for names in on_edges}) > 1:
+        raise ValueError(
+            f"Cell {name!r} needs equally many candidates on all edges; got {[len(names) for names in on_edges]}."
+        )
+    return on_edges if len(set(on_edges)) > 1 else ()
 
 
 def _check_edges(name: str, edges: Sequence[tuple[int, int]], num_inputs: int, output: Sequence[int]) -> None:

@@ -23,6 +23,8 @@ class Decision:
         num_kept: 'inputs': how many are kept. 'operations': how many incoming edges a node keeps; None for all.
         excluded: candidates that may win during search but are never kept, such as 'none' in DARTS (section 2.4).
         output: 'operations': the state indices that a cell concatenates.
+        on_edges: 'operations': the names of the candidates on each edge where edges have candidates of their own;
+            `candidates` then names no more than their places. Empty where all edges have the same.
     """
 
     name: str
@@ -32,6 +34,11 @@ class Decision:
     num_kept: int | None = None
     excluded: tuple[str, ...] = ()
     output: tuple[int, ...] = ()
+    on_edges: tuple[tuple[str, ...], ...] = ()
+
+    def names(self, row: int) -> tuple[str, ...]:
+        """The names of the candidates of row `row`: of edge number `row` for operations, of the only row otherwise."""
+        return self.on_edges[row] if self.on_edges else self.candidates
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,7 +61,7 @@ class Decision:
 
     def difference(self, other: Decision) -> str | None:
         """The first field in which two decisions differ, in words; None where they are equal."""
-        for field in ("kind", "candidates", "edges", "num_kept", "excluded", "output"):
+        for field in ("kind", "candidates", "edges", "num_kept", "excluded", "output", "on_edges"):
             mine, theirs = getattr(self, field), getattr(other, field)
             if mine != theirs:
                 return f"{field}: {mine} and {theirs}"

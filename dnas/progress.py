@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dnas.schedule import Schedule
+
 
 class FollowsProgress(nn.Module):
     """A module with the search's progress, from 0 to 1, as the buffer `progress`.
@@ -40,3 +42,20 @@ def set_progress(model: nn.Module, progress: Tensor | float) -> None:
         for module in model.modules():
             if isinstance(module, FollowsProgress):
                 module.progress.copy_(progress) if isinstance(progress, Tensor) else module.progress.fill_(progress)
+
+
+class Scheduled(FollowsProgress):
+    """A value that changes with the progress: called, it gives `schedule(progress)`, a 0-dim tensor.
+
+    Modules that share one value hold the same `Scheduled`, so that there is one buffer to write.
+    """
+
+    def __init__(self, schedule: Schedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self) -> Tensor:
+        return self.schedule(self.progress)
+
+    def extra_repr(self) -> str:
+        return repr(self.schedule)

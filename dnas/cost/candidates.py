@@ -61,14 +61,14 @@ def _of_choice(choice: Choice, inputs: tuple[Any, ...], measure: Measure) -> Cos
 
 
 def _of_cell(cell: Cell, inputs: tuple[Tensor, ...], measure: Measure) -> Costs:
-    """One row for each edge. A node's state is stood in for by what its first edge gives, which has its shape."""
+    """One row for each edge. A node's state is stood in for by zeros of its shape."""
     states = dict(enumerate(inputs))
     costs: list[list[float]] = []
     for (source, target), candidates in zip(cell.decision.edges, cell.operations, strict=True):
-        inputs_here = (states[source],)
+        inputs_here = (cell.operand(states[source]),)
         costs.append([_cost(candidate, inputs_here, measure) for candidate in candidates])  # pyright: ignore[reportGeneralTypeIssues]
         if target not in states:
-            states[target] = candidates[0](states[source])  # pyright: ignore[reportIndexIssue]
+            states[target] = cell.zero_node(target, states)
     return costs
 
 

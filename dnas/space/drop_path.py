@@ -29,6 +29,21 @@ class DropPath(nn.Module):
         return f"probability={self.probability}"
 
 
+def path_masks(rate: Tensor, number: int, x: Tensor) -> Tensor:
+    """`number` draws for each sample of x: 1 / (1 - rate) with probability 1 - rate, and 0 otherwise.
+
+    Args:
+        rate: in [0, 1), 0-dim; at 0 all masks are 1.
+        x: (batch, ...), whose device and dtype the masks have.
+
+    Returns:
+        (number, batch, 1, 1, 1).
+    """
+    keep = 1 - rate
+    drawn = torch.rand(number, x.shape[0], 1, 1, 1, device=x.device) < keep
+    return (drawn / keep).to(x.dtype)
+
+
 def set_drop_path(network: nn.Module, probability: float) -> None:
     """Set the probability, in [0, 1), with which training drops each edge of `network` that is not an identity.
 
