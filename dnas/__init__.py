@@ -25,22 +25,24 @@ from dnas.interrupt import Interrupted
 from dnas.load import load
 from dnas.mixture import Mixture
 from dnas.observer import EpochReport, Observer, StepReport, Stop
-from dnas.penalty import BetaDecay, ExpectedCost, Penalty
-from dnas.relaxation import GumbelSoftmax, Relaxation, Sigmoid, Softmax
+from dnas.penalty import Anchor, BetaDecay, DirichletPrior, Entropy, ExpectedCost, Penalty, ZeroOne
+from dnas.relaxation import Dirichlet, GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax, UniformPath
 from dnas.retrain import RetrainSettings, retrain
 from dnas.run import Run
 from dnas.schedule import Constant, Cosine, Linear, Schedule
 from dnas.search import NonFiniteLoss, SearchResult, search
 from dnas.search_step import StepResult, search_step
 from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
-from dnas.smoothing import Smoothing
+from dnas.smoothing import AdversarialSmoothing, RandomSmoothing, Smoothing
 from dnas.space import DartsSpace, MobileSpace, NasBench201Space, Space, TransformerSpace
 from dnas.supernet import Supernet
 from dnas.table import Table, load_table
 from dnas.version import __version__
 
 __all__ = [
+    "AdversarialSmoothing",
     "AlphaAdam",
+    "Anchor",
     "Architecture",
     "Argmax",
     "Batch",
@@ -53,7 +55,10 @@ __all__ = [
     "Cosine",
     "DartsSpace",
     "Decision",
+    "Dirichlet",
+    "DirichletPrior",
     "Discretization",
+    "Entropy",
     "EpochReport",
     "Evaluation",
     "ExactProduct",
@@ -75,6 +80,8 @@ __all__ = [
     "OneStep",
     "Penalty",
     "PlainCell",
+    "RandomSmoothing",
+    "ReinMax",
     "Relaxation",
     "RetrainSettings",
     "Run",
@@ -94,9 +101,11 @@ __all__ = [
     "Table",
     "Threshold",
     "TransformerSpace",
+    "UniformPath",
     "Unrolled",
     "WeightSGD",
     "Zero",
+    "ZeroOne",
     "__version__",
     "derive",
     "evaluate",

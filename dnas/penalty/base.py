@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from dnas.decision import edges_name
 from dnas.mixture import Mixture
 
 
@@ -14,10 +15,17 @@ class Penalty(ABC):
     """Turns the validation loss into the outer loss, as a function of alphas and mixtures.
 
     It may add a term (a cost, a regulariser) or multiply the loss. Gradients flow through `alphas` (by decision
-    name) and through `mixtures`; both are given so that a penalty can act on either.
+    name) and through `mixtures`; both are given so that a penalty can act on either. Alphas are given as they are:
+    those of candidates that were ruled out are among them, and are finite.
     """
 
     @abstractmethod
     def __call__(
         self, loss: Tensor, alphas: Mapping[str, Tensor], mixtures: Mapping[str, Mixture], progress: Tensor
     ) -> Tensor: ...
+
+
+def of_operations(alphas: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The alphas that weigh candidates, without those that weigh the edges of a cell."""
+    edges = {edges_name(name) for name in alphas}
+    return {name: alpha for name, alpha in alphas.items() if name not in edges}

@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 
 from dnas.mixture import Mixture
-from dnas.penalty.base import Penalty
+from dnas.penalty.base import Penalty, of_operations
 from dnas.schedule import Linear, Schedule
 
 
 @dataclass(frozen=True)
 class BetaDecay(Penalty):
-    """L + lambda(t) * mean over rows of logsumexp_k(alpha_k) (beta-DARTS, Ye et al. 2022, arXiv 2203.01665).
+    """L + lambda(t) * mean over rows of logsumexp_k(alpha_k).
+
+    beta-DARTS (Ye et al. 2022, https://arxiv.org/abs/2203.01665); the mean is over the rows of all decisions, as in the
+    official code. Edge decisions are left out; candidates that were ruled out count as any other.
 
     Args:
-        weight: lambda over the progress of the search; the paper goes from 0 to 50 on NAS-Bench-201.
+        weight: lambda over the progress of the search. The official code has 50 * epoch / 100: from 0 to 50 in the 100
+            epochs of NAS-Bench-201.
     """
 
     weight: Schedule = Linear(0.0, 50.0)
@@ -26,5 +30,5 @@ class BetaDecay(Penalty):
     def __call__(
         self, loss: Tensor, alphas: Mapping[str, Tensor], mixtures: Mapping[str, Mixture], progress: Tensor
     ) -> Tensor:
-        rows = torch.cat([alpha.logsumexp(dim=-1).flatten() for alpha in alphas.values()])
+        rows = torch.cat([alpha.logsumexp(dim=-1).flatten() for alpha in of_operations(alphas).values()])
         return loss + self.weight(progress) * rows.mean()

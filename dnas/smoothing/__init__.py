@@ -1,5 +1,7 @@
 """How the mixtures of the weight step are disturbed: one file for each way."""
 
+from dnas.smoothing.adversarial import AdversarialSmoothing
 from dnas.smoothing.base import Smoothing
+from dnas.smoothing.random import RandomSmoothing
 
-__all__ = ["Smoothing"]
+__all__ = ["AdversarialSmoothing", "RandomSmoothing", "Smoothing"]
