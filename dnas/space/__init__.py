@@ -4,6 +4,18 @@ from dnas.space.base import Space, Stem
 from dnas.space.darts import DartsSpace
 from dnas.space.drop_path import set_drop_path
 from dnas.space.lookup import space_named, space_of
+from dnas.space.mobile import MobileSpace
 from dnas.space.nasbench201 import NasBench201Space
+from dnas.space.transformer import TransformerSpace
 
-__all__ = ["DartsSpace", "NasBench201Space", "Space", "Stem", "set_drop_path", "space_named", "space_of"]
+__all__ = [
+    "DartsSpace",
+    "MobileSpace",
+    "NasBench201Space",
+    "Space",
+    "Stem",
+    "TransformerSpace",
+    "set_drop_path",
+    "space_named",
+    "space_of",
+]

@@ -9,9 +9,11 @@ from typing import Any
 from dnas.architecture import Architecture
 from dnas.space.base import Space
 from dnas.space.darts import DartsSpace
+from dnas.space.mobile import MobileSpace
 from dnas.space.nasbench201 import NasBench201Space
+from dnas.space.transformer import TransformerSpace
 
-NAMES = (DartsSpace.name, NasBench201Space.name)
+NAMES = (DartsSpace.name, NasBench201Space.name, MobileSpace.name, TransformerSpace.name)
 
 
 def space_named(name: str, arguments: Mapping[str, Any]) -> Space:
@@ -25,6 +27,10 @@ def space_named(name: str, arguments: Mapping[str, Any]) -> Space:
             return DartsSpace(**_checked(DartsSpace(), arguments))
         case NasBench201Space.name:
             return NasBench201Space(**_checked(NasBench201Space(), arguments))
+        case MobileSpace.name:
+            return MobileSpace(**_checked(MobileSpace(), arguments))
+        case TransformerSpace.name:
+            return TransformerSpace(**_checked(TransformerSpace(), arguments))
         case _:
             raise ValueError(f"There is no space {name!r}; known are {', '.join(NAMES)}.")
 
@@ -47,9 +53,14 @@ def _checked(default: Space, arguments: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"The space {default.name!r} has no argument {name!r}; it has {sorted(defaults)}.")
         value = tuple(value) if isinstance(value, list) else value
         fits = type(value) is type(defaults[name])
-        if not fits or (isinstance(value, tuple) and not all(isinstance(item, str) for item in value)):
+        if not fits or (isinstance(value, tuple) and not _items_fit(value, defaults[name])):
             raise ValueError(
                 f"The space {default.name!r}: argument {name!r} must look like {defaults[name]!r}; got {value!r}."
             )
         checked[name] = value
     return checked
+
+
+def _items_fit(value: tuple[Any, ...], default: tuple[Any, ...]) -> bool:
+    """Whether all items are of the type of the default's, which has one or more."""
+    return all(type(item) is type(default[0]) for item in value)
