@@ -1,0 +1,443 @@
+"""The recurrent space of DARTS: a cell of gated nodes, for language models.
+
+Liu et al. 2019, https://arxiv.org/abs/1806.09055, sections 2.1 and 3.1, appendix A.1.2 and A.2.2. Formulas and initial
+values were checked with the official code, https://github.com/quark0/darts, rnn/model.py and rnn/model_search.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dnas.architecture import Architecture, CellArchitecture, Kept, KeptEdge
+from dnas.choice import Searchable
+from dnas.decision import Decision
+from dnas.mixture import Mixture, uniform
+from dnas.space.base import draw
+
+# Legend: T steps of time, B rows of a batch, H hidden units, V tokens of the vocabulary, N edges into one node.
+
+NAME = "recurrent"
+CANDIDATES = ("none", "tanh", "relu", "sigmoid", "identity")
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "identity": lambda h: h,
+}
+# Weights start uniformly in +- this (official code).
+INITIAL_RANGE = 0.04
+
+
+@dataclass(frozen=True)
+class RecurrentDropout:
+    """Probabilities, in [0, 1), of setting something to 0 in training; a mask is the same at all steps of a batch.
+
+    Variational dropout (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287); names of the official code of DARTS
+    in brackets. The defaults are those of its evaluation on Penn Treebank.
+
+    Args:
+        output: units of the cell's output, before the decoder (dropout).
+        hidden: units of the hidden state and of the nodes, where they enter a matrix (dropouth).
+        inputs: units of the cell's input, where it enters the matrix (dropoutx).
+        embedded: units of the embedded words (dropouti).
+        words: whole words of the vocabulary (dropoute).
+    """
+
+    output: float = 0.75
+    hidden: float = 0.25
+    inputs: float = 0.75
+    embedded: float = 0.2
+    words: float = 0.1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not 0 <= getattr(self, field.name) < 1:
+                raise ValueError(f"dropout {field.name} must be from 0 to below 1; got {getattr(self, field.name)}.")
+
+
+SEARCH_DROPOUT = RecurrentDropout(words=0.0)
+NO_DROPOUT = RecurrentDropout(0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class RecurrentSpace:
+    """One recurrent cell: nodes that each keep one state before them and one activation.
+
+    State 0 is made of input and hidden state, states 1 to `nodes` are the nodes, and the mean of the nodes is the new
+    hidden state. An architecture has the one decision 'recurrent'.
+
+    This is not a `dnas.Space`, whose models take images; it has the same methods, with sizes of its own.
+
+    Args:
+        nodes: of the cell.
+        candidates: on each edge, from 'none' and `ACTIVATIONS`; 'none' takes part in the search, and is not kept.
+
+    Raises:
+        ValueError: no node, or candidates that are unknown, repeated, or nothing but 'none'.
+
+    Example:
+        >>> space = RecurrentSpace()
+        >>> space.size() == math.factorial(8) * 4**8
+        True
+    """
+
+    name: ClassVar[str] = "darts_rnn"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "recurrent cell of DARTS for language models: 8 nodes, one input and activation each"
+
+    nodes: int = 8
+    candidates: tuple[str, ...] = CANDIDATES
+
+    def __post_init__(self) -> None:
+        if self.nodes < 1:
+            raise ValueError(f"nodes must be 1 or more; got {self.nodes}.")
+        unknown = [name for name in self.candidates if name != "none" and name not in ACTIVATIONS]
+        if unknown:
+            raise ValueError(f"Unknown candidates {unknown}; known are none, {', '.join(ACTIVATIONS)}.")
+        if len(set(self.candidates)) != len(self.candidates) or not self._keepable:
+            raise ValueError(f"candidates must be different and hold one besides 'none'; got {list(self.candidates)}.")
+
+    @property
+    def _keepable(self) -> tuple[str, ...]:
+        return tuple(name for name in self.candidates if name != "none")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return {"nodes": self.nodes, "candidates": list(self.candidates)}
+
+    def architecture(self, kept: Mapping[str, Kept]) -> Architecture:
+        """An architecture of this space that keeps `kept`, by decision name."""
+        return Architecture(dict(kept), self.name, self.version, self.arguments)
+
+    def decisions(self) -> dict[str, Decision]:
+        """The one decision, without building a model: one incoming edge stays for each node, and never 'none'."""
+        nodes = range(1, self.nodes + 1)
+        edges = tuple((i, j) for j in nodes for i in range(j))
+        excluded = tuple(name for name in self.candidates if name == "none")
+        return {NAME: Decision(NAME, "operations", self.candidates, edges, 1, excluded, tuple(nodes))}
+
+    def model(
+        self, *, vocabulary: int, hidden: int = 300, dropout: RecurrentDropout = SEARCH_DROPOUT
+    ) -> RecurrentLanguageModel:
+        """The supernet's model: tokens (T, B) to scores of the next tokens, see `RecurrentLanguageModel`.
+
+        States are normalised over the batch, without learned scale, which takes 2 rows or more. The official code
+        evaluates a supernet with running statistics; ours uses those of the batch in evaluation, too.
+
+        Args:
+            vocabulary: number of different tokens.
+            hidden: units of the hidden state and of the embedding, 300 in the paper.
+            dropout: of the paper's search by default.
+
+        Raises:
+            ValueError: a number below 1.
+        """
+        _check_size({"vocabulary": vocabulary, "hidden": hidden})
+        return RecurrentLanguageModel(
+            RecurrentNodes(hidden, self.decisions()[NAME]), vocabulary=vocabulary, hidden=hidden, dropout=dropout
+        )
+
+    def network(
+        self,
+        architecture: Architecture,
+        *,
+        vocabulary: int,
+        hidden: int = 850,
+        dropout: RecurrentDropout = RecurrentDropout(),
+    ) -> RecurrentLanguageModel:
+        """The evaluation network of the paper, with new weights and without batch norm.
+
+        Args:
+            architecture: any number of nodes.
+            vocabulary: number of different tokens; 10,000 for Penn Treebank.
+            hidden: units of the hidden state and of the embedding, 850 in the paper.
+            dropout: of the paper's evaluation by default.
+
+        Raises:
+            ValueError: the architecture is not of this space, or a number is below 1.
+        """
+        self.check(architecture)
+        _check_size({"vocabulary": vocabulary, "hidden": hidden})
+        cell = architecture.decisions[NAME]
+        assert isinstance(cell, CellArchitecture)
+        weights = nn.ParameterList(_initial(hidden, 2 * hidden) for _ in range(_num_nodes(cell)))
+        nodes = PlainRecurrentNodes(cell, weights, normalised=False)
+        return RecurrentLanguageModel(nodes, vocabulary=vocabulary, hidden=hidden, dropout=dropout)
+
+    def check(self, architecture: Architecture) -> None:
+        """See that `network` can build this architecture; nodes and output list are free.
+
+        Raises:
+            ValueError: says what does not fit.
+        """
+        if (architecture.space, architecture.version) != (self.name, self.version):
+            raise ValueError(
+                f"The architecture belongs to space {architecture.space!r}, version {architecture.version}; "
+                f"expected {self.name!r}, version {self.version}."
+            )
+        if set(architecture.decisions) != {NAME}:
+            raise ValueError(
+                f"An architecture of the space {self.name!r} has the one cell {NAME!r}; "
+                f"this one has {sorted(architecture.decisions)}."
+            )
+        check_recurrent(architecture.decisions[NAME])
+
+    def random(self, generator: torch.Generator) -> Architecture:
+        """One state before each node and one activation other than 'none', uniformly; the generator is of the CPU."""
+        edges = [
+            KeptEdge(draw(node, generator), node, self._keepable[draw(len(self._keepable), generator)])
+            for node in range(1, self.nodes + 1)
+        ]
+        return self.architecture({NAME: CellArchitecture(tuple(edges), tuple(range(1, self.nodes + 1)))})
+
+    def size(self) -> int:
+        """How many architectures `random` can draw: nodes! x activations^nodes; 2.6e9 for DARTS."""
+        return math.factorial(self.nodes) * len(self._keepable) ** self.nodes
+
+
+def check_recurrent(cell: Kept) -> None:
+    """See that a network can be built of this cell.
+
+    Raises:
+        ValueError: no cell, an unknown activation, an edge or output that leads nowhere.
+    """
+    if not isinstance(cell, CellArchitecture):
+        raise ValueError(f"{NAME!r} must be a cell with edges and output; got {cell!r}.")
+    targets = [edge.target for edge in cell.edges]
+    for edge in cell.edges:
+        if edge.operation not in ACTIVATIONS:
+            raise ValueError(f"Unknown activation {edge.operation!r}; known are {', '.join(ACTIVATIONS)}.")
+        if not 0 <= edge.source < edge.target:
+            raise ValueError(f"Cell {NAME!r} has an edge from state {edge.source} to {edge.target}; edges go upward.")
+    if targets != sorted(targets) or set(targets) != set(range(1, _num_nodes(cell) + 1)):
+        raise ValueError(
+            f"Cell {NAME!r} needs edges into each of the states from 1 on, in order of their targets; got {targets}."
+        )
+    if not cell.output or any(not 0 <= index <= _num_nodes(cell) for index in cell.output):
+        raise ValueError(f"Cell {NAME!r} must give out states from 0 to {_num_nodes(cell)}; got {list(cell.output)}.")
+
+
+def _num_nodes(cell: CellArchitecture) -> int:
+    return max((edge.target for edge in cell.edges), default=0)
+
+
+def _check_size(sizes: Mapping[str, int]) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more; got {value}.")
+
+
+def _initial(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(shape).uniform_(-INITIAL_RANGE, INITIAL_RANGE))
+
+
+def gated(s: Tensor, weight: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Gate c and candidate h of an edge that leaves state s: (c, h) = split((s m) W), c = sigmoid(c).
+
+    Args:
+        s: (..., H).
+        weight: W (H, 2 H).
+        mask: m (B, H) of dropout; None for none.
+    """
+    c, h = ((s if mask is None else s * mask) @ weight).chunk(2, dim=-1)
+    return c.sigmoid(), h
+
+
+def normalise(s_BH: Tensor) -> Tensor:
+    """Batch norm without learned scale and with the statistics of this batch."""
+    if s_BH.shape[0] < 2:
+        raise ValueError("The states of a recurrent supernet are normalised over the batch: it needs 2 rows or more.")
+    return F.batch_norm(s_BH, None, None, training=True)
+
+
+class RecurrentNodes(Searchable):
+    """The searchable nodes of a recurrent cell, from state 0 to the new hidden state.
+
+    With W_j shared by all edges into node j, p the mixture, and f_k the activations (DARTS, eq. 2; official code):
+
+        (c_ij, h_ij) = split((s_i m) W_j),  c_ij = sigmoid(c_ij)
+        s_j = norm(sum over i < j, k of p_ijk (s_i + c_ij (f_k(h_ij) - s_i))),  s_0 = norm(s_0)
+
+    and the new hidden state is the mean of the nodes. 'none' adds nothing.
+
+    Args:
+        hidden: H.
+        decision: of kind 'operations', whose state 0 is the input.
+    """
+
+    def __init__(self, hidden: int, decision: Decision):
+        super().__init__()
+        self.decision = decision
+        self.weights = nn.ParameterList(_initial(hidden, 2 * hidden) for _ in decision.nodes)
+        self._mixture: Mixture | None = None
+
+    def decisions(self) -> tuple[Decision, ...]:
+        return (self.decision,)
+
+    def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
+        self._mixture = None if mixtures is None else mixtures[self.decision.name]
+
+    def forward(self, s_BH: Tensor, mask_BH: Tensor | None = None) -> Tensor:
+        mixture = self._mixture or uniform(self.decision.shape, s_BH)
+        states = [normalise(s_BH)]
+        for node, weight in zip(self.decision.nodes, self.weights, strict=True):
+            states.append(normalise(self._node(node, states, weight, mixture, mask_BH)))
+        return mean_of(states, self.decision.output)
+
+    def _node(
+        self, node: int, states: Sequence[Tensor], weight: Tensor, mixture: Mixture, mask_BH: Tensor | None
+    ) -> Tensor:
+        used = [edge for edge in self.decision.incoming(node) if any(map(self._activation, mixture.row(edge)))]
+        total = torch.zeros_like(states[0])
+        if not used:
+            return total
+        s_NBH = torch.stack([states[self.decision.edges[edge][0]] for edge in used])
+        c_NBH, h_NBH = gated(s_NBH, weight, mask_BH)
+        rest_NBH = s_NBH - c_NBH * s_NBH
+        p_NK = mixture.values[used]
+        for k in range(len(self.decision.candidates)):
+            activation = self._activation(k)
+            active = [n for n, edge in enumerate(used) if k in mixture.row(edge)]
+            if activation is None or not active:
+                continue
+            rows = active if len(active) < len(used) else slice(None)  # a list of rows would copy them
+            s_k_NBH = rest_NBH[rows] + c_NBH[rows] * activation(h_NBH[rows])
+            total = total + torch.tensordot(p_NK[rows, k], s_k_NBH, dims=1)
+        return total
+
+    def _activation(self, k: int) -> Callable[[Tensor], Tensor] | None:
+        return ACTIVATIONS.get(self.decision.candidates[k])
+
+    def plain(self, kept: Kept) -> nn.Module:
+        assert isinstance(kept, CellArchitecture)
+        return PlainRecurrentNodes(kept, self.weights, normalised=True)
+
+    def extra_repr(self) -> str:
+        return f"{self.decision.name!r}, nodes={len(self.weights)}, candidates={list(self.decision.candidates)}"
+
+
+class PlainRecurrentNodes(nn.Module):
+    """Nodes with one activation on each kept edge: s_j = sum over its edges of s_i + c_ij (f(h_ij) - s_i).
+
+    Args:
+        cell: what is kept; nodes are the states from 1 on.
+        weights: W_j (H, 2 H) of each node.
+        normalised: whether states are normalised over the batch, as they are in a search.
+    """
+
+    def __init__(self, cell: CellArchitecture, weights: nn.ParameterList, *, normalised: bool):
+        super().__init__()
+        self.cell = cell
+        self.weights = weights
+        self.normalised = normalised
+
+    def forward(self, s_BH: Tensor, mask_BH: Tensor | None = None) -> Tensor:
+        states = [normalise(s_BH) if self.normalised else s_BH]
+        for node, weight in enumerate(self.weights, start=1):
+            terms = [self._edge(edge, states, weight, mask_BH) for edge in self.cell.edges if edge.target == node]
+            # A supernet whose node has only 'none' is 0 there; a kept 'none' is no term.
+            s = sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(s_BH)
+            states.append(normalise(s) if self.normalised else s)
+        return mean_of(states, self.cell.output)
+
+    def _edge(self, edge: KeptEdge, states: Sequence[Tensor], weight: Tensor, mask_BH: Tensor | None) -> Tensor:
+        s = states[edge.source]
+        c, h = gated(s, weight, mask_BH)
+        return s + c * (ACTIVATIONS[edge.operation](h) - s)
+
+    def extra_repr(self) -> str:
+        edges = ", ".join(f"{edge.source}->{edge.target} {edge.operation}" for edge in self.cell.edges)
+        return f"{edges}; mean of {list(self.cell.output)}, normalised={self.normalised}"
+
+
+def mean_of(states: Sequence[Tensor], output: Sequence[int]) -> Tensor:
+    """The mean of the output states (B, H)."""
+    return torch.stack([states[index] for index in output]).mean(dim=0)
+
+
+class LanguageOutput(NamedTuple):
+    """What a language model gives out.
+
+    Args:
+        logits: (T, B, V), scores of the token that follows each step.
+        states: (T, B, H), the hidden states, in training only; a loss may regularise them.
+        dropped: (T, B, H), the states after dropout, in training only.
+    """
+
+    logits: Tensor
+    states: Tensor | None = None
+    dropped: Tensor | None = None
+
+
+class RecurrentLanguageModel(nn.Module):
+    """Embedding, one recurrent cell, and a decoder that shares the embedding's weights.
+
+    At each step, with input x, hidden state h and masks m of dropout (DARTS, appendix A.1.2; official code):
+
+        (c, h') = split((x m_x, h m_h) W_0),  s_0 = h + sigmoid(c) (tanh(h') - h),  h = nodes(s_0)
+
+    `forward(tokens, carry)` takes tokens (T, B) int64 and the hidden state (B, H) that the batch before left, and gives
+    `(LanguageOutput, hidden state)`; without a carry the state starts at 0, and the output comes alone.
+
+    Args:
+        nodes: from s_0 (B, H) and mask (B, H) to the new hidden state (B, H).
+        vocabulary: V.
+        hidden: H, of the hidden state and the embedding.
+        dropout: in training.
+    """
+
+    def __init__(self, nodes: nn.Module, *, vocabulary: int, hidden: int, dropout: RecurrentDropout):
+        super().__init__()
+        self.encoder = nn.Embedding(vocabulary, hidden, _weight=_initial(vocabulary, hidden).detach())
+        self.gate = _initial(2 * hidden, 2 * hidden)
+        self.nodes = nodes
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.hidden = hidden
+        self.dropout = dropout
+
+    def forward(self, tokens_TB: Tensor, carry_BH: Tensor | None = None) -> Any:
+        x_TBH = self._dropped(self._embedded(tokens_TB), self.dropout.embedded)
+        start_BH = x_TBH.new_zeros(x_TBH.shape[1:]) if carry_BH is None else carry_BH
+        states_TBH = self._states(x_TBH, start_BH)
+        dropped_TBH = self._dropped(states_TBH, self.dropout.output)
+        logits_TBV = F.linear(dropped_TBH, self.encoder.weight, self.bias)
+        output = LanguageOutput(logits_TBV, *((states_TBH, dropped_TBH) if self.training else ()))
+        return output if carry_BH is None else (output, states_TBH[-1])
+
+    def _embedded(self, tokens_TB: Tensor) -> Tensor:
+        weight_VH = self.encoder.weight
+        if self.training and self.dropout.words:
+            weight_VH = weight_VH * _mask(weight_VH[:, :1], self.dropout.words)
+        return F.embedding(tokens_TB, weight_VH)
+
+    def _states(self, x_TBH: Tensor, h_BH: Tensor) -> Tensor:
+        mask_BH = _mask(h_BH, self.dropout.hidden) if self.training and self.dropout.hidden else None
+        gate_x, gate_h = self.gate.chunk(2)
+        # (x, h) W_0 in two parts: that of x needs no state, so it is one product for all steps.
+        from_x_TBG = self._dropped(x_TBH, self.dropout.inputs) @ gate_x
+        states = []
+        for from_x_BG in from_x_TBG:
+            c_BH, candidate_BH = (from_x_BG + (h_BH if mask_BH is None else h_BH * mask_BH) @ gate_h).chunk(2, dim=-1)
+            h_BH = self.nodes(h_BH + c_BH.sigmoid() * (candidate_BH.tanh() - h_BH), mask_BH)
+            states.append(h_BH)
+        return torch.stack(states)
+
+    def _dropped(self, x_TBH: Tensor, probability: float) -> Tensor:
+        """Dropout with one mask for all steps."""
+        return x_TBH * _mask(x_TBH[0], probability) if self.training and probability else x_TBH
+
+    def extra_repr(self) -> str:
+        return f"hidden={self.hidden}, {self.dropout}"
+
+
+def _mask(like: Tensor, probability: float) -> Tensor:
+    """0 with this probability, else 1 / (1 - probability)."""
+    return torch.empty_like(like).bernoulli_(1 - probability) / (1 - probability)
