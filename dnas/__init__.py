@@ -9,7 +9,15 @@ from dnas.batch import Batch
 from dnas.choice import Cell, Choice, InputChoice, PlainCell, Searchable, SharedPrefix, Zero
 from dnas.decision import Decision
 from dnas.derive import derive
-from dnas.discretization import Argmax, Discretization, Threshold
+from dnas.discretization import (
+    Argmax,
+    Discretization,
+    Evolution,
+    LimitedSkips,
+    Perturbation,
+    RandomSampling,
+    Threshold,
+)
 from dnas.evaluate import Evaluation, evaluate
 from dnas.hypergradient import (
     ConjugateGradient,
@@ -61,6 +69,7 @@ __all__ = [
     "Entropy",
     "EpochReport",
     "Evaluation",
+    "Evolution",
     "ExactProduct",
     "ExpectedCost",
     "FiniteDifference",
@@ -70,6 +79,7 @@ __all__ = [
     "InputChoice",
     "Interrupted",
     "KeptEdge",
+    "LimitedSkips",
     "Linear",
     "Mixture",
     "MobileSpace",
@@ -79,7 +89,9 @@ __all__ = [
     "Observer",
     "OneStep",
     "Penalty",
+    "Perturbation",
     "PlainCell",
+    "RandomSampling",
     "RandomSmoothing",
     "ReinMax",
     "Relaxation",

@@ -2,14 +2,23 @@
 
 import pickle
 from collections.abc import Mapping
+from typing import NoReturn
 
 import pytest
 import torch
 
-from dnas.architecture import CellArchitecture, Kept, KeptEdge
+from dnas.architecture import Architecture, CellArchitecture, Kept, KeptEdge
 from dnas.decision import Decision
-from dnas.discretization import Argmax, Discretization, Threshold
-from dnas.mixture import Mixture
+from dnas.discretization import (
+    Argmax,
+    Discretization,
+    Evolution,
+    LimitedSkips,
+    Perturbation,
+    RandomSampling,
+    Threshold,
+)
+from dnas.mixture import Active, Mixture
 
 CANDIDATES = ("none", "conv", "pool")
 EDGES = ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -19,7 +28,7 @@ CELL = Decision("c", "operations", CANDIDATES, EDGES, 2, ("none",), (2, 3))
 def keep(discretization: Discretization, decision: Decision, values, edges=None) -> Kept:
     """What is kept of one decision; discretizations by strength neither evaluate nor train."""
 
-    def never(*arguments) -> float:
+    def never(*arguments) -> NoReturn:
         raise AssertionError("argmax and threshold look at the mixtures only")
 
     mixtures = {decision.name: Mixture(torch.tensor(values, dtype=torch.float64))}
@@ -151,6 +160,95 @@ def test_what_is_kept_fits_its_decision_whatever_the_mixture(discretization):
             assert sum(edge.target == node for edge in kept.edges) <= 2
 
 
+def test_operations_pass_the_threshold_on_their_own_and_are_ordered_by_the_product_with_their_edge():
+    values = [[0.0, 0.9, 0.0]] * 2 + [[0.0, 0.9, 0.1], [0.0, 0.1, 0.95], [0.0, 0.96, 0.1]]
+    # Into state 3 all three pass; products are 0.45, 0.19 and 0.288.
+    assert keep(Threshold(0.85), CELL, values, edges=[0.5, 0.5, 0.5, 0.2, 0.3]) == cell(
+        (0, 2, "conv"), (1, 2, "conv"), (0, 3, "conv"), (2, 3, "conv")
+    )
+    # Where none passes, the strongest product stays.
+    assert keep(Threshold(0.99), CELL, values, edges=[0.4, 0.6, 0.1, 0.7, 0.2]) == cell((1, 2, "conv"), (1, 3, "pool"))
+
+
 @pytest.mark.parametrize("discretization", [Argmax(), Threshold(0.3)])
+def test_candidates_that_are_not_active_are_passed_over_even_where_all_weigh_nothing(discretization):
+    decision = Decision("op", "choice", CANDIDATES)
+    mixture = Mixture(torch.zeros(3), ((2,),))
+    assert discretization({"op": decision}, {"op": mixture}, evaluate=len, train=max) == {"op": "pool"}
+
+
+@pytest.mark.parametrize("discretization", [Argmax(), Threshold(0.3)])
+def test_edges_with_candidates_of_their_own_keep_them_by_their_names(discretization):
+    own = (("none", "conv"), ("pool", "conv"))
+    decision = Decision("c", "operations", ("0", "1"), ((0, 1), (0, 2)), 2, ("none",), (1, 2), own)
+    assert keep(discretization, decision, [[0.9, 0.1], [0.9, 0.1]]) == CellArchitecture(
+        (KeptEdge(0, 1, "conv"), KeptEdge(0, 2, "pool")), (1, 2)
+    )
+
+
+# All of them
+
+EVERY = [
+    Argmax(),
+    Threshold(0.3),
+    LimitedSkips(candidate="pool", most=1, decisions=("c", "own")),
+    LimitedSkips(Threshold(0.3), candidate="pool", most=1, decisions=("c",)),
+    Perturbation(epochs_between=1, seed=3),
+    Evolution(population=4, generations=3, seed=3),
+    RandomSampling(samples=7, seed=3),
+]
+OWN = tuple(("none", "conv") if edge < 3 else ("conv", "pool") for edge in range(5))
+DECISIONS = {
+    "op": Decision("op", "choice", CANDIDATES, excluded=("none",)),
+    "from": Decision("from", "inputs", ("a", "b", "c"), num_kept=2),
+    "c": CELL,
+    "c.edges": Decision("c.edges", "edges", tuple(map(str, EDGES)), EDGES),
+    "whole": Decision("whole", "operations", CANDIDATES, EDGES, None, (), (2, 3)),
+    "own": Decision("own", "operations", ("0", "1"), EDGES, 2, ("none",), (2, 3), OWN),
+}
+ALLOWED = {"c": ((0, 2), (0,), (1,), (0, 1, 2), (1, 2)), "from": ((0, 2),)}
+
+
+def test_every_discretization_is_tried_here():
+    assert {type(discretization) for discretization in EVERY} == set(Discretization.__subclasses__())
+
+
+@pytest.mark.parametrize("discretization", EVERY)
+def test_what_is_kept_answers_every_decision_and_is_the_same_again(discretization):
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        mixtures = {
+            name: Mixture(
+                torch.rand(decision.shape, generator=generator, dtype=torch.float64).round(decimals=1),  # with ties
+                ALLOWED.get(name) if seed % 2 else None,
+            )
+            for name, decision in DECISIONS.items()
+        }
+        before = {name: (mixture.values.clone(), mixture.active) for name, mixture in mixtures.items()}
+
+        def evaluate(active: Mapping[str, Active], mixtures=mixtures) -> float:
+            assert discretization.needs_training
+            rows = [
+                mixtures[name].values.reshape(decision.num_rows, -1)[row, k].item()
+                for name, decision in DECISIONS.items()
+                if decision.kind != "edges"
+                for row, candidates in enumerate(active[name])
+                for k in candidates
+            ]
+            return sum(rows) / 50
+
+        def train(epochs: int, active: Mapping[str, Active] | None) -> None:
+            assert discretization.needs_training
+
+        kept = discretization(DECISIONS, mixtures, evaluate=evaluate, train=train)
+        Architecture(kept).check(DECISIONS)
+        for name in ("c", "own"):
+            assert not any(edge.operation == "none" for edge in kept[name].edges)
+        assert kept == pickle.loads(pickle.dumps(discretization))(DECISIONS, mixtures, evaluate=evaluate, train=train)
+        for name, (values, active) in before.items():
+            assert torch.equal(values, mixtures[name].values) and active == mixtures[name].active
+
+
+@pytest.mark.parametrize("discretization", EVERY)
 def test_discretizations_can_be_pickled_and_compared(discretization):
     assert pickle.loads(pickle.dumps(discretization)) == discretization
