@@ -93,11 +93,16 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{path} is damaged, or no .npz file: it has no zip directory. Copy or make it again.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} is damaged, or no .npz file of plain arrays ({error}). Copy or make it again."
         ) from None
+    # What is no array in a zip file comes as bytes.
+    foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if foreign:
+        raise ValueError(f"{path} is damaged, or no .npz file: its entry {foreign[0]!r} is no array.")
+    return arrays
 
 
 def is_table_file(arrays: Mapping[str, NDArray[Any]]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,7 +62,7 @@ class Table:
         (15624, 78.12000274658203, 1)
     """
 
-    columns: Mapping[str, NDArray[np.float32]]
+    columns: Mapping[str, NDArray[Any]]
     source: str
     space: ClassVar[str] = NasBench201Space.name
 
