@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from dnas.choice import Choice
 from dnas.mixture import Mixture
-from dnas.relaxation import GumbelSoftmax, Relaxation, Sigmoid, Softmax
+from dnas.relaxation import Dirichlet, GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax, UniformPath
 from dnas.relaxation.gumbel import gumbel_like
 from dnas.schedule import Constant, Linear
 
@@ -23,6 +23,9 @@ ALL: list[Relaxation] = [
     GumbelSoftmax(WARM, hard=False),
     GumbelSoftmax(WARM, hard=True),
     GumbelSoftmax(WARM, hard=True, compute_all=True),
+    Dirichlet(),
+    ReinMax(),
+    UniformPath(),
 ]
 
 
