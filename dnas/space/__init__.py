@@ -6,12 +6,16 @@ from dnas.space.drop_path import set_drop_path
 from dnas.space.lookup import space_named, space_of
 from dnas.space.mobile import MobileSpace
 from dnas.space.nasbench201 import NasBench201Space
+from dnas.space.recurrent import RecurrentSpace
+from dnas.space.reduced import ReducedDartsSpace
 from dnas.space.transformer import TransformerSpace
 
 __all__ = [
     "DartsSpace",
     "MobileSpace",
     "NasBench201Space",
+    "RecurrentSpace",
+    "ReducedDartsSpace",
     "Space",
     "Stem",
     "TransformerSpace",

@@ -12,16 +12,22 @@ from torch import nn
 
 from dnas.architecture import Architecture, CellArchitecture, Kept
 from dnas.decision import Decision
+from dnas.schedule import Schedule
 from dnas.space.ops import OPERATIONS
 
 Stem = Literal["cifar", "imagenet"]
 
 
 class Space(ABC):
-    """A family of architectures. Concrete spaces are frozen dataclasses; their fields are the space's arguments."""
+    """A family of architectures. Concrete spaces are frozen dataclasses; their fields are the space's arguments.
+
+    `name` and `version` stand in architecture files; `summary` says in one line what the space is, with authors
+    and year.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int]
+    summary: ClassVar[str]
 
     @abstractmethod
     def model(
@@ -79,9 +85,12 @@ class Space(ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
+        """The fields as plain JSON values, without schedules: those say how to search, not what was found."""
         assert is_dataclass(self)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {
+            name: value for name, value in values.items() if value is not None and not isinstance(value, Schedule)
+        }
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def architecture(self, kept: Mapping[str, Kept]) -> Architecture:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import ClassVar
 
 import torch
@@ -11,9 +13,11 @@ from torch import nn
 
 from dnas.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.choice import Cell, PlainCell
-from dnas.decision import Decision, edges_name
+from dnas.decision import Decision
+from dnas.schedule import Schedule
 from dnas.space.base import Space, Stem, check_cell, check_space, draw, draw_distinct
 from dnas.space.drop_path import DropPath
+from dnas.space.edges import CellBuilder, EdgeSettings
 from dnas.space.ops import EVALUATION, OPERATIONS, SEARCH, operation
 from dnas.space.skeleton import CellMaker, Skeleton
 
@@ -27,6 +31,9 @@ CANDIDATES = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
+# 'none' may win during search but is not kept: DARTS, section 2.4.
+EXCLUDED = ("none",)
+CELLS = ("normal", "reduce")
 NUM_INPUTS = 2
 NUM_KEPT = 2
 
@@ -44,9 +51,17 @@ class DartsSpace(Space):
         candidates: on each edge, from `dnas.space.ops.OPERATIONS`; 'none' takes part in the search, and is not kept.
         edge_weights: whether each edge has a weight of its own (PC-DARTS, Xu et al. 2020,
             https://arxiv.org/abs/1907.05737).
+        partial_channels: K; the operations of the supernet see 1 / K of the channels (PC-DARTS); 1 for all of them.
+        auxiliary_skip: the weight, by the search's progress, of a skip connection beside the operations of each edge
+            (DARTS-, Chu et al. 2021, https://arxiv.org/abs/2009.01027: `Linear(1, 0)`); None for none.
+        skip_dropout: rate of the dropout after skip connections in search (P-DARTS, Chen et al. 2019,
+            https://arxiv.org/abs/1904.12760); None for none.
+        drop_path: rate at which the supernet's edges are dropped for a sample (RobustDARTS, Zela et al. 2020,
+            https://arxiv.org/abs/1909.09656: `Linear(0, 0.2)`); None for none.
 
     Raises:
-        ValueError: no node, or candidates that are unknown, repeated, or nothing but 'none'.
+        ValueError: no node or part, candidates that are unknown, repeated, or nothing but 'none', or a rate outside
+            [0, 1).
 
     Example:
         >>> space = DartsSpace()
@@ -56,10 +71,15 @@ class DartsSpace(Space):
 
     name: ClassVar[str] = "darts"
     version: ClassVar[int] = 1
+    summary: ClassVar[str] = "two cells of four nodes, seven operations on their edges (DARTS, Liu et al. 2019)"
 
     nodes: int = 4
     candidates: tuple[str, ...] = CANDIDATES
     edge_weights: bool = False
+    partial_channels: int = 1
+    auxiliary_skip: Schedule | None = None
+    skip_dropout: Schedule | None = None
+    drop_path: Schedule | None = None
 
     def __post_init__(self) -> None:
         if self.nodes < 1:
@@ -69,67 +89,45 @@ class DartsSpace(Space):
             raise ValueError(f"Unknown candidates {unknown}; known are {', '.join(OPERATIONS)}.")
         if len(set(self.candidates)) != len(self.candidates) or not self._keepable:
             raise ValueError(f"candidates must be different and hold one besides 'none'; got {list(self.candidates)}.")
+        _ = self._edge_settings  # checks them
 
     @property
     def _keepable(self) -> tuple[str, ...]:
-        # 'none' may win during search but is not kept: DARTS, section 2.4.
-        return tuple(name for name in self.candidates if name != "none")
+        return tuple(name for name in self.candidates if name not in EXCLUDED)
 
     @property
-    def _excluded(self) -> tuple[str, ...]:
-        return tuple(name for name in self.candidates if name == "none")
-
-    @property
-    def _edges(self) -> tuple[tuple[int, int], ...]:
-        """Each node takes every state before it."""
-        return tuple((i, j) for j in range(NUM_INPUTS, NUM_INPUTS + self.nodes) for i in range(j))
-
-    @property
-    def _output(self) -> tuple[int, ...]:
-        return tuple(range(NUM_INPUTS, NUM_INPUTS + self.nodes))
+    def _edge_settings(self) -> EdgeSettings:
+        return EdgeSettings(
+            self.edge_weights, self.partial_channels, self.auxiliary_skip, self.skip_dropout, self.drop_path
+        )
 
     def decisions(self) -> dict[str, Decision]:
-        found: dict[str, Decision] = {}
-        for name in ("normal", "reduce"):
-            found[name] = Decision(
-                name, "operations", self.candidates, self._edges, NUM_KEPT, self._excluded, self._output
-            )
-            if self.edge_weights:
-                edges = edges_name(name)
-                found[edges] = Decision(edges, "edges", tuple(f"{i}->{j}" for i, j in self._edges), self._edges)
-        return found
+        return {
+            name: decision
+            for cell in CELLS
+            for name, decision in self._edge_settings.with_edges(self._cell_decision(cell)).items()
+        }
+
+    def _cell_decision(self, name: str) -> Decision:
+        return cell_decision(name, self.nodes, self.candidates)
 
     def model(
         self, *, channels: int, cells: int, num_classes: int, in_channels: int = 3, stem: Stem = "cifar"
     ) -> nn.Module:
         """The supernet's model; batch norm uses the batch's statistics and has a learned scale in the stem only."""
-        maker = CellMaker(self._searchable_cell, self.nodes, self.nodes)
-        return Skeleton(
-            maker,
+        return supernet_model(
+            [self._cell_decision(name) for name in CELLS],
+            self._edge_settings,
             channels=channels,
             cells=cells,
             num_classes=num_classes,
             in_channels=in_channels,
             stem=stem,
-            auxiliary=False,
-            form=SEARCH,
         )
 
     def _searchable_cell(self, channels: int, reduction: bool) -> Cell:
-        candidates = [
-            {name: operation(name, channels, _stride(source, reduction), SEARCH) for name in self.candidates}
-            for source, _ in self._edges
-        ]
-        return Cell(
-            "reduce" if reduction else "normal",
-            self._edges,
-            candidates,
-            num_inputs=NUM_INPUTS,
-            output=self._output,
-            num_kept=NUM_KEPT,
-            excluded=self._excluded,
-            edge_weights=self.edge_weights,
-        )
+        decision = self._cell_decision("reduce" if reduction else "normal")
+        return searchable_cell(CellBuilder(self._edge_settings, SEARCH), decision, channels)
 
     def network(
         self,
@@ -147,57 +145,165 @@ class DartsSpace(Space):
         `dnas.space.drop_path.set_drop_path` sets its drop-path, which starts at 0.
         """
         self.check(architecture)
-        found = {name: kept for name, kept in architecture.decisions.items() if isinstance(kept, CellArchitecture)}
-        if "reduce" not in found and cells > 1:
-            raise ValueError(
-                f"The architecture has no 'reduce' cell (it was found in a network of one cell); "
-                f"a network of {cells} cells needs one: search with 2 or more cells."
-            )
-        normal, reduce = found["normal"], found.get("reduce", found["normal"])
-        maker = CellMaker(
-            lambda width, reduction: _plain_cell(reduce if reduction else normal, width, reduction),
-            len(normal.output),
-            len(reduce.output),
-        )
-        return Skeleton(
-            maker,
+        return evaluation_network(
+            architecture,
             channels=channels,
             cells=cells,
             num_classes=num_classes,
             in_channels=in_channels,
             stem=stem,
             auxiliary=auxiliary,
-            form=EVALUATION,
         )
 
     def check(self, architecture: Architecture) -> None:
         """See that `network` can build this architecture; 'reduce' may be missing, for networks of one cell."""
         check_space(self, architecture)
-        if set(architecture.decisions) not in ({"normal", "reduce"}, {"normal"}):
-            raise ValueError(
-                f"An architecture of the space {self.name!r} has the cells 'normal' and 'reduce'; "
-                f"this one has {sorted(architecture.decisions)}."
-            )
-        for name, cell in architecture.decisions.items():
-            # The inputs of a reduction cell are larger than its nodes, so they cannot be side by side with them.
-            check_cell(name, cell, num_inputs=NUM_INPUTS, first_output=NUM_INPUTS if name == "reduce" else 0)
+        check_cells(architecture)
 
     def random(self, generator: torch.Generator) -> Architecture:
         """Two different incoming edges for each node, each with an operation other than 'none', uniformly."""
-        return self.architecture({name: self._random_cell(generator) for name in ("normal", "reduce")})
-
-    def _random_cell(self, generator: torch.Generator) -> CellArchitecture:
-        edges = [
-            KeptEdge(source, node, self._keepable[draw(len(self._keepable), generator)])
-            for node in self._output
-            for source in draw_distinct(node, NUM_KEPT, generator)
-        ]
-        return CellArchitecture(tuple(edges), self._output)
+        return self.architecture({name: random_cell(self._cell_decision(name), generator) for name in CELLS})
 
     def size(self) -> int:
         """(product over nodes of pairs of incoming edges x operations^2) squared; about 1e18 with 7 operations."""
-        cell = math.prod(math.comb(node, NUM_KEPT) * len(self._keepable) ** NUM_KEPT for node in self._output)
-        return cell**2
+        return math.prod(num_cells(self._cell_decision(name)) for name in CELLS)
+
+
+# What the spaces of DARTS's cells share
+
+
+def cell_decision(
+    name: str, nodes: int, candidates: tuple[str, ...], on_edges: tuple[tuple[str, ...], ...] = ()
+) -> Decision:
+    """The decision of a cell whose nodes take every state before them and whose output is all of them.
+
+    Args:
+        name: 'normal' or 'reduce'.
+        nodes: of the cell, besides its inputs.
+        candidates: on each edge.
+        on_edges: the candidates of each edge, where they differ.
+    """
+    output = tuple(range(NUM_INPUTS, NUM_INPUTS + nodes))
+    edges = tuple((i, j) for j in output for i in range(j))
+    excluded = tuple(name for name in candidates if name in EXCLUDED)
+    return Decision(name, "operations", candidates, edges, NUM_KEPT, excluded, output, on_edges)
+
+
+def supernet_model(
+    decisions: Sequence[Decision],
+    settings: EdgeSettings,
+    *,
+    channels: int,
+    cells: int,
+    num_classes: int,
+    in_channels: int,
+    stem: Stem,
+) -> Skeleton:
+    """The model of a supernet whose normal and reduction cell decide `decisions`."""
+    builder = CellBuilder(settings, SEARCH)
+    normal, reduce = decisions
+    maker = CellMaker(
+        lambda width, reduction: searchable_cell(builder, reduce if reduction else normal, width),
+        len(normal.output),
+        len(reduce.output),
+    )
+    return Skeleton(
+        maker,
+        channels=channels,
+        cells=cells,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        stem=stem,
+        auxiliary=False,
+        form=SEARCH,
+    )
+
+
+def searchable_cell(builder: CellBuilder, decision: Decision, channels: int) -> Cell:
+    """A normal or a reduction cell, as the decision's name says."""
+    strides = [_stride(source, decision.name == "reduce") for source, _ in decision.edges]
+    return builder.cell(decision, channels, num_inputs=NUM_INPUTS, strides=strides)
+
+
+def evaluation_network(
+    architecture: Architecture,
+    *,
+    channels: int,
+    cells: int,
+    num_classes: int,
+    in_channels: int,
+    stem: Stem,
+    auxiliary: bool,
+) -> Skeleton:
+    """The evaluation network of an architecture that passed `check_cells`.
+
+    Raises:
+        ValueError: there is no reduction cell, and more than one cell is wanted.
+    """
+    found = {name: kept for name, kept in architecture.decisions.items() if isinstance(kept, CellArchitecture)}
+    if "reduce" not in found and cells > 1:
+        raise ValueError(
+            f"The architecture has no 'reduce' cell (it was found in a network of one cell); "
+            f"a network of {cells} cells needs one: search with 2 or more cells."
+        )
+    normal, reduce = found["normal"], found.get("reduce", found["normal"])
+    maker = CellMaker(
+        lambda width, reduction: _plain_cell(reduce if reduction else normal, width, reduction),
+        len(normal.output),
+        len(reduce.output),
+    )
+    return Skeleton(
+        maker,
+        channels=channels,
+        cells=cells,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        stem=stem,
+        auxiliary=auxiliary,
+        form=EVALUATION,
+    )
+
+
+def check_cells(architecture: Architecture) -> None:
+    """See that a network can be built of the architecture's cells.
+
+    Raises:
+        ValueError: other cells than 'normal' and 'reduce', or one that cannot be built.
+    """
+    if set(architecture.decisions) not in ({"normal", "reduce"}, {"normal"}):
+        raise ValueError(
+            f"An architecture of the space {architecture.space!r} has the cells 'normal' and 'reduce'; "
+            f"this one has {sorted(architecture.decisions)}."
+        )
+    for name, cell in architecture.decisions.items():
+        # The inputs of a reduction cell are larger than its nodes, so they cannot be side by side with them.
+        check_cell(name, cell, num_inputs=NUM_INPUTS, first_output=NUM_INPUTS if name == "reduce" else 0)
+
+
+def random_cell(decision: Decision, generator: torch.Generator) -> CellArchitecture:
+    """Two different incoming edges for each node, each with one of the operations that may be kept there, uniformly."""
+    kept = []
+    for node in decision.nodes:
+        incoming = decision.incoming(node)
+        for number in draw_distinct(len(incoming), NUM_KEPT, generator):
+            names = _keepable(decision, incoming[number])
+            kept.append(KeptEdge(*decision.edges[incoming[number]], names[draw(len(names), generator)]))
+    return CellArchitecture(tuple(kept), decision.output)
+
+
+def num_cells(decision: Decision) -> int:
+    """How many cells `random_cell` can draw."""
+    return math.prod(
+        sum(
+            math.prod(len(_keepable(decision, edge)) for edge in kept)
+            for kept in combinations(decision.incoming(node), NUM_KEPT)
+        )
+        for node in decision.nodes
+    )
+
+
+def _keepable(decision: Decision, edge: int) -> list[str]:
+    return [name for name in decision.names(edge) if name not in decision.excluded]
 
 
 def _stride(source: int, reduction: bool) -> int:

@@ -11,9 +11,10 @@ from dnas.space.base import Space
 from dnas.space.darts import DartsSpace
 from dnas.space.mobile import MobileSpace
 from dnas.space.nasbench201 import NasBench201Space
+from dnas.space.reduced import ReducedDartsSpace
 from dnas.space.transformer import TransformerSpace
 
-NAMES = (DartsSpace.name, NasBench201Space.name, MobileSpace.name, TransformerSpace.name)
+NAMES = (DartsSpace.name, ReducedDartsSpace.name, NasBench201Space.name, MobileSpace.name, TransformerSpace.name)
 
 
 def space_named(name: str, arguments: Mapping[str, Any]) -> Space:
@@ -25,6 +26,8 @@ def space_named(name: str, arguments: Mapping[str, Any]) -> Space:
     match name:
         case DartsSpace.name:
             return DartsSpace(**_checked(DartsSpace(), arguments))
+        case ReducedDartsSpace.name:
+            return ReducedDartsSpace(**_checked(ReducedDartsSpace(), arguments))
         case NasBench201Space.name:
             return NasBench201Space(**_checked(NasBench201Space(), arguments))
         case MobileSpace.name:

@@ -1,0 +1,168 @@
+"""The reduced DARTS spaces S1 to S4, on which DARTS fails without help."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from dnas.architecture import Architecture
+from dnas.choice import places
+from dnas.decision import Decision
+from dnas.schedule import Schedule
+from dnas.space.base import Space, Stem, check_space
+from dnas.space.darts import (
+    CELLS,
+    cell_decision,
+    check_cells,
+    evaluation_network,
+    num_cells,
+    random_cell,
+    supernet_model,
+)
+from dnas.space.edges import EdgeSettings
+
+NODES = 4
+
+_POOLS = ("max_pool_3x3", "avg_pool_3x3")
+_MAX_SKIP = ("max_pool_3x3", "skip_connect")
+_SKIP_SEP = ("skip_connect", "sep_conv_3x3")
+_SKIP_DIL3 = ("skip_connect", "dil_conv_3x3")
+_SKIP_DIL5 = ("skip_connect", "dil_conv_5x5")
+_DILS = ("dil_conv_3x3", "dil_conv_5x5")
+
+# S1 by cell, one line for each node: the candidates of its edges, from state 0 on.
+# fmt: off
+_S1 = {
+    "normal": (
+        _SKIP_DIL3, _SKIP_DIL5,
+        _SKIP_DIL5, _SKIP_SEP, _SKIP_DIL3,
+        _MAX_SKIP, _SKIP_SEP, _SKIP_SEP, _SKIP_DIL3,
+        _SKIP_SEP, _MAX_SKIP, _SKIP_DIL3, _DILS, _DILS,
+    ),
+    "reduce": (
+        _POOLS, ("max_pool_3x3", "dil_conv_3x3"),
+        _POOLS, _POOLS, _SKIP_DIL5,
+        _POOLS, ("max_pool_3x3", "sep_conv_3x3"), _SKIP_DIL3, _SKIP_DIL5,
+        _POOLS, _POOLS, _SKIP_DIL5, _SKIP_DIL5, _SKIP_DIL5,
+    ),
+}
+# fmt: on
+_CANDIDATES = {2: _SKIP_SEP, 3: ("none", *_SKIP_SEP), 4: ("noise", "sep_conv_3x3")}
+
+
+@dataclass(frozen=True)
+class ReducedDartsSpace(Space):
+    """The cells of DARTS with two or three candidates on each edge.
+
+    Zela et al. 2020, https://arxiv.org/abs/1909.09656, section 3 and appendix A; the candidates are those of the
+    official code (https://github.com/automl/RobustDARTS, src/spaces.py).
+
+    - S1: on each edge the two operations that were the strongest of DARTS there;
+    - S2: skip connection and 3x3 separable convolution;
+    - S3: these two and 'none', which is not kept;
+    - S4: noise N(0, 1) in place of the input, and 3x3 separable convolution.
+
+    The edges of S1 are compared by their strongest operation as in every space; the official code's comparison of them
+    reads the names of the cell's first edges.
+
+    Args:
+        number: 1 to 4.
+        edge_weights: whether each edge has a weight of its own, as in `DartsSpace`.
+        partial_channels: as in `DartsSpace`.
+        auxiliary_skip: as in `DartsSpace`.
+        skip_dropout: as in `DartsSpace`.
+        drop_path: as in `DartsSpace`.
+
+    Raises:
+        ValueError: another number, no part, or a rate outside [0, 1).
+
+    Example:
+        >>> ReducedDartsSpace(number=2).size()
+        2123366400
+    """
+
+    name: ClassVar[str] = "reduced_darts"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "S1 to S4: DARTS's cells with two or three operations (RobustDARTS, Zela et al. 2020)"
+
+    number: int = 2
+    edge_weights: bool = False
+    partial_channels: int = 1
+    auxiliary_skip: Schedule | None = None
+    skip_dropout: Schedule | None = None
+    drop_path: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        if self.number not in (1, 2, 3, 4):
+            raise ValueError(f"number must be 1, 2, 3 or 4, for the spaces S1 to S4; got {self.number}.")
+        _ = self._edge_settings  # checks them
+
+    @property
+    def _edge_settings(self) -> EdgeSettings:
+        return EdgeSettings(
+            self.edge_weights, self.partial_channels, self.auxiliary_skip, self.skip_dropout, self.drop_path
+        )
+
+    def decisions(self) -> dict[str, Decision]:
+        return {
+            name: decision
+            for cell in CELLS
+            for name, decision in self._edge_settings.with_edges(self._cell_decision(cell)).items()
+        }
+
+    def _cell_decision(self, name: str) -> Decision:
+        if self.number == 1:
+            return cell_decision(name, NODES, places(2), _S1[name])
+        return cell_decision(name, NODES, _CANDIDATES[self.number])
+
+    def model(
+        self, *, channels: int, cells: int, num_classes: int, in_channels: int = 3, stem: Stem = "cifar"
+    ) -> nn.Module:
+        """The supernet's model, as in `DartsSpace`: 16 channels and 8 cells in the paper."""
+        return supernet_model(
+            [self._cell_decision(name) for name in CELLS],
+            self._edge_settings,
+            channels=channels,
+            cells=cells,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            stem=stem,
+        )
+
+    def network(
+        self,
+        architecture: Architecture,
+        *,
+        channels: int,
+        cells: int,
+        num_classes: int,
+        in_channels: int = 3,
+        stem: Stem = "cifar",
+        auxiliary: bool = False,
+    ) -> nn.Module:
+        """The evaluation network of DARTS: 16 channels and 20 cells in the paper."""
+        self.check(architecture)
+        return evaluation_network(
+            architecture,
+            channels=channels,
+            cells=cells,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            stem=stem,
+            auxiliary=auxiliary,
+        )
+
+    def check(self, architecture: Architecture) -> None:
+        check_space(self, architecture)
+        check_cells(architecture)
+
+    def random(self, generator: torch.Generator) -> Architecture:
+        """Two different incoming edges for each node, each with one of its operations but 'none', uniformly."""
+        return self.architecture({name: random_cell(self._cell_decision(name), generator) for name in CELLS})
+
+    def size(self) -> int:
+        return math.prod(num_cells(self._cell_decision(name)) for name in CELLS)
