@@ -34,7 +34,7 @@ from dnas.space import DartsSpace, Space
 from dnas.space.base import Stem
 
 # Numbers that keep the random streams of one seed apart.
-_TRAIN, _VAL, _VALIDATION, _RETRAIN, _RETRAIN_VALIDATION, _TEST, _HOLD_OUT = range(7)
+_TRAIN, _VAL, _VALIDATION, _RETRAIN, _RETRAIN_VALIDATION, _TEST, _HOLD_OUT, _SOME = range(8)
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Job:
             else, where the data brings no test part of its own.
         validation_fraction: share of the remaining images, from 0 to below 1, that retraining does not train on, to
             choose among architectures; 0 trains on all of them, as the paper does.
+        supernet_images: number of images, of those that the weights do not see, on which the supernet is measured after
+            an epoch and by a discretization that evaluates; all where nothing is said.
         space: what is searched.
         channels: number of channels in the first cells of the supernet.
         cells: number of cells of the supernet.
@@ -76,6 +78,7 @@ class Job:
     label_column: str = ""
     test_fraction: float = 0.15
     validation_fraction: float = 0.1
+    supernet_images: int | None = None
     space: Space = DartsSpace()
     channels: int | None = None
     cells: int | None = None
@@ -89,7 +92,7 @@ class Job:
     retrain: RetrainSettings = RetrainSettings()
 
     def __post_init__(self) -> None:
-        for name in (*SIZES, "threads"):
+        for name in (*SIZES, "threads", "supernet_images"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}.")
@@ -237,7 +240,19 @@ def search_streams(job: Job, data: JobData, device: torch.device) -> tuple[Image
     assert job.batch_size is not None
     train = _stream(weights_half, job, data, job.batch_size, _TRAIN, device, augmentation)
     val = _stream(alphas_half, job, data, job.batch_size, _VAL, device, augmentation)
-    return train, val, evaluation_stream(alphas_half, job, data, job.batch_size, _VALIDATION, device)
+    measured = some_of(alphas_half, job.supernet_images, seed=job.seed)
+    return train, val, evaluation_stream(measured, job, data, job.batch_size, _VALIDATION, device)
+
+
+def some_of(images: ImageSet, count: int | None, *, seed: int) -> ImageSet:
+    """`count` of the images, every class in proportion; all where that is None or there are no more."""
+    if count is None or count >= len(images):
+        return images
+    share = count / len(images)
+    chosen, _ = stratified_split(
+        images.labels, [share, 1 - share], seed=stream_key(seed, _SOME), minimum=[1, 0], class_names=images.class_names
+    )
+    return images.subset(chosen, name=images.name)
 
 
 def retrain_streams(job: Job, data: JobData, device: torch.device) -> tuple[ImageBatches, ImageBatches | None]:

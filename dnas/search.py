@@ -201,7 +201,8 @@ class _Loop:
 
     def _one_step(self) -> None:
         settings = self.settings
-        alphas_move = self.epoch >= settings.warmup_epochs and self.step % settings.weight_steps == 0
+        due = self.epoch >= settings.warmup_epochs and self.step % settings.weight_steps == 0
+        alphas_move = due and settings.relaxation.trains_alphas
         if settings.one_level and alphas_move:
             batch = self.train_stream.batch(self.step)
             self._note(batch, batch, self._one_level_step(batch))

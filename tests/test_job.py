@@ -43,6 +43,7 @@ from dnas.job import (
     remember_test_part,
     retrain_streams,
     search_streams,
+    some_of,
     seconds,
     seeded_retrain,
     seeded_search,
@@ -179,6 +180,20 @@ def test_the_test_part_is_set_aside_stratified_and_the_rest_is_all_else(data: Jo
     counts = data.test.labels.bincount().tolist()
     assert max(counts) - min(counts) <= 1
     assert data.rest.size == (8, 8)
+
+
+def test_a_search_of_one_level_trains_on_all_of_the_rest(job: Job, data: JobData):
+    one_level = replace(job, search=SearchSettings(one_level=True))
+    train, *_ = search_streams(one_level, data, CPU)
+    assert sum(len(batch.targets) for batch in train.epoch(0)) == len(data.rest)
+
+
+def test_the_supernet_may_be_measured_on_some_images_with_every_class_among_them(job: Job, data: JobData):
+    *_, validation = search_streams(replace(job, supernet_images=12), data, CPU)
+    targets = torch.cat([batch.targets for batch in validation.epoch(0)])
+    assert len(targets) == 12
+    assert set(targets.tolist()) == set(data.rest.labels.tolist())
+    assert some_of(data.rest, 10**6, seed=0) is data.rest
 
 
 def test_the_search_sees_the_rest_alone_and_its_halves_share_nothing(job: Job, data: JobData):

@@ -1,4 +1,4 @@
-"""Three search steps of DARTS against its formulas (official code read: quark0/darts, cnn/architect.py, train_search.py)."""
+"""Three search steps of DARTS against its formulas (read: quark0/darts, cnn/architect.py and train_search.py)."""
 
 from dataclasses import replace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,8 +15,11 @@ class Relaxation(ABC):
     """Turns the alphas of one decision into weights over its candidates.
 
     `alpha` is (..., num_candidates), `progress` a scalar tensor from 0 (start of the search) to 1 (end). An alpha of
-    -inf marks a candidate that is ruled out; its weight is 0.
+    -inf marks a candidate that is ruled out; its weight is 0. `trains_alphas` says whether the alphas matter: where
+    they do not, a search takes no architecture steps.
     """
+
+    trains_alphas: ClassVar[bool] = True
 
     @abstractmethod
     def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ class UniformPath(Relaxation):
     https://arxiv.org/abs/1902.07638). Alphas take no part: their gradient is 0, and a discretization that goes by the
     mixture learns nothing from it. Only the drawn candidate is computed; its index is read on the host.
     """
+
+    trains_alphas: ClassVar[bool] = False
 
     def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:
         noise = gumbel_like(alpha, generator).masked_fill(alpha == -torch.inf, -torch.inf)
