@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, fields, replace
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, get_type_hints
@@ -32,6 +33,7 @@ from dnas.commands import (
     retrain_command,
     search_command,
 )
+from dnas.compare import Grid, columns_of, compare
 from dnas.describe import describe_architecture
 from dnas.display import Display, RichDisplay
 from dnas.export import FORMATS, Format, export
@@ -43,10 +45,11 @@ from dnas.package import NetworkSpec, SpaceBuilder
 from dnas.plain_data import check_only_own_parts, to_plain
 from dnas.predict import predict, predict_onnx
 from dnas.profile import profile_job
-from dnas.recipe import check_names, check_recipe, recipe_names, recipe_path
+from dnas.recipe import check_names, check_recipe, recipe_names, recipe_path, space_arguments
 from dnas.retrain import RetrainSettings, first_difference
 from dnas.run import Run
 from dnas.space.base import Stem
+from dnas.table import load_table
 from dnas.version import __version__
 
 try:
@@ -157,20 +160,32 @@ def carry_out(arguments: Sequence[str]) -> int:
         ValueError: a mistake in the arguments.
     """
     arguments = with_recipe_paths(with_recipe_option(with_underscores(arguments)))
+    config = parse(arguments)
+    if config is None:
+        return 2
+    config["written"] = arguments  # dnas compare reads them again for each recipe
+    COMMANDS[arguments[0]].work(config)
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> Namespace | None:
+    """The settings of one command, parts built; without a command the help is printed, and None comes back.
+
+    Raises:
+        ValueError: a mistake in the arguments.
+    """
     parser, subparsers = build_parser(arguments)
     name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     try:
         with redirect_stderr(StringIO()):  # jsonargparse prints its whole usage there before it raises
-            config = parser.parse_args(arguments)
+            config = parser.parse_args(list(arguments))
         if config.subcommand is None:
             parser.print_help()
-            return 2
-        built = parser.instantiate(config)[name]
+            return None
+        return parser.instantiate(config)[name]
     except ArgumentError as error:
         options = list(subparsers[name].get_defaults(skip_validation=True).keys()) if name else []
         raise ValueError(plainer(str(error), name, options)) from error
-    COMMANDS[name].work(built)
-    return 0
 
 
 def build_parser(arguments: Sequence[str]) -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
@@ -209,7 +224,15 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
 
 
 def with_recipe_option(arguments: Sequence[str]) -> list[str]:
-    """`dnas profile RECIPE` as `dnas profile --recipe RECIPE`, which the parser takes settings from."""
+    """`dnas profile RECIPE` as `dnas profile --recipe RECIPE`, which the parser takes settings from.
+
+    `dnas compare --recipes A B` likewise takes settings from A first; `_jobs` then reads them anew for each recipe.
+    """
+    if arguments[:1] == ["compare"]:
+        if any(argument.partition("=")[0] == "--recipe" for argument in arguments):
+            raise ValueError("dnas compare has --recipes, for one or more of them; it has no option --recipe.")
+        names = [name for option, name in pairwise(arguments) if option == "--recipes"]
+        return ["compare", *(["--recipe", names[0]] if names else []), *arguments[1:]]
     if arguments[:1] == ["profile"] and len(arguments) > 1 and not arguments[1].startswith("-"):
         return ["profile", "--recipe", *arguments[1:]]
     return list(arguments)
@@ -324,6 +347,97 @@ def _fill_profile(parser: ArgumentParser, arguments: Sequence[str]) -> None:
 def _profile(config: Namespace) -> None:
     profile = profile_job(_of(Job, config))
     print(profile.to_json() if config.json else profile.to_text())
+
+
+# compare, spaces
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What is compared by what.
+
+    Args:
+        run: folder for searches, rows and tables; the same command goes on with what is missing in it.
+        seeds: number of searches of each recipe, with the seeds 0, 1 ...
+        table: file of a benchmark's table, which says how good architectures are; without one those that are found,
+            and random ones, are retrained.
+        select: column of the table that selects among runs; valid200_c10 where nothing is said.
+        report: column of the table that is reported; test200_c10 where nothing is said.
+        baseline_recipe: name of the recipe that the others are tested against; the first where nothing is said.
+        num_random: number of random architectures that are retrained where there is no table; 8 where nothing is said.
+    """
+
+    run: Path
+    seeds: int = 3
+    table: Path | None = None
+    select: str | None = None
+    report: str | None = None
+    baseline_recipe: str | None = None
+    num_random: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_random is not None and self.table is not None:
+            raise ValueError("--num_random has no effect with --table, which knows all architectures; leave it out.")
+
+
+def _fill_compare(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    parser.usage = "dnas compare --recipes RECIPE [RECIPE ...] --run FOLDER [options]"
+    parser.add_argument(
+        "--recipes",
+        type=str,
+        nargs="+",
+        required=True,
+        help=f"two or more of {', '.join(recipe_names())}, or YAML files",
+    )
+    parser.add_argument(
+        "--recipe", action=ActionConfigFile, help="the first of --recipes, put here by the command itself"
+    )
+    parser.add_class_arguments(CompareOptions, None, sub_configs=False)
+    parser.add_class_arguments(Job, None, sub_configs=False)
+
+
+def _compare(config: Namespace) -> None:
+    options = _of(CompareOptions, config)
+    own = list(config.written[3:])  # after compare --recipe FIRST
+    table = None if options.table is None else load_table(options.table)
+    with RichDisplay() as display:
+        jobs = _jobs(config.recipes, own, display)
+        grid = Grid(
+            jobs,
+            seeds=options.seeds,
+            out=options.run,
+            baseline=options.baseline_recipe or next(iter(jobs)),
+            table=table,
+            columns=columns_of(table, options.select, options.report),
+            num_random=options.num_random or 8,
+        )
+        try:
+            rows = compare(grid, display)
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            what = str(stopped) or "Stopped; what was not saved yet will be done again."
+            raise Interrupted(f"{what} To go on:\n  {shlex.join(['dnas', 'compare', *own])}") from stopped
+        display.say(f"Everything is in {grid.out}: table.md, table.csv, trajectory.csv, rows, searches.")
+    failed = [f"{row.recipe}, seed {row.seed}" for row in rows if row.failure]
+    if failed:
+        print(f"dnas: without a result: {'; '.join(failed)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _jobs(recipes: Sequence[str], own: Sequence[str], display: Display) -> dict[str, Job]:
+    """The settings of each recipe, by its name, with those from the command line over them."""
+    jobs: dict[str, Job] = {}
+    for recipe in recipes:
+        path, name = recipe_path(recipe), Path(recipe).stem
+        if name in jobs:
+            raise ValueError(f"Two recipes are called {name!r}; give each once, or rename a file.")
+        config = parse(with_recipe_paths(["compare", "--recipe", recipe, *own]))
+        assert config is not None
+        jobs[name] = _of(Job, config)
+        left_out = [one for one in space_arguments(path) if one not in jobs[name].space.arguments]
+        if left_out:
+            kind = type(jobs[name].space).__name__
+            display.say(f"Note: {kind} has no {', '.join(left_out)}, which recipe {name} sets; left out.")
+    return jobs
 
 
 # search
@@ -623,6 +737,7 @@ def _describe(config: Namespace) -> None:
 
 
 COMMANDS = {
+    "compare": Command("Compare recipes over seeds, with a random baseline.", _fill_compare, _compare),
     "search": Command("Search for an architecture.", _fill_search, _search),
     "retrain": Command("Train the found architecture from new weights.", _fill_retrain, _retrain),
     "evaluate": Command("Measure the retrained network on the test part.", _fill_evaluate, _evaluate),

@@ -323,31 +323,37 @@ def baseline_command(run: Run, job: Job, data: JobData, num: int, display: Displ
     """
     check_baseline(job, num)
     search_seconds = _search_seconds(run)
-    device = device_of(job.device)
-    train, held_out = retrain_streams(job, data, device)
-    assert held_out is not None
-    builder = _builder(job, data.rest.num_classes, data.rest.num_channels)
-    training = Training(
-        build=lambda architecture: builder.network(architecture).to(device),
-        train=train,
-        validation=held_out,
-        test=test_batches(job, data, job.retrain.batch_size, device),
-        settings=seeded_retrain(job),
-    )
+    training = comparable_training(job, data)
     with num_threads(job.threads):
         found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
         random = train_random_baseline(
-            lambda index: job.space.random(torch.Generator().manual_seed(stream_key(job.seed, index))),
-            training,
-            run=run,
-            num=num,
-            display=display,
+            lambda index: draw_random(job, index), training, run=run, num=num, display=display
         )
     comparison = Comparison(found, tuple(random), search_seconds, len(data.test))
     table = comparison_table(comparison)
     run.child("baseline").save_json("comparison", comparison.to_data())
     write_text(run.path / "baseline" / "comparison.txt", table + "\n")
     return table
+
+
+def comparable_training(job: Job, data: JobData) -> Training:
+    """What networks share that are compared: those that `retrain_command` trains, and random ones."""
+    device = device_of(job.device)
+    train, held_out = retrain_streams(job, data, device)
+    assert held_out is not None
+    builder = _builder(job, data.rest.num_classes, data.rest.num_channels)
+    return Training(
+        build=lambda architecture: builder.network(architecture).to(device),
+        train=train,
+        validation=held_out,
+        test=test_batches(job, data, job.retrain.batch_size, device),
+        settings=seeded_retrain(job),
+    )
+
+
+def draw_random(job: Job, index: int) -> Architecture:
+    """Random architecture number `index` (0, 1 ...) of a job's space; the same for the same seed."""
+    return job.space.random(torch.Generator().manual_seed(stream_key(job.seed, index)))
 
 
 def _search_seconds(run: Run) -> float:

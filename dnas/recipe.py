@@ -55,6 +55,19 @@ def check_recipe(path: Path, hints: Mapping[str, Any]) -> None:
     check_names(data, hints, str(path))
 
 
+def space_arguments(path: Path) -> list[str]:
+    """Names of the arguments that a recipe gives its space.
+
+    Args:
+        path: of a recipe that has been checked.
+    """
+    import yaml
+
+    space = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("space")
+    arguments = space.get("init_args") if isinstance(space, Mapping) else None
+    return list(arguments) if isinstance(arguments, Mapping) else []
+
+
 def check_names(data: Any, hints: Mapping[str, Any], source: str, place: str = "") -> None:
     """See that settings are a mapping of known names, those of a dataclass within likewise, and none is empty.
 

@@ -1,0 +1,208 @@
+"""The rows of a comparison as tables: one line per recipe beside what it has to beat, and the trajectories."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+from dnas.compare_row import CompareRow
+from dnas.significance import deviation, mean, verdict
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; accuracies in percent.
+
+    Args:
+        recipe: name of the recipe, or what a reference is.
+        n: number of runs, or of architectures.
+        failed: runs without a result.
+        mean, std, best: of the reported column; `std` is the sample standard deviation.
+        selected: reported value of the run whose selecting value is the highest.
+        percentile: mean share of random architectures that are worse, in percent.
+        seconds: mean of the searches.
+        device: where they ran.
+        against_baseline: Welch's t-test against the runs of the baseline recipe, in words.
+    """
+
+    recipe: str
+    n: int
+    failed: int
+    mean: float | None
+    std: float | None
+    best: float | None
+    selected: float | None
+    percentile: float | None
+    seconds: float | None
+    device: str
+    against_baseline: str
+
+
+HEADINGS = {
+    "recipe": "recipe",
+    "n": "n",
+    "failed": "failed",
+    "mean": "mean",
+    "std": "std",
+    "best": "best",
+    "selected": "selected",
+    "percentile": "percentile",
+    "seconds": "seconds",
+    "device": "device",
+    "against_baseline": "against",
+}
+_DECIMALS = {"mean": 2, "std": 2, "best": 2, "selected": 2, "percentile": 1, "seconds": 0}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which values are looked at.
+
+    Args:
+        select: decides among runs.
+        report: is only reported.
+    """
+
+    select: str
+    report: str
+
+
+def recipe_line(
+    recipe: str,
+    rows: Sequence[CompareRow],
+    *,
+    columns: Columns,
+    percentiles: Sequence[float],
+    baseline: Sequence[float],
+    is_baseline: bool,
+) -> Line:
+    """The line of one recipe.
+
+    Args:
+        recipe: name.
+        rows: of this recipe, at least one.
+        columns: which values.
+        percentiles: of the rows that have a result.
+        baseline: reported values of the baseline recipe's runs.
+        is_baseline: whether it is that recipe itself.
+    """
+    good = [row for row in rows if row.found is not None]
+    values = [row.values[columns.report] for row in good]
+    devices = list(dict.fromkeys(row.device for row in rows))
+    return Line(
+        recipe=recipe,
+        n=len(good),
+        failed=len(rows) - len(good),
+        mean=mean(values) if values else None,
+        std=deviation(values),
+        best=max(values, default=None),
+        selected=selected_by(
+            [row.values[columns.select] for row in good], [row.values[columns.report] for row in good]
+        ),
+        percentile=mean(percentiles) if percentiles else None,
+        seconds=mean([row.seconds for row in good]) if good else None,
+        device=", ".join(devices),
+        against_baseline="baseline" if is_baseline else verdict(values, baseline),
+    )
+
+
+def selected_by(select: Sequence[float], report: Sequence[float]) -> float | None:
+    """The reported value that belongs to the highest selecting value, the first of equal ones; None of none."""
+    if not select:
+        return None
+    return report[max(range(len(select)), key=lambda index: select[index])]
+
+
+def reference_line(name: str, values: Sequence[float], selected: float | None, percentile: float | None) -> Line:
+    """A line of architectures that no search found."""
+    return Line(name, len(values), 0, mean(values), deviation(values), max(values), selected, percentile, None, "", "")
+
+
+# Text
+
+
+def to_markdown(lines: Sequence[Line], *, caption: str, baseline: str) -> str:
+    """A table in Markdown with a caption."""
+    head = _headings(baseline)
+    cells = [_cells(line) for line in lines]
+    widths = [max(len(row[column]) for row in (head, *cells)) for column in range(len(head))]
+
+    def written(row: Sequence[str]) -> str:
+        return "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([caption, "", written(head), rule, *map(written, cells)]) + "\n"
+
+
+def to_csv(lines: Sequence[Line]) -> str:
+    """The table with all digits."""
+    return _csv([[field.name for field in fields(Line)], *(list(astuple(line)) for line in lines)])
+
+
+def rich_table(lines: Sequence[Line], *, baseline: str) -> Any:
+    """The table as a `rich.table.Table`, for a terminal; what says nothing new takes no room there."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    left_out = {name for name in ("failed", "device") if len({getattr(line, name) or 0 for line in lines} - {0}) <= 1}
+    if any(line.failed for line in lines):
+        left_out.discard("failed")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    shown = [index for index, name in enumerate(HEADINGS) if name not in left_out]
+    for index in shown:
+        name, heading = list(HEADINGS)[index], _headings(baseline)[index]
+        is_number = name in _DECIMALS or name in ("n", "failed")
+        table.add_column(
+            heading.replace("percentile", "per-\ncentile"),
+            justify="right" if is_number else "left",
+            no_wrap=is_number,
+            overflow="fold",
+            min_width={"recipe": 18, "against_baseline": 9}.get(name),
+        )
+    for line in lines:
+        cells = _cells(line)
+        table.add_row(*(cells[index] for index in shown))
+    return table
+
+
+def trajectory_csv(rows: Sequence[CompareRow], first: Columns) -> str:
+    """What each run would have found after each epoch: recipe, seed, epoch, string, one column per known value.
+
+    Args:
+        rows: in order.
+        first: the columns that come before the others.
+    """
+    known = {column for row in rows for found in row.trajectory for column in found.values}
+    columns = sorted(known, key=lambda column: (column not in (first.select, first.report), column))
+    lines: list[list[Any]] = [["recipe", "seed", "epoch", "string", *columns]]
+    for row in rows:
+        for found in row.trajectory:
+            values = [found.values.get(column, "") for column in columns]
+            lines.append([row.recipe, row.seed, found.epoch, found.string, *values])
+    return _csv(lines)
+
+
+def _headings(baseline: str) -> list[str]:
+    return [f"{text} {baseline}" if name == "against_baseline" else text for name, text in HEADINGS.items()]
+
+
+def _cells(line: Line) -> list[str]:
+    texts = []
+    for name in HEADINGS:
+        value = getattr(line, name)
+        if value is None or (name == "failed" and value == 0):
+            texts.append("")
+        else:
+            texts.append(f"{value:.{_DECIMALS[name]}f}" if name in _DECIMALS else str(value))
+    return texts
+
+
+def _csv(lines: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [["" if value is None else value for value in line] for line in lines]
+    )
+    return text.getvalue()
