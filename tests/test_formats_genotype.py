@@ -10,6 +10,7 @@ import dnas.formats.genotype
 from dnas.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.formats import PUBLISHED, read_genotype, write_genotype
 from dnas.space import DartsSpace, space_of
+from dnas.space.recurrent import RecurrentSpace
 
 NORMAL = "[('sep_conv_3x3', 1), ('skip_connect', 0), ('dil_conv_5x5', 2), ('max_pool_3x3', 0)]"
 REDUCE = "[('max_pool_3x3', 0), ('avg_pool_3x3', 1), ('sep_conv_5x5', 2), ('none', 1)]"
@@ -150,6 +151,12 @@ def test_brackets_and_comments_inside_strings_and_comments_do_not_end_it():
             genotype(reduce="[('none', 1), ('none', 0)]", reduce_concat="[2]"),
             "'normal' has 2 nodes and",
         ),
+        ("Genotype(recurrent=[('gelu', 0)], concat=[1])", r"recurrent\[0\] has an unknown activation 'gelu'"),
+        ("Genotype(recurrent=[('relu', 1)], concat=[1])", r"recurrent\[0\] goes from state 1 into state 1"),
+        ("Genotype(recurrent=[('relu', 0)], concat=[2])", "concat must list states from 0 to 1"),
+        ("Genotype(recurrent=['relu'], concat=[1])", r"recurrent\[0\] must be \(activation, state\)"),
+        ("Genotype(recurrent=[], concat=[1])", r"must be a list of \(activation, state\) pairs"),
+        ("Genotype(recurrent=[('relu', 0)])", "recurrent and concat, each once"),
         ("Genotype([], [], [], [])", "are given by name"),
         ("Genotype(normal=[], reduce=[])", r"has the fields normal.*got \['normal', 'reduce'\]"),
         ("Genotype(**{'normal': 1})", "has the fields"),
@@ -160,6 +167,18 @@ def test_brackets_and_comments_inside_strings_and_comments_do_not_end_it():
 def test_what_is_wrong_is_named(text, message):
     with pytest.raises(ValueError, match=message):
         read_genotype(text)
+
+
+def test_a_recurrent_genotype_has_one_edge_for_each_node():
+    text = "Genotype(recurrent=[('relu', 0), ('tanh', 1)], concat=range(1, 3))"
+    architecture = read_genotype(text)
+    assert architecture == RecurrentSpace(nodes=2).architecture(
+        {"recurrent": CellArchitecture((KeptEdge(0, 1, "relu"), KeptEdge(1, 2, "tanh")), (1, 2))}
+    )
+    assert read_genotype(write_genotype(architecture)) == architecture
+    two = CellArchitecture((KeptEdge(0, 1, "relu"), KeptEdge(0, 1, "tanh")), (1,))
+    with pytest.raises(ValueError, match="one edge for each node of a recurrent cell"):
+        write_genotype(RecurrentSpace().architecture({"recurrent": two}))
 
 
 def test_messages_name_source_and_genotype():

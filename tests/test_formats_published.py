@@ -6,6 +6,7 @@ import torch
 from dnas.cost import count_parameters
 from dnas.formats import PUBLISHED, published
 from dnas.space import space_of
+from dnas.space.recurrent import RecurrentSpace
 
 # In millions, CIFAR-10 at 36 channels and 20 cells. The two of DARTS to the last digit (issue of this project), P-DARTS
 # and PC-DARTS from their READMEs, AmoebaNet from DARTS, table 1; the rest is published for other sizes only.
@@ -29,6 +30,15 @@ def test_cifar_networks_have_the_published_number_of_parameters(name, expected):
 def test_imagenet_networks_have_the_published_number_of_parameters(name, expected):
     found = millions(name, channels=48, cells=14, num_classes=1000, stem="imagenet")
     assert found == pytest.approx(expected, abs=1e-9 if name.startswith("DARTS") else 0.05)
+
+
+@pytest.mark.parametrize(("name", "nodes"), [("DARTS_RNN_V1", 8), ("DARTS_RNN_V2", 8), ("ENAS_RNN", 11)])
+def test_recurrent_networks_for_penn_treebank_have_the_published_number_of_parameters(name, nodes):
+    # 23 M for DARTS, README of https://github.com/quark0/darts; a node more has 850 x 1700 weights.
+    with torch.device("meta"):
+        network = RecurrentSpace().network(published(name), vocabulary=10_000, hidden=850)
+    assert count_parameters(network) == 22_960_000 + (nodes - 8) * 850 * 1700
+    assert round(22_960_000 / 1e6) == 23
 
 
 def test_all_of_them_are_different():

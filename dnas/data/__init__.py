@@ -2,6 +2,7 @@
 
 from dnas.data.augmentation import Augmentation, standard_augmentation
 from dnas.data.batches import Batches
+from dnas.data.carried import CarriedBatches
 from dnas.data.catalog import Catalog
 from dnas.data.cifar import load_cifar
 from dnas.data.cycle import Cycle
@@ -17,11 +18,14 @@ from dnas.data.normalization import Normalization, measure_normalization
 from dnas.data.resize import ResizeRule
 from dnas.data.source import Source
 from dnas.data.split import halves, set_aside_test, stratified_split
+from dnas.data.text import Corpus, TextBatches, Vocabulary, load_text
 
 __all__ = [
     "Augmentation",
     "Batches",
+    "CarriedBatches",
     "Catalog",
+    "Corpus",
     "Cycle",
     "ImageBatches",
     "ImageSet",
@@ -30,6 +34,8 @@ __all__ = [
     "Progress",
     "ResizeRule",
     "Source",
+    "TextBatches",
+    "Vocabulary",
     "decode_image",
     "halves",
     "load_cifar",
@@ -37,6 +43,7 @@ __all__ = [
     "load_folder",
     "load_hub",
     "load_source",
+    "load_text",
     "measure_normalization",
     "open_source",
     "set_aside_test",

@@ -2,6 +2,9 @@
 
 Liu et al. 2019, https://arxiv.org/abs/1806.09055, official code. Every node of a cell has two entries (operation,
 source state), node after node; states 0 and 1 are the cell's inputs, so the first node is state 2.
+
+A recurrent cell is published as `Genotype(recurrent=[('relu', 0), ...], concat=range(1, 9))`: one entry (activation,
+source state) for each node, the first of which is state 1.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any
 
 from dnas.architecture import Architecture, CellArchitecture, Kept, KeptEdge
 from dnas.space.ops import OPERATIONS
+from dnas.space.recurrent import ACTIVATIONS, RecurrentSpace
 
 SPACE = "darts"
 VERSION = 1
@@ -19,10 +23,12 @@ NUM_INPUTS = 2
 EDGES_PER_NODE = 2
 CELLS = ("normal", "reduce")
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+RECURRENT = "recurrent"
+RECURRENT_FIELDS = (RECURRENT, "concat")
 
 
 def read_genotype(text: str, *, name: str | None = None, source: str = "the text") -> Architecture:
-    """The architecture that a genotype text describes, in the space of DARTS.
+    """The architecture that a genotype text describes, in the space of DARTS or in its recurrent space.
 
     The text may hold other lines, such as those of a Python file or of a log; nothing in it is evaluated. Operations
     may be any of `dnas.space.ops.OPERATIONS`, the number of nodes and the concatenated states are free, and a node may
@@ -46,6 +52,8 @@ KeptEdge(source=1, target=2, operation='sep_conv_3x3')), output=(2,))
     chosen, call = _chosen(genotype_calls(text), name, source)
     place = f"{source}: {chosen}" if chosen else source
     parts = _parts(call, place)
+    if RECURRENT in parts:
+        return _recurrent(parts, place)
     cells = {cell: _cell(parts[cell], parts[f"{cell}_concat"], cell, place) for cell in CELLS}
     nodes = {cell: len(kept.edges) // EDGES_PER_NODE for cell, kept in cells.items()}
     if nodes["normal"] != nodes["reduce"]:
@@ -59,8 +67,10 @@ def write_genotype(architecture: Architecture) -> str:
     """The genotype text of an architecture, edges in their own order.
 
     Raises:
-        ValueError: not of the space of DARTS, or the text cannot say it (a node with one edge).
+        ValueError: of neither space of DARTS, or the text cannot say it (a node of a convolutional cell with one edge).
     """
+    if architecture.space == RecurrentSpace.name:
+        return _written_recurrent(architecture)
     if architecture.space != SPACE or set(architecture.decisions) != set(CELLS):
         raise ValueError(
             f"A genotype text describes the cells 'normal' and 'reduce' of space {SPACE!r}; got "
@@ -139,7 +149,7 @@ def _chosen(calls: list[tuple[str, str]], name: str | None, source: str) -> tupl
 
 
 def _parts(call: str, place: str) -> dict[str, ast.expr]:
-    """The four fields of the call as syntax, not yet read."""
+    """The fields of the call as syntax, not yet read."""
     try:
         expression = ast.parse(call, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -147,8 +157,11 @@ def _parts(call: str, place: str) -> dict[str, ast.expr]:
     if not isinstance(expression, ast.Call) or expression.args:
         raise ValueError(f"{place}: the fields of a genotype are given by name: {', '.join(FIELDS)}.")
     names = [keyword.arg for keyword in expression.keywords]
-    if sorted(map(str, names)) != sorted(FIELDS):
-        raise ValueError(f"{place}: a genotype has the fields {', '.join(FIELDS)}, each once; got {names}.")
+    if sorted(map(str, names)) not in (sorted(FIELDS), sorted(RECURRENT_FIELDS)):
+        raise ValueError(
+            f"{place}: a genotype has the fields {', '.join(FIELDS)}, or {' and '.join(RECURRENT_FIELDS)}, each once; "
+            f"got {names}."
+        )
     return {str(keyword.arg): keyword.value for keyword in expression.keywords}
 
 
@@ -156,6 +169,25 @@ def _cell(entries: ast.expr, concat: ast.expr, name: str, place: str) -> CellArc
     edges = tuple(_edges(_literal(entries, f"{place}: {name}"), name, place))
     num_states = NUM_INPUTS + len(edges) // EDGES_PER_NODE
     return CellArchitecture(edges, _output(concat, num_states, f"{place}: {name}_concat", first=_first_output(name)))
+
+
+def _recurrent(parts: dict[str, ast.expr], place: str) -> Architecture:
+    entries = _literal(parts[RECURRENT], f"{place}: {RECURRENT}")
+    if not isinstance(entries, list | tuple) or not entries:
+        raise ValueError(f"{place}: {RECURRENT} must be a list of (activation, state) pairs; got {entries!r}.")
+    edges = []
+    for node, entry in enumerate(entries, start=1):
+        where = f"{place}: {RECURRENT}[{node - 1}]"
+        if not (isinstance(entry, tuple | list) and len(entry) == 2 and [type(part) for part in entry] == [str, int]):
+            raise ValueError(f"{where} must be (activation, state), such as ('relu', 0); got {entry!r}.")
+        activation, state = entry
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"{where} has an unknown activation {activation!r}; known are {', '.join(ACTIVATIONS)}.")
+        if not 0 <= state < node:
+            raise ValueError(f"{where} goes from state {state} into state {node}; it must come from 0 to {node - 1}.")
+        edges.append(KeptEdge(state, node, activation))
+    output = _output(parts["concat"], len(edges) + 1, f"{place}: concat", first=0)
+    return RecurrentSpace(nodes=len(edges)).architecture({RECURRENT: CellArchitecture(tuple(edges), output)})
 
 
 def _first_output(cell: str) -> int:
@@ -219,3 +251,17 @@ def _written(name: str, cell: Kept) -> list[str]:
         )
     entries = [(edge.operation, edge.source) for edge in cell.edges]
     return [f"{name}={entries}", f"{name}_concat={list(cell.output)}"]
+
+
+def _written_recurrent(architecture: Architecture) -> str:
+    RecurrentSpace().check(architecture)
+    cell = architecture.decisions[RECURRENT]
+    assert isinstance(cell, CellArchitecture)
+    targets = [edge.target for edge in cell.edges]
+    if len(set(targets)) != len(targets):
+        raise ValueError(
+            f"A genotype text holds one edge for each node of a recurrent cell; got edges into {targets}. "
+            "Use architecture.json."
+        )
+    entries = [(edge.operation, edge.source) for edge in cell.edges]
+    return f"Genotype({RECURRENT}={entries}, concat={list(cell.output)})"

@@ -99,6 +99,29 @@ PC_DARTS_IMAGENET = """Genotype(
     reduce_concat=range(2, 6),
 )"""
 
+# Recurrent cells for Penn Treebank: ENAS (Pham et al. 2018, https://arxiv.org/abs/1802.03268), and DARTS in first and
+# second order, as written in https://github.com/quark0/darts, rnn/genotypes.py.
+ENAS_RNN = """Genotype(
+    recurrent=[
+        ('tanh', 0), ('tanh', 1), ('relu', 1), ('tanh', 3), ('tanh', 3), ('relu', 3),
+        ('relu', 4), ('relu', 7), ('relu', 8), ('relu', 8), ('relu', 8),
+    ],
+    concat=[2, 5, 6, 9, 10, 11],
+)"""
+DARTS_RNN_V1 = """Genotype(
+    recurrent=[
+        ('relu', 0), ('relu', 1), ('tanh', 2), ('relu', 3), ('relu', 4), ('identity', 1), ('relu', 5), ('relu', 1),
+    ],
+    concat=range(1, 9),
+)"""
+DARTS_RNN_V2 = """Genotype(
+    recurrent=[
+        ('sigmoid', 0), ('relu', 1), ('relu', 1), ('identity', 1), ('tanh', 2), ('sigmoid', 5), ('tanh', 3),
+        ('relu', 5),
+    ],
+    concat=range(1, 9),
+)"""
+
 PUBLISHED = {
     "NASNET": NASNET,
     "AMOEBANET": AMOEBANET,
@@ -107,6 +130,9 @@ PUBLISHED = {
     "PDARTS": PDARTS,
     "PC_DARTS_CIFAR": PC_DARTS_CIFAR,
     "PC_DARTS_IMAGENET": PC_DARTS_IMAGENET,
+    "ENAS_RNN": ENAS_RNN,
+    "DARTS_RNN_V1": DARTS_RNN_V1,
+    "DARTS_RNN_V2": DARTS_RNN_V2,
 }
 
 
