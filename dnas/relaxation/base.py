@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ class Relaxation(ABC):
     they do not, a search takes no architecture steps.
     """
 
-    trains_alphas: ClassVar[bool] = True
+    trains_alphas = True  # not annotated: jsonargparse would look for the annotation's names in the subclass's file
 
     @abstractmethod
     def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ class UniformPath(Relaxation):
     mixture learns nothing from it. Only the drawn candidate is computed; its index is read on the host.
     """
 
-    trains_alphas: ClassVar[bool] = False
+    trains_alphas = False
 
     def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:
         noise = gumbel_like(alpha, generator).masked_fill(alpha == -torch.inf, -torch.inf)
