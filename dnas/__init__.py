@@ -34,15 +34,16 @@ from dnas.load import load
 from dnas.mixture import Mixture
 from dnas.observer import EpochReport, Observer, StepReport, Stop
 from dnas.penalty import Anchor, BetaDecay, DirichletPrior, Entropy, ExpectedCost, Penalty, ZeroOne
+from dnas.progress import FollowsProgress, set_progress
 from dnas.relaxation import Dirichlet, GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax, UniformPath
 from dnas.retrain import RetrainSettings, retrain
 from dnas.run import Run
-from dnas.schedule import Constant, Cosine, Linear, Schedule
+from dnas.schedule import Constant, Cosine, Exponential, Linear, Schedule
 from dnas.search import NonFiniteLoss, SearchResult, search
 from dnas.search_step import StepResult, search_step
 from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.smoothing import AdversarialSmoothing, RandomSmoothing, Smoothing
-from dnas.space import DartsSpace, MobileSpace, NasBench201Space, Space, TransformerSpace
+from dnas.space import DartsSpace, MobileSpace, NasBench201Space, ReducedDartsSpace, Space, TransformerSpace
 from dnas.supernet import Supernet
 from dnas.table import Table, load_table
 from dnas.version import __version__
@@ -72,8 +73,10 @@ __all__ = [
     "Evolution",
     "ExactProduct",
     "ExpectedCost",
+    "Exponential",
     "FiniteDifference",
     "FirstOrder",
+    "FollowsProgress",
     "GumbelSoftmax",
     "Hypergradient",
     "InputChoice",
@@ -93,6 +96,7 @@ __all__ = [
     "PlainCell",
     "RandomSampling",
     "RandomSmoothing",
+    "ReducedDartsSpace",
     "ReinMax",
     "Relaxation",
     "RetrainSettings",
@@ -126,4 +130,5 @@ __all__ = [
     "retrain",
     "search",
     "search_step",
+    "set_progress",
 ]

@@ -47,3 +47,28 @@ class Cosine(Schedule):
 
     def __call__(self, progress: Tensor) -> Tensor:
         return self.end + 0.5 * (self.start - self.end) * (1 + torch.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """start (end / start)^progress: the same factor over each equal part of the progress.
+
+    The dropout after skip connections in P-DARTS falls by exp(-0.2) per epoch (Chen et al. 2019, official code): over n
+    epochs to `end = start * math.exp(-0.2 * n)`.
+
+    Raises:
+        ValueError: an end that is not over 0, where no factor leads.
+    """
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not (self.start > 0 and self.end > 0):
+            raise ValueError(
+                f"An exponential schedule goes from and to numbers over 0; got start={self.start} and end={self.end}. "
+                "Linear and Cosine can end at 0."
+            )
+
+    def __call__(self, progress: Tensor) -> Tensor:
+        return self.start * (self.end / self.start) ** progress
