@@ -59,6 +59,27 @@ def test_numpy_alone_reads_it_as_the_documentation_says(path: Path):
     ]
 
 
+def test_the_example_in_the_documentation_names_the_best(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    path.rename(path.with_name("nasbench201.npz"))
+    monkeypatch.chdir(path.parent)
+    text = (Path(__file__).parents[1] / "docs" / "tables.md").read_text(encoding="utf-8")
+    exec(text.rpartition("```python\n")[2].partition("```")[0], {})
+    # The last row of this table has the largest value.
+    assert official_strings()[N - 1] == (
+        "|nor_conv_1x1~0|+|none~0|nor_conv_1x1~1|+|none~0|nor_conv_1x1~1|nor_conv_1x1~2|"
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "0 -> 1: nor_conv_1x1",
+        "0 -> 2: none",
+        "1 -> 2: nor_conv_1x1",
+        "0 -> 3: none",
+        "1 -> 3: nor_conv_1x1",
+        "2 -> 3: nor_conv_1x1",
+    ]
+
+
 def test_a_column_cannot_have_a_name_of_the_format(tmp_path: Path):
     for name in ("ops", "version", "file"):
         with pytest.raises(ValueError, match=f"column named '{name}'"):

@@ -150,9 +150,13 @@ def test_progress_is_told(converted: tuple[Table, StandIn, Counting]):
     assert (seen[0], seen[-1], len(seen)) == (("convert", 1, N), ("convert", N, N), N)
 
 
-def test_what_the_files_do_not_hold_is_no_column():
-    table = from_api(WithoutShortSchedule(), source="a stand-in")
-    assert set(table.columns) == {"test200_c10", "valid200_c10", "mflops_c10", "mparams_c10", "latency_ms_c10"}
+def test_what_the_files_do_not_hold_is_unknown():
+    found, api = read_nasbench201(official_strings()[500]), WithoutShortSchedule()
+    c10 = query_nats_bench(api, found, "cifar10")
+    assert {name for name, value in c10.items() if math.isnan(value)} == {"test12_c10", "valid12_c10"}
+    c100 = query_nats_bench(api, found, "cifar100")
+    assert len(c100) == 7
+    assert all(math.isnan(value) for value in c100.values())
 
 
 def test_a_file_is_read_at_once_and_stays_loaded(tmp_path: Path, nats_bench: ModuleType):

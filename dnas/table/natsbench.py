@@ -113,10 +113,10 @@ def query_nats_bench(api: NatsBench, architecture: Architecture, dataset: str) -
     With D one of c10 (CIFAR-10), c100 (CIFAR-100) and in16 (ImageNet16-120); accuracies are in percent, the mean over
     seeds after the last epoch of a schedule of 12 or 200 epochs:
 
-    - `test12_D`, `test200_D`: on test images. For CIFAR-10 trained on all 50,000 training images; for the others on the
-      training images, with the benchmark's test half of the official test images.
-    - `valid12_D`, `valid200_D`: on the benchmark's validation images. For CIFAR-10 trained on the other half of the
-      training images ('cifar10-valid').
+    - `test12_D`, `test200_D`: on test images. For CIFAR-10 trained on all 50,000 training images; for the others the
+      benchmark's test half of the images that are not trained on.
+    - `valid12_D`, `valid200_D`: on validation images. For CIFAR-10 one half of the training images, trained on the
+      other ('cifar10-valid'); for the others the other half of the images that are not trained on.
     - `mflops_D` in millions of multi-adds, `mparams_D` in millions, `latency_ms_D` in milliseconds for a batch of 256
       on the authors' GPU.
 
