@@ -46,6 +46,7 @@ from dnas.plan import plan
 from dnas.run import Run
 from dnas.space import NasBench201Space
 from dnas.table import Table
+from dnas.threads import num_threads
 
 # What may differ between two runs that are compared.
 FREE = ("device", "threads", "time", "search.log_every", "search.checkpoint_minutes")
@@ -145,8 +146,10 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
         ValueError: rows or runs in the folder are damaged or of other settings, or something cannot be built.
         Interrupted: Ctrl-C.
     """
+    grid = _retrained_alike(grid, display)
+    _check_alike(grid)
     jobs = _settled(grid, display)
-    _check_alike(grid, jobs, display)
+    _say_differences(jobs, display)
     for recipe, seed in grid.cases:  # before anything that takes long
         _check_before(grid, jobs[recipe], recipe, seed)
     for index, (recipe, seed) in enumerate(grid.cases):
@@ -181,21 +184,33 @@ def _settled(grid: Grid, display: Display) -> dict[str, Job]:
     }
 
 
-def _check_alike(grid: Grid, jobs: Mapping[str, Job], display: Display) -> None:
-    """See that what is retrained is trained alike, and say which sizes of the searches differ.
+def _retrained_alike(grid: Grid, display: Display) -> Grid:
+    """The grid with the retraining of the baseline recipe for all, where there is no table."""
+    if grid.table is not None:
+        return grid
+    retrain = grid.jobs[grid.baseline].retrain
+    others = [recipe for recipe, job in grid.jobs.items() if job.retrain != retrain]
+    if others:
+        display.say(f"Note: what {', '.join(others)} finds is retrained as {grid.baseline} says, to be comparable.")
+    return replace(grid, jobs={recipe: replace(job, retrain=retrain) for recipe, job in grid.jobs.items()})
+
+
+def _check_alike(grid: Grid) -> None:
+    """See that all recipes search one space on the same data, and that what is found can be retrained.
 
     Raises:
-        ValueError: retraining, data or space differ, or the network that is retrained cannot be built.
+        ValueError: names the first difference, or the network that is to be retrained cannot be built.
     """
-    baseline = jobs[grid.baseline]
-    for recipe, job in jobs.items():
-        alike = ("data", "image_size", "test_fraction", "validation_fraction", "stem")
-        for name in (*alike, "retrain") if grid.table is None else ("data",):
-            difference = settings_difference(to_plain(getattr(baseline, name)), getattr(job, name), place=name)
+    baseline = grid.jobs[grid.baseline]
+    names = ("data", "image_column", "label_column", "image_size", "stem", "test_fraction")
+    for recipe, job in grid.jobs.items():
+        for name in (*names, "validation_fraction") if grid.table is None else names:
+            there, here = to_plain(getattr(baseline, name)), getattr(job, name)
+            difference = settings_difference(there, here, place=name, words=(f"in {grid.baseline}", f"in {recipe}"))
             if difference:
                 raise ValueError(
-                    f"What is compared must be alike, but of {grid.baseline} and {recipe} {difference}. Give that "
-                    "setting on the command line, for all recipes."
+                    f"What is compared must be alike, but {difference}. Give that setting on the command line, for "
+                    "all recipes."
                 )
         if job.space.name != baseline.space.name:
             raise ValueError(
@@ -204,12 +219,17 @@ def _check_alike(grid: Grid, jobs: Mapping[str, Job], display: Display) -> None:
             )
         if grid.table is None:
             _check_retraining(job)
-    for name in (*SIZES, "search.epochs"):
-        values = {
-            recipe: job.search.epochs if name == "search.epochs" else getattr(job, name) for recipe, job in jobs.items()
-        }
-        if len(set(values.values())) > 1:
-            listed = ", ".join(f"{recipe} {value}" for recipe, value in values.items())
+
+
+def _say_differences(jobs: Mapping[str, Job], display: Display) -> None:
+    """Say in which sizes the searches differ, since then more than the methods is compared."""
+    sizes = {
+        recipe: {name: getattr(job, name) for name in SIZES} | {"search.epochs": job.search.epochs}
+        for recipe, job in jobs.items()
+    }
+    for name in next(iter(sizes.values())):
+        if len({values[name] for values in sizes.values()}) > 1:
+            listed = ", ".join(f"{recipe} {values[name]}" for recipe, values in sizes.items())
             display.say(f"Note: the recipes differ in {name} ({listed}); --{name} sets it for all.")
 
 
@@ -220,9 +240,10 @@ def _check_retraining(job: Job) -> None:
             "Without a table found networks are chosen by images that are held out from retraining, but "
             "validation_fraction is 0. Give --validation_fraction 0.1."
         )
+    architecture = draw_random(job, 0)
     with torch.device("meta"):
         job.space.network(
-            draw_random(job, 0),
+            architecture,
             channels=job.retrain.channels,
             cells=job.retrain.cells,
             num_classes=2,
@@ -346,7 +367,8 @@ def _retrained(run: Run, job: Job, row: CompareRow, display: Display) -> Compare
     data = read_data(run, job, display)
     try:
         retrain_command(run, job, data, display)
-        trained = comparable_training(job, data).row("found", run.load_architecture(), run=run.child(RETRAIN))
+        with num_threads(job.threads):
+            trained = comparable_training(job, data).row("found", run.load_architecture(), run=run.child(RETRAIN))
     except ArithmeticError as error:
         display.say(f"{row.recipe}, seed {row.seed}, failed in retraining: {error}")
         return replace(row, found=None, failure=f"retraining: {error}")
@@ -366,13 +388,14 @@ def _random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float
             return []
         run = Run(folder)
         data = read_data(run, job, display)
-        rows = train_random_baseline(
-            lambda index: draw_random(job, index),
-            comparable_training(job, data),
-            run=run,
-            num=grid.num_random,
-            display=display,
-        )
+        with num_threads(job.threads):
+            rows = train_random_baseline(
+                lambda index: draw_random(job, index),
+                comparable_training(job, data),
+                run=run,
+                num=grid.num_random,
+                display=display,
+            )
     return [_percents(row) for row in rows]
 
 

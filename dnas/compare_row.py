@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,14 @@ def digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def settings_difference(there: Any, here: Any, *, ignored: Collection[str] = (), place: str = "") -> str:
+def settings_difference(
+    there: Any,
+    here: Any,
+    *,
+    ignored: Collection[str] = (),
+    place: str = "",
+    words: tuple[str, str] = ("there", "here"),
+) -> str:
     """Which setting is first another one, in words; empty where all are the same.
 
     A setting that `there` does not know yet counts as its default: it was added to dnas later.
@@ -177,40 +184,39 @@ def settings_difference(there: Any, here: Any, *, ignored: Collection[str] = (),
         here: the settings.
         ignored: places that do not matter, such as 'search.log_every'.
         place: of both in the whole.
+        words: what the two are called.
     """
     if place in ignored:
         return ""
+
+    def inner(one: Any, other: Any, place: str) -> str:
+        return settings_difference(one, other, ignored=ignored, place=place, words=words)
+
+    def differs(one: Any, other: Any) -> str:
+        return f"{place} is {one} {words[0]} and {other} {words[1]}"
+
     if is_dataclass(here) and not isinstance(here, type):
         if isinstance(here, ABC):
             own, other = to_plain(here)["class_path"], there.get("class_path") if isinstance(there, Mapping) else there
             if own != other:
-                return f"{place} is {other} there and {own} here"
+                return differs(other, own)
             there = there.get("init_args", {})
         if not isinstance(there, Mapping):
-            return f"{place} is {there!r} there and {to_plain(here)!r} here"
-        names = [entry.name for entry in fields(here) if entry.init]
-        gone = [name for name in there if name not in names]
-        if gone:
-            return f"{_join(place, gone[0])} is {there[gone[0]]!r} there and unknown here"
-        return _first(
-            settings_difference(
-                there.get(entry.name, to_plain(_default(entry))),
-                getattr(here, entry.name),
-                ignored=ignored,
-                place=_join(place, entry.name),
-            )
-            for entry in fields(here)
-            if entry.init
-        )
+            return differs(repr(there), repr(to_plain(here)))
+        entries = {entry.name: entry for entry in fields(here) if entry.init}
+        pairs = [
+            inner(there.get(name, to_plain(_default(entry))), getattr(here, name), _join(place, name))
+            for name, entry in entries.items()
+        ]
+        gone = [f"{_join(place, name)} is unknown {words[1]}" for name in there if name not in entries]
+        return _first([*pairs, *gone])
     if isinstance(here, tuple | list) and isinstance(there, list) and len(here) == len(there):
-        return _first(
-            settings_difference(one, other, ignored=ignored, place=f"{place}[{index}]")
-            for index, (one, other) in enumerate(zip(there, here, strict=True))
-        )
-    return "" if to_plain(here) == there else f"{place} is {there!r} there and {to_plain(here)!r} here"
+        pairs = zip(there, here, strict=True)
+        return _first([inner(one, other, f"{place}[{index}]") for index, (one, other) in enumerate(pairs)])
+    return "" if to_plain(here) == there else differs(repr(there), repr(to_plain(here)))
 
 
-def _first(texts: Any) -> str:
+def _first(texts: Sequence[str]) -> str:
     return next((text for text in texts if text), "")
 
 
