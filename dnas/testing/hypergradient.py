@@ -1,4 +1,4 @@
-"""Problems with a known hypergradient, and a contract that every hypergradient keeps."""
+"""Problems with a known hypergradient, and the contract of every hypergradient."""
 
 import copy
 import pickle
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dnas.hypergradient import BilevelProblem, Hypergradient, HypergradientResult, Tensors
 from dnas.optim import functional_step
+from dnas.testing.require import require, same
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,31 +151,47 @@ def check_hypergradient(hypergradient: Hypergradient) -> None:
     result = hypergradient(problem, weights, outer, step)
 
     after = _snapshot(named, outer, optimizer)
-    changed = [what for what in before if not _same(before[what], after[what])]
-    _require(not changed, f"changed {', '.join(changed)}")
+    changed = [what for what in before if not same(before[what], after[what])]
+    require(not changed, hypergradient, f"changed {', '.join(changed)}")
     asked, promised = set(problem.indices), set(range(hypergradient.num_train_batches))
-    _require(asked == promised, f"asked for the inner batches {sorted(asked)}, but promised {sorted(promised)}")
-    _check_result(result, outer)
+    require(
+        asked == promised,
+        hypergradient,
+        f"asked for the inner batches {sorted(asked)}, but promised {sorted(promised)}",
+    )
+    _check_result(hypergradient, result, outer)
 
     again = hypergradient(problem, weights, outer, step)
-    _require(_same(result.gradient, again.gradient), "returned other numbers when called again")
+    require(same(result.gradient, again.gradient), hypergradient, "returned other numbers when called again")
     copied = pickle.loads(pickle.dumps(hypergradient))
-    _require(copied == hypergradient, "is not equal to its pickled copy")
-    _require(_same(result.gradient, copied(problem, weights, outer, step).gradient), "differs from its pickled copy")
+    require(copied == hypergradient, hypergradient, "is not equal to its pickled copy")
+    require(
+        same(result.gradient, copied(problem, weights, outer, step).gradient),
+        hypergradient,
+        "differs from its pickled copy",
+    )
     if hypergradient.needs_step:
         _check_missing_step_is_refused(hypergradient, problem, weights, outer)
 
 
-def _check_result(result: HypergradientResult, outer: Tensors) -> None:
+def _check_result(hypergradient: Hypergradient, result: HypergradientResult, outer: Tensors) -> None:
     names = list(result.gradient)
-    _require(set(names) == set(outer), f"returned gradients of {names} for the outer variables {list(outer)}")
+    require(
+        set(names) == set(outer), hypergradient, f"returned gradients of {names} for the outer variables {list(outer)}"
+    )
     for name, gradient in result.gradient.items():
-        _require(gradient.shape == outer[name].shape, f"returned shape {tuple(gradient.shape)} for {name!r}")
-        _require(gradient.dtype == outer[name].dtype, f"returned {gradient.dtype} for {name!r}")
-        _require(bool(gradient.isfinite().all()), f"returned a value that is not finite for {name!r}")
-        _require(not gradient.requires_grad, f"returned a gradient with a graph for {name!r}")
-    _require(not result.gradient["idle"].any(), "returned a gradient for a variable that is not used")
-    _require(result.val_loss.shape == () and not result.val_loss.requires_grad, "returned no detached scalar val_loss")
+        require(
+            gradient.shape == outer[name].shape, hypergradient, f"returned shape {tuple(gradient.shape)} for {name!r}"
+        )
+        require(gradient.dtype == outer[name].dtype, hypergradient, f"returned {gradient.dtype} for {name!r}")
+        require(bool(gradient.isfinite().all()), hypergradient, f"returned a value that is not finite for {name!r}")
+        require(not gradient.requires_grad, hypergradient, f"returned a gradient with a graph for {name!r}")
+    require(not result.gradient["idle"].any(), hypergradient, "returned a gradient for a variable that is not used")
+    require(
+        result.val_loss.shape == () and not result.val_loss.requires_grad,
+        hypergradient,
+        "returned no detached scalar val_loss",
+    )
 
 
 def _check_missing_step_is_refused(
@@ -184,7 +201,7 @@ def _check_missing_step_is_refused(
         hypergradient(problem, weights, outer, None)
     except ValueError:
         return
-    _require(False, "needs a step, but raises no ValueError without one")
+    require(False, hypergradient, "needs a step, but raises no ValueError without one")
 
 
 def _small_search() -> tuple["_DropoutProblem", dict[str, nn.Parameter], Tensors, torch.optim.Optimizer]:
@@ -234,19 +251,3 @@ def _snapshot(named: dict[str, nn.Parameter], outer: Tensors, optimizer: torch.o
             "the gradient mode": torch.is_grad_enabled(),
         }
     )
-
-
-def _same(a: object, b: object) -> bool:
-    """Bitwise equality of nested dictionaries and lists with tensors in them."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return a == b
-
-
-def _require(condition: bool, complaint: str) -> None:
-    if not condition:
-        raise AssertionError(f"The hypergradient {complaint}.")

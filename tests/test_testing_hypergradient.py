@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-import dnas.testing
+import dnas.testing.hypergradient
 from dnas.hypergradient import (
     BilevelProblem,
     ConjugateGradient,
@@ -72,7 +72,7 @@ def test_implicit_is_autograd_through_the_optimum(problem, point, weight_decay):
 
 
 def test_the_example_in_the_documentation_runs():
-    assert doctest.testmod(dnas.testing).failed == 0
+    assert doctest.testmod(dnas.testing.hypergradient).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,18 @@
+"""Contracts that every part keeps, for tests of your own parts, and bilevel problems with known hypergradients."""
+
+from dnas.testing.discretization import check_discretization
+from dnas.testing.hypergradient import QuadraticProblem, check_hypergradient
+from dnas.testing.penalty import check_penalty
+from dnas.testing.relaxation import check_relaxation
+from dnas.testing.schedule import check_schedule
+from dnas.testing.smoothing import check_smoothing
+
+__all__ = [
+    "QuadraticProblem",
+    "check_discretization",
+    "check_hypergradient",
+    "check_penalty",
+    "check_relaxation",
+    "check_schedule",
+    "check_smoothing",
+]
