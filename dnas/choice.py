@@ -416,6 +416,8 @@ def _names_on_edges(
 ) -> tuple[tuple[str, ...], ...]:
     """The names on each edge; empty where they are the same on all."""
     on_edges = tuple(tuple(on_edge) for on_edge in candidates)
+    everywhere = tuple(dict.fromkeys(candidate for names in on_edges for candidate in names))
+    _checked_names(name, everywhere, excluded)
     for names in on_edges:
         _checked_names(name, names, [candidate for candidate in excluded if candidate in names])
     if len({len(names) for names in on_edges}) > 1:

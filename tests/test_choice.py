@@ -259,6 +259,41 @@ def test_the_plain_cell_runs_the_kept_edges_only_and_shares_their_modules():
     assert plain.operations[2] is module.operations[4][0]  # pyright: ignore
 
 
+def test_edges_may_have_candidates_of_their_own():
+    first, others = {"double": Counted(2.0), "tanh": nn.Tanh()}, {"none": Zero(), "triple": Counted(3.0)}
+    edges = [(0, 1), (0, 2), (1, 2)]
+    module = Cell("c", edges, [first, others, others], num_inputs=1, output=[2], excluded=["none"], own_candidates=True)
+    assert module.decision.candidates == ("#0", "#1")
+    assert module.decision.on_edges == (("double", "tanh"), ("none", "triple"), ("none", "triple"))
+    module.bind({"c": mixture([0.5, 0.25], [0.0, 0.1], [0.0, 0.2])})
+    state = 0.5 * 2 * X + 0.25 * X.tanh()
+    assert_close(module(X), 0.1 * 3 * X + 0.2 * 3 * state, rtol=1e-15, atol=0)
+    kept = (KeptEdge(0, 1, "tanh"), KeptEdge(0, 2, "triple"), KeptEdge(1, 2, "none"))
+    assert_close(module.plain(CellArchitecture(kept, (2,)))(X), 3 * X, rtol=1e-15, atol=0)
+
+
+def test_candidates_of_their_own_that_are_the_same_are_those_of_all_edges():
+    module = Cell("c", [(0, 1), (0, 2)], on_edges(2), num_inputs=1, output=[2], own_candidates=True)
+    assert (module.decision.candidates, module.decision.on_edges) == (("a",), ())
+
+
+@pytest.mark.parametrize(
+    ("candidates", "excluded", "message"),
+    [
+        (
+            [{"a": nn.ReLU()}, {"b": nn.ReLU(), "c": nn.ReLU()}],
+            [],
+            r"equally many candidates on all edges; got \[1, 2\]",
+        ),
+        ([{"a": nn.ReLU()}, {"b": nn.ReLU()}], ["b"], "leave one that may be kept"),
+        ([{"a": nn.ReLU()}, {"b": nn.ReLU()}], ["d"], r"excludes \['d'\]"),
+    ],
+)
+def test_edges_need_equally_many_candidates_of_their_own_and_one_that_may_be_kept(candidates, excluded, message):
+    with pytest.raises(ValueError, match=message):
+        Cell("c", [(0, 1), (0, 2)], candidates, num_inputs=1, output=[2], own_candidates=True, excluded=excluded)
+
+
 def on_edges(number: int) -> list[dict[str, nn.Module]]:
     return [{"a": nn.Identity()} for _ in range(number)]
 

@@ -43,11 +43,20 @@ def test_equal_decisions_have_no_difference_whatever_their_names():
         ("num_kept", None),
         ("excluded", ()),
         ("output", (3,)),
+        ("on_edges", (("none", "conv"),) * 3 + (("pool", "conv"),)),
     ],
 )
 def test_the_first_difference_is_named_with_both_values(field, value):
     other = dataclasses.replace(CELL, **{field: value})
     assert CELL.difference(other) == f"{field}: {getattr(CELL, field)} and {value}"
+
+
+def test_names_are_those_of_the_row():
+    assert [CELL.names(row) for row in range(4)] == [("none", "conv")] * 4
+    own = dataclasses.replace(CELL, candidates=("#0", "#1"), on_edges=(("none", "conv"),) * 3 + (("pool", "conv"),))
+    assert [own.names(row)[0] for row in range(4)] == ["none", "none", "none", "pool"]
+    assert own.shape == CELL.shape
+    assert Decision("act", "choice", ("a", "b")).names(0) == ("a", "b")
 
 
 def test_a_cells_edge_decision_has_a_name_of_its_own():

@@ -1,13 +1,20 @@
 """Progress reaches every module that follows it, in place, and leaves no trace in a checkpoint."""
 
+import doctest
 from copy import deepcopy
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import dnas.progress
 from dnas.functional import call_with
-from dnas.progress import FollowsProgress, set_progress
+from dnas.progress import FollowsProgress, Scheduled, set_progress
+from dnas.schedule import Linear
+
+
+def test_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(dnas.progress).failed == 0
 
 
 class Faded(FollowsProgress):
@@ -62,3 +69,16 @@ def test_a_model_that_follows_nothing_is_left_alone() -> None:
 
 def test_progress_moves_with_its_module() -> None:
     assert Faded().to(torch.float64).progress.dtype == torch.float64
+
+
+def test_a_scheduled_value_is_the_schedule_at_the_progress_and_may_be_shared() -> None:
+    value = Scheduled(Linear(4.0, 2.0))
+    first, second = nn.Sequential(nn.Identity()), nn.Sequential(nn.Identity())
+    first.value = second.value = value
+    model = nn.ModuleList([first, second])
+    set_progress(model, 0.5)
+    assert value() == 3
+    assert len(list(model.buffers())) == 1
+    copy = deepcopy(model)
+    assert copy[0].value is copy[1].value
+    assert "Linear" in repr(value)

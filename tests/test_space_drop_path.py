@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from dnas.space.drop_path import DropPath, set_drop_path
+from dnas.space.drop_path import DropPath, path_masks, set_drop_path
 
 
 def test_each_sample_is_zero_or_divided_by_the_probability_of_being_kept():
@@ -55,3 +55,19 @@ def test_it_warns_where_there_is_nothing_to_drop():
 def test_a_probability_out_of_range_is_refused(probability: float):
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         set_drop_path(nn.Sequential(DropPath()), probability)
+
+
+def test_masks_drop_samples_at_the_rate_and_keep_the_mean():
+    torch.manual_seed(0)
+    x = torch.ones(500, 2, 3, 3, dtype=torch.float64)
+    masks = path_masks(torch.tensor(0.2), 40, x)
+    assert masks.shape == (40, 500, 1, 1, 1)
+    assert masks.dtype == x.dtype
+    assert_close(masks.unique(), torch.tensor([0.0, 1.25], dtype=torch.float64), rtol=1e-7, atol=0)
+    # 20000 draws: a standard deviation of 0.0035.
+    assert abs(masks.mean().item() - 1) < 0.018
+    assert not torch.equal(masks[0], masks[1])
+
+
+def test_masks_of_rate_0_are_1():
+    assert_close(path_masks(torch.tensor(0.0), 3, torch.ones(4, 1)), torch.ones(3, 4, 1, 1, 1), rtol=0, atol=0)
