@@ -430,7 +430,10 @@ def _jobs(recipes: Sequence[str], own: Sequence[str], display: Display) -> dict[
         path, name = recipe_path(recipe), Path(recipe).stem
         if name in jobs:
             raise ValueError(f"Two recipes are called {name!r}; give each once, or rename a file.")
-        config = parse(with_recipe_paths(["compare", "--recipe", recipe, *own]))
+        try:
+            config = parse(with_recipe_paths(["compare", "--recipe", recipe, *own]))
+        except ValueError as error:
+            raise ValueError(f"Recipe {name}: {error}") from error
         assert config is not None
         jobs[name] = _of(Job, config)
         left_out = [one for one in space_arguments(path) if one not in jobs[name].space.arguments]
