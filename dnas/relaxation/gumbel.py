@@ -21,8 +21,9 @@ class GumbelSoftmax(Relaxation):
     its entry has a gradient. The drawn index is read on the host: the one synchronisation of a step.
 
     Args:
-        temperature: T over the progress of the search, above 0; GDAS goes from 10 to 0.1. The official code changes
-            it once per epoch and ends at the last value; here it follows the steps.
+        temperature: T over the progress of the search, above 0. Linear in the official codes: from 10 to 0.1 in GDAS,
+            from 1 to 0.03 in SNAS (150 epochs). They change it once per epoch, and GDAS ends at the last value; here
+            it follows the steps.
         hard: draw one candidate per row.
         compute_all: with `hard`, compute every candidate all the same: slow, but with the true straight-through
             gradient in all entries.
