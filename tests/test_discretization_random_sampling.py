@@ -61,6 +61,7 @@ def test_a_space_of_no_more_architectures_is_evaluated_whole(samples):
     kept, asked = run(samples, accuracy=worth)
     assert len(asked) == len(set(asked)) == SIZE
     assert kept == as_cell(((2,), (2,), (), (2,), (2,)))
+    assert asked == run(samples, seed=1)[1]  # nothing is drawn
 
 
 def test_all_but_one_are_drawn_where_one_less_is_asked_for():

@@ -28,7 +28,8 @@ class Evolution(Discretization):
     are children, and random ones fill up. A gene is the candidate of a choice or of an edge, and the subset of inputs
     of a node or an input choice. Exactly `population * generations` architectures are evaluated, none twice. We
     differ in two points: the official code evaluates one more generation, from which nothing is selected, and a space
-    of no more architectures than that is evaluated whole. Ties: the one that came first.
+    of no more architectures than that is evaluated whole. Nor is batch norm calibrated anew for each architecture (200
+    batches of training images there): supernets of our spaces normalise by the batch. Ties: the one that came first.
 
     The alphas are not looked at. It is meant for a supernet that was trained on random single paths.
 
