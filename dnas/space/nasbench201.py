@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnas.architecture import Architecture, CellArchitecture, KeptEdge
-from dnas.choice import Cell, PlainCell
+from dnas.choice import PlainCell
 from dnas.decision import Decision
 from dnas.space.base import Space, Stem, check_cell, check_size, check_space, draw
 from dnas.space.drop_path import DropPath
 from dnas.space.layout import fast_layout
 from dnas.space.ops import EVALUATION, SEARCH, Form, ReLUConvBN, operation
+from dnas.space.stacked import StackedCell
 
 CANDIDATES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 # In the order of the official table: (1<-0), (2<-0), (2<-1), (3<-0), (3<-1), (3<-2).
@@ -158,9 +159,9 @@ class ResidualBlock(nn.Module):
         return self.conv1(self.conv0(x)) + self.shortcut(pooled)
 
 
-def _searchable_cell(channels: int) -> Cell:
+def _searchable_cell(channels: int) -> StackedCell:
     candidates = [{name: operation(name, channels, 1, NB201_SEARCH) for name in CANDIDATES} for _ in EDGES]
-    return Cell(NAME, EDGES, candidates, num_inputs=1, output=OUTPUT)
+    return StackedCell(NAME, EDGES, candidates, num_inputs=1, output=OUTPUT)
 
 
 def _plain_cell(cell: CellArchitecture, channels: int) -> PlainCell:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,10 @@ OPERATIONS = (
     "nor_conv_1x1",
     "nor_conv_3x3",
 )
+
+
+# From this number of channels on, torch's pooling and batch norm of channels-last images are fast on a CPU.
+FULL_VECTOR = 16
 
 
 @dataclass(frozen=True)
@@ -212,11 +217,7 @@ class Pool(SharedPrefix):
         self.prefix_key = (name, stride, form)
 
     def prefix(self, x: Tensor) -> Tensor:
-        pooled = (
-            F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)
-            if self.average
-            else F.max_pool2d(x, 3, self.stride, 1)
-        )
+        pooled = average3x3(x, self.stride) if self.average else F.max_pool2d(x, 3, self.stride, 1)
         return self.norm(pooled) if self.norm_is_shared else pooled
 
     def rest(self, x: Tensor) -> Tensor:
@@ -224,3 +225,46 @@ class Pool(SharedPrefix):
 
     def extra_repr(self) -> str:
         return f"{'average' if self.average else 'max'}, 3x3, stride={self.stride}"
+
+
+def average3x3(x: Tensor, stride: int) -> Tensor:
+    """Average pooling of 3x3 pixels with padding that does not count."""
+    # On the CPU torch's pooling of few channels takes three times as long as sums of slices, and with stride 1 those
+    # will do. Programs that are exported keep the one operation.
+    traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    if x.device.type != "cpu" or stride != 1 or x.ndim != 4 or x.shape[1] >= FULL_VECTOR or traced:
+        return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+    return _Average.apply(x, False)  # type: ignore[no-any-return]
+
+
+class _Average(torch.autograd.Function):
+    """`apply(x, transposed)`: A x or A^T x, where A = D S takes the sums S of neighbours, then divides by their counts.
+
+    A is the product of one such matrix along the height and one along the width, and S is symmetric.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, transposed: bool) -> Tensor:
+        ctx.transposed = transposed
+        for axis in (2, 3):
+            part = x / 3
+            if transposed:
+                _divide_ends_(part, axis)
+            last = x.shape[axis] - 1
+            x = part.clone()
+            x.narrow(axis, 1, last).add_(part.narrow(axis, 0, last))
+            x.narrow(axis, 0, last).add_(part.narrow(axis, 1, last))
+            if not transposed:
+                _divide_ends_(x, axis)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _Average.apply(g, not ctx.transposed), None  # type: ignore[return-value]
+
+
+def _divide_ends_(x: Tensor, axis: int) -> None:
+    """Along the axis a pixel has three neighbours with itself, two at the ends, one where there is no other."""
+    size = x.shape[axis]
+    for end in {0, size - 1}:
+        x.select(axis, end).mul_(1.5 if size > 1 else 3.0)
