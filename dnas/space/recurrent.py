@@ -258,6 +258,37 @@ def normalise(s_BH: Tensor) -> Tensor:
     return F.batch_norm(s_BH, None, None, training=True)
 
 
+class _Inputs(NamedTuple):
+    """What enters one searchable node: N states, and the weights p of K activations of each."""
+
+    sources: list[int]
+    activations: list[Callable[[Tensor], Tensor]]
+    weights_KN11: list[Tensor]
+    total_N11: Tensor
+
+
+def _span(indices: list[int]) -> list[int] | slice:
+    """The same indices as a slice where they have no gaps: a list would have to be sent to the device."""
+    whole = bool(indices) and indices == list(range(indices[0], indices[-1] + 1))
+    return slice(indices[0], indices[-1] + 1) if whole else indices
+
+
+def _node(states: Sequence[Tensor], weight: Tensor, into: _Inputs, mask_BH: Tensor | None) -> Tensor:
+    """sum over i, k of p_ik (s_i + c_i (f_k(h_i) - s_i)) = sum over i of P_i s_i + c_i (sum_k p_ik f_k(h_i) - P_i s_i).
+
+    P_i is the sum of p_ik over k.
+    """
+    if not into.sources:
+        return torch.zeros_like(states[0])
+    s_NBH = torch.stack([states[source] for source in into.sources])
+    c_NBH, h_NBH = gated(s_NBH, weight, mask_BH)
+    first, *rest = zip(into.weights_KN11, into.activations, strict=True)
+    mixed_NBH = first[0] * first[1](h_NBH)
+    for p_N11, activation in rest:
+        mixed_NBH = torch.addcmul(mixed_NBH, p_N11, activation(h_NBH))
+    return torch.lerp(into.total_N11 * s_NBH, mixed_NBH, c_NBH).sum(dim=0)
+
+
 class RecurrentNodes(Searchable):
     """The searchable nodes of a recurrent cell, from state 0 to the new hidden state.
 
@@ -277,44 +308,39 @@ class RecurrentNodes(Searchable):
         super().__init__()
         self.decision = decision
         self.weights = nn.ParameterList(_initial(hidden, 2 * hidden) for _ in decision.nodes)
-        self._mixture: Mixture | None = None
+        self._inputs: list[_Inputs] | None = None
 
     def decisions(self) -> tuple[Decision, ...]:
         return (self.decision,)
 
     def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
-        self._mixture = None if mixtures is None else mixtures[self.decision.name]
+        # Once for all steps of a sequence: at small sizes the number of operations is what a step costs.
+        self._inputs = None if mixtures is None else self._inputs_of_nodes(mixtures[self.decision.name])
 
     def forward(self, s_BH: Tensor, mask_BH: Tensor | None = None) -> Tensor:
-        mixture = self._mixture or uniform(self.decision.shape, s_BH)
+        inputs = self._inputs or self._inputs_of_nodes(uniform(self.decision.shape, s_BH))
         states = [normalise(s_BH)]
-        for node, weight in zip(self.decision.nodes, self.weights, strict=True):
-            states.append(normalise(self._node(node, states, weight, mixture, mask_BH)))
+        for weight, into in zip(self.weights, inputs, strict=True):
+            states.append(normalise(_node(states, weight, into, mask_BH)))
         return mean_of(states, self.decision.output)
 
-    def _node(
-        self, node: int, states: Sequence[Tensor], weight: Tensor, mixture: Mixture, mask_BH: Tensor | None
-    ) -> Tensor:
-        used = [edge for edge in self.decision.incoming(node) if any(map(self._activation, mixture.row(edge)))]
-        total = torch.zeros_like(states[0])
-        if not used:
-            return total
-        s_NBH = torch.stack([states[self.decision.edges[edge][0]] for edge in used])
-        c_NBH, h_NBH = gated(s_NBH, weight, mask_BH)
-        rest_NBH = s_NBH - c_NBH * s_NBH
-        p_NK = mixture.values[used]
-        for k in range(len(self.decision.candidates)):
-            activation = self._activation(k)
-            active = [n for n, edge in enumerate(used) if k in mixture.row(edge)]
-            if activation is None or not active:
-                continue
-            rows = active if len(active) < len(used) else slice(None)  # a list of rows would copy them
-            s_k_NBH = rest_NBH[rows] + c_NBH[rows] * activation(h_NBH[rows])
-            total = total + torch.tensordot(p_NK[rows, k], s_k_NBH, dims=1)
-        return total
+    def _inputs_of_nodes(self, mixture: Mixture) -> list[_Inputs]:
+        return [self._inputs_of(node, mixture) for node in self.decision.nodes]
 
-    def _activation(self, k: int) -> Callable[[Tensor], Tensor] | None:
-        return ACTIVATIONS.get(self.decision.candidates[k])
+    def _inputs_of(self, node: int, mixture: Mixture) -> _Inputs:
+        """The edges into a node on which something other than 'none' is active, and what they weigh."""
+        eligible = [k for k, name in enumerate(self.decision.candidates) if name in ACTIVATIONS]
+        edges = [edge for edge in self.decision.incoming(node) if set(mixture.row(edge)) & set(eligible)]
+        computed = [k for k in eligible if any(k in mixture.row(edge) for edge in edges)]
+        p_NK = mixture.values[_span(edges)][:, _span(computed)]
+        if mixture.active is not None:  # what is not active has no gradient
+            p_NK = p_NK * p_NK.new_tensor([[k in mixture.row(edge) for k in computed] for edge in edges])
+        return _Inputs(
+            sources=[self.decision.edges[edge][0] for edge in edges],
+            activations=[ACTIVATIONS[self.decision.candidates[k]] for k in computed],
+            weights_KN11=list(p_NK.t()[..., None, None]),
+            total_N11=p_NK.sum(dim=1)[:, None, None],
+        )
 
     def plain(self, kept: Kept) -> nn.Module:
         assert isinstance(kept, CellArchitecture)
@@ -351,7 +377,7 @@ class PlainRecurrentNodes(nn.Module):
     def _edge(self, edge: KeptEdge, states: Sequence[Tensor], weight: Tensor, mask_BH: Tensor | None) -> Tensor:
         s = states[edge.source]
         c, h = gated(s, weight, mask_BH)
-        return s + c * (ACTIVATIONS[edge.operation](h) - s)
+        return torch.lerp(s, ACTIVATIONS[edge.operation](h), c)  # s + c (f(h) - s)
 
     def extra_repr(self) -> str:
         edges = ", ".join(f"{edge.source}->{edge.target} {edge.operation}" for edge in self.cell.edges)
@@ -426,7 +452,7 @@ class RecurrentLanguageModel(nn.Module):
         states = []
         for from_x_BG in from_x_TBG:
             c_BH, candidate_BH = (from_x_BG + (h_BH if mask_BH is None else h_BH * mask_BH) @ gate_h).chunk(2, dim=-1)
-            h_BH = self.nodes(h_BH + c_BH.sigmoid() * (candidate_BH.tanh() - h_BH), mask_BH)
+            h_BH = self.nodes(torch.lerp(h_BH, candidate_BH.tanh(), c_BH.sigmoid()), mask_BH)
             states.append(h_BH)
         return torch.stack(states)
 
