@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -23,8 +24,9 @@ from dnas.penalty import ExpectedCost
 from dnas.relaxation import GumbelSoftmax, Relaxation, Softmax
 from dnas.run import Run
 from dnas.search_step import search_step
-from dnas.space import DartsSpace, MobileSpace, set_drop_path, space_of
-from dnas.space.mobile import BLOCKS, SKIP, FirstChannels, Layer
+from dnas.space import DartsSpace, MobileSpace, set_drop_path, space_named, space_of
+from dnas.space.mobile import BLOCKS, SKIP, FirstChannels, InvertedResidual, Layer, Shape
+from dnas.space.ops import SEARCH
 from dnas.supernet import Supernet
 
 SPACE = MobileSpace(layers=2, stages=2)
@@ -227,6 +229,21 @@ def test_a_layer_adds_its_input_and_one_that_is_left_out_is_its_input():
     assert Layer(Zero(), nn.Identity(), residual=True)(x) is x
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_block_is_its_formula(stride: int):
+    torch.manual_seed(0)
+    block = InvertedResidual(Shape(3, 5, 4, stride), kernel=5, expansion=3, form=SEARCH).double()
+
+    def norm(x: Tensor) -> Tensor:
+        return F.batch_norm(x, None, None, training=True)
+
+    x = images()
+    x[0, :, 4, 4] = 100.0  # far enough from the others for ReLU6 to cut it
+    y = norm(F.conv2d(x, block.expand.weight)).clamp(0, 6)
+    y = norm(F.conv2d(y, block.depthwise.weight, stride=stride, padding=2, groups=12)).clamp(0, 6)
+    assert_close(block(x), norm(F.conv2d(y, block.project.weight)), rtol=0, atol=1e-12)
+
+
 def test_search_keeps_no_statistics_and_evaluation_does():
     norms = [module for module in SPACE.model(**SMALL).modules() if isinstance(module, nn.BatchNorm2d)]
     assert not any(norm.track_running_stats for norm in norms)
@@ -321,6 +338,14 @@ def test_a_trained_network_is_exported_and_loaded(tmp_path: Path):
 def test_wrong_arguments_are_refused(arguments: dict, message: str):
     with pytest.raises(ValueError, match=message):
         MobileSpace(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"width_multipliers": ["0.5"]}, {"width_multipliers": [True]}, {"width_multipliers": 0.5}]
+)
+def test_lists_of_other_things_are_refused_from_files(arguments: dict):
+    with pytest.raises(ValueError, match=f"'{next(iter(arguments))}' must look like"):
+        space_named("mobile", arguments)
 
 
 def test_what_does_not_belong_here_is_refused():

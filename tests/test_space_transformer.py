@@ -24,8 +24,8 @@ from dnas.penalty import ExpectedCost
 from dnas.relaxation import GumbelSoftmax, Relaxation, Softmax
 from dnas.run import Run
 from dnas.search_step import search_step
-from dnas.space import DartsSpace, TransformerSpace, set_drop_path, space_of
-from dnas.space.transformer import Attention, ConvMixing, Mlp, PatchEmbedding, VisionTransformer
+from dnas.space import DartsSpace, TransformerSpace, set_drop_path, space_named, space_of
+from dnas.space.transformer import Attention, Block, ConvMixing, Head, Mlp, PatchEmbedding, VisionTransformer
 from dnas.supernet import Supernet
 
 SPACE = TransformerSpace(blocks=2, patch_size=2)
@@ -146,13 +146,11 @@ def test_networks_take_images_of_any_size_and_have_an_auxiliary_head(stem, grid:
 
 def test_drop_path_reaches_both_sums_of_each_block():
     network = SPACE.network(drawn(0), **SMALL).double()
-    before = network(images())
-    set_drop_path(network, 0.5)
-    assert not torch.equal(network(images()), before)
-    with torch.no_grad():
-        for name in ("mixing_drop_path", "mlp_drop_path"):
-            for block in network.blocks:  # type: ignore[union-attr]
-                assert getattr(block, name).probability == 0.5
+    set_drop_path(network, 1 - 1e-9)  # so that all samples lose both terms
+    assert isinstance(network, VisionTransformer)
+    x = torch.randn(4, 8, 3, 5, dtype=torch.float64)
+    for block in network.blocks:
+        assert torch.equal(block(x), x)
 
 
 # Parts
@@ -181,6 +179,23 @@ def test_convolution_mixing_and_mlp_are_their_formulas():
     assert_close(mixing(x_NHWC), mixing.out(mixed_NCHW.permute(0, 2, 3, 1)), rtol=0, atol=1e-12)
     assert torch.equal(mlp(x_NHWC), mlp.out(F.gelu(mlp.into(x_NHWC))))
     assert mlp.into.weight.shape == (16, 8)
+
+
+def test_a_block_adds_what_it_makes_of_normed_patches():
+    torch.manual_seed(0)
+    block = Block(8, nn.Linear(8, 8), nn.Tanh()).double()
+    x_NHWC = 3 + torch.randn(2, 3, 5, 8, dtype=torch.float64)
+    y = x_NHWC + block.mixing(F.layer_norm(x_NHWC, (8,)))
+    expected = y + F.layer_norm(y, (8,)).tanh()
+    assert_close(block(x_NHWC.permute(0, 3, 1, 2)), expected.permute(0, 3, 1, 2), rtol=0, atol=1e-12)
+
+
+def test_the_head_classifies_the_mean_of_normed_patches():
+    torch.manual_seed(0)
+    head = Head(8, 3).double()
+    x_NHWC = 3 + torch.randn(2, 3, 5, 8, dtype=torch.float64)
+    expected = head.classifier(F.layer_norm(x_NHWC, (8,)).mean(dim=(1, 2)))
+    assert_close(head(x_NHWC.permute(0, 3, 1, 2)), expected, rtol=0, atol=1e-12)
 
 
 def test_a_patch_that_an_image_does_not_fill_is_filled_with_zeros():
@@ -289,6 +304,12 @@ def test_a_trained_network_is_exported_and_loaded(tmp_path: Path, kept: tuple[st
 def test_wrong_arguments_are_refused(arguments: dict, message: str):
     with pytest.raises(ValueError, match=message):
         TransformerSpace(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"heads": [2.0]}, {"heads": ["2"]}, {"heads": 2}])
+def test_lists_of_other_things_are_refused_from_files(arguments: dict):
+    with pytest.raises(ValueError, match=f"'{next(iter(arguments))}' must look like"):
+        space_named("transformer", arguments)
 
 
 def test_what_does_not_belong_here_is_refused():
