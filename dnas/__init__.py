@@ -43,7 +43,15 @@ from dnas.search import NonFiniteLoss, SearchResult, search
 from dnas.search_step import StepResult, search_step
 from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.smoothing import AdversarialSmoothing, RandomSmoothing, Smoothing
-from dnas.space import DartsSpace, MobileSpace, NasBench201Space, ReducedDartsSpace, Space, TransformerSpace
+from dnas.space import (
+    DartsSpace,
+    MobileSpace,
+    NasBench201Space,
+    RecurrentSpace,
+    ReducedDartsSpace,
+    Space,
+    TransformerSpace,
+)
 from dnas.supernet import Supernet
 from dnas.table import Table, load_table
 from dnas.version import __version__
@@ -96,6 +104,7 @@ __all__ = [
     "PlainCell",
     "RandomSampling",
     "RandomSmoothing",
+    "RecurrentSpace",
     "ReducedDartsSpace",
     "ReinMax",
     "Relaxation",

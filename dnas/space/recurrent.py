@@ -90,7 +90,7 @@ class RecurrentSpace:
 
     name: ClassVar[str] = "darts_rnn"
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "recurrent cell of DARTS for language models: 8 nodes, one input and activation each"
+    summary: ClassVar[str] = "a recurrent cell of eight nodes, four activations, for text (DARTS, Liu et al. 2019)"
 
     nodes: int = 8
     candidates: tuple[str, ...] = CANDIDATES
