@@ -91,7 +91,7 @@ class MobileSpace(Space):
     name: ClassVar[str] = "mobile"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = (
-        "inverted residual blocks: kernel 3/5/7 x expansion 3/6 or skip per layer, widths per stage"
+        "layers of inverted residual blocks, kernel 3/5/7 x expansion 3/6 or skip (ProxylessNAS, Cai et al. 2019)"
     )
 
     layers: int = 3

@@ -68,7 +68,9 @@ class TransformerSpace(Space):
 
     name: ClassVar[str] = "transformer"
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "vision transformer: attention of 2/4/8 heads or convolution, and MLP ratio 2/4 per block"
+    summary: ClassVar[str] = (
+        "blocks with attention of 2/4/8 heads or convolution, and MLP ratio 2/4 (after ViT, Dosovitskiy et al. 2021)"
+    )
 
     blocks: int = 3
     patch_size: int = 4
