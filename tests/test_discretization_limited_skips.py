@@ -130,3 +130,8 @@ def test_a_rule_that_trains_is_refused():
     with pytest.raises(ValueError, match="got Perturbation: use Argmax or Threshold"):
         LimitedSkips(Perturbation())
     assert LimitedSkips(Argmax()) == LimitedSkips()
+
+
+def test_a_rule_that_is_only_a_name_is_refused():
+    with pytest.raises(ValueError, match=r"got 'dnas.Argmax'; in a recipe, \{class_path: dnas.Argmax\}"):
+        LimitedSkips("dnas.Argmax")  # type: ignore[arg-type]

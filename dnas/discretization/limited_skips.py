@@ -37,6 +37,10 @@ class LimitedSkips(Discretization):
     def __post_init__(self) -> None:
         if self.most < 0:
             raise ValueError(f"most must be at least 0; got {self.most}.")
+        if not isinstance(self.rule, Discretization):  # a recipe's parser leaves a bare name in here as it is
+            raise ValueError(
+                f"rule must be a discretization; got {self.rule!r}; in a recipe, {{class_path: {self.rule}}}."
+            )
         if self.rule.needs_training:
             raise ValueError(
                 f"LimitedSkips asks its rule several times, with changed strengths, so it must not train or evaluate; "
