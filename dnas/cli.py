@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -40,6 +41,7 @@ from dnas.export import FORMATS, Format, export
 from dnas.formats import read_architecture
 from dnas.interrupt import Interrupted
 from dnas.job import Job
+from dnas.list_spaces import EXAMPLES, facts_of, spaces_text
 from dnas.load import find_network, load_spec
 from dnas.package import NetworkSpec, SpaceBuilder
 from dnas.plain_data import check_only_own_parts, to_plain
@@ -443,6 +445,16 @@ def _jobs(recipes: Sequence[str], own: Sequence[str], display: Display) -> dict[
     return jobs
 
 
+def _fill_spaces(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    parser.add_argument("--num", type=int, default=100, help="number of random architectures whose parameters count")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _spaces(config: Namespace) -> None:
+    facts = [facts_of(example, config.num) for example in EXAMPLES]
+    print(json.dumps([one.to_data() for one in facts], indent=2) if config.json else spaces_text(facts))
+
+
 # search
 
 
@@ -750,5 +762,6 @@ COMMANDS = {
     ),
     "predict": Command("Print the classes of images.", _fill_predict, _predict),
     "profile": Command("Measure time, memory and FLOPs of a search on this machine.", _fill_profile, _profile),
+    "spaces": Command("List the search spaces, with sizes and ranges of parameters.", _fill_spaces, _spaces),
     "describe": Command("Print parameters and FLOPs of an architecture.", _fill_describe, _describe),
 }

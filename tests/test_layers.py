@@ -50,6 +50,8 @@ ORDER = [
     "settings",
     "plain_data",
     "search_step",
+    "capture",
+    "execution",
     "search",
     "formats",
     "table",
@@ -66,6 +68,7 @@ ORDER = [
     "predict",
     # The package's public names, then the command.
     "",
+    "list_spaces",
     "job",
     "trial",
     "fit",
