@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -38,31 +38,36 @@ def first_tensor(inputs: Any) -> Tensor:
     Raises:
         ValueError: there is none.
     """
-    found = next(_tensors(inputs), None)
+    found = next(tensors_in(inputs), None)
     if found is None:
         raise ValueError(f"A batch's inputs must hold at least one tensor; got {type(inputs).__name__}.")
     return found
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in nested tuples, lists and dicts, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list | dict):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(part)
+            yield from tensors_in(part)
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """`value` with `function` of every tensor in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple) and hasattr(
+        value, "_fields"
+    ):  # a namedtuple, such as Batch, takes its parts one by one
+        return type(value)(*(map_tensors(function, part) for part in value))
+    if isinstance(value, tuple | list):
+        return type(value)(map_tensors(function, part) for part in value)
+    if isinstance(value, dict):
+        return {key: map_tensors(function, part) for key, part in value.items()}
+    return value
 
 
 def to_device(value: Any, device: torch.device) -> Any:
     """`value` with every tensor in nested tuples, lists and dicts on `device`."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, tuple) and hasattr(
-        value, "_fields"
-    ):  # a namedtuple, such as Batch, takes its parts one by one
-        return type(value)(*(to_device(part, device) for part in value))
-    if isinstance(value, tuple | list):
-        return type(value)(to_device(part, device) for part in value)
-    if isinstance(value, dict):
-        return {key: to_device(part, device) for key, part in value.items()}
-    return value
+    return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), value)

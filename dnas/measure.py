@@ -16,7 +16,6 @@ from dnas.job import Job
 from dnas.memory import peak_memory, reset_peak_memory
 from dnas.peak import measured_seconds
 from dnas.retrain import RetrainSettings
-from dnas.search_step import search_step
 from dnas.trial import Trial
 
 # A mean is taken over at least so many steps and seconds, unless they are slow.
@@ -39,20 +38,11 @@ def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.de
     job = replace(job, **sizes._asdict())
     trial = Trial(job, num_classes=num_classes, batch_size=sizes.batch_size, device=device)
 
-    def warmup_step() -> None:
-        search_step(
-            trial.supernet,
-            weight_batch=trial.batch,
-            weight_optimizer=trial.weight_optimizer,
-            relaxation=job.search.relaxation,
-            clip=job.search.weights.clip,
-        )
-
     batch = _batch_seconds(sizes, num_classes=num_classes, device=device)
     step = mean_seconds(trial.step, device)
     return Measured(
         step=step + 2 * batch,
-        warmup_step=(mean_seconds(warmup_step, device) if job.search.warmup_epochs else step) + batch,
+        warmup_step=(mean_seconds(trial.weight_step, device) if job.search.warmup_epochs else step) + batch,
         evaluation=measured_seconds(trial.evaluate, device) + batch,
         memory=peak_memory(device),
         taken=time.perf_counter() - started,

@@ -19,13 +19,14 @@ from dnas.data.cycle import Cycle
 from dnas.data.iterable_batches import IterableBatches
 from dnas.data.keyed_random import stream_key
 from dnas.display import Display, Silent
+from dnas.execution import Stepper
 from dnas.interrupt import Interrupted, StopRequest, stop_request
 from dnas.mixture import Active, Mixture
 from dnas.observer import EpochReport, Observer, StepReport, Stop
 from dnas.plain_data import to_plain
 from dnas.random_state import random_state, restore_random_state, seeded, seeded_items
 from dnas.run import Run
-from dnas.search_step import StepResult, one_level_step, search_step
+from dnas.search_step import StepResult
 from dnas.settings import SearchSettings
 from dnas.supernet import Criterion, Supernet
 
@@ -153,9 +154,10 @@ class _Loop:
         self.memories: list[dict[str, Any]] = [{} for _ in self.observers]
         self.display = display
         self.steps_per_epoch = len(train)
-        self.weight_optimizer = settings.weights.build(list(supernet.weights().values()))
-        self.alpha_optimizer = settings.alphas.build(supernet.alpha_parameters())
-        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.stepper = Stepper(supernet, settings, say=display.say)
+        self.weight_optimizer = self.stepper.weight_optimizer
+        self.alpha_optimizer = self.stepper.alpha_optimizer
+        self.generator = self.stepper.generator
         self.step = 0
         self.seconds = 0.0
         self.shown: dict[str, float] = {}  # beside the progress bar
@@ -196,50 +198,24 @@ class _Loop:
         return self.step // self.steps_per_epoch
 
     @property
+    def _progress(self) -> float:
+        return self.step / (self.settings.epochs * self.steps_per_epoch)
+
+    @property
     def progress(self) -> Tensor:
-        return torch.tensor(self.step / (self.settings.epochs * self.steps_per_epoch))
+        return torch.tensor(self._progress)
 
     def _one_step(self) -> None:
         settings = self.settings
         due = self.epoch >= settings.warmup_epochs and self.step % settings.weight_steps == 0
         alphas_move = due and settings.relaxation.trains_alphas
-        if settings.one_level and alphas_move:
-            batch = self.train_stream.batch(self.step)
-            self._note(batch, batch, self._one_level_step(batch))
-            return
-        inner = max(settings.hypergradient.num_train_batches, 1) if alphas_move else 1
-        weight_batch, *inner_batches = self._next_batches(inner)
-        alpha_batch = self.val_stream.batch(self.step // settings.weight_steps) if alphas_move else None
-        result = search_step(
-            self.supernet,
-            weight_batch=weight_batch,
-            weight_optimizer=self.weight_optimizer,
-            alpha_batch=alpha_batch,
-            alpha_optimizer=self.alpha_optimizer if alphas_move else None,
-            relaxation=settings.relaxation,
-            hypergradient=settings.hypergradient,
-            penalties=settings.penalties,
-            smoothing=settings.smoothing,
-            progress=self.progress,
-            generator=self.generator,
-            clip=settings.weights.clip,
-            inner_batches=inner_batches,
-        )
-        self._note(weight_batch, alpha_batch, result)
-
-    def _one_level_step(self, batch: Batch) -> StepResult:
-        settings = self.settings
-        return one_level_step(
-            self.supernet,
-            batch=batch,
-            weight_optimizer=self.weight_optimizer,
-            alpha_optimizer=self.alpha_optimizer,
-            relaxation=settings.relaxation,
-            penalties=settings.penalties,
-            progress=self.progress,
-            generator=self.generator,
-            clip=settings.weights.clip,
-        )
+        look_ahead = 0 if settings.one_level or not alphas_move else settings.hypergradient.num_train_batches
+        weight_batches = self._next_batches(max(look_ahead, 1))
+        alpha_batch = None
+        if alphas_move:
+            alpha_step = self.step // settings.weight_steps
+            alpha_batch = weight_batches[0] if settings.one_level else self.val_stream.batch(alpha_step)
+        self._note(weight_batches[0], alpha_batch, self.stepper.take(weight_batches, alpha_batch, self._progress))
 
     def _note(self, weight_batch: Batch, alpha_batch: Batch | None, result: StepResult) -> None:
         """Count a step, add its scalars up, and tell the observers."""
@@ -393,15 +369,7 @@ class _Loop:
         with self._only(active):
             for step in range(total):
                 heeded()
-                search_step(
-                    self.supernet,
-                    weight_batch=self.train_stream.batch(self.step + self.tuning_steps),
-                    weight_optimizer=self.weight_optimizer,
-                    relaxation=self.settings.relaxation,
-                    progress=self.progress,
-                    generator=self.generator,
-                    clip=settings.clip,
-                )
+                self.stepper.take([self.train_stream.batch(self.step + self.tuning_steps)], None, self._progress)
                 self.tuning_steps += 1
                 self.display.update("tuning", step + 1, total, {})
 

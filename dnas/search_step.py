@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnas.batch import Batch
+from dnas.batch import Batch, map_tensors
 from dnas.hypergradient import FirstOrder, Hypergradient
 from dnas.hypergradient.autodiff import gradients, pull_back
 from dnas.mixture import Mixture
@@ -278,18 +278,4 @@ def _forget_frozen(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _detached(aux: Aux) -> Aux:
-    terms = {name: term.detach() for name, term in aux.terms.items()}
-    return Aux(_without_graph(aux.outputs), terms, _without_graph(aux.carry))
-
-
-def _without_graph(value: Any) -> Any:
-    """`value` with every tensor in nested tuples, lists and dicts detached."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named tuple
-        return type(value)(*map(_without_graph, value))
-    if isinstance(value, tuple | list):
-        return type(value)(map(_without_graph, value))
-    if isinstance(value, dict):
-        return {name: _without_graph(part) for name, part in value.items()}
-    return value
+    return Aux(*(map_tensors(Tensor.detach, part) for part in (aux.outputs, dict(aux.terms), aux.carry)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from dnas.discretization import Argmax, Discretization
-from dnas.hypergradient import FirstOrder, Hypergradient
+from dnas.hypergradient import FiniteDifference, FirstOrder, Hypergradient, OneStep
 from dnas.observer import Observer
 from dnas.penalty import Penalty
 from dnas.relaxation import Relaxation, Softmax
@@ -91,6 +92,9 @@ class SearchSettings:
         one_level: whether alphas and weights are trained on the same batches, all of the data, both from one pass.
         tuning_lr: learning rate, as a share of the first one, when a discretization trains the weights on.
         validate_every: epochs between two measurements of the supernet's validation accuracy; 0 for none.
+        precision: of products in a search step: 'float32'; 'tf32', which on a CPU is the same; or 'bf16', by autocast
+            with float32 weights. The passes of a finite difference are in float32 whatever is said.
+        capture: whether on a CUDA device whole search steps are recorded and replayed as a CUDA graph, where they can.
         seed: of alphas and samples.
         log_every: steps between two rows of step metrics.
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch.
@@ -110,6 +114,8 @@ class SearchSettings:
     one_level: bool = False
     tuning_lr: float = 0.1
     validate_every: int = 1
+    precision: Literal["float32", "tf32", "bf16"] = "tf32"
+    capture: bool = True
     seed: int = 0
     log_every: int = 50
     checkpoint_minutes: float = 10.0
@@ -127,6 +133,13 @@ class SearchSettings:
             raise ValueError(f"tuning_lr must be above 0; got {self.tuning_lr}.")
         if self.validate_every < 0:
             raise ValueError(f"validate_every must be 0 (never) or more; got {self.validate_every}.")
+        hypergradient = self.hypergradient
+        differs = isinstance(hypergradient, OneStep) and isinstance(hypergradient.mixed, FiniteDifference)
+        if self.precision == "bf16" and differs:
+            raise ValueError(
+                "precision bf16 does not go with a finite difference: its passes need float32, and the vector that "
+                "they are taken along would be rounded to three digits. Use precision tf32, or mixed dnas.ExactProduct."
+            )
         if self.one_level:
             self._check_one_level()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self
 
 import torch
@@ -238,17 +239,23 @@ def _shape(value: object) -> str:
 
 
 def active_mask(active: Active, like: Tensor) -> Tensor:
-    """Boolean tensor of the shape of `like` that is true at the active candidates."""
-    mask = torch.zeros(len(active), like.shape[-1], dtype=torch.bool)
+    """Boolean tensor of the shape of `like` that is true at the active candidates; not to be written into."""
+    return _mask(active, like.shape, like.device)
+
+
+@lru_cache(maxsize=64)  # a copy from the host at every step would wait, and cannot be part of a CUDA graph
+def _mask(active: Active, shape: torch.Size, device: torch.device) -> Tensor:
+    mask = torch.zeros(len(active), shape[-1], dtype=torch.bool)
     for row, candidates in enumerate(active):
         mask[row, list(candidates)] = True
-    return mask.reshape(like.shape).to(like.device)
+    return mask.reshape(shape).to(device)
 
 
 def normalized_edges(alpha: Tensor, decision: Decision) -> Tensor:
     """Softmax of edge alphas (E,) over the incoming edges of each node (PC-DARTS, Xu et al. 2020)."""
-    groups = [alpha[list(decision.incoming(node))].softmax(0) for node in decision.nodes]
-    return torch.cat(groups)
+    # Edges are in order of their targets, so the incoming ones of a node are side by side.
+    groups = alpha.split([len(decision.incoming(node)) for node in decision.nodes])
+    return torch.cat([group.softmax(0) for group in groups])
 
 
 def _call(batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:

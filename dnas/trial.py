@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 
 from dnas.batch import Batch
+from dnas.execution import Stepper
 from dnas.job import Job, build_supernet_model
 from dnas.memory import available_memory, check_batch_fits, peak_memory, reset_peak_memory
 from dnas.mixture import Mixture
 from dnas.search import evaluate_supernet
-from dnas.search_step import search_step
 from dnas.supernet import Supernet
 
 _IN_CHANNELS = 3  # what the images have is known only when they are decoded; it matters little
@@ -35,8 +35,9 @@ class Trial:
         model = build_supernet_model(job, num_classes=num_classes, in_channels=_IN_CHANNELS)
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.supernet = Supernet(model, seed=job.seed).to(device)
-        self.weight_optimizer = job.search.weights.build(list(self.supernet.weights().values()))
-        self.alpha_optimizer = job.search.alphas.build(self.supernet.alpha_parameters())
+        self.stepper = Stepper(self.supernet, job.search, say=lambda text: None)
+        self.weight_optimizer = self.stepper.weight_optimizer
+        self.alpha_optimizer = self.stepper.alpha_optimizer
         generator = torch.Generator().manual_seed(job.seed)
         inputs = torch.randn(batch_size, _IN_CHANNELS, job.image_size, job.image_size, generator=generator)
         targets = torch.randint(num_classes, (batch_size,), generator=generator)
@@ -44,19 +45,12 @@ class Trial:
 
     def step(self) -> None:
         """One architecture step and one weight step."""
-        inner = max(self.search.hypergradient.num_train_batches, 1)
-        search_step(
-            self.supernet,
-            weight_batch=self.batch,
-            weight_optimizer=self.weight_optimizer,
-            alpha_batch=self.batch,
-            alpha_optimizer=self.alpha_optimizer,
-            relaxation=self.search.relaxation,
-            hypergradient=self.search.hypergradient,
-            penalties=self.search.penalties,
-            clip=self.search.weights.clip,
-            inner_batches=[self.batch] * (inner - 1),
-        )
+        count = max(self.search.hypergradient.num_train_batches, 1)
+        self.stepper.take([self.batch] * count, self.batch, 0.0)
+
+    def weight_step(self) -> None:
+        """One step of the weights alone, as in the warm-up."""
+        self.stepper.take([self.batch], None, 0.0)
 
     def evaluate(self) -> None:
         """What the supernet's evaluation after each epoch does with a batch."""

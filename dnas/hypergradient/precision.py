@@ -28,6 +28,21 @@ def full_precision(*tensors: Tensors) -> Iterator[None]:
 
 
 @contextmanager
+def tf32_products() -> Iterator[None]:
+    """Products of float32 numbers in TF32 where a GPU can, then as before.
+
+    Where PyTorch's older and newer settings contradict each other, they stay as the user has set them.
+    """
+    matmul_precision = _if_readable(torch.get_float32_matmul_precision)
+    allow_tf32 = _if_readable(lambda: torch.backends.cudnn.allow_tf32)
+    try:
+        _set_older("high" if matmul_precision else None, None if allow_tf32 is None else True)
+        yield
+    finally:
+        _set_older(matmul_precision, allow_tf32)
+
+
+@contextmanager
 def _float32_products() -> Iterator[None]:
     """Products of float32 numbers in float32, whichever of PyTorch's two settings allowed less, then as before.
 

@@ -4,8 +4,9 @@ A hypergradient compares several passes over the same batch: with fresh dropout 
 the gradient at w belongs to another function than the gradient at w'.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -50,13 +51,44 @@ class _Repeatable:
             generator.manual_seed(self.seed + stream)
 
 
+_NOTHING_IS_DRAWN = ContextVar("_NOTHING_IS_DRAWN", default=False)
+
+
+@contextmanager
+def nothing_is_drawn() -> Iterator[None]:
+    """Within the block losses are known to draw no random numbers (see `draws_random_numbers`)."""
+    token = _NOTHING_IS_DRAWN.set(True)
+    try:
+        yield
+    finally:
+        _NOTHING_IS_DRAWN.reset(token)
+
+
+def draws_random_numbers(loss: Callable[[], object], *tensors: Tensors) -> bool:
+    """Whether a pass draws from a default generator of the CPU or of the tensors' devices; they stay as they were."""
+    generators = generators_of(*tensors)
+    states = [generator.get_state() for generator in generators]
+    with torch.no_grad():
+        loss()
+    drawn = any(
+        not torch.equal(generator.get_state(), state) for generator, state in zip(generators, states, strict=True)
+    )
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
+    return drawn
+
+
 @contextmanager
 def repeatable(problem: BilevelProblem, *tensors: Tensors) -> Iterator[BilevelProblem]:
     """`problem` with one stream of random numbers per batch, seeded by the generators' state, which is then restored.
 
     Streams differ between batches, and between search steps whenever anything was drawn in between. Reading and seeding
-    a generator happens on the host: no synchronisation with a device. A CUDA graph cannot capture it.
+    a generator happens on the host: no synchronisation with a device. A CUDA graph cannot capture it, so within
+    `nothing_is_drawn` it is left out.
     """
+    if _NOTHING_IS_DRAWN.get():
+        yield problem
+        return
     generators = generators_of(*tensors)
     states = [generator.get_state() for generator in generators]
     digest = blake2b(b"".join(state.numpy().tobytes() for state in states), digest_size=6).digest()

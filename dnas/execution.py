@@ -1,0 +1,189 @@
+"""How the steps of a search are carried out on a device: with which precision, one by one or recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+
+from dnas.batch import Batch
+from dnas.capture import CudaRecorder, Recorder, StepCapture
+from dnas.hypergradient.precision import full_precision, tf32_products
+from dnas.hypergradient.randomness import draws_random_numbers, nothing_is_drawn
+from dnas.observer import Observer
+from dnas.search_step import StepResult, one_level_step, search_step
+from dnas.settings import SearchSettings
+from dnas.supernet import Supernet
+
+
+class Stepper:
+    """Takes the steps that some settings ask for.
+
+    Args:
+        supernet: whose weights and alphas are trained.
+        settings: the method, and how it is carried out.
+        say: shows a line to a person.
+        recorder: what records steps where `settings.capture` asks for it; None for CUDA graphs on a CUDA device.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        settings: SearchSettings,
+        *,
+        say: Callable[[str], None],
+        recorder: Recorder | None = None,
+    ):
+        self.supernet = supernet
+        self.settings = settings
+        self.weight_optimizer = settings.weights.build(list(supernet.weights().values()))
+        self.alpha_optimizer = settings.alphas.build(supernet.alpha_parameters())
+        self.device = next(iter(supernet.alphas.values())).device
+        on_gpu = self.device.type == "cuda"
+        # On a GPU the samples are drawn there, so that nothing waits for the host and a graph can hold it.
+        self.generator = torch.Generator(self.device if on_gpu else "cpu").manual_seed(settings.seed)
+        self.progress = torch.zeros((), device=self.device)
+        self.say = say
+        self.recorder = recorder or (CudaRecorder([self.generator]) if on_gpu else None)
+        self._capture: StepCapture | None = None
+        self._is_decided = False
+        self._draws_nothing = False  # known only where steps are recorded
+
+    def take(self, weight_batches: Sequence[Batch], alpha_batch: Batch | None, progress: float) -> StepResult:
+        """One search step.
+
+        Args:
+            weight_batches: of the weights; more than one where the hypergradient looks ahead.
+            alpha_batch: of the alphas; None where they do not move. With one level, any batch: it is not looked at.
+            progress: of the search, from 0 to 1.
+        """
+        self.progress.fill_(progress)
+        batches = [*weight_batches, *([] if alpha_batch is None or self.settings.one_level else [alpha_batch])]
+
+        def work(batches: Sequence[Batch]) -> StepResult:
+            drawing = nothing_is_drawn() if self._draws_nothing else nullcontext()
+            with drawing, precision(self.settings.precision, self.supernet):
+                return self._step(batches, moves_alphas=alpha_batch is not None)
+
+        capture = self._decided(batches, alpha_batch is not None)
+        return work(batches) if capture is None else capture(batches, self._baked(alpha_batch is not None), work)
+
+    def _step(self, batches: Sequence[Batch], *, moves_alphas: bool) -> StepResult:
+        settings = self.settings
+        if settings.one_level and moves_alphas:
+            return one_level_step(
+                self.supernet,
+                batch=batches[0],
+                weight_optimizer=self.weight_optimizer,
+                alpha_optimizer=self.alpha_optimizer,
+                relaxation=settings.relaxation,
+                penalties=settings.penalties,
+                progress=self.progress,
+                generator=self.generator,
+                clip=settings.weights.clip,
+            )
+        return search_step(
+            self.supernet,
+            weight_batch=batches[0],
+            weight_optimizer=self.weight_optimizer,
+            alpha_batch=batches[-1] if moves_alphas else None,
+            alpha_optimizer=self.alpha_optimizer if moves_alphas else None,
+            relaxation=settings.relaxation,
+            hypergradient=settings.hypergradient,
+            penalties=settings.penalties,
+            smoothing=settings.smoothing,
+            progress=self.progress,
+            generator=self.generator,
+            clip=settings.weights.clip,
+            inner_batches=batches[1:-1] if moves_alphas else (),
+        )
+
+    # Recording
+
+    def _baked(self, moves_alphas: bool) -> Hashable:
+        """What a step reads on the host and that may change."""
+        rates = tuple(group["lr"] for group in self.weight_optimizer.param_groups)
+        allowed = tuple(sorted(self.supernet.allowed.items()))
+        return moves_alphas, rates, tuple(self.supernet.weights()), allowed
+
+    def _decided(self, batches: Sequence[Batch], moves_alphas: bool) -> StepCapture | None:
+        """What records, decided at the first step that moves alphas; None where nothing is recorded."""
+        if self.recorder is None or not self.settings.capture or self._is_decided or not moves_alphas:
+            return self._capture if moves_alphas else None
+        self._is_decided = True
+        why = self._why_not(batches)
+        if why is not None:
+            self.say(f"Search steps are not recorded as a CUDA graph: {why}. They are taken one kernel at a time.")
+            return None
+        make_capturable(self.alpha_optimizer, self.device)
+        self._capture = StepCapture(self.recorder, state=self._state, generators=self._generators(), say=self.say)
+        return self._capture
+
+    def _why_not(self, batches: Sequence[Batch]) -> str | None:
+        """Why steps cannot be recorded, in words; None where they can."""
+        settings, supernet = self.settings, self.supernet
+        if any(type(observer).step_ended is not Observer.step_ended for observer in settings.observers):
+            return "an observer looks at the gradients after every step"
+        if batches[0].carry is not None:
+            return "a state is carried from batch to batch"
+        before = self.generator.get_state()
+        mixtures = supernet.sample(settings.relaxation, self.progress, self.generator)
+        self.generator.set_state(before)
+        if any(mixtures[name].active not in (None, supernet.allowed.get(name)) for name in supernet.decisions):
+            return f"{type(settings.relaxation).__name__} decides on the host which candidates are computed"
+        weights = supernet.weights()
+        drawn = draws_random_numbers(lambda: supernet.loss(weights, mixtures, batches[0]), weights)
+        self._draws_nothing = not drawn
+        if drawn and not settings.one_level:
+            return "the model draws random numbers, and that all passes draw the same is arranged on the host"
+        return None
+
+    def _state(self) -> list[list[Tensor]]:
+        model = [*self.supernet.model.parameters(), *self.supernet.model.buffers()]
+        groups = [[tensor for tensor in model if tensor.is_floating_point()], list(self.supernet.alphas.values())]
+        for optimizer in (self.weight_optimizer, self.alpha_optimizer):
+            groups.append([value for state in optimizer.state.values() for value in state.values() if is_tensor(value)])
+        return [group for group in groups if group]
+
+    def _generators(self) -> list[torch.Generator]:
+        if self.device.type != "cuda":
+            return [self.generator, torch.default_generator]
+        index = torch.cuda.current_device() if self.device.index is None else self.device.index
+        return [self.generator, torch.cuda.default_generators[index]]
+
+
+def is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
+
+
+def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Let an optimizer of `torch.optim` keep its step count on the device, where a graph can raise it."""
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = device.type == "cuda"
+    for state in optimizer.state.values():
+        if is_tensor(state.get("step")):
+            state["step"] = state["step"].to(device=device, dtype=torch.float32)
+    # Steps of another batch size are taken as usual, and the optimizer would warn that it could be faster then.
+    optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+
+
+@contextmanager
+def precision(name: str, supernet: Supernet) -> Iterator[None]:
+    """Within the block products are computed as `SearchSettings.precision` says."""
+    alphas = supernet.alphas
+    device = next(iter(alphas.values())).device
+    match name:
+        case "float32":
+            context = full_precision(alphas)
+        case "tf32":
+            context = tf32_products() if device.type == "cuda" else nullcontext()
+        case "bf16":
+            # Without the cache of autocast: weights change within a step, and a cached copy would be the old ones.
+            context = torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+        case _:
+            raise ValueError(f"precision must be float32, tf32 or bf16; got {name!r}.")
+    with context:
+        yield
