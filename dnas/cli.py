@@ -446,7 +446,9 @@ def _jobs(recipes: Sequence[str], own: Sequence[str], display: Display) -> dict[
 
 
 def _fill_spaces(parser: ArgumentParser, arguments: Sequence[str]) -> None:
-    parser.add_argument("--num", type=int, default=100, help="number of random architectures whose parameters count")
+    parser.add_argument(
+        "--num", type=int, default=100, help="number of random architectures whose parameters are counted"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

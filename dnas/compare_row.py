@@ -132,7 +132,8 @@ class CompareRow:
         texts = dict.fromkeys(("recipe", "failure", "table", "settings_digest"), str)
         kinds = {**texts, "seed": int, "seconds": float, "environment": dict, "settings": dict, "trajectory": list}
         source = f"{path} is damaged, remove it to have the row made anew"
-        _check_entries(data, {**kinds, "found": dict if data and data.get("found") else type(None)}, source)
+        is_found = isinstance(data, Mapping) and data.get("found") is not None
+        _check_entries(data, {**kinds, "found": dict if is_found else type(None)}, source)
         if digest(data["settings"]) != data["settings_digest"]:
             raise ValueError(f"{source}: the settings in it are not those that it was made under.")
         if (data["found"] is None) == (not data["failure"]):

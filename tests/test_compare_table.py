@@ -1,0 +1,88 @@
+"""Tables of rows that are given: means, what validation selects, failures."""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dnas import NasBench201Space
+from dnas.compare_row import CompareRow, Found
+from dnas.compare_table import Columns, recipe_line, rich_table, selected_by, to_csv, to_markdown, trajectory_csv
+
+COLUMNS = Columns("valid", "test")
+ARCHITECTURE = NasBench201Space().random(torch.Generator().manual_seed(0))
+
+
+def a_row(seed: int, valid: float, test: float) -> CompareRow:
+    found = Found(ARCHITECTURE, {"valid": valid, "test": test})
+    return CompareRow("darts", seed, {}, {"device": "cpu"}, 10.0 * (seed + 1), found)
+
+
+ROWS = [a_row(0, 80.0, 90.0), a_row(1, 82.0, 87.0), a_row(2, 81.0, 93.0)]
+
+
+def line(rows, **changes):
+    arguments = {"columns": COLUMNS, "percentiles": [10.0, 30.0], "baseline": [1.0, 2.0], "is_baseline": False}
+    return recipe_line("darts", rows, **{**arguments, **changes})
+
+
+def test_a_line_of_three_runs():
+    found = line(ROWS)
+    assert (found.n, found.failed, found.mean, found.std, found.best) == (3, 0, 90.0, 3.0, 93.0)
+    assert found.selected == 87.0  # of the run that validation likes best, which is not the best by test
+    assert found.percentile == 20.0
+    assert found.seconds == 20.0
+    assert found.against_baseline == "too few seeds"
+
+
+def test_a_run_that_failed_counts_apart():
+    failed = replace(ROWS[1], found=None, failure="the loss is nan", seconds=0.0)
+    found = line([ROWS[0], failed])
+    assert (found.n, found.failed, found.mean, found.std, found.seconds) == (1, 1, 90.0, None, 10.0)
+    nothing = line([failed], percentiles=[])
+    assert (nothing.n, nothing.mean, nothing.best, nothing.selected, nothing.percentile) == (0, None, None, None, None)
+    assert "| darts" in to_markdown([nothing], caption="", baseline="darts")
+
+
+def test_the_first_of_equal_runs_is_selected():
+    assert selected_by([1.0, 3.0, 3.0], [7.0, 8.0, 9.0]) == 8.0
+    assert selected_by([], []) is None
+
+
+def test_markdown_has_one_column_for_each_heading():
+    text = to_markdown([line(ROWS), line(ROWS, is_baseline=True)], caption="What it is.", baseline="gdas")
+    caption, empty, *table = text.splitlines()
+    assert (caption, empty) == ("What it is.", "")
+    assert {row.count("|") for row in table} == {12}
+    assert "against gdas" in table[0]
+    assert [cell.strip() for cell in table[2].split("|")][1:7] == ["darts", "3", "", "90.00", "3.00", "93.00"]
+    assert table[3].rstrip(" |").endswith("baseline")
+
+
+def test_csv_keeps_all_digits():
+    rows = list(csv.DictReader(io.StringIO(to_csv([line(ROWS, percentiles=[1 / 3])]))))
+    assert float(rows[0]["percentile"]) == 1 / 3
+    assert rows[0]["failed"] == "0"
+
+
+def test_the_trajectory_is_in_long_form_with_the_deciding_columns_first():
+    known = Found(ARCHITECTURE, {"a": 1.0, "valid": 2.0, "test": 3.0}, epoch=1)
+    rows = [replace(ROWS[0], trajectory=(known, Found(ARCHITECTURE, epoch=2)))]
+    lines = list(csv.reader(io.StringIO(trajectory_csv(rows, COLUMNS))))
+    assert lines[0] == ["recipe", "seed", "epoch", "string", "test", "valid", "a"]
+    assert lines[1] == ["darts", "0", "1", known.string, "3.0", "2.0", "1.0"]
+    assert lines[2][2:] == ["2", known.string, "", "", ""]
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_table_for_a_terminal_shows_every_number_whole(width: int):
+    from rich.console import Console
+
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(rich_table([line(ROWS)], baseline="gdas"))
+    text = console.export_text()
+    assert "90.00" in text
+    assert "seeds" in text
+    assert "…" not in text
