@@ -133,7 +133,7 @@ class Stepper:
         self.generator.set_state(before)
         if any(mixtures[name].active not in (None, supernet.allowed.get(name)) for name in supernet.decisions):
             return f"{type(settings.relaxation).__name__} decides on the host which candidates are computed"
-        weights = supernet.weights()
+        weights = dict[str, Tensor](supernet.weights())
         drawn = draws_random_numbers(lambda: supernet.loss(weights, mixtures, batches[0]), weights)
         self._draws_nothing = not drawn
         if drawn and not settings.one_level:
