@@ -52,8 +52,9 @@ def test_arguments_are_plain_json_values():
         "nodes": 2,
         "candidates": ["none", "skip_connect"],
         "edge_weights": False,
+        "partial_channels": 1,
     }
-    assert NasBench201Space().arguments == {}
+    assert NasBench201Space().arguments == {"edge_weights": False, "partial_channels": 1}
 
 
 def test_an_architecture_carries_name_version_and_arguments_of_its_space():

@@ -23,6 +23,7 @@ PARAMETERS = {
     "conv_7x1_1x7": 2 * 7 * 16,
     "nor_conv_1x1": 16,
     "nor_conv_3x3": 9 * 16,
+    "noise": 0,
 }
 
 
@@ -83,7 +84,7 @@ def test_the_reduction_of_odd_sizes_pads_with_zeros():
     assert_close(odd, torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in ("none", "skip_connect")])
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in ("none", "skip_connect", "noise")])
 @pytest.mark.parametrize("form", [SEARCH, EVALUATION], ids=["search", "evaluation"])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_prefix_and_weighted_rest_make_up_the_weighted_operation(name: str, form: Form, stride: int):
@@ -93,6 +94,17 @@ def test_prefix_and_weighted_rest_make_up_the_weighted_operation(name: str, form
     x, weight = torch.randn(3, 4, 6, 6, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)
     expected = 0.3 * candidate(x)
     assert_close(candidate.weighted_rest(candidate.prefix(x), weight), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_noise_is_standard_normal_from_torchs_generator_and_hides_the_input(stride: int):
+    noise, x = operation("noise", 4, stride, EVALUATION).eval(), torch.full((2, 4, 6, 5), torch.nan)
+    torch.manual_seed(3)
+    drawn, again = noise(x), noise(x)
+    torch.manual_seed(3)
+    assert_close(drawn, torch.randn_like(x[:, :, ::stride, ::stride]), rtol=0, atol=0)
+    assert not torch.equal(drawn, again)
+    assert not noise(x.clone().requires_grad_()).requires_grad
 
 
 def test_operations_of_one_prefix_key_have_the_same_prefix():

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnas.architecture import Architecture, CellArchitecture, KeptEdge
-from dnas.choice import PlainCell
+from dnas.choice import Cell, PlainCell
 from dnas.decision import Decision
+from dnas.schedule import Schedule
 from dnas.space.base import Space, Stem, check_cell, check_size, check_space, draw
 from dnas.space.drop_path import DropPath
+from dnas.space.edges import CellBuilder, EdgeSettings
 from dnas.space.layout import fast_layout
 from dnas.space.ops import EVALUATION, SEARCH, Form, ReLUConvBN, operation
 from dnas.space.stacked import StackedCell
@@ -24,6 +26,7 @@ CANDIDATES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OUTPUT = (3,)
 NAME = "cell"
+_DECISION = Decision(NAME, "operations", CANDIDATES, EDGES, output=OUTPUT)
 
 # There is no batch norm after pooling, in search neither (official code).
 NB201_SEARCH = replace(SEARCH, norm_after_pool=False)
@@ -36,6 +39,16 @@ class NasBench201Space(Space):
     Dong and Yang 2020, https://arxiv.org/abs/2001.00326. The network is a 3x3 convolution, three stages of `cells`
     cells with C, 2C and 4C channels, joined by residual blocks of stride 2, and a linear classifier.
 
+    Args:
+        edge_weights: whether each edge has a weight of its own, as in `DartsSpace`.
+        partial_channels: as in `DartsSpace`.
+        auxiliary_skip: as in `DartsSpace`.
+        skip_dropout: as in `DartsSpace`.
+        drop_path: as in `DartsSpace`.
+
+    Raises:
+        ValueError: no part, or a rate outside [0, 1).
+
     Example:
         >>> space = NasBench201Space()
         >>> space.size()
@@ -44,9 +57,25 @@ class NasBench201Space(Space):
 
     name: ClassVar[str] = "nasbench201"
     version: ClassVar[int] = 1
+    summary: ClassVar[str] = "one cell of six edges, five operations on each (NAS-Bench-201, Dong and Yang 2020)"
+
+    edge_weights: bool = False
+    partial_channels: int = 1
+    auxiliary_skip: Schedule | None = None
+    skip_dropout: Schedule | None = None
+    drop_path: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        _ = self._edge_settings  # checks them
+
+    @property
+    def _edge_settings(self) -> EdgeSettings:
+        return EdgeSettings(
+            self.edge_weights, self.partial_channels, self.auxiliary_skip, self.skip_dropout, self.drop_path
+        )
 
     def decisions(self) -> dict[str, Decision]:
-        return {NAME: Decision(NAME, "operations", CANDIDATES, EDGES, output=OUTPUT)}
+        return self._edge_settings.with_edges(_DECISION)
 
     def model(
         self, *, channels: int, cells: int, num_classes: int, in_channels: int = 3, stem: Stem = "cifar"
@@ -57,13 +86,20 @@ class NasBench201Space(Space):
         """
         _refuse(stem, auxiliary=False)
         return ThreeStages(
-            _searchable_cell,
+            self._make_cell(),
             channels=channels,
             cells=cells,
             num_classes=num_classes,
             in_channels=in_channels,
             form=replace(NB201_SEARCH, affine=True),
         )
+
+    def _make_cell(self) -> Callable[[int], Cell]:
+        settings = self._edge_settings
+        if settings.only_mix:
+            return lambda channels: _searchable_cell(channels, settings.edge_weights)
+        builder = CellBuilder(settings, NB201_SEARCH)
+        return lambda channels: builder.cell(_DECISION, channels, num_inputs=1, strides=[1] * len(EDGES))
 
     def network(
         self,
@@ -159,9 +195,9 @@ class ResidualBlock(nn.Module):
         return self.conv1(self.conv0(x)) + self.shortcut(pooled)
 
 
-def _searchable_cell(channels: int) -> StackedCell:
+def _searchable_cell(channels: int, edge_weights: bool = False) -> StackedCell:
     candidates = [{name: operation(name, channels, 1, NB201_SEARCH) for name in CANDIDATES} for _ in EDGES]
-    return StackedCell(NAME, EDGES, candidates, num_inputs=1, output=OUTPUT)
+    return StackedCell(NAME, EDGES, candidates, num_inputs=1, output=OUTPUT, edge_weights=edge_weights)
 
 
 def _plain_cell(cell: CellArchitecture, channels: int) -> PlainCell:

@@ -33,6 +33,7 @@ OPERATIONS = (
     "conv_7x1_1x7",
     "nor_conv_1x1",
     "nor_conv_3x3",
+    "noise",
 )
 
 
@@ -93,10 +94,30 @@ def operation(name: str, channels: int, stride: int, form: Form) -> nn.Module:
             return DilConv(channels, int(name[-1]), stride, form)
         case "conv_7x1_1x7":
             return Conv7x1And1x7(channels, stride, form)
+        case "noise":
+            return Noise(stride)
         case "nor_conv_1x1" | "nor_conv_3x3":
             return ReLUConvBN(channels, channels, int(name[-1]), stride, form)
         case _:
             raise ValueError(f"There is no operation {name!r}; known are {', '.join(OPERATIONS)}.")
+
+
+class Noise(nn.Module):
+    """N(0, 1) noise of the input's shape, strided in space, in its place (RobustDARTS, Zela et al. 2020, appendix A).
+
+    It is drawn anew in each forward pass, in eval mode as well (as in the official code), from torch's generator of the
+    device, so that all passes of a hypergradient over one batch see the same.
+    """
+
+    def __init__(self, stride: int):
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
 
 
 class _ReLUFirst(SharedPrefix):
