@@ -40,8 +40,8 @@ class Lines(Display):
 
 def find(corpus: Corpus, epochs: int) -> dnas.Architecture:
     """Search with weights on the training part and alphas on the validation part."""
-    rows = min(256, len(corpus.valid) // 80)  # a short text still has two batches for the alphas
-    sizes = LanguageSearch(hidden=32, dropout=DROPOUT, batch_size=rows, validation_batch_size=min(64, rows))
+    rows = min(64, len(corpus.valid) // 60)  # a short text still has two batches for the alphas
+    sizes = LanguageSearch(hidden=32, dropout=DROPOUT, batch_size=rows, validation_batch_size=rows, bptt=20)
     settings = replace(sizes, search=replace(sizes.search, epochs=epochs))
     return search_language(corpus, space=SPACE, settings=settings, display=Lines()).architecture
 
@@ -57,7 +57,7 @@ def test_perplexity(architecture: dnas.Architecture, corpus: Corpus, epochs: int
     return perplexity(trained, whole_text(corpus.test, batch_size=16))
 
 
-def main(text: Sequence[Path | str], level: str = "char", epochs: str = "2") -> None:
+def main(text: Sequence[Path | str], level: str = "char", epochs: str = "1") -> None:
     """Search, train, compare."""
     corpus = load_text(text[0] if len(text) == 1 else text, level="word" if level == "word" else "char")
     print(f"{len(corpus.train):,} tokens to train on, of {len(corpus.vocabulary):,} kinds")
@@ -77,4 +77,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         main([sys.argv[1]], *sys.argv[2:4])
     else:
-        main(sorted(Path(__file__).parent.parent.glob("docs/*.md")), epochs="1")
+        main(sorted(Path(__file__).parent.parent.glob("docs/*.md")))
