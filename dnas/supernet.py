@@ -110,11 +110,17 @@ class Supernet:
         }
 
     def _restricted(self, name: str, relax: Callable[[Tensor], Mixture]) -> Mixture:
+        """The mixture over those candidates that are allowed; a row without any is 0, and nothing of it is computed."""
         allowed = self.allowed.get(name)
         if allowed is None:
             return relax(self.alphas[name])
-        mixture = relax(self.alphas[name].masked_fill(~active_mask(allowed, self.alphas[name]), -torch.inf))
-        return mixture if mixture.active is not None else Mixture(mixture.values, allowed)
+        mask = active_mask(allowed, self.alphas[name])
+        empty = ~mask.any(dim=-1, keepdim=True)
+        mixture = relax(self.alphas[name].masked_fill(~(mask | empty), -torch.inf))
+        active = allowed
+        if mixture.active is not None:
+            active = tuple(drawn if row else () for drawn, row in zip(mixture.active, allowed, strict=True))
+        return Mixture(mixture.values.masked_fill(empty, 0.0), active)
 
     def one_hot(self, architecture: Architecture) -> dict[str, Mixture]:
         """Mixtures under which the supernet computes what the derived network computes."""

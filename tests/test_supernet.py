@@ -15,7 +15,7 @@ from dnas.batch import Batch
 from dnas.choice import Cell, Choice, Zero
 from dnas.decision import Decision
 from dnas.mixture import Mixture
-from dnas.relaxation import GumbelSoftmax, Sigmoid, Softmax
+from dnas.relaxation import GumbelSoftmax, Sigmoid, Softmax, UniformPath
 from dnas.supernet import Supernet, active_mask, normalized_edges
 
 NOW = torch.tensor(0.5)
@@ -392,3 +392,17 @@ def test_a_model_without_a_choice_and_choices_that_differ_are_told():
     model = nn.Sequential(Choice("op", {"a": nn.ReLU()}), Choice("op", {"a": nn.ReLU(), "b": nn.Tanh()}))
     with pytest.raises(ValueError, match="Choices named 'op' differ in candidates"):
         Supernet(model)
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), GumbelSoftmax(hard=True), UniformPath(), Sigmoid()])
+def test_an_edge_without_an_allowed_candidate_is_0_and_not_computed(relaxation):
+    cell = Cell("cell", [(0, 1), (0, 2)], [{"a": nn.Identity(), "b": nn.Tanh()}] * 2, num_inputs=1, output=(1, 2))
+    supernet = Supernet(cell.double(), nn.functional.mse_loss)
+    supernet.alphas["cell"] = supernet.alphas["cell"].detach().double().requires_grad_()
+    supernet.allowed = {"cell": ((), (0, 1))}
+    for mixtures in (supernet.sample(relaxation, torch.tensor(0.5)), supernet.expected(relaxation, torch.tensor(0.5))):
+        values, active = mixtures["cell"].values, mixtures["cell"].active
+        assert values[0].tolist() == [0.0, 0.0]
+        assert active is not None
+        assert active[0] == ()
+        assert values[1].sum() > 0
