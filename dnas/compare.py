@@ -42,7 +42,7 @@ from dnas.formats import read_nasbench201
 from dnas.job import SIZES, Job, device_of
 from dnas.load import RETRAIN
 from dnas.plain_data import to_plain
-from dnas.plan import plan
+from dnas.plan import images_in_half, plan
 from dnas.run import Run
 from dnas.space import NasBench201Space
 from dnas.table import Table
@@ -166,15 +166,14 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
 
 
 def _settled(grid: Grid, display: Display) -> dict[str, Job]:
-    """The jobs with all sizes; those that nobody gave are chosen once for all recipes and runs."""
+    """The jobs with all sizes; those that nobody gave are chosen once for all recipes and runs.
+
+    Raises:
+        ValueError: a batch is larger than the data, or the file of sizes is damaged.
+    """
     path = grid.out / "sizes.json"
     if not path.exists():
-        first = next(iter(grid.jobs.values()))
-        catalog = open_source(first.data, image_column=first.image_column, label_column=first.label_column)
-        display.say(f"Data: {catalog.name}. Measuring this machine ...")
-        chosen = plan(first, catalog, device_of(first.device))
-        display.say(f"Of {next(iter(grid.jobs))}, each seed: {chosen}")
-        Run(grid.out).save_json("sizes", {name: getattr(chosen.job, name) for name in (*SIZES, "threads")})
+        Run(grid.out).save_json("sizes", _choose_sizes(grid, display))
     sizes = Run(grid.out).load_json("sizes")
     if not isinstance(sizes, Mapping) or set(sizes) != {*SIZES, "threads"}:
         raise ValueError(f"{path} is damaged: expected the entries {[*SIZES, 'threads']}. Remove it.")
@@ -182,6 +181,25 @@ def _settled(grid: Grid, display: Display) -> dict[str, Job]:
         recipe: replace(job, **{name: value for name, value in sizes.items() if getattr(job, name) is None})
         for recipe, job in grid.jobs.items()
     }
+
+
+def _choose_sizes(grid: Grid, display: Display) -> dict[str, int | None]:
+    """Sizes and threads for all recipes, planned by measuring the first one where it leaves some out."""
+    recipe, job = next(iter(grid.jobs.items()))
+    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
+    half = images_in_half(job, catalog)
+    for name, other in grid.jobs.items():
+        if (other.batch_size or 0) > half:
+            raise ValueError(
+                f"batch_size {other.batch_size} of {name} is more than the {half} images in each half of the data; "
+                "give a smaller --batch_size."
+            )
+    if job.missing_sizes or job.threads is None:
+        display.say(f"Data: {catalog.name}. Measuring this machine ...")
+        chosen = plan(job, catalog, device_of(job.device))
+        display.say(f"Of {recipe}, each seed: {chosen}")
+        job = chosen.job
+    return {name: getattr(job, name) for name in (*SIZES, "threads")}
 
 
 def _retrained_alike(grid: Grid, display: Display) -> Grid:

@@ -1,0 +1,104 @@
+"""Grids that cannot be compared are refused, columns are chosen, percentiles counted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnas import DartsSpace, NasBench201Space
+from dnas.compare import (
+    RETRAINED,
+    TRIVIAL,
+    Columns,
+    Grid,
+    columns_of,
+    percentile_among,
+    table_digest,
+    table_lines,
+    table_values,
+)
+from dnas.formats import read_nasbench201
+from dnas.job import Job
+from dnas.table import Table
+
+NUM = 15625
+TABLE = Table({"valid200_c10": np.arange(NUM), "test200_c10": np.arange(NUM)[::-1]}, source="made up")
+JOB = Job(space=NasBench201Space())
+
+
+def a_grid(**changes) -> Grid:
+    arguments = {
+        "jobs": {"darts": JOB, "gdas": JOB},
+        "seeds": 2,
+        "out": Path("out"),
+        "baseline": "darts",
+        "table": TABLE,
+        "columns": Columns("valid200_c10", "test200_c10"),
+    }
+    return Grid(**{**arguments, **changes})
+
+
+def test_every_recipe_of_a_seed_comes_before_the_next_seed():
+    assert a_grid().cases == [("darts", 0), ("gdas", 0), ("darts", 1), ("gdas", 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1; got 0"),
+        ({"num_random": 0}, "num_random must be at least 1; got 0"),
+        ({"baseline": "snas"}, "one of the recipes, darts, gdas; got 'snas'"),
+        ({"jobs": {"darts": replace(JOB, time="1h")}}, "same epochs, not a time"),
+        ({"jobs": {"darts": replace(JOB, seed=3)}}, "leave out seed 3"),
+        ({"jobs": {"darts": replace(JOB, space=DartsSpace())}}, "table is of space 'nasbench201', and darts searches"),
+    ],
+)
+def test_a_grid_that_cannot_be_compared(changes, message: str):
+    with pytest.raises(ValueError, match=message):
+        a_grid(**changes)
+
+
+def test_the_usual_columns_are_taken_where_nothing_is_said():
+    assert columns_of(TABLE, None, None) == Columns("valid200_c10", "test200_c10")
+    assert columns_of(TABLE, None, "valid200_c10") == Columns("valid200_c10", "valid200_c10")
+    assert columns_of(None, None, None) == RETRAINED
+
+
+def test_columns_that_are_not_there():
+    with pytest.raises(ValueError, match=r"no column 'x'; name another with --select, of test200_c10, valid200_c10"):
+        columns_of(TABLE, "x", None)
+    with pytest.raises(ValueError, match=r"no column 'valid200_c10'; name another with --select, of accuracy"):
+        columns_of(Table({"accuracy": np.arange(NUM)}, source="made up"), None, None)
+    with pytest.raises(ValueError, match="without --table leave them out"):
+        columns_of(None, None, "test200_c10")
+
+
+def test_ties_count_half():
+    assert percentile_among(2.0, [1.0, 2.0, 3.0, 4.0]) == 37.5
+    assert percentile_among(5.0, [1.0]) == 100.0
+
+
+def test_the_digest_of_a_table_changes_with_any_number_and_name():
+    changed = np.arange(NUM, dtype=float)
+    changed[7] += 0.5
+    others = [{"a": changed}, {"b": np.arange(NUM)}, {"a": np.arange(NUM), "b": np.arange(NUM)}]
+    digests = [table_digest(Table(columns, source="")) for columns in ({"a": np.arange(NUM)}, *others)]
+    assert len(set(digests)) == 4
+
+
+def test_unknown_values_are_left_out():
+    known = np.arange(NUM, dtype=float)
+    architecture = TABLE.architecture(3)
+    known[3] = np.nan
+    assert table_values(Table({"a": known, "b": np.arange(NUM)}, source=""), architecture) == {"b": 3.0}
+
+
+def test_what_has_to_be_beaten_stands_below_the_recipes():
+    grid = a_grid()
+    random, best, trivial = table_lines(grid, [], [])
+    assert (random.n, random.mean, random.best) == (NUM, 7812.0, 15624.0)
+    assert random.std == pytest.approx(np.arange(NUM).std(ddof=1), rel=1e-12)
+    assert (best.best, best.percentile) == (15624.0, 100 * 15624 / 15625)
+    assert best.selected == 0.0  # validation is the reverse of test in this table
+    assert trivial.mean == TABLE.accuracy(read_nasbench201(TRIVIAL), "test200_c10")
