@@ -45,7 +45,7 @@ class Broken(Smoothing):
         progress: Tensor,
         generator: torch.Generator | None,
     ) -> dict[str, Mixture]:
-        found = dict(mixtures)
+        found = {name: mixture.with_values(mixture.values.detach()) for name, mixture in mixtures.items()}
         act, pruned = mixtures["act"].values, mixtures["pruned"].values
         match self.fault:
             case "takes global random numbers":
@@ -72,6 +72,8 @@ class Broken(Smoothing):
                 found["pruned"] = Mixture(pruned)
             case "revives":
                 found["pruned"] = mixtures["pruned"].with_values(torch.full_like(pruned, 1 / 3))
+            case "passes the graph of what it leaves alone":
+                found["normal.edges"] = mixtures["normal.edges"]
             case "keeps a graph":
                 found["act"] = Mixture(act.clone().requires_grad_())
             case "is not finite":
@@ -93,7 +95,7 @@ NOISE = iter(range(10**9))
     [
         ("takes global random numbers", "changed the random state"),
         ("moves a mixture", "changed mixture act"),
-        ("fills .grad", "changed the .grad of weights"),
+        ("fills .grad", "the .grad of weights"),
         ("leaves the gradient mode off", "changed the gradient mode"),
         ("remembers", "changed itself"),
         ("is noisy", "other numbers with a generator of the same seed"),
@@ -104,6 +106,7 @@ NOISE = iter(range(10**9))
         ("computes all", "changed what is active in 'pruned'"),
         ("revives", "a candidate of 'pruned' that is not active"),
         ("keeps a graph", "keeps a graph in 'act'"),
+        ("passes the graph of what it leaves alone", "keeps a graph in 'normal.edges'"),
         ("is not finite", "not finite in 'act'"),
         ("leaves the box", "outside"),
         ("does not sum to 1", "a row of 'act' that does not sum to 1"),

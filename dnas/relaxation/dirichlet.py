@@ -40,7 +40,7 @@ class Dirichlet(Relaxation):
         total = (c.detach() * allowed).sum(dim=-1, keepdim=True).expand_as(c)
         # torch divides by 1 - m_k already, and stays finite at m_k = 1. `moved` is 0 in value and has the gradient.
         g = torch._dirichlet_grad(m, c.detach(), total)  # type: ignore
-        moved = g * (c - c.detach()) * allowed
+        moved = g * (c - c.detach())
         return Mixture(m + moved - m * moved.sum(dim=-1, keepdim=True))
 
     def expected(self, alpha: Tensor, progress: Tensor) -> Mixture:

@@ -47,7 +47,7 @@ def _mixtures(dtype: torch.dtype, device: torch.device | str) -> dict[str, Mixtu
     return {
         "act": Mixture(tensor(0.2, 0.5, 0.3)),
         "normal": Mixture(tensor((0.98, 0.01, 0.01), (0.3, 0.3, 0.4))),
-        "normal.edges": Mixture(tensor(0.4, 0.6)),
+        "normal.edges": Mixture(tensor(0.4, 0.6).requires_grad_()),
         "pruned": Mixture(tensor((0.5, 0.0, 0.5), (0.0, 1.0, 0.0)), ((0, 2), (1,))),
         "hard": Mixture(tensor((0.0, 0.0, 1.0)), ((2,),)),
         "gates": Mixture(tensor(0.9, 0.05, 0.7)),
@@ -80,7 +80,7 @@ def _check_at(
 
 
 def _check_mixture(smoothing: Smoothing, found: Mixture, before: Mixture, name: str) -> None:
-    values, old = found.values, before.values
+    values, old = found.values, before.values.detach()
     require(values.shape == old.shape, smoothing, f"gives shape {tuple(values.shape)} for {name!r}")
     require(values.dtype == old.dtype, smoothing, f"gives {values.dtype} for {name!r} in {old.dtype}")
     require(values.device == old.device, smoothing, f"gives {name!r} on {values.device}, it was on {old.device}")
