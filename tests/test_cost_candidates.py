@@ -52,6 +52,14 @@ def test_candidates_of_cells_are_measured_at_the_size_of_their_state():
     assert candidate_costs(cell, torch.zeros(1, 2, 8, 8)) == {"c": [[0.0, conv, 0.0]] * 3}
 
 
+@pytest.mark.parametrize("reduction", [False, True])
+def test_with_partial_channels_candidates_cost_what_they_do_in_a_cell_of_so_many_channels(reduction: bool):
+    partial = DartsSpace(nodes=3, partial_channels=2)._searchable_cell(8, reduction)
+    narrow = DartsSpace(nodes=3)._searchable_cell(4, reduction)
+    inputs = [(torch.zeros(1, width, 8, 8),) * 2 for width in (8, 4)]
+    assert candidate_costs(partial, inputs[0]) == candidate_costs(narrow, inputs[1])
+
+
 def test_connections_and_edge_weights_cost_nothing():
     class Model(nn.Module):
         def __init__(self) -> None:

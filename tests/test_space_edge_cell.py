@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from dnas.batch import Batch
 from dnas.choice import Cell, PlainCell, Zero
 from dnas.derive import derive
 from dnas.hypergradient import ExactProduct, FirstOrder, Hypergradient, OneStep
+from dnas.hypergradient.randomness import repeatable
 from dnas.mixture import Mixture
 from dnas.progress import FollowsProgress, set_progress
 from dnas.relaxation import GumbelSoftmax, Softmax
@@ -323,6 +325,34 @@ def test_a_step_of_search_sees_the_schedules_and_repeats_under_a_seed(hypergradi
 
     assert equal(step(Constant(0.4)), step(Constant(0.4)))
     assert not equal(step(Constant(0.4)), step(None))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [ReducedDartsSpace(number=4), darts(drop_path=Constant(0.5)), nb201(skip_dropout=Constant(0.5))],
+    ids=["noise", "drop-path", "skip dropout"],
+)
+def test_all_passes_of_a_hypergradient_over_a_batch_draw_the_same(space):
+    net = Supernet(space.model(channels=CHANNELS, cells=2, num_classes=3))
+    batch = Batch(torch.randn(4, 3, 8, 8), torch.arange(4) % 3)
+    mixtures = net.expected(Softmax(), torch.tensor(0.5))
+
+    class Problem:
+        def train(self, weights, outer, index: int) -> Tensor:
+            return net.loss(weights, mixtures, batch)[0]
+
+        def val(self, weights, outer) -> Tensor:
+            return net.loss(weights, mixtures, batch)[0]
+
+    weights: dict[str, Tensor] = {**net.weights()}
+    with repeatable(Problem(), weights) as problem:
+        first, validation, second = (
+            problem.train(weights, {}, 0),
+            problem.val(weights, {}),
+            problem.train(weights, {}, 0),
+        )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, validation)
 
 
 def test_zero_is_never_computed():

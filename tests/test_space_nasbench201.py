@@ -179,6 +179,17 @@ def test_decisions_are_those_of_the_model_in_the_order_of_the_official_table():
     ]
 
 
+def test_weights_of_edges_are_a_decision_of_their_own_and_a_one_hot_supernet_equals_the_derived_network():
+    space = NasBench201Space(edge_weights=True)
+    net = Supernet(space.model(channels=4, cells=1, num_classes=3)).to(dtype=torch.float64)
+    assert find_decisions(net.model) == space.decisions()
+    assert list(space.decisions()) == ["cell", "cell.edges"]
+    found = space.random(torch.Generator().manual_seed(1))
+    derived = derive(net.model, found)
+    with net.bound(net.one_hot(found)) as model:
+        assert_close(derived(images()), model(images()), rtol=0, atol=1e-12)
+
+
 def test_random_architectures_are_seeded_and_cover_the_operations_about_equally():
     drawn = [SPACE.random(torch.Generator().manual_seed(seed)) for seed in range(500)]
     assert drawn[3] == SPACE.random(torch.Generator().manual_seed(3))
