@@ -27,10 +27,10 @@ class EdgeCell(Cell):
     1 in eval mode. An edge of which no candidate is active gives nothing at all.
 
     - Partial channels: PC-DARTS, see `dnas.space.partial`.
-    - Auxiliary skip: DARTS- (Chu et al. 2021, https://arxiv.org/abs/2009.01027, eq. 5), whose beta falls from 1 to 0.
+    - Auxiliary skip: DARTS- (Chu et al. 2021, https://arxiv.org/abs/2009.01027), whose beta falls from 1 to 0.
       Where the edge has stride 2 it is a factorized reduction, as in the official code
-      (https://github.com/Meituan-AutoML/DARTS-, src/search/model_search.py). With partial channels, which neither
-      paper combines, it stays among those that are mixed.
+      (https://github.com/Meituan-AutoML/DARTS-, src/search/model_search.py). With partial channels, which that
+      code does not have, it stays among those that are mixed.
     - Drop-path: RobustDARTS (Zela et al. 2020, https://arxiv.org/abs/1909.09656, section 5.1). It drops the whole edge,
       skip connections included, as in the official code (https://github.com/automl/RobustDARTS,
       src/search/model_search.py).

@@ -103,7 +103,7 @@ def operation(name: str, channels: int, stride: int, form: Form) -> nn.Module:
 
 
 class Noise(nn.Module):
-    """N(0, 1) noise of the input's shape, strided in space, in its place (RobustDARTS, Zela et al. 2020, appendix A).
+    """N(0, 1) noise of the input's shape, strided in space, in its place (RobustDARTS, Zela et al. 2020).
 
     It is drawn anew in each forward pass, in eval mode as well (as in the official code), from torch's generator of the
     device, so that all passes of a hypergradient over one batch see the same.

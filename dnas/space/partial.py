@@ -1,6 +1,6 @@
 """Partial channels: the operations of an edge see some of a state's channels, the others go past them.
 
-PC-DARTS (Xu et al. 2020, https://arxiv.org/abs/1907.05737, section 3.1). With K parts of C / K channels, S the first of
+PC-DARTS (Xu et al. 2020, https://arxiv.org/abs/1907.05737, section 3.2). With K parts of C / K channels, S the first of
 them, edge (i, j) gives
 
     f_ij(x_i) = shuffle_K(concat(sum_k p_ijk o_k(S * x_i), (1 - S) * x_i))

@@ -58,10 +58,10 @@ _CANDIDATES = {2: _SKIP_SEP, 3: ("none", *_SKIP_SEP), 4: ("noise", "sep_conv_3x3
 class ReducedDartsSpace(Space):
     """The cells of DARTS with two or three candidates on each edge.
 
-    Zela et al. 2020, https://arxiv.org/abs/1909.09656, section 3 and appendix A; the candidates are those of the
+    Zela et al. 2020, https://arxiv.org/abs/1909.09656, section 3; the candidates are those of the
     official code (https://github.com/automl/RobustDARTS, src/spaces.py).
 
-    - S1: on each edge the two operations that were the strongest of DARTS there;
+    - S1: on each edge the two operations that were left after the weakest of DARTS were dropped one by one;
     - S2: skip connection and 3x3 separable convolution;
     - S3: these two and 'none', which is not kept;
     - S4: noise N(0, 1) in place of the input, and 3x3 separable convolution.
