@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from dnas.batch import Batch
 from dnas.capture import CudaRecorder, Recorder, StepCapture
-from dnas.hypergradient.precision import full_precision, tf32_products
-from dnas.hypergradient.randomness import draws_random_numbers, nothing_is_drawn
+from dnas.hypergradient.precision import in_precision
+from dnas.hypergradient.randomness import draws_random_numbers, generators_of, nothing_is_drawn
 from dnas.observer import Observer
 from dnas.search_step import StepResult, one_level_step, search_step
 from dnas.settings import SearchSettings
@@ -64,7 +64,7 @@ class Stepper:
 
         def work(batches: Sequence[Batch]) -> StepResult:
             drawing = nothing_is_drawn() if self._draws_nothing else nullcontext()
-            with drawing, precision(self.settings.precision, self.supernet):
+            with drawing, in_precision(self.settings.precision, self.device):
                 return self._step(batches, moves_alphas=alpha_batch is not None)
 
         capture = self._decided(batches, alpha_batch is not None)
@@ -148,10 +148,7 @@ class Stepper:
         return [group for group in groups if group]
 
     def _generators(self) -> list[torch.Generator]:
-        if self.device.type != "cuda":
-            return [self.generator, torch.default_generator]
-        index = torch.cuda.current_device() if self.device.index is None else self.device.index
-        return [self.generator, torch.cuda.default_generators[index]]
+        return [self.generator, *generators_of(self.supernet.alphas)]
 
 
 def is_tensor(value: object) -> bool:
@@ -168,22 +165,3 @@ def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> N
             state["step"] = state["step"].to(device=device, dtype=torch.float32)
     # Steps of another batch size are taken as usual, and the optimizer would warn that it could be faster then.
     optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
-
-
-@contextmanager
-def precision(name: str, supernet: Supernet) -> Iterator[None]:
-    """Within the block products are computed as `SearchSettings.precision` says."""
-    alphas = supernet.alphas
-    device = next(iter(alphas.values())).device
-    match name:
-        case "float32":
-            context = full_precision(alphas)
-        case "tf32":
-            context = tf32_products() if device.type == "cuda" else nullcontext()
-        case "bf16":
-            # Without the cache of autocast: weights change within a step, and a cached copy would be the old ones.
-            context = torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
-        case _:
-            raise ValueError(f"precision must be float32, tf32 or bf16; got {name!r}.")
-    with context:
-        yield

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dnas.batch import Batch, to_device
+from dnas.capture import CudaRecorder, Recorder, StepCapture
 from dnas.data.batches import Batches
 from dnas.display import Display, Silent
 from dnas.evaluate import as_batches, call, check_logits, device_of, evaluate, evaluation_mode, in_format
+from dnas.hypergradient.precision import in_precision
+from dnas.hypergradient.randomness import generators_of
 from dnas.interrupt import Interrupted, StopRequest, stop_request
 from dnas.random_state import random_state, restore_random_state, seeded
 from dnas.run import Run
@@ -29,7 +32,7 @@ SUMMARY = "retrain"  # name of the JSON file that a finished training leaves
 _CUTOUT_SIDE = 32
 
 # Settings that may differ when a training goes on: they do not change its numbers.
-_FREE_SETTINGS = ("log_every", "checkpoint_minutes")
+_FREE_SETTINGS = ("log_every", "checkpoint_minutes", "capture")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class RetrainSettings:
         cutout: side in pixels of the square that is blanked out of an image of 32 pixels; larger and smaller images
             lose a square in proportion. 0 blanks nothing.
         label_smoothing: share of a label, in [0, 1), that is spread over all classes.
+        precision: of products: 'float32'; 'tf32', which on a CPU is the same; or 'bf16', by autocast with float32
+            weights.
+        capture: whether on a CUDA device steps are recorded and replayed as a CUDA graph, where they can.
         seed: of initial weights, drop-path and dropout.
         log_every: steps between two rows of step metrics.
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch; 0 writes one per step.
@@ -67,6 +73,8 @@ class RetrainSettings:
     drop_path: float = 0.2
     cutout: int = 16
     label_smoothing: float = 0.0
+    precision: Literal["float32", "tf32", "bf16"] = "tf32"
+    capture: bool = True
     seed: int = 0
     log_every: int = 50
     checkpoint_minutes: float = 10.0
@@ -158,6 +166,7 @@ class _Loop:
         display: Display,
         phase: str,
         validation: Batches | Iterable[Any] | None,
+        recorder: Recorder | None = None,
     ):
         self.network = network
         self.weights = [weight for weight in network.parameters() if weight.requires_grad]
@@ -175,6 +184,11 @@ class _Loop:
         self.memory_format: torch.memory_format | None = None  # found out with the first batch
         self.has_drop_path = any(isinstance(module, DropPath) for module in network.modules())
         self.optimizer = settings.weights.build(self.weights)
+        if recorder is None and settings.capture and self.device.type == "cuda":
+            recorder = CudaRecorder()
+        self.capture = recorder and StepCapture(
+            recorder, state=self._moving, generators=generators_of({"": self.weights[0]}), say=display.say
+        )
         self.steps_per_epoch = len(train)
         self.total_steps = settings.epochs * self.steps_per_epoch
         self.step = 0
@@ -218,20 +232,39 @@ class _Loop:
             set_drop_path(self.network, self.settings.drop_path_at(epoch))
 
     def _one_step(self, batch: Batch) -> None:
-        targets = to_device(batch.targets, self.device)
-        outputs = call(self.network, self._formatted(to_device(batch.inputs, self.device)))
-        logits, auxiliary = _two_heads(outputs)
-        check_logits(logits, targets)
-        loss = self._loss(logits, targets)
-        if auxiliary is not None and self.settings.auxiliary:
-            loss = loss + self.settings.auxiliary_weight * self._loss(auxiliary, targets)
+        batch = to_device(batch, self.device)
+        batch = batch._replace(inputs=self._formatted(batch.inputs))
+        if self.capture is None:
+            loss, logits = self._trained([batch])
+        else:
+            paths = {module.probability for module in self.network.modules() if isinstance(module, DropPath)}
+            baked = (self.optimizer.param_groups[0]["lr"], tuple(paths))
+            loss, logits = self.capture([batch], baked, self._trained)
+        self.step += 1
+        self.totals.add(loss, logits, batch.targets)
+
+    def _trained(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Train on one batch; its loss and logits come back, without gradient."""
+        (batch,) = batches
+        with in_precision(self.settings.precision, self.device):
+            logits, auxiliary = _two_heads(call(self.network, batch.inputs))
+            check_logits(logits, batch.targets)
+            loss = self._loss(logits, batch.targets)
+            if auxiliary is not None and self.settings.auxiliary:
+                loss = loss + self.settings.auxiliary_weight * self._loss(auxiliary, batch.targets)
         self.optimizer.zero_grad()
         loss.backward()
         if self.settings.weights.clip is not None:
             nn.utils.clip_grad_norm_(self.weights, self.settings.weights.clip)
         self.optimizer.step()
-        self.step += 1
-        self.totals.add(loss.detach(), logits.detach(), targets)
+        return loss.detach(), logits.detach()
+
+    def _moving(self) -> list[list[Tensor]]:
+        """What a step changes: weights and statistics, and the optimizer's momentum."""
+        network = [*self.network.parameters(), *self.network.buffers()]
+        momentum = [value for state in self.optimizer.state.values() for value in state.values()]
+        groups = [[tensor for tensor in network if tensor.is_floating_point()], momentum]
+        return [tensors for group in groups if (tensors := [value for value in group if isinstance(value, Tensor)])]
 
     def _formatted(self, inputs: Any) -> Any:
         """The inputs in the memory format of the training: channels-last, about twice as fast, where that works."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from replay import Replayed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,12 +23,15 @@ from dnas.data.batches import Batches
 from dnas.data.image_batches import ImageBatches
 from dnas.data.image_set import ImageSet
 from dnas.data.normalization import Normalization
-from dnas.display import Display
-from dnas.interrupt import Interrupted
-from dnas.retrain import RetrainSettings, retrain
+from dnas.display import Display, Silent
+from dnas.evaluate import as_batches
+from dnas.interrupt import Interrupted, stop_request
+from dnas.random_state import seeded
+from dnas.retrain import RetrainSettings, _Loop, retrain
 from dnas.run import Run
 from dnas.schedule import Constant, Cosine
 from dnas.settings import WeightSGD
+from dnas.space import NasBench201Space
 from dnas.space.drop_path import DropPath
 
 NUM_CLASSES = 3
@@ -352,7 +356,8 @@ def test_a_process_that_is_killed_at_once_goes_on_in_another_to_bit_identical_re
     def train(folder: str, step: int) -> int:
         command = [sys.executable, str(script), str(tmp_path / folder), str(step)]
         root = Path(__file__).parent.parent
-        environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join([str(root), str(root / "tests")])
+            environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
     assert train("whole", 0) == 0
@@ -553,3 +558,47 @@ def test_a_setting_out_of_its_range_is_told_by_name(name: str, value: float):
 @pytest.mark.parametrize(("side", "pixels"), [(32, 16), (8, 4), (64, 32), (224, 112), (28, 14)])
 def test_cutout_is_in_proportion_to_the_image(side: int, pixels: int):
     assert RetrainSettings().cutout_pixels(side) == pixels
+
+
+# --- Recorded steps ---------------------------------------------------------------------------------------------------
+
+
+def small_cell_network() -> nn.Module:
+    torch.manual_seed(0)
+    space = NasBench201Space()
+    architecture = space.random(torch.Generator().manual_seed(3))
+    return space.network(architecture, channels=2, cells=1, num_classes=3)
+
+
+def test_recorded_steps_train_as_the_usual_ones_do():
+    """Running statistics, drop-path that grows from epoch to epoch and a falling learning rate among it."""
+    generator = torch.Generator().manual_seed(1)
+    data = [Batch(torch.randn(4, 3, 8, 8, generator=generator), torch.tensor([0, 1, 2, 0])) for _ in range(3)]
+    settings = RetrainSettings(epochs=4, drop_path=0.4, log_every=1)
+    trained, replays = [], 0
+    for recorded in (False, True):
+        network = small_cell_network()
+        recorder = Replayed(
+            lambda: [tensor for group in loop._moving() for tensor in group],  # noqa: B023
+            lambda: [torch.default_generator],
+        )
+        loop = _Loop(
+            network, as_batches(data), settings, None, Silent(), "retrain", None, recorder if recorded else None
+        )
+        with seeded(0), stop_request() as request:
+            loop.run_epochs(request)
+        trained.append(network.state_dict())
+        replays += recorder.num_replays
+    assert replays == 12 - 3
+    for name, tensor in trained[0].items():
+        assert torch.equal(tensor, trained[1][name]), name
+
+
+def test_training_in_bf16_keeps_float32_weights():
+    network = small_cell_network()
+    batch = Batch(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))
+    seen: list[torch.dtype] = []
+    network.get_submodule("stem").register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    retrain(network, [batch], settings=RetrainSettings(epochs=1, precision="bf16"))
+    assert torch.bfloat16 in seen
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}

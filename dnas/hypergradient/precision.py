@@ -6,7 +6,7 @@ with TF32 and 55% under bfloat16 autocast.
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -24,6 +24,28 @@ def full_precision(*tensors: Tensors) -> Iterator[None]:
         for device_type in sorted(device_types):
             stack.enter_context(torch.autocast(device_type, enabled=False))
         stack.enter_context(_float32_products())
+        yield
+
+
+@contextmanager
+def in_precision(name: str, device: torch.device) -> Iterator[None]:
+    """Within the block products on `device` are computed in 'float32', 'tf32' (on a CPU the same) or 'bf16'.
+
+    bf16 is autocast, without its cache of weights: they change within a step, and a copy would be the old one.
+
+    Raises:
+        ValueError: another name.
+    """
+    match name:
+        case "float32":
+            context = full_precision({"": torch.empty(0, device=device)})
+        case "tf32":
+            context = tf32_products() if device.type == "cuda" else nullcontext()
+        case "bf16":
+            context = torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+        case _:
+            raise ValueError(f"precision must be float32, tf32 or bf16; got {name!r}.")
+    with context:
         yield
 
 
