@@ -357,7 +357,7 @@ def test_a_process_that_is_killed_at_once_goes_on_in_another_to_bit_identical_re
         command = [sys.executable, str(script), str(tmp_path / folder), str(step)]
         root = Path(__file__).parent.parent
         path = os.pathsep.join([str(root), str(root / "tests")])
-            environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
     assert train("whole", 0) == 0
