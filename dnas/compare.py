@@ -173,7 +173,9 @@ def _settled(grid: Grid, display: Display) -> dict[str, Job]:
     """
     path = grid.out / "sizes.json"
     if not path.exists():
-        Run(grid.out).save_json("sizes", _choose_sizes(grid, display))
+        chosen = _choose_sizes(grid, display)
+        if not path.exists():  # another process may have been faster
+            Run(grid.out).save_json("sizes", chosen)
     sizes = Run(grid.out).load_json("sizes")
     if not isinstance(sizes, Mapping) or set(sizes) != {*SIZES, "threads"}:
         raise ValueError(f"{path} is damaged: expected the entries {[*SIZES, 'threads']}. Remove it.")
@@ -308,7 +310,14 @@ def _complete(grid: Grid, job: Job, recipe: str, seed: int, display: _PartOfBar)
         row = _retrained(run, job, row, display)
         row.save(path)
     if row.found is not None:
-        report = ", ".join(f"{name} {row.values[name]:.2f}" for name in (grid.columns.select, grid.columns.report))
+        columns = (grid.columns.select, grid.columns.report)
+        unknown = [name for name in columns if name not in row.values]
+        if unknown:
+            raise ValueError(
+                f"The table does not know {unknown[0]} of what {recipe}, seed {seed}, found, {row.found.string}; name "
+                "another column with --select and --report, or use a table that is whole."
+            )
+        report = ", ".join(f"{name} {row.values[name]:.2f}" for name in columns)
         display.finished(f"{recipe}, seed {seed}: {report}; {row.seconds:.0f} s")
     else:
         display.finished(f"{recipe}, seed {seed}: no result ({row.failure})")
@@ -429,7 +438,8 @@ def _load_rows(grid: Grid) -> list[CompareRow]:
 
 
 def _write_tables(grid: Grid, rows: Sequence[CompareRow], random: list[dict[str, float]], display: RichDisplay) -> None:
-    usable = [row for row in rows if row.found is None or grid.columns.report in row.values]
+    columns = {grid.columns.select, grid.columns.report}
+    usable = [row for row in rows if row.found is None or columns <= set(row.values)]
     if not usable:
         return
     lines = table_lines(grid, usable, random)

@@ -168,6 +168,14 @@ def test_another_table_is_looked_up_without_a_search(out: Path, again, tmp_path:
     assert dict(row.found.values) == {"accuracy": load_table(other).accuracy(row.found.architecture, "accuracy")}
 
 
+def test_a_table_that_does_not_know_what_was_found_is_refused(out: Path, again, tmp_path: Path):
+    known = np.full(15625, np.nan)
+    known[0] = 1.0
+    save_table(Table({"accuracy": known}, source="one architecture"), tmp_path / "one.npz")
+    line = refused(*again, "--table", tmp_path / "one.npz", "--select", "accuracy", "--report", "accuracy")
+    assert "does not know accuracy of what darts_1st, seed 0, found, |" in line
+
+
 def test_rows_of_recipes_that_are_not_asked_for_are_in_the_table_too(out: Path, table: Path):
     done("compare", "--recipes", "darts_1st", "--seeds", 2, "--table", table, "--run", out, *SIZES)
     assert "| mine" in (out / "table.md").read_text()
