@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -215,8 +216,8 @@ class LanguageResult:
     """
 
     network: nn.Module
-    validation: list[float] = field(default_factory=list)
-    averaged_from: int | None = None
+    validation: list[float]
+    averaged_from: int | None
 
 
 def train_language(
@@ -249,32 +250,26 @@ def train_language(
     valid = whole_text(corpus.valid, batch_size=settings.validation_batch_size, bptt=settings.bptt, device=device)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = settings.weights.build(weights)
-    result = LanguageResult(network)
+    validation: list[float] = []
     averaged_from: int | None = None
-    best = (math.inf, copy.deepcopy(network.state_dict()))
+    best, best_state = math.inf, copy.deepcopy(network.state_dict())
+    network.train()
     with seeded(settings.seed):
-        network.train()
         for epoch in range(settings.epochs):
             for group in optimizer.param_groups:
                 group["lr"] = settings.weights.lr_at(epoch / settings.epochs)
             _train_epoch(network, train, optimizer, settings, epoch=epoch, display=display)
-            before = [weight.detach().clone() for weight in weights]
-            if averaged_from is not None:
-                _copy([optimizer.state[weight]["ax"] for weight in weights], weights)
-            result.validation.append(perplexity(network, valid))
-            display.say(f"epoch {epoch + 1}: validation perplexity {result.validation[-1]:.2f}")
-            if result.validation[-1] < best[0]:
-                best = (result.validation[-1], copy.deepcopy(network.state_dict()))
-            _copy(before, weights)
-            if averaged_from is None and _stalled(result.validation, settings.average_after):
+            with _averaged(optimizer, weights):
+                validation.append(perplexity(network, valid))
+                if validation[-1] < best:
+                    best, best_state = validation[-1], copy.deepcopy(network.state_dict())
+            display.say(f"epoch {epoch + 1}: validation perplexity {validation[-1]:.2f}")
+            if averaged_from is None and _stalled(validation, settings.average_after):
                 averaged_from = epoch + 2
-                # t0 = 0 and lambd = 0: the mean of all iterates from here on, as in the official code.
-                optimizer = torch.optim.ASGD(
-                    weights, settings.weights.lr_at(0.0), lambd=0.0, t0=0, weight_decay=settings.weights.weight_decay
-                )
-    network.load_state_dict(best[1])
-    used = None if averaged_from is None or averaged_from > settings.epochs else averaged_from
-    return LanguageResult(network.eval(), result.validation, used)
+                optimizer = _averaging(weights, settings.weights)
+    network.load_state_dict(best_state)
+    began = averaged_from is not None and averaged_from <= settings.epochs
+    return LanguageResult(network.eval(), validation, averaged_from if began else None)
 
 
 def _train_epoch(
@@ -310,6 +305,25 @@ def _stalled(validation: list[float], patience: int | None) -> bool:
     if patience is None or len(validation) <= patience + 1:
         return False
     return validation[-1] > min(validation[: -patience - 1])
+
+
+def _averaging(weights: list[nn.Parameter], settings: WeightSGD) -> torch.optim.ASGD:
+    """SGD that also keeps the mean of all iterates from here on (t0 = 0, lambd = 0: official code)."""
+    return torch.optim.ASGD(weights, settings.lr_at(0.0), lambd=0.0, t0=0, weight_decay=settings.weight_decay)
+
+
+@contextmanager
+def _averaged(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter]) -> Iterator[None]:
+    """Within the block the weights are the means that the optimizer keeps, where it keeps any."""
+    if not isinstance(optimizer, torch.optim.ASGD):
+        yield
+        return
+    iterates = [weight.detach().clone() for weight in weights]
+    _copy([optimizer.state[weight]["ax"] for weight in weights], weights)
+    try:
+        yield
+    finally:
+        _copy(iterates, weights)
 
 
 def _copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
