@@ -141,8 +141,8 @@ class Stepper:
         return None
 
     def _state(self) -> list[list[Tensor]]:
-        model = [*self.supernet.model.parameters(), *self.supernet.model.buffers()]
-        groups = [[tensor for tensor in model if tensor.is_floating_point()], list(self.supernet.alphas.values())]
+        model = self.supernet.model
+        groups = [[*model.parameters(), *model.buffers()], list(self.supernet.alphas.values())]
         for optimizer in (self.weight_optimizer, self.alpha_optimizer):
             groups.append([value for state in optimizer.state.values() for value in state.values() if is_tensor(value)])
         return [group for group in groups if group]

@@ -13,6 +13,8 @@ import dnas
 
 # Text that no reader of settings takes for an import path, a file, or YAML within text.
 _WORD = re.compile(r"[A-Za-z0-9_+-]*", re.ASCII)
+# Settings whose value is such a word: their types are text, so no file is looked for.
+WORD_SETTINGS = ("precision", "candidate")
 
 
 def to_plain(value: Any) -> Any:
@@ -46,8 +48,8 @@ def _class_path(kind: type) -> str:
 def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
     """See that settings read from a file name no code but the public parts of dnas.
 
-    Only what cannot lead anywhere is let through: numbers, public names such as `dnas.Softmax`, and within lists plain
-    words, such as the candidates of a space. jsonargparse would also follow an import path or the name of a YAML file
+    Only what cannot lead anywhere is let through: numbers, public names such as `dnas.Softmax`, within lists plain
+    words, such as the candidates of a space, or those of a setting that is a word, such as a precision. jsonargparse would also follow an import path or the name of a YAML file
     in the place of any mapping, and YAML or JSON within text.
 
     Raises:
@@ -61,7 +63,8 @@ def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
             if not (isinstance(item, str) and _WORD.fullmatch(item)):
                 check_only_own_parts(item, source, f"{place}[{index}]")
     elif isinstance(data, str):
-        if data not in {f"dnas.{name}" for name in dnas.__all__}:
+        is_word = place.rsplit(".", 1)[-1] in WORD_SETTINGS and _WORD.fullmatch(data)
+        if not is_word and data not in {f"dnas.{name}" for name in dnas.__all__}:
             raise ValueError(
                 f"{source}: {place} is {data!r}, neither a number nor a public part of dnas; code outside dnas is not "
                 "run from a file that may come from anybody. If you trust this run, add --trust."

@@ -261,10 +261,10 @@ class _Loop:
 
     def _moving(self) -> list[list[Tensor]]:
         """What a step changes: weights and statistics, and the optimizer's momentum."""
+        states = self.optimizer.state.values()
+        momentum = [value for state in states for value in state.values() if isinstance(value, Tensor)]
         network = [*self.network.parameters(), *self.network.buffers()]
-        momentum = [value for state in self.optimizer.state.values() for value in state.values()]
-        groups = [[tensor for tensor in network if tensor.is_floating_point()], momentum]
-        return [tensors for group in groups if (tensors := [value for value in group if isinstance(value, Tensor)])]
+        return [network, momentum] if momentum else [network]
 
     def _formatted(self, inputs: Any) -> Any:
         """The inputs in the memory format of the training: channels-last, about twice as fast, where that works."""

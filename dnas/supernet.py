@@ -200,7 +200,11 @@ class Supernet:
             "model": self.model.state_dict(),
             "alphas": {name: alpha.detach().clone() for name, alpha in self.alphas.items()},
             "decisions": {
-                name: {"candidates": list(decision.candidates), "edges": [list(edge) for edge in decision.edges]}
+                name: {
+                    "candidates": list(decision.candidates),
+                    "edges": [list(edge) for edge in decision.edges],
+                    "on_edges": [list(names) for names in decision.on_edges],
+                }
                 for name, decision in self.decisions.items()
             },
             "allowed": {name: [list(row) for row in active] for name, active in self.allowed.items()},

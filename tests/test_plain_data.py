@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from contract_support import public_parts
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
@@ -25,13 +26,13 @@ from dnas import (
     Discretization,
     ExactProduct,
     ExpectedCost,
+    Exponential,
     FiniteDifference,
     FirstOrder,
     GumbelSoftmax,
     Hypergradient,
     Linear,
     Mixture,
-    NasBench201Space,
     Neumann,
     OneStep,
     Penalty,
@@ -39,6 +40,7 @@ from dnas import (
     Schedule,
     SearchSettings,
     Sigmoid,
+    Smoothing,
     Softmax,
     Space,
     Threshold,
@@ -68,6 +70,16 @@ SETTINGS = [
     SearchSettings(hypergradient=Neumann(4, rate=0.1, stochastic=True)),
     SearchSettings(hypergradient=ConjugateGradient(5, tolerance=1e-4, damping=0.1), relaxation=GumbelSoftmax()),
     SearchSettings(hypergradient=FirstOrder()),
+    *(SearchSettings(relaxation=part) for part in public_parts(dnas.relaxation, Relaxation, {})),
+    *(SearchSettings(discretization=part) for part in public_parts(dnas.discretization, Discretization, {})),
+    *(SearchSettings(penalties=(part,)) for part in public_parts(dnas.penalty, Penalty, {ExpectedCost: [COST]})),
+    *(SearchSettings(smoothing=part) for part in public_parts(dnas.smoothing, Smoothing, {})),
+    SearchSettings(weights=WeightSGD(lr=Exponential(0.1, 0.01))),
+]
+SPACES = [
+    space()
+    for name in dnas.__all__
+    if name.endswith("Space") and issubclass(space := getattr(dnas, name), Space) and space is not Space
 ]
 
 
@@ -95,7 +107,7 @@ def test_settings_come_back_equal_from_plain_data_in_a_yaml_file(settings: Searc
     assert read(plain).search == settings
 
 
-@pytest.mark.parametrize("space", [DartsSpace(), DartsSpace(2, ("none", "skip_connect"), True), NasBench201Space()])
+@pytest.mark.parametrize("space", [DartsSpace(2, ("none", "skip_connect"), True), *SPACES])
 def test_spaces_come_back_equal(space: Space):
     plain = yaml.safe_load(yaml.safe_dump({"space": to_plain(space)}))
     check_only_own_parts(plain["space"], "config.yaml", "space")
@@ -104,7 +116,7 @@ def test_spaces_come_back_equal(space: Space):
 
 def test_every_public_part_is_written_with_its_public_name():
     kinds = (Relaxation, Hypergradient, Discretization, Penalty, Schedule, Space, type(ExactProduct()).__base__)
-    used = {type(value) for settings in SETTINGS for value in _values(settings)} | {DartsSpace, NasBench201Space}
+    used = {type(value) for settings in SETTINGS for value in _values(settings)} | set(map(type, SPACES))
     ours = {
         part for name in dnas.__all__ if isinstance(part := getattr(dnas, name), type) and issubclass(part, kinds)
     } - set(kinds)
@@ -242,3 +254,11 @@ def test_plain_words_are_let_through_in_lists_alone():
         check_only_own_parts({"temperature": "none"}, "f")
     with pytest.raises(ValueError, match="f: when must be a number, text, list or mapping; got a bytes"):
         check_only_own_parts({"when": b"dnas.Softmax"}, "f")
+
+
+def test_a_word_is_data_where_a_setting_is_one_and_nowhere_else():
+    check_only_own_parts({"search": {"precision": "tf32"}}, "config.yaml")
+    with pytest.raises(ValueError, match="relaxation is 'tf32'"):
+        check_only_own_parts({"relaxation": "tf32"}, "config.yaml")
+    with pytest.raises(ValueError, match="precision is 'a file'"):
+        check_only_own_parts({"precision": "a file"}, "config.yaml")
