@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar
 
 from dnas.architecture import Kept
 from dnas.decision import Decision
@@ -25,7 +24,7 @@ class Discretization(ABC):
     epoch, to show what the search would find.
     """
 
-    needs_training: ClassVar[bool] = False
+    needs_training = False  # not annotated: jsonargparse would look for the annotation's names in a subclass's file
 
     @abstractmethod
     def __call__(

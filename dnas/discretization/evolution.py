@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import ClassVar
 
 from dnas.architecture import Kept
 from dnas.decision import Decision
@@ -41,7 +40,7 @@ class Evolution(Discretization):
         seed: of all that is drawn.
     """
 
-    needs_training: ClassVar[bool] = True
+    needs_training = True
 
     population: int = 50
     generations: int = 20

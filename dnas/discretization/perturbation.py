@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from random import Random
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from dnas.architecture import Kept
 from dnas.decision import Decision
@@ -37,7 +37,7 @@ class Perturbation(Discretization):
         seed: of the order of edges and nodes.
     """
 
-    needs_training: ClassVar[bool] = True
+    needs_training = True
 
     epochs_between: int = 5
     seed: int = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import ClassVar
 
 from dnas.architecture import Kept
 from dnas.decision import Decision
@@ -31,7 +30,7 @@ class RandomSampling(Discretization):
         seed: of what is drawn.
     """
 
-    needs_training: ClassVar[bool] = True
+    needs_training = True
 
     samples: int = 100
     seed: int = 0
