@@ -39,7 +39,7 @@ from dnas.relaxation import Dirichlet, GumbelSoftmax, ReinMax, Relaxation, Sigmo
 from dnas.retrain import RetrainSettings, retrain
 from dnas.run import Run
 from dnas.schedule import Constant, Cosine, Exponential, Linear, Schedule
-from dnas.search import NonFiniteLoss, SearchResult, search
+from dnas.search import NonFiniteLoss, SearchResult, search, search_in_stages
 from dnas.search_step import StepResult, search_step
 from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.smoothing import AdversarialSmoothing, RandomSmoothing, Smoothing
@@ -52,6 +52,7 @@ from dnas.space import (
     Space,
     TransformerSpace,
 )
+from dnas.stage import Stage
 from dnas.supernet import Supernet
 from dnas.table import Table, load_table
 from dnas.version import __version__
@@ -119,6 +120,7 @@ __all__ = [
     "Smoothing",
     "Softmax",
     "Space",
+    "Stage",
     "StepReport",
     "StepResult",
     "Stop",
@@ -138,6 +140,7 @@ __all__ = [
     "load_table",
     "retrain",
     "search",
+    "search_in_stages",
     "search_step",
     "set_progress",
 ]

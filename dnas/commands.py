@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dnas.architecture import Architecture
 from dnas.atomic import write_text
@@ -26,6 +27,7 @@ from dnas.job import (
     JobData,
     build_supernet_model,
     device_of,
+    job_of_stage,
     load_data,
     remember_test_part,
     retrain_streams,
@@ -53,8 +55,8 @@ from dnas.plan import (
 from dnas.random_state import seeded
 from dnas.retrain import SUMMARY, retrain
 from dnas.run import Run
-from dnas.search import SearchResult, search
-from dnas.supernet import Supernet
+from dnas.search import SearchResult, search_in_stages
+from dnas.stage import Stage
 from dnas.threads import num_threads, threads_that_help
 
 # search
@@ -149,16 +151,18 @@ def search_command(run: Run, job: Job, data: JobData, display: Display) -> Searc
     """Search, or go on with a search that was stopped."""
     device = device_of(job.device)
     train, val, validation = search_streams(job, data, device)
-    model = build_supernet_model(job, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
-    settings = seeded_search(job)
-    supernet = Supernet(model.to(memory_format=torch.channels_last), seed=settings.seed)  # pyright: ignore[reportCallIssue]
-    supernet.to(device)
+
+    def build(stage: Stage) -> nn.Module:
+        own = job_of_stage(job, stage) if job.search.stages else job
+        model = build_supernet_model(own, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
+        return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
     with num_threads(job.threads):
-        result = search(
-            supernet,
+        result = search_in_stages(
+            build,
             train,
             val,
-            settings=settings,
+            settings=seeded_search(job),
             validation=validation,
             stamp=job.space.architecture,
             run=run,

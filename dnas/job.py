@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,12 +27,14 @@ from dnas.data import (
     to_device_if_it_fits,
 )
 from dnas.data.keyed_random import stream_key
+from dnas.handover import check_num_candidates
 from dnas.random_state import seeded
 from dnas.retrain import RetrainSettings
 from dnas.run import Run
 from dnas.settings import SearchSettings
 from dnas.space import DartsSpace, Space
 from dnas.space.base import Stem
+from dnas.stage import Stage, sizes_in_job
 
 # Numbers that keep the random streams of one seed apart.
 _TRAIN, _VAL, _VALIDATION, _RETRAIN, _RETRAIN_VALIDATION, _TEST, _HOLD_OUT, _SOME = range(8)
@@ -104,6 +107,8 @@ class Job:
             raise ValueError(f"seed must be from -{_LARGEST_SEED} to {_LARGEST_SEED}; got {self.seed}.")
         if self.time is not None:
             seconds(self.time)
+        if self.search.stages:
+            _check_stages(self)
 
     @property
     def missing_sizes(self) -> tuple[str, ...]:
@@ -125,6 +130,48 @@ def seeded_search(job: Job) -> SearchSettings:
 def seeded_retrain(job: Job) -> RetrainSettings:
     """The settings of retraining, with the seed of the job in them."""
     return replace(job.retrain, seed=job.seed + job.retrain.seed)
+
+
+def job_of_stage(job: Job, stage: Stage) -> Job:
+    """A stage of the job's search as a job of its own; sizes that the job leaves out are left out.
+
+    Raises:
+        ValueError: the space has no setting of that kind, or not with this value.
+    """
+    cells, channels = sizes_in_job(job.search.stages, stage, cells=job.cells or 1, channels=job.channels or 1)
+    names = ("partial_channels", "skip_dropout")
+    changes = {name: value for name in names if (value := getattr(stage, name)) is not None}
+    return replace(
+        job,
+        space=_with_arguments(job.space, changes),
+        cells=job.cells and cells,
+        channels=job.channels and channels,
+        search=replace(job.search, epochs=stage.epochs, warmup_epochs=stage.warmup_epochs, stages=()),
+    )
+
+
+def _with_arguments(space: Space, changes: Mapping[str, Any]) -> Space:
+    if not changes:
+        return space
+    known = [field.name for field in fields(space)]  # pyright: ignore[reportArgumentType], spaces are dataclasses
+    missing = [name for name in changes if name not in known]
+    if missing:
+        raise ValueError(f"A stage sets {missing[0]}, which {type(space).__name__} does not have; leave it out.")
+    return replace(space, **changes)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def _check_stages(job: Job) -> None:
+    """See that the space can be searched in these stages."""
+    for number, stage in enumerate(job.search.stages, start=1):
+        own = job_of_stage(job, stage)
+        parts = getattr(own.space, "partial_channels", 1)
+        if own.channels is not None and own.channels % parts:
+            raise ValueError(
+                f"partial_channels={parts} of stage {number} cuts the channels of a cell into {parts} equal parts, but "
+                f"there are {own.channels}: choose channels that are a multiple of {parts}."
+            )
+        if stage.num_candidates is not None:
+            check_num_candidates(own.space.decisions(), stage.num_candidates)
 
 
 def seconds(text: str) -> float:

@@ -20,14 +20,17 @@ from dnas.data.iterable_batches import IterableBatches
 from dnas.data.keyed_random import stream_key
 from dnas.display import Display, Silent
 from dnas.execution import Stepper
+from dnas.handover import Widening, check_num_candidates, load_optimizer, load_pruned, load_widened
 from dnas.interrupt import Interrupted, StopRequest, stop_request
 from dnas.mixture import Active, Mixture
 from dnas.observer import EpochReport, Observer, StepReport, Stop
 from dnas.plain_data import to_plain
+from dnas.progress import set_progress
 from dnas.random_state import random_state, restore_random_state, seeded, seeded_items
 from dnas.run import Run
 from dnas.search_step import StepResult
 from dnas.settings import SearchSettings
+from dnas.stage import Stage
 from dnas.supernet import Criterion, Supernet
 
 Data = Batches | Iterable[Any]
@@ -89,7 +92,8 @@ def search(
         display: where progress is shown.
 
     Raises:
-        ValueError: no choice in the model, no batch in the data, or the run's checkpoint is of another search.
+        ValueError: no choice in the model, no batch in the data, or the run's checkpoint is of another search; or the
+            settings have stages, for which see `search_in_stages`.
         NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
@@ -101,30 +105,128 @@ def search(
         >>> result.architecture.decisions["act"] in ("relu", "tanh")
         True
     """
-    supernet = model if isinstance(model, Supernet) else Supernet(model, criterion, seed=settings.seed)
-    loop = _Loop(
-        supernet,
-        train=_as_batches("train", train, supernet, stream_key(settings.seed, 0)),
-        val=_as_batches("val", val, supernet, stream_key(settings.seed, 1)),
-        validation=_as_batches(
-            "validation", val if validation is None else validation, supernet, stream_key(settings.seed, 2)
-        ),
+    if settings.stages:
+        raise ValueError(
+            f"The settings have {len(settings.stages)} stages, each with a model of its own: use "
+            "dnas.search_in_stages(build, ...), where build(stage) makes it."
+        )
+    return search_in_stages(
+        lambda stage: model,
+        train,
+        val,
+        criterion=criterion,
         settings=settings,
+        validation=validation,
         stamp=stamp,
         run=run,
         observers=observers,
         display=display,
     )
+
+
+def search_in_stages(
+    build: Callable[[Stage], nn.Module | Supernet],
+    train: Data,
+    val: Data,
+    *,
+    criterion: Criterion = nn.functional.cross_entropy,
+    settings: SearchSettings = SearchSettings(),
+    validation: Data | None = None,
+    stamp: Callable[[dict[str, Kept]], Architecture] = Architecture,
+    run: Run | None = None,
+    observers: Sequence[Observer] = (),
+    display: Display = Silent(),
+) -> SearchResult:
+    """Search stage by stage: from each one candidates are ruled out, and another supernet may follow.
+
+    Steps and epochs count on, batches and random numbers go on. What a stage takes over is said in `Stage` and in
+    `dnas.handover`; an observer that stops ends the whole search. Stopped or killed, it goes on as `search` does.
+
+    Args:
+        build: makes the model of a stage, with the same decisions in each and weights that depend on nothing but
+            torch's global generator, which is seeded.
+        train, val, criterion, settings, validation, stamp, run, observers, display: as in `search`.
+
+    Raises:
+        ValueError, NonFiniteLoss, Interrupted: as `search`; or a stage asks for more candidates than there are.
+
+    Example:
+        >>> from dnas import Choice
+        >>> def build(stage):
+        ...     acts = {"relu": nn.ReLU(), "tanh": nn.Tanh(), "skip": nn.Identity()}
+        ...     return nn.Sequential(Choice("act", acts), nn.Linear(4, 2))
+        >>> data = [(torch.randn(8, 4), torch.randint(0, 2, (8,))) for _ in range(4)]
+        >>> stages = (Stage(epochs=2), Stage(epochs=2, num_candidates=2))
+        >>> result = search_in_stages(build, data[:2], data[2:], settings=SearchSettings(epochs=4, stages=stages))
+        >>> [len(row) for row in result.supernet.allowed["act"]]
+        [2]
+    """
+    stages = settings.all_stages
+
+    def loop_of(index: int) -> _Loop:
+        supernet = _built(build, stages[index], criterion, settings.seed if index == 0 else _key(settings, index))
+        for stage in stages:
+            if stage.num_candidates is not None:
+                check_num_candidates(supernet.decisions, stage.num_candidates)
+        return _Loop(
+            supernet,
+            train=_as_batches("train", train, supernet, stream_key(settings.seed, 0)),
+            val=_as_batches("val", val, supernet, stream_key(settings.seed, 1)),
+            validation=_as_batches(
+                "validation", val if validation is None else validation, supernet, stream_key(settings.seed, 2)
+            ),
+            settings=settings,
+            stage=index,
+            stamp=stamp,
+            run=run,
+            observers=observers,
+            display=display,
+        )
+
+    index, before = _stage_reached(run, settings)
+    loop = loop_of(index)
     if run is not None and not run.config_path.exists():
         run.write_config({"search": to_plain(settings)})
     try:
         with seeded(settings.seed), stop_request() as request:
-            loop.resume()
-            loop.run_epochs(request)
-            return loop.finish(request)
+            while True:
+                if before is None:
+                    loop.resume()
+                else:
+                    loop.take_over(before)
+                loop.run_epochs(request)
+                if loop.stopped or index == len(stages) - 1:
+                    return loop.finish(request)
+                before, index = loop.state(), index + 1
+                loop = loop_of(index)
     finally:
         if run is not None:
             run.close()
+
+
+def _built(build: Callable[[Stage], nn.Module | Supernet], stage: Stage, criterion: Criterion, seed: int) -> Supernet:
+    with seeded(seed):
+        model = build(stage)
+    return model if isinstance(model, Supernet) else Supernet(model, criterion, seed=seed)
+
+
+def _key(settings: SearchSettings, stage: int) -> int:
+    """The seed of what is new in a later stage."""
+    return stream_key(settings.seed, stage)
+
+
+def _stage_reached(run: Run | None, settings: SearchSettings) -> tuple[int, dict[str, Any] | None]:
+    """The index of the stage to go on with, and the state that the one before has left, if that was all of it."""
+    if run is None or not settings.stages or not run.checkpoint_path(CHECKPOINT).exists():
+        return 0, None
+    state = run.load_checkpoint(CHECKPOINT)
+    stage, step, per_epoch = (state.get(name) for name in ("stage", "step", "steps_per_epoch"))
+    if not (isinstance(stage, int) and isinstance(step, int) and isinstance(per_epoch, int)):
+        return 0, None  # the loop says what is wrong with it
+    if not 0 <= stage < len(settings.stages):
+        return 0, None
+    ended = step >= settings.parts[stage].end * per_epoch and not state.get("stopped")
+    return (stage + 1, state) if ended and stage + 1 < len(settings.stages) else (stage, None)
 
 
 class _Loop:
@@ -138,6 +240,7 @@ class _Loop:
         val: Batches,
         validation: Batches,
         settings: SearchSettings,
+        stage: int,
         stamp: Callable[[dict[str, Kept]], Architecture],
         run: Run | None,
         observers: Sequence[Observer],
@@ -148,6 +251,8 @@ class _Loop:
         self.val_stream = Cycle(val)
         self.validation = validation
         self.settings = settings
+        self.stage = stage
+        self.part = settings.parts[stage]
         self.stamp = stamp
         self.run = run
         self.observers = (*settings.observers, *observers)
@@ -158,9 +263,11 @@ class _Loop:
         self.weight_optimizer = self.stepper.weight_optimizer
         self.alpha_optimizer = self.stepper.alpha_optimizer
         self.generator = self.stepper.generator
-        self.step = 0
+        self.weight_names = list(supernet.weights())  # of the optimizer's tensors; some may be frozen later
+        self.step = self.part.first * self.steps_per_epoch
         self.seconds = 0.0
-        self.shown: dict[str, float] = {}  # beside the progress bar
+        self.labels: dict[str, int] = {"stage": stage + 1} if settings.stages else {}  # of rows of metrics
+        self.shown: dict[str, float] = dict(self.labels)  # beside the progress bar
         self.stopped = False  # by an observer
         self.result_epoch: int | None = None  # whose alphas are the result; None for the last
         self.alphas_by_epoch: list[dict[str, Tensor]] = []
@@ -175,9 +282,12 @@ class _Loop:
 
     def run_epochs(self, request: StopRequest) -> None:
         total = self.settings.epochs * self.steps_per_epoch
+        end = self.part.end * self.steps_per_epoch
+        if self.settings.stages and self.step < end:
+            self._say_stage()
         if not self.supernet.model.training:  # parts of a training model may be in evaluation mode, and stay so
             self.supernet.model.train()
-        while self.step < total and not self.stopped:
+        while self.step < end and not self.stopped:
             started = time.perf_counter()
             self._set_learning_rate()
             self._one_step()
@@ -199,7 +309,7 @@ class _Loop:
 
     @property
     def _progress(self) -> float:
-        return self.step / (self.settings.epochs * self.steps_per_epoch)
+        return self.part.progress(self.step, self.steps_per_epoch)
 
     @property
     def progress(self) -> Tensor:
@@ -207,7 +317,7 @@ class _Loop:
 
     def _one_step(self) -> None:
         settings = self.settings
-        due = self.epoch >= settings.warmup_epochs and self.step % settings.weight_steps == 0
+        due = self.epoch >= self.part.warmup_end and self.step % settings.weight_steps == 0
         alphas_move = due and settings.relaxation.trains_alphas
         look_ahead = 0 if settings.one_level or not alphas_move else settings.hypergradient.num_train_batches
         weight_batches = self._next_batches(max(look_ahead, 1))
@@ -244,7 +354,7 @@ class _Loop:
 
     def _set_learning_rate(self) -> None:
         # Once per epoch, as in DARTS.
-        rate = self.settings.weights.lr_at(self.epoch / self.settings.epochs)
+        rate = self.settings.weights.lr_at(self.part.progress(self.epoch))
         for group in self.weight_optimizer.param_groups:
             group["lr"] = rate
 
@@ -254,7 +364,7 @@ class _Loop:
         self._check_losses()
         scalars = self.totals.latest()
         if self.run is not None:
-            self.run.log(self.step, {"epoch": self.epoch, "phase": "step", **scalars})
+            self.run.log(self.step, {"epoch": self.epoch, "phase": "step", **self.labels, **scalars})
         self.shown |= {name: scalars[name] for name in ("train_loss", "train_accuracy") if name in scalars}
 
     def _end_epoch(self) -> None:
@@ -272,7 +382,7 @@ class _Loop:
         )
         for stop in self._tell_observers(scalars, mixtures, architecture):
             self.stopped, self.result_epoch = True, stop.epoch
-        row = {"epoch": self.epoch, **scalars}
+        row = {"epoch": self.epoch, **self.labels, **scalars}
         self.epoch_rows.append(row)
         if self.run is not None:
             self.run.log(self.step, {"phase": "epoch", **row, "seconds": self.seconds})
@@ -343,6 +453,7 @@ class _Loop:
         return self.stamp(kept)
 
     def _measure(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
+        set_progress(self.supernet.model, self.progress)
         return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0))
 
     @contextmanager
@@ -358,7 +469,8 @@ class _Loop:
     def _accuracy_with(self, active: Mapping[str, Active]) -> float:
         with self._only(active):
             mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
-        return self._measure(mixtures)["accuracy"]
+        measured = self._measure(mixtures)
+        return measured.get("accuracy", -measured["loss"])  # what is no classifier has a loss alone
 
     def _train_weights(self, epochs: int, active: Mapping[str, Active], heeded: Callable[[], None]) -> None:
         """More epochs of the weights alone, with a constant learning rate; batches go on where they were."""
@@ -380,10 +492,12 @@ class _Loop:
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
             "settings": _method(self.settings),
+            "stage": self.stage,
             "stopped": self.stopped,
             "seconds": self.seconds,
             "supernet": self.supernet.state_dict(),
             "trained": list(self.supernet.weights()),  # an observer may have frozen others
+            "weight_names": self.weight_names,
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -416,12 +530,8 @@ class _Loop:
                 self.run.cut_metrics(0)
             return
         state = self.run.load_checkpoint(CHECKPOINT, _device(self.supernet))
-        self._check_is_own(state)
-        try:
+        with self._checked(state):
             self._restore(state)
-        except (LookupError, TypeError, AttributeError, RuntimeError) as error:  # what damaged entries lead to
-            path = self.run.checkpoint_path(CHECKPOINT)
-            raise ValueError(f"{path} is damaged, begin a new run: {type(error).__name__}: {error}") from error
         if state["threads"] != torch.get_num_threads():
             self.display.say(
                 f"Note: this run began with {state['threads']} threads and goes on with {torch.get_num_threads()}; "
@@ -429,6 +539,61 @@ class _Loop:
             )
         self.run.cut_metrics(self.step)
         self.display.say(f"Going on with {self.run.path} after step {self.step} (epoch {self.epoch}).")
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Begin where the stage before has ended."""
+        with self._checked(state):
+            self._take_over(state)
+        if self.run is not None:
+            self.run.cut_metrics(self.step)  # of this stage, where it began before and was killed
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
+        stage, before = self.settings.all_stages[self.stage], self.settings.parts[self.stage - 1]
+        load_pruned(
+            self.supernet,
+            state["supernet"]["alphas"],
+            state["supernet"]["allowed"],
+            num_candidates=stage.num_candidates,
+            relaxation=self.settings.relaxation,
+            progress=torch.tensor(before.progress(before.end)),
+            carry=stage.carry,
+        )
+        if stage.carry:
+            widening = Widening(_key(self.settings, self.stage))
+            load_widened(self.supernet, state["supernet"]["model"], widening)
+            weights, names = self.supernet.weights(), state["weight_names"]
+            load_optimizer(self.weight_optimizer, weights, state["weight_optimizer"], names, widening)
+            alphas, names = self.supernet.alphas, list(state["supernet"]["alphas"])
+            load_optimizer(self.alpha_optimizer, alphas, state["alpha_optimizer"], names, widening)
+            for name in set(state["weight_names"]) - set(state["trained"]):
+                if name in weights:
+                    weights[name].requires_grad_(False)
+            for memory, remembered in zip(self.memories, state["memories"], strict=False):
+                memory.update(remembered)
+        self.generator.set_state(state["generator"].cpu())
+        self.seconds = state["seconds"]
+        self.epoch_rows, self.alphas_by_epoch = list(state["epoch_rows"]), list(state["alphas_by_epoch"])
+        restore_random_state(state["random_state"])
+
+    @contextmanager
+    def _checked(self, state: Mapping[str, Any]) -> Iterator[None]:
+        """See that a state is of this search; what damaged entries in it lead to within the block is said so."""
+        if self.run is None:
+            yield
+            return
+        self._check_is_own(state)
+        try:
+            yield
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+            path = self.run.checkpoint_path(CHECKPOINT)
+            raise ValueError(f"{path} is damaged, begin a new run: {type(error).__name__}: {error}") from error
+
+    def _say_stage(self) -> None:
+        stage, part = self.settings.all_stages[self.stage], self.part
+        left = "" if stage.num_candidates is None else f", {stage.num_candidates} candidates left in each choice"
+        self.display.say(
+            f"Stage {self.stage + 1} of {len(self.settings.stages)}: epochs {part.first + 1} to {part.end}{left}."
+        )
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.supernet.load_state_dict(state["supernet"])

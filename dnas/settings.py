@@ -15,6 +15,7 @@ from dnas.penalty import Penalty
 from dnas.relaxation import Relaxation, Softmax
 from dnas.schedule import Cosine, Schedule
 from dnas.smoothing import Smoothing
+from dnas.stage import Part, Stage, check_stages, parts, scaled
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class SearchSettings:
         weights: optimizer of the weights.
         alphas: optimizer of the architecture parameters.
         epochs: passes over the weights' half of the data.
-        warmup_epochs: epochs at the start in which only the weights are trained.
+        warmup_epochs: epochs at the start in which only the weights are trained; stages have their own.
+        stages: parts of the search, each with a supernet of its own; none for a search that is one.
         weight_steps: weight steps for each architecture step.
         one_level: whether alphas and weights are trained on the same batches, all of the data, both from one pass.
         tuning_lr: learning rate, as a share of the first one, when a discretization trains the weights on.
@@ -110,6 +112,7 @@ class SearchSettings:
     alphas: AlphaAdam = AlphaAdam()
     epochs: int = 50
     warmup_epochs: int = 0
+    stages: tuple[Stage, ...] = ()
     weight_steps: int = 1
     one_level: bool = False
     tuning_lr: float = 0.1
@@ -142,6 +145,26 @@ class SearchSettings:
             )
         if self.one_level:
             self._check_one_level()
+        if self.stages:
+            self._set_stages()
+
+    def _set_stages(self) -> None:
+        check_stages(self.stages)
+        if self.warmup_epochs:
+            raise ValueError(
+                f"warmup_epochs = {self.warmup_epochs} has no effect beside stages; give each stage its own."
+            )
+        object.__setattr__(self, "stages", scaled(self.stages, self.epochs))
+
+    @property
+    def all_stages(self) -> tuple[Stage, ...]:
+        """The stages; one where none are said."""
+        return self.stages or (Stage(self.epochs, self.warmup_epochs),)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Which epochs each of them is."""
+        return parts(self.all_stages)
 
     def _check_one_level(self) -> None:
         if not isinstance(self.hypergradient, FirstOrder):

@@ -47,11 +47,13 @@ ORDER = [
     # The search and what is done with its result.
     "run",
     "observer",
+    "stage",
     "settings",
     "plain_data",
     "search_step",
     "capture",
     "execution",
+    "handover",
     "search",
     "formats",
     "table",
