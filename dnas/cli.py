@@ -51,7 +51,7 @@ from dnas.recipe import check_names, check_recipe, recipe_names, recipe_path, sp
 from dnas.retrain import RetrainSettings, first_difference
 from dnas.run import Run
 from dnas.space.base import Stem
-from dnas.table import load_table
+from dnas.table import Table, convert, load_table, standing
 from dnas.version import __version__
 
 try:
@@ -469,12 +469,14 @@ class SearchOptions:
         resume: folder of a search to go on with; all settings come from it.
         baseline: 'random' then retrains the found architecture and random ones, and compares them.
         num_random: number of random architectures for the baseline; 8 where nothing is said.
+        table: file of a benchmark's table, in which the architecture that is found is looked up (see `dnas table`).
     """
 
     run: Path | None = None
     resume: Path | None = None
     baseline: Literal["none", "random"] = "none"
     num_random: int | None = None
+    table: Path | None = None
 
     def __post_init__(self) -> None:
         if self.num_random is not None and self.baseline == "none":
@@ -505,7 +507,7 @@ def _check_resume(arguments: Sequence[str]) -> None:
         raise ValueError(
             "--trust has no effect on a new search: parts that you name yourself are trusted. Leave it out."
         )
-    idle = options - {"--resume", "--trust", "--baseline", "--num_random", "--help"}
+    idle = options - {"--resume", "--trust", "--baseline", "--num_random", "--table", "--help"}
     if "--resume" in options and idle:
         raise ValueError(
             f"{', '.join(sorted(idle))} would have no effect: with --resume all settings come from the run. "
@@ -526,12 +528,15 @@ def _search(config: Namespace) -> None:
             run = Run(options.run or new_run_folder(job))
         if options.baseline == "random":
             check_baseline(job)
+        table = _table_for(options.table, job.space.name)
         if options.resume is None:
             job = plan_search(run, job, display)
             begin(run, job)
         with _can_go_on(job, "search", "--resume", run.path, *options.baseline_words):
             data = read_data(run, job, display)
-            search_command(run, job, data, display)
+            found = search_command(run, job, data, display)
+            if table is not None:
+                display.say(standing(table, found.architecture))
             if options.baseline == "random":
                 # Parts that were named on the command line just now are trusted in the run's folder too.
                 job = _retraining(run, job, trust=config.trust or options.resume is None)
@@ -541,6 +546,20 @@ def _search(config: Namespace) -> None:
                 display.say(baseline_command(run, job, data, options.num_random or 8, display))
         display.say(f"Everything is in {run.path}.")
         _say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
+
+
+def _table_for(path: Path | None, space: str) -> Table | None:
+    """The table of a file, for architectures of this space.
+
+    Raises:
+        ValueError: it is damaged, or of another space.
+    """
+    if path is None:
+        return None
+    table = load_table(path)
+    if table.space != space:
+        raise ValueError(f"{path} is a table of the space {table.space!r}, but {space!r} is searched: leave it out.")
+    return table
 
 
 def _say_next(display: Display, run: Run, job: Job, *names: str) -> None:
@@ -727,6 +746,7 @@ def _fill_describe(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("--auxiliary", action="store_true", help="with the auxiliary head of training")
     parser.add_argument("--supernet", action="store_true", help="describe the supernet that is searched instead")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--table", type=Path, help="file of a benchmark's table, in which it is looked up")
 
 
 def _sizes_of(spec: NetworkSpec) -> dict[str, Any]:
@@ -739,8 +759,10 @@ def _sizes_of(spec: NetworkSpec) -> dict[str, Any]:
 
 def _describe(config: Namespace) -> None:
     options = _of(DescribeOptions, config)
+    architecture = read_architecture(config.architecture, options.space)
+    table = _table_for(config.table, architecture.space)
     description = describe_architecture(
-        read_architecture(config.architecture, options.space),
+        architecture,
         channels=options.channels,
         cells=options.cells,
         num_classes=options.num_classes,
@@ -751,6 +773,21 @@ def _describe(config: Namespace) -> None:
         supernet=config.supernet,
     )
     print(description.to_json() if config.json else description.to_text())
+    if table is not None and not config.json:
+        print(standing(table, architecture))
+
+
+# table
+
+
+def _fill_table(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    parser.add_argument("source", type=Path, help="a NATS-Bench folder or .pbz2 file, or an .npz file (docs/tables.md)")
+    parser.add_argument("target", type=Path, help="the table file to write, such as nasbench201.npz")
+
+
+def _table(config: Namespace) -> None:
+    with RichDisplay() as display:
+        display.say(convert(config.source, config.target, display=display))
 
 
 COMMANDS = {
@@ -765,5 +802,6 @@ COMMANDS = {
     "predict": Command("Print the classes of images.", _fill_predict, _predict),
     "profile": Command("Measure time, memory and FLOPs of a search on this machine.", _fill_profile, _profile),
     "spaces": Command("List the search spaces, with sizes and ranges of parameters.", _fill_spaces, _spaces),
+    "table": Command("Make a table file of a benchmark's results, for --table.", _fill_table, _table),
     "describe": Command("Print parameters and FLOPs of an architecture.", _fill_describe, _describe),
 }

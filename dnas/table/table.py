@@ -85,6 +85,10 @@ class Table:
             raise ValueError(f"Row {row} is not in the table; rows are 0 to {NUM_ARCHITECTURES - 1}.")
         return read_nasbench201(official_strings()[row])
 
+    def knows(self, architecture: Architecture, column: str) -> bool:
+        """Whether an architecture has a value in a column."""
+        return not bool(np.isnan(self._values(column)[self.row_of(architecture)]))
+
     def accuracy(self, architecture: Architecture, column: str) -> float:
         """The value of an architecture in a column.
 
