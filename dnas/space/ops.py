@@ -267,25 +267,27 @@ class _Average(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, transposed: bool) -> Tensor:
         ctx.transposed = transposed
-        for axis in (2, 3):
-            part = x / 3
-            if transposed:
-                _divide_ends_(part, axis)
-            last = x.shape[axis] - 1
-            x = part.clone()
-            x.narrow(axis, 1, last).add_(part.narrow(axis, 0, last))
-            x.narrow(axis, 0, last).add_(part.narrow(axis, 1, last))
-            if not transposed:
-                _divide_ends_(x, axis)
-        return x
+        rows = _scaled_sums(x, 2, 1.0, transposed)
+        return _scaled_sums(rows, 3, 1 / 9, transposed)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return _Average.apply(g, not ctx.transposed), None  # type: ignore[return-value]
 
 
-def _divide_ends_(x: Tensor, axis: int) -> None:
-    """Along the axis a pixel has three neighbours with itself, two at the ends, one where there is no other."""
+def _scaled_sums(x: Tensor, axis: int, scale: float, transposed: bool) -> Tensor:
+    """`scale` times each pixel with its two neighbours along an axis; at the ends, where one is missing, more."""
+    x = _raise_ends_(x.clone(), axis) if transposed else x
+    last = x.shape[axis] - 1
+    result = x * scale
+    result.narrow(axis, 1, last).add_(x.narrow(axis, 0, last), alpha=scale)
+    result.narrow(axis, 0, last).add_(x.narrow(axis, 1, last), alpha=scale)
+    return result if transposed else _raise_ends_(result, axis)
+
+
+def _raise_ends_(x: Tensor, axis: int) -> Tensor:
+    """Sums of three become sums of two at the ends (times 3 / 2), or of one where that is all there is."""
     size = x.shape[axis]
     for end in {0, size - 1}:
         x.select(axis, end).mul_(1.5 if size > 1 else 3.0)
+    return x

@@ -10,8 +10,9 @@ a channel of y, P the pixels of that channel and g the gradient of the result,
     d_y = a g + b y + c,                     b = -a s / (P sigma^2),      c = -a sum g / P - b mu
 
 Where channels run fastest in memory (channels-last), a row of the image is taken as one vector of width * channels
-entries, so that sums and products run over long vectors however few the channels: for 8 channels of 16x16 that is
-four times as fast as torch's batch norm (one thread, batch 128: 60 instead of 240 us forward).
+entries, so that sums and products run over long vectors however few the channels. With one edge of 8 channels that is
+twice as fast as torch's batch norm forward (two norms added, 128 images of 16x16, one thread: 0.28 instead of 0.59
+ms); with three edges side by side it is no faster.
 
 Parameters stay with their edges and keep their names.
 """
@@ -229,8 +230,9 @@ class StackedCell(Cell):
     running statistics or hooks; a cell under autocast or in half precision is computed as `Cell` does. Operations that
     draw random numbers draw them in another order than in `Cell`.
 
-    One first-order step of the NAS-Bench-201 supernet (8 channels, one cell per stage, batch 128 of 16x16, one CPU
-    thread) takes about half the time that it takes with `Cell`.
+    One cell of 8 channels (128 images of 16x16, one CPU thread) takes a quarter less CPU time, forward and backward.
+    In the supernet with cells of 8, 16 and 32 channels, of which only the first is stacked, a first-order step takes 7
+    % less and a forward pass 17 % less; convolutions, which stacking speeds up little, are half of what is left.
     """
 
     def forward(self, *inputs: Tensor) -> Tensor:
