@@ -91,8 +91,8 @@ def load_pruned(
         if alphas[name].shape != supernet.alphas[name].shape:
             raise ValueError(
                 f"All stages must decide the same, but the alphas of {name!r} have the shape "
-                f"{tuple(alphas[name].shape)} in one and {tuple(supernet.alphas[name].shape)} in the next. Build models "
-                "that differ in depth and width alone."
+                f"{tuple(alphas[name].shape)} in one and {tuple(supernet.alphas[name].shape)} in the next. Build "
+                "models that differ in depth and width alone."
             )
     new = {name: alpha.detach().clone() for name, alpha in supernet.alphas.items()}
     supernet.allowed = {name: tuple(tuple(row) for row in allowed[name]) for name in common if name in allowed}
@@ -181,4 +181,4 @@ def load_optimizer(
 
 def _like(value: Any, tensor: Tensor, widening: Widening) -> Any:
     """A value of an optimizer's state for a tensor; None where its shape leads nowhere. Counts stay as they are."""
-    return widening(value, tensor.shape) if isinstance(value, Tensor) and value.ndim == tensor.ndim else value
+    return widening(value, tensor.shape) if isinstance(value, Tensor) and value.ndim > 0 else value

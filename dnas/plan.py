@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from dnas.data import Catalog
 from dnas.fit import STEPS_MEASURED, Limits, Measure, Measured, Sizes, largest_that_fits
-from dnas.job import Job, seconds
+from dnas.job import Job, job_of_stage, seconds
 from dnas.measure import measure_search, reading_seconds
 from dnas.memory import available_memory, gibibytes
 from dnas.retrain import RetrainSettings
@@ -69,9 +70,10 @@ class Plan:
     def __str__(self) -> str:
         job = self.job
         reading = f" ({readable_time(self.reading)} to read images)" if self.reading >= 2 else ""
+        stages = f" in {len(job.search.stages)} stages" if job.search.stages else ""
         return (
             f"Search: images {job.image_size}x{job.image_size}, batch {job.batch_size}, {job.channels} channels, "
-            f"{job.cells} cells, {job.search.epochs} epochs{on_threads(job.threads)}: about "
+            f"{job.cells} cells, {job.search.epochs} epochs{stages}{on_threads(job.threads)}: about "
             f"{readable_time(self.seconds)}{reading}, {gibibytes(self.memory)} of memory."
         )
 
@@ -82,20 +84,76 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     Raises:
         ValueError: as there, or an image cannot be read.
     """
+    check_no_choice_with_stages(job)
     planning = planning_seconds(job.time)
     reading = reading_seconds(catalog, job.image_size or catalog.default_size, patience=planning / 10)
 
-    def measure(sizes: Sizes) -> Measured:
-        return measure_search(job, sizes, num_classes=len(catalog.class_names), device=device)
+    def measure_of(job: Job) -> Measure:
+        return lambda sizes: measure_search(job, sizes, num_classes=len(catalog.class_names), device=device)
 
     with num_threads(job.threads or (threads_that_help() if device.type == "cpu" else None)):
-        found = plan_sizes(
-            job, catalog, measure, reading=reading, available=available_memory(device), planning=planning
+        found = plan_stages(
+            job, catalog, measure_of, reading=reading, available=available_memory(device), planning=planning
         )
         if device.type == "cpu" and job.threads is None:
-            threads = choose_threads(measure, Sizes.of(found.job), found.step, patience=THREADS_PLANNING * planning)
+            first = jobs_of_stages(found.job)[0]
+            threads = choose_threads(
+                measure_of(first), Sizes.of(first), found.step, patience=THREADS_PLANNING * planning
+            )
             found = replace(found, job=replace(found.job, threads=threads))
     return found
+
+
+def check_no_choice_with_stages(job: Job) -> None:
+    """See that a search in stages leaves no size to be chosen by the time it takes.
+
+    Raises:
+        ValueError: a time is given, or channels or cells are missing.
+    """
+    if job.search.stages and leaves_a_choice(job):
+        raise ValueError(
+            "The sizes of a search in stages are not chosen by time: leave out --time, give --channels and --cells (of "
+            "the first stage), and shorten it by --search.epochs, which counts all stages."
+        )
+
+
+def jobs_of_stages(job: Job) -> list[Job]:
+    """One job for each stage of the search; the job itself where it has none."""
+    return [job_of_stage(job, stage) for stage in job.search.stages] or [job]
+
+
+def plan_stages(
+    job: Job,
+    catalog: Catalog,
+    measure_of: Callable[[Job], Measure],
+    *,
+    reading: float,
+    available: int,
+    planning: float,
+) -> Plan:
+    """`plan_sizes` for each stage: their seconds are added up, the memory is that of the largest, and so is the step.
+
+    Candidates that a later stage will have ruled out are counted, so it will take less.
+
+    Args:
+        job, catalog, reading, available, planning: as there.
+        measure_of: gives what measures the steps of a stage.
+    """
+    jobs = jobs_of_stages(job)
+    plans = [
+        plan_sizes(one, catalog, measure_of(one), reading=reading, available=available, planning=planning / len(jobs))
+        for one in jobs
+    ]
+    if not job.search.stages:
+        return plans[0]
+    once = (len(plans) - 1) * (START_AND_END + MARGIN * reading)
+    return Plan(
+        with_sizes_of_data(job, catalog),
+        sum(one.seconds for one in plans) - once,
+        max(one.memory for one in plans),
+        reading,
+        max(one.step for one in plans),
+    )
 
 
 def choose_threads(measure: Measure, sizes: Sizes, step: float, *, patience: float) -> int:

@@ -235,6 +235,12 @@ def profile_job(job: Job) -> Profile:
             f"time = {job.time} would have no effect on a profile, which says how long the search takes; leave it out "
             "and give channels, cells, batch_size or image_size."
         )
+    if job.search.stages:
+        raise ValueError(
+            f"A profile measures one supernet, and this search has {len(job.search.stages)} stages: leave them out "
+            "with --search.stages '[]', and give --cells, --channels and --space of the stage to look at. `dnas "
+            "search` says how long all of them will take."
+        )
     device = device_of(job.device)
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     num_train = catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
