@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, get_type_hints
 
 import torch
 
+from dnas.allocator import keep_freed_memory
 from dnas.cli_messages import plainer
 from dnas.commands import (
     RETRAIN,
@@ -79,6 +80,7 @@ SIZES_TO_LOWER = {
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Carry out a command and exit: 0 done, 2 a mistake in what was asked, 130 stopped by Ctrl-C or SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    keep_freed_memory()
     try:
         with terminated_like_ctrl_c():
             sys.exit(carry_out(arguments))

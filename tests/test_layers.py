@@ -21,6 +21,7 @@ ORDER = [
     "memory",
     "peak",
     "threads",
+    "allocator",
     "schedule",
     "mixture",
     "decision",
