@@ -611,6 +611,8 @@ class _Loop:
         restore_random_state(state["random_state"])
         if not isinstance(self.step, int) or not isinstance(self.seconds, float):
             raise TypeError(f"step and seconds must be numbers; got {self.step!r} and {self.seconds!r}.")
+        if state["stage"] != self.stage:
+            raise TypeError(f"the stage must be {self.stage} here; got {state['stage']!r}.")
 
     def _check_is_own(self, state: Mapping[str, Any]) -> None:
         assert self.run is not None
