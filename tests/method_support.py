@@ -12,6 +12,7 @@ this length and nothing else changed. Nothing below the line 'the formulas' uses
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -202,6 +203,31 @@ class Adam:
             m_hat, v_hat = m / (1 - b1**self.count), v / (1 - b2**self.count)
             new[name] = alpha - self.lr * m_hat / (v_hat.sqrt() + 1e-8)
         return new
+
+
+def progress(step: int, total: int = STEPS) -> Tensor:
+    """t = step / total. A search keeps it in single precision, so schedules have seven digits."""
+    return torch.tensor(step / total, dtype=torch.float32)
+
+
+def cosine(start: float, end: float, t: float) -> float:
+    """end + (start - end) (1 + cos(pi t)) / 2."""
+    return end + (start - end) * (1 + math.cos(math.pi * t)) / 2
+
+
+def uniform(generator: torch.Generator) -> Tensor:
+    """U(0, 1) for each candidate of the two edges: what a search draws first from `torch.Generator` with its seed."""
+    return torch.rand(2, 3, generator=generator, dtype=torch.float64)
+
+
+def gumbel(generator: torch.Generator) -> Tensor:
+    """G = -log(-log U)."""
+    return -torch.log(-torch.log(uniform(generator)))
+
+
+def one_hot_of(scores: Tensor) -> Tensor:
+    """1 at the largest of each row."""
+    return (scores == scores.max(dim=-1, keepdim=True).values).double()
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
