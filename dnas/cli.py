@@ -48,10 +48,11 @@ from dnas.package import NetworkSpec, SpaceBuilder
 from dnas.plain_data import check_only_own_parts, to_plain
 from dnas.predict import predict, predict_onnx
 from dnas.profile import profile_job
-from dnas.recipe import check_names, check_recipe, recipe_names, recipe_path, space_arguments
+from dnas.recipe import check_names, check_recipe, recipe_names, recipe_path, search_epochs, space_arguments
 from dnas.retrain import RetrainSettings, first_difference
 from dnas.run import Run
 from dnas.space.base import Stem
+from dnas.stage import scaled_warmup
 from dnas.table import Table, convert, load_table, standing
 from dnas.version import __version__
 
@@ -182,7 +183,7 @@ def parse(arguments: Sequence[str]) -> Namespace | None:
     name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     try:
         with redirect_stderr(StringIO()):  # jsonargparse prints its whole usage there before it raises
-            config = parser.parse_args(list(arguments))
+            config = parser.parse_args(with_warmup_in_proportion(arguments))
         if config.subcommand is None:
             parser.print_help()
             return None
@@ -255,6 +256,24 @@ def with_recipe_paths(arguments: Sequence[str]) -> list[str]:
         elif argument.startswith("--recipe="):
             result[index] = f"--recipe={_checked_recipe(argument.removeprefix('--recipe='))}"
     return result
+
+
+def with_warmup_in_proportion(arguments: Sequence[str]) -> list[str]:
+    """`dnas compare --search.epochs N` with the warm-up of the recipe in proportion, where it is not given.
+
+    Stages, and the warm-up of each, are scaled by `SearchSettings` itself.
+    """
+    result, given = list(arguments), dict[str, str]()
+    for argument, following in pairwise([*result, ""]):
+        option, equals, value = argument.partition("=")
+        given[option] = value if equals else following
+    number = given.get("--search.epochs", "")
+    if result[:2] != ["compare", "--recipe"] or "--search.warmup_epochs" in given or not number.isdecimal():
+        return result
+    warmup, epochs = search_epochs(Path(result[2]))
+    if not 0 < warmup <= epochs or int(number) < 1:
+        return result
+    return [*result, "--search.warmup_epochs", str(scaled_warmup(warmup, epochs, int(number)))]
 
 
 def _checked_recipe(name: str) -> str:

@@ -68,6 +68,20 @@ def space_arguments(path: Path) -> list[str]:
     return list(arguments) if isinstance(arguments, Mapping) else []
 
 
+def search_epochs(path: Path) -> tuple[int, int]:
+    """Warm-up epochs and epochs that a recipe gives its search; 0 where it does not say them.
+
+    Args:
+        path: of a recipe that has been checked.
+    """
+    import yaml
+
+    search = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("search")
+    numbers = [search.get(name) if isinstance(search, Mapping) else 0 for name in ("warmup_epochs", "epochs")]
+    warmup, epochs = (number if isinstance(number, int) else 0 for number in numbers)
+    return warmup, epochs
+
+
 def check_names(data: Any, hints: Mapping[str, Any], source: str, place: str = "") -> None:
     """See that settings are a mapping of known names, those of a dataclass within likewise, and none is empty.
 
