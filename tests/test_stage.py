@@ -126,3 +126,22 @@ def test_one_candidate_may_stay_where_all_may_be_kept():
     stages = (Stage(), Stage(num_candidates=1))
     Job(space=NasBench201Space(), search=SearchSettings(stages=stages))
     Job(space=DartsSpace(candidates=("skip_connect", "sep_conv_3x3")), search=SearchSettings(stages=stages))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "own", "expected"),
+    [
+        ("pc_darts", ["--search.epochs", "30"], (9, [])),
+        ("pc_darts", ["--search.epochs=30", "--search.warmup_epochs", "3"], (3, [])),
+        ("pc_darts", [], (15, [])),
+        ("p_darts", ["--search.epochs=30"], (0, [(10, 4)] * 3)),
+        ("darts_1st", ["--search.epochs", "30"], (0, [])),
+    ],
+)
+def test_compare_shortens_warm_ups_with_the_epochs(recipe: str, own: list[str], expected: tuple[int, list[Any]]):
+    from dnas.cli import parse, with_recipe_paths
+
+    config = parse(with_recipe_paths(["compare", "--recipe", recipe, "--recipes", recipe, "--run", "out", *own]))
+    assert config is not None
+    stages = [(stage.epochs, stage.warmup_epochs) for stage in config.search.stages]
+    assert (config.search.warmup_epochs, stages) == expected
