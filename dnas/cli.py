@@ -232,6 +232,7 @@ def with_recipe_option(arguments: Sequence[str]) -> list[str]:
     """`dnas profile RECIPE` as `dnas profile --recipe RECIPE`, which the parser takes settings from.
 
     `dnas compare --recipes A B` likewise takes settings from A first; `_jobs` then reads them anew for each recipe.
+    Where a new search or a profile names no recipe, it is 'default'.
     """
     if arguments[:1] == ["compare"]:
         if any(argument.partition("=")[0] == "--recipe" for argument in arguments):
@@ -240,6 +241,9 @@ def with_recipe_option(arguments: Sequence[str]) -> list[str]:
         return ["compare", *(["--recipe", names[0]] if names else []), *arguments[1:]]
     if arguments[:1] == ["profile"] and len(arguments) > 1 and not arguments[1].startswith("-"):
         return ["profile", "--recipe", *arguments[1:]]
+    options = {argument.partition("=")[0] for argument in arguments}
+    if arguments[:1] in (["search"], ["profile"]) and not options & {"--recipe", "--resume", "--help", "-h"}:
+        return [arguments[0], "--recipe", "default", *arguments[1:]]
     return list(arguments)
 
 
