@@ -32,7 +32,18 @@ from dnas.hypergradient import (
 from dnas.interrupt import Interrupted
 from dnas.load import load
 from dnas.mixture import Mixture
-from dnas.observer import EpochReport, Observer, StepReport, Stop
+from dnas.observer import (
+    AdaptiveDecay,
+    EigenvalueStop,
+    EpochReport,
+    HessianEigenvalue,
+    Observer,
+    OperationFreeze,
+    Sharpening,
+    SkipStop,
+    StepReport,
+    Stop,
+)
 from dnas.penalty import Anchor, BetaDecay, DirichletPrior, Entropy, ExpectedCost, Penalty, ZeroOne
 from dnas.progress import FollowsProgress, set_progress
 from dnas.relaxation import Dirichlet, GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax, UniformPath
@@ -58,6 +69,7 @@ from dnas.table import Table, load_table
 from dnas.version import __version__
 
 __all__ = [
+    "AdaptiveDecay",
     "AdversarialSmoothing",
     "AlphaAdam",
     "Anchor",
@@ -76,6 +88,7 @@ __all__ = [
     "Dirichlet",
     "DirichletPrior",
     "Discretization",
+    "EigenvalueStop",
     "Entropy",
     "EpochReport",
     "Evaluation",
@@ -87,6 +100,7 @@ __all__ = [
     "FirstOrder",
     "FollowsProgress",
     "GumbelSoftmax",
+    "HessianEigenvalue",
     "Hypergradient",
     "InputChoice",
     "Interrupted",
@@ -100,6 +114,7 @@ __all__ = [
     "NonFiniteLoss",
     "Observer",
     "OneStep",
+    "OperationFreeze",
     "Penalty",
     "Perturbation",
     "PlainCell",
@@ -116,7 +131,9 @@ __all__ = [
     "SearchSettings",
     "Searchable",
     "SharedPrefix",
+    "Sharpening",
     "Sigmoid",
+    "SkipStop",
     "Smoothing",
     "Softmax",
     "Space",

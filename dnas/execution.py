@@ -104,7 +104,7 @@ class Stepper:
 
     def _baked(self, moves_alphas: bool) -> Hashable:
         """What a step reads on the host and that may change."""
-        rates = tuple(group["lr"] for group in self.weight_optimizer.param_groups)
+        rates = tuple((group["lr"], group["weight_decay"]) for group in self.weight_optimizer.param_groups)
         allowed = tuple(sorted(self.supernet.allowed.items()))
         return moves_alphas, rates, tuple(self.supernet.weights()), allowed
 

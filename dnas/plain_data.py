@@ -14,7 +14,7 @@ import dnas
 # Text that no reader of settings takes for an import path, a file, or YAML within text.
 _WORD = re.compile(r"[A-Za-z0-9_+-]*", re.ASCII)
 # Settings whose value is such a word: their types are text, so no file is looked for.
-WORD_SETTINGS = ("precision", "candidate")
+WORD_SETTINGS = ("precision", "candidate", "cell")
 
 
 def to_plain(value: Any) -> Any:
@@ -49,8 +49,9 @@ def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
     """See that settings read from a file name no code but the public parts of dnas.
 
     Only what cannot lead anywhere is let through: numbers, public names such as `dnas.Softmax`, within lists plain
-    words, such as the candidates of a space, or those of a setting that is a word, such as a precision. jsonargparse would also follow an import path or the name of a YAML file
-    in the place of any mapping, and YAML or JSON within text.
+    words, such as the candidates of a space, and those of a setting that is a word, such as a precision. jsonargparse
+    would also follow an import path or the name of a YAML file in the place of any mapping, and YAML or JSON within
+    text.
 
     Raises:
         ValueError: names the place and the text.

@@ -23,7 +23,7 @@ from dnas.execution import Stepper
 from dnas.handover import Widening, check_num_candidates, load_optimizer, load_pruned, load_widened
 from dnas.interrupt import Interrupted, StopRequest, stop_request
 from dnas.mixture import Active, Mixture
-from dnas.observer import EpochReport, Observer, StepReport, Stop
+from dnas.observer import EpochReport, Observer, StepReport, Stop, skip_share
 from dnas.plain_data import to_plain
 from dnas.progress import set_progress
 from dnas.random_state import random_state, restore_random_state, seeded, seeded_items
@@ -377,6 +377,8 @@ class _Loop:
         scalars["entropy"] = mean_entropy(mixtures)
         scalars["learning_rate"] = self.weight_optimizer.param_groups[0]["lr"]
         architecture = None if self.settings.discretization.needs_training else self._architecture(mixtures)
+        share = None if architecture is None else skip_share(architecture)
+        scalars |= {} if share is None else {"skip_share": share}
         self.alphas_by_epoch.append(
             {name: alpha.detach().cpu().clone() for name, alpha in self.supernet.alphas.items()}
         )
@@ -403,11 +405,13 @@ class _Loop:
                     progress=self.progress,
                     supernet=self.supernet,
                     mixtures=mixtures,
+                    relaxation=self.settings.relaxation,
                     architecture=architecture,
                     train_batch=train_batch,
                     val_batch=val_batch,
                     scalars=scalars,
                     weight_optimizer=self.weight_optimizer,
+                    evaluate=self._accuracy_with,
                     memory=memory,
                 )
             )

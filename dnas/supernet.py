@@ -94,33 +94,24 @@ class Supernet:
         self, relaxation: Relaxation, progress: Tensor, generator: torch.Generator | None = None
     ) -> dict[str, Mixture]:
         """One draw of every decision's mixture, differentiable in the alphas."""
-        return self._mixtures(lambda alpha: relaxation.sample(alpha, progress, generator))
+        return self.relaxed(self.alphas, lambda alpha: relaxation.sample(alpha, progress, generator))
 
     def expected(self, relaxation: Relaxation, progress: Tensor) -> dict[str, Mixture]:
         """What evaluation, discretization and diagnostics use, without gradient."""
         with torch.no_grad():
-            return self._mixtures(lambda alpha: relaxation.expected(alpha, progress))
+            return self.relaxed(self.alphas, lambda alpha: relaxation.expected(alpha, progress))
 
-    def _mixtures(self, relax: Callable[[Tensor], Mixture]) -> dict[str, Mixture]:
+    def relaxed(self, alphas: Mapping[str, Tensor], relax: Callable[[Tensor], Mixture]) -> dict[str, Mixture]:
+        """The mixtures that belong to these alphas; `relax` turns those of operations and choices into one.
+
+        Only candidates that are `allowed` take part; a row without any is 0, and nothing of it is computed.
+        """
         return {
-            name: Mixture(normalized_edges(self.alphas[name], decision))
+            name: Mixture(normalized_edges(alphas[name], decision))
             if decision.kind == "edges"
-            else self._restricted(name, relax)
+            else _restricted(alphas[name], self.allowed.get(name), relax)
             for name, decision in self.decisions.items()
         }
-
-    def _restricted(self, name: str, relax: Callable[[Tensor], Mixture]) -> Mixture:
-        """The mixture over those candidates that are allowed; a row without any is 0, and nothing of it is computed."""
-        allowed = self.allowed.get(name)
-        if allowed is None:
-            return relax(self.alphas[name])
-        mask = active_mask(allowed, self.alphas[name])
-        empty = ~mask.any(dim=-1, keepdim=True)
-        mixture = relax(self.alphas[name].masked_fill(~(mask | empty), -torch.inf))
-        active = allowed
-        if mixture.active is not None:
-            active = tuple(drawn if row else () for drawn, row in zip(mixture.active, allowed, strict=True))
-        return Mixture(mixture.values.masked_fill(empty, 0.0), active)
 
     def one_hot(self, architecture: Architecture) -> dict[str, Mixture]:
         """Mixtures under which the supernet computes what the derived network computes."""
@@ -230,6 +221,18 @@ class Supernet:
             for name, alpha in self.alphas.items():
                 alpha.copy_(state["alphas"][name])
         self.allowed = {name: tuple(tuple(row) for row in rows) for name, rows in state["allowed"].items()}
+
+
+def _restricted(alpha: Tensor, allowed: Active | None, relax: Callable[[Tensor], Mixture]) -> Mixture:
+    if allowed is None:
+        return relax(alpha)
+    mask = active_mask(allowed, alpha)
+    empty = ~mask.any(dim=-1, keepdim=True)
+    mixture = relax(alpha.masked_fill(~(mask | empty), -torch.inf))
+    active = allowed
+    if mixture.active is not None:
+        active = tuple(drawn if row else () for drawn, row in zip(mixture.active, allowed, strict=True))
+    return Mixture(mixture.values.masked_fill(empty, 0.0), active)
 
 
 def sum_of_terms(terms: Mapping[str, Tensor]) -> Tensor:

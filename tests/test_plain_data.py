@@ -34,6 +34,7 @@ from dnas import (
     Linear,
     Mixture,
     Neumann,
+    Observer,
     OneStep,
     Penalty,
     Relaxation,
@@ -74,6 +75,7 @@ SETTINGS = [
     *(SearchSettings(discretization=part) for part in public_parts(dnas.discretization, Discretization, {})),
     *(SearchSettings(penalties=(part,)) for part in public_parts(dnas.penalty, Penalty, {ExpectedCost: [COST]})),
     *(SearchSettings(smoothing=part) for part in public_parts(dnas.smoothing, Smoothing, {})),
+    *(SearchSettings(observers=(part,)) for part in public_parts(dnas.observer, Observer, {})),
     SearchSettings(weights=WeightSGD(lr=Exponential(0.1, 0.01))),
 ]
 SPACES = [

@@ -1,5 +1,22 @@
 """What watches a search, and may stop it: one file for each."""
 
 from dnas.observer.base import EpochReport, Observer, StepReport, Stop
+from dnas.observer.eigenvalue import HessianEigenvalue, largest_eigenvalue
+from dnas.observer.eigenvalue_stop import AdaptiveDecay, EigenvalueStop, Sharpening
+from dnas.observer.operation_freeze import OperationFreeze
+from dnas.observer.skips import SkipStop, skip_share
 
-__all__ = ["EpochReport", "Observer", "StepReport", "Stop"]
+__all__ = [
+    "AdaptiveDecay",
+    "EigenvalueStop",
+    "EpochReport",
+    "HessianEigenvalue",
+    "Observer",
+    "OperationFreeze",
+    "Sharpening",
+    "SkipStop",
+    "StepReport",
+    "Stop",
+    "largest_eigenvalue",
+    "skip_share",
+]

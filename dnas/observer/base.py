@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dnas.architecture import Architecture
 from dnas.batch import Batch
-from dnas.mixture import Mixture
+from dnas.mixture import Active, Mixture
+from dnas.relaxation.base import Relaxation
 from dnas.supernet import Supernet
 
 
@@ -50,11 +51,13 @@ class EpochReport:
         progress: from 0 to 1, a scalar tensor.
         supernet: with its weights and alphas as they are; an observer may compute gradients with `supernet.loss`.
         mixtures: the relaxation's expected mixtures.
+        relaxation: of the search.
         architecture: what would be kept now; None where finding out would take training (perturbation).
         train_batch: the last batch of the weights' half, for diagnostics.
         val_batch: the last batch of the alphas' half; None while the alphas are not trained.
         scalars: what will be logged for this epoch; an observer adds its own.
         weight_optimizer: of the weights; its settings may be changed.
+        evaluate: accuracy of the supernet on the search's validation images with only some candidates active.
         memory: plain data and tensors that this observer keeps from call to call; it is part of the checkpoint.
     """
 
@@ -63,11 +66,13 @@ class EpochReport:
     progress: Tensor
     supernet: Supernet
     mixtures: Mapping[str, Mixture]
+    relaxation: Relaxation
     architecture: Architecture | None
     train_batch: Batch
     val_batch: Batch | None
     scalars: dict[str, float]
     weight_optimizer: torch.optim.Optimizer
+    evaluate: Callable[[Mapping[str, Active]], float]
     memory: dict[str, Any]
 
 

@@ -1,0 +1,92 @@
+"""Operations whose training and validation gradients no longer agree are trained no further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dnas.choice import Cell, Choice
+from dnas.observer.base import EpochReport, Observer, StepReport, Stop
+from dnas.random_state import random_state, restore_random_state
+from dnas.supernet import Supernet
+
+
+@dataclass(frozen=True)
+class OperationFreeze(Observer):
+    """OLES (Jiang et al. 2023, 'Operation-level early stopping for robustifying differentiable NAS', NeurIPS; official
+    code read: PasaLab/oles, train_search.py).
+
+    For every candidate with weights: the cosine between the gradients of the training and the validation loss, along
+    the first dimension of each weight, averaged over weights, and over `count` steps. Below `threshold` its weights
+    stay as they are from there on. The validation gradient takes a pass of its own. The official code takes it from
+    the next architecture step and divides the sum of 21 by 20; here it is taken right after the weight step, at the
+    new weights, on that step's validation batch, and 20 are averaged.
+
+    Args:
+        threshold: of the mean cosine, in [-1, 1].
+        count: steps over which it is averaged.
+        every: steps between two that count, to save time.
+    """
+
+    threshold: float = 0.4
+    count: int = 20
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.threshold <= 1 or self.count < 1 or self.every < 1:
+            raise ValueError(
+                "threshold must lie in [-1, 1], count and every be at least 1; got "
+                f"{self.threshold}, {self.count} and {self.every}."
+            )
+
+    def step_ended(self, report: StepReport) -> None:
+        if report.val_batch is None or report.step % self.every:
+            return
+        memory = report.memory
+        for name, cosine in self._agreements(report).items():
+            memory[name] = [*memory.get(name, []), cosine]
+            if len(memory[name]) == self.count and float(torch.stack(memory.pop(name)).mean()) < self.threshold:
+                report.supernet.model.get_submodule(name).requires_grad_(False)
+
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
+        frozen = [not any(w.requires_grad for w in module.parameters()) for _, module in candidates(report.supernet)]
+        report.scalars["frozen_operations"] = sum(frozen) / max(len(frozen), 1)
+        return None
+
+    def _agreements(self, report: StepReport) -> dict[str, Tensor]:
+        """The cosine of each candidate that is still trained and took part."""
+        supernet = report.supernet
+        random, weights = random_state(), supernet.weights()
+        assert report.val_batch is not None
+        loss, _ = supernet.loss(dict(weights), report.mixtures, report.val_batch)
+        found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        restore_random_state(random)
+        val = dict(zip(weights, found, strict=True))
+        result = {}
+        for name, module in candidates(supernet):
+            pairs = [
+                (weight.grad, val[full])
+                for part, weight in module.named_parameters()
+                if (full := f"{name}.{part}") in val and weight.grad is not None and val[full] is not None
+            ]
+            if pairs:
+                cosines = [torch.cosine_similarity(val, train, dim=0).mean() for train, val in pairs]
+                result[name] = torch.stack(cosines).mean().detach()
+        return result
+
+
+def candidates(supernet: Supernet) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of every candidate with weights."""
+    for name, module in supernet.model.named_modules():
+        if isinstance(module, Cell | Choice):
+            part = module.operations if isinstance(module, Cell) else module.candidates
+            place = f"{name}." if name else ""
+            kind = "operations" if isinstance(module, Cell) else "candidates"
+            for row, one in enumerate(part):
+                inner = enumerate(one) if isinstance(module, Cell) else [("", one)]  # type: ignore[arg-type]
+                for index, candidate in inner:
+                    if any(True for _ in candidate.parameters()):
+                        yield f"{place}{kind}.{row}" + (f".{index}" if isinstance(module, Cell) else ""), candidate

@@ -1,0 +1,173 @@
+"""The largest eigenvalue against the whole Hessian, and what follows from how it grows."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from method_support import TRAIN, VAL, final, loss, new_supernet, settings_of
+from torch import Tensor, nn
+
+from dnas import (
+    AdaptiveDecay,
+    Batch,
+    Choice,
+    EigenvalueStop,
+    EpochReport,
+    HessianEigenvalue,
+    Observer,
+    SearchSettings,
+    Sharpening,
+    Sigmoid,
+    Softmax,
+    Stop,
+    Supernet,
+    WeightSGD,
+    search,
+)
+from dnas.observer import largest_eigenvalue
+from dnas.observer.eigenvalue_stop import local_averages
+
+START = torch.tensor(0.0)
+
+
+def dense(supernet: Supernet, relaxed, batch: Batch) -> Tensor:
+    """The eigenvalues of the Hessian in the alphas, by the formula of the problem."""
+    weights = {name: value.detach() for name, value in final_weights(supernet).items()}
+
+    def value(alpha: Tensor) -> Tensor:
+        return loss(weights, relaxed(alpha.view(2, 3)), batch)
+
+    alpha = supernet.alphas["cell"].detach().flatten()
+    return torch.linalg.eigvalsh(torch.autograd.functional.hessian(value, alpha))
+
+
+def final_weights(supernet: Supernet) -> dict[str, Tensor]:
+    return {n: t for n, t in final(type("Result", (), {"supernet": supernet})).items() if n != "cell"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("relaxation", "relaxed"),
+    [(Softmax(), lambda alpha: alpha.softmax(-1)), (Sigmoid(), lambda alpha: alpha.sigmoid())],
+)
+def test_it_is_the_largest_of_the_whole_hessian(relaxation, relaxed):
+    supernet = new_supernet()
+    for batch in VAL:
+        expected = dense(supernet, relaxed, batch)[-1]
+        found = largest_eigenvalue(supernet, relaxation, batch, START, iterations=400)
+        assert found == pytest.approx(float(expected), rel=1e-8)
+
+
+def test_where_the_one_of_largest_size_is_negative_the_largest_is_found_all_the_same():
+    supernet = Supernet(nn.Sequential(Choice("op", {"a": nn.Identity(), "b": nn.Tanh()})), lambda y, t: -(y**2).mean())
+    supernet.alphas["op"] = torch.tensor([0.3, -0.2], dtype=torch.float64, requires_grad=True)
+    batch = Batch(torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), None)
+
+    def value(alpha: Tensor) -> Tensor:
+        m = alpha.sigmoid()
+        return -((m[0] * batch.inputs + m[1] * torch.tanh(batch.inputs)) ** 2).mean()
+
+    values = torch.linalg.eigvalsh(torch.autograd.functional.hessian(value, supernet.alphas["op"].detach()))
+    assert values.abs().argmax() == 0
+    found = largest_eigenvalue(supernet, Sigmoid(), batch, START, iterations=500)
+    assert found == pytest.approx(float(values[-1]), rel=1e-8)
+
+
+def test_random_states_and_weights_are_left_as_they_were():
+    supernet = new_supernet()
+    before = torch.get_rng_state()
+    weights = [weight.detach().clone() for weight in supernet.model.parameters()]
+    largest_eigenvalue(supernet, Softmax(), VAL[0], START)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(supernet.model.parameters(), weights, strict=True))
+    assert all(weight.grad is None for weight in supernet.model.parameters())
+
+
+# --- Growth -----------------------------------------------------------------------------------------------------------
+
+
+def test_local_averages_are_over_the_last_values_once_there_are_half_a_window():
+    assert local_averages([1.0, 2.0], 5) == []
+    assert local_averages([1.0, 2.0, 6.0, 3.0, 3.0, 7.0], 5) == [3.0, 3.0, 3.0, 4.2]
+
+
+def test_growth_is_told_by_the_epoch_at_which_it_began():
+    rule = Sharpening(factor=1.3, delta=2, window=3, start=1)
+    values = [1.0, 1.0, 1.0, 1.0, 1.0, 2.0]
+    # Averages: 1, 1, 1, 1, 4/3 (of 1, 1, 2); the last over that two before it is 1.33.
+    assert [rule.epoch_of(epoch, values[:epoch]) for epoch in range(1, 7)] == [None] * 5 + [6 - (1 + 2)]
+
+
+def test_nothing_is_cut_to_the_first_epochs():
+    values = [1.0, 1.0, 1.0, 1.0, 1.0, 2.0]
+    assert Sharpening(factor=1.3, delta=2, window=3, start=3).epoch_of(6, values) is None
+
+
+def test_measurements_of_every_second_epoch_count_as_two_epochs():
+    assert Sharpening(factor=1.3, delta=1, window=1, start=1, every=2).epoch_of(8, [1.0, 1.0, 1.0, 2.0]) == 8 - 2
+
+
+def grown(observer, epochs: int = 6):
+    """A search of one batch per epoch, whose observer measures after every step."""
+    settings = SearchSettings(observers=(observer,), epochs=epochs, weights=WeightSGD(weight_decay=1e-3))
+    return search(new_supernet(), TRAIN[:1], VAL[:1], settings=settings)
+
+
+ALWAYS = Sharpening(factor=1e-9, delta=1, window=1, start=1, iterations=100)
+
+
+def test_the_eigenvalue_of_every_epoch_is_logged_by_each_of_them():
+    plain = grown(HessianEigenvalue(iterations=100), epochs=2)
+    adaptive = grown(AdaptiveDecay(Sharpening(iterations=100)), epochs=2)
+    values = [[row["dominant_eigenvalue"] for row in result.metrics] for result in (plain, adaptive)]
+    assert values[0] == values[1]
+    assert len(values[0]) == 2
+
+
+def test_a_stop_takes_the_alphas_of_the_epoch_at_which_the_growth_began():
+    stopped, whole = grown(EigenvalueStop(ALWAYS)), grown(HessianEigenvalue(), epochs=6)
+    # Noticed for the first time when the growth began after epoch 1: in epoch 3, and it began in epoch 2.
+    assert len(stopped.metrics) == 3
+    two = search(
+        new_supernet(),
+        TRAIN[:1],
+        VAL[:1],
+        settings=SearchSettings(epochs=6, weights=WeightSGD(weight_decay=1e-3), observers=(StopAt(2),)),
+    )
+    assert torch.equal(stopped.supernet.alphas["cell"], two.supernet.alphas["cell"])
+    assert not torch.equal(stopped.supernet.alphas["cell"], whole.supernet.alphas["cell"])
+
+
+@dataclass(frozen=True)
+class StopAt(Observer):
+    """Ends a search after an epoch."""
+
+    epoch: int
+
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
+        return Stop() if report.epoch == self.epoch else None
+
+
+def test_weight_decay_grows_each_time_up_to_the_largest():
+    result = grown(AdaptiveDecay(ALWAYS, multiplier=3.0, largest=0.005), epochs=7)
+    # Two eigenvalues are needed each time: noticed in epochs 3, 5 and 7.
+    assert [row["weight_decay"] for row in result.metrics] == pytest.approx([1e-3, 1e-3, 3e-3, 3e-3, 5e-3, 5e-3, 5e-3])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Sharpening(factor=0.0),
+        lambda: Sharpening(window=0),
+        lambda: Sharpening(delta=0),
+        lambda: HessianEigenvalue(every=0),
+        lambda: AdaptiveDecay(multiplier=1.0),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make):
+    with pytest.raises(ValueError, match="must be"):
+        make()
+
+
+def test_the_recipes_are_these_observers():
+    assert settings_of("robust_darts_es").observers == (EigenvalueStop(Sharpening(every=2)),)
+    assert settings_of("robust_darts_ada").observers == (AdaptiveDecay(Sharpening(every=2)),)
