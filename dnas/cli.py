@@ -53,7 +53,7 @@ from dnas.retrain import RetrainSettings, first_difference
 from dnas.run import Run
 from dnas.space.base import Stem
 from dnas.stage import scaled_warmup
-from dnas.table import Table, convert, load_table, standing
+from dnas.table import RankAgreement, Table, convert, load_table, standing
 from dnas.version import __version__
 
 try:
@@ -495,6 +495,7 @@ class SearchOptions:
         baseline: 'random' then retrains the found architecture and random ones, and compares them.
         num_random: number of random architectures for the baseline; 8 where nothing is said.
         table: file of a benchmark's table, in which the architecture that is found is looked up (see `dnas table`).
+        agreement: with a table, number of random architectures on which the supernet's ranking is compared with it.
     """
 
     run: Path | None = None
@@ -502,8 +503,11 @@ class SearchOptions:
     baseline: Literal["none", "random"] = "none"
     num_random: int | None = None
     table: Path | None = None
+    agreement: int | None = None
 
     def __post_init__(self) -> None:
+        if self.agreement is not None and self.table is None:
+            raise ValueError("--agreement has no effect without --table; add that, or leave it out.")
         if self.num_random is not None and self.baseline == "none":
             raise ValueError("--num_random has no effect without --baseline random; add that, or leave it out.")
         if self.num_random is not None and self.num_random < 1:
@@ -532,7 +536,7 @@ def _check_resume(arguments: Sequence[str]) -> None:
         raise ValueError(
             "--trust has no effect on a new search: parts that you name yourself are trusted. Leave it out."
         )
-    idle = options - {"--resume", "--trust", "--baseline", "--num_random", "--table", "--help"}
+    idle = options - {"--resume", "--trust", "--baseline", "--num_random", "--table", "--agreement", "--help"}
     if "--resume" in options and idle:
         raise ValueError(
             f"{', '.join(sorted(idle))} would have no effect: with --resume all settings come from the run. "
@@ -559,9 +563,12 @@ def _search(config: Namespace) -> None:
             begin(run, job)
         with _can_go_on(job, "search", "--resume", run.path, *options.baseline_words):
             data = read_data(run, job, display)
-            found = search_command(run, job, data, display)
+            found = search_command(run, job, data, display, _agreement(table, options.agreement))
             if table is not None:
                 display.say(standing(table, found.architecture))
+            if "kendall_tau" in found.metrics[-1]:
+                tau = found.metrics[-1]["kendall_tau"]
+                display.say(f"Kendall's tau with the table over {options.agreement} random architectures: {tau:.3f}")
             if options.baseline == "random":
                 # Parts that were named on the command line just now are trusted in the run's folder too.
                 job = _retraining(run, job, trust=config.trust or options.resume is None)
@@ -571,6 +578,14 @@ def _search(config: Namespace) -> None:
                 display.say(baseline_command(run, job, data, options.num_random or 8, display))
         display.say(f"Everything is in {run.path}.")
         _say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
+
+
+def _agreement(table: Table | None, num: int | None) -> list[RankAgreement]:
+    """What compares the supernet's ranking with a table, where that is asked for."""
+    if table is None or num is None:
+        return []
+    column = "valid200_c10" if "valid200_c10" in table.columns else next(iter(table.columns))
+    return [RankAgreement(table, column, num)]
 
 
 def _table_for(path: Path | None, space: str) -> Table | None:

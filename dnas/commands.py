@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from dnas.job import (
 from dnas.load import RETRAIN, load, load_spec
 from dnas.measure import measure_training
 from dnas.memory import available_memory
+from dnas.observer import Observer
 from dnas.package import Interface, NetworkSpec, SpaceBuilder, save_network
 from dnas.plain_data import to_plain
 from dnas.plan import (
@@ -147,8 +148,10 @@ def read_data(run: Run, job: Job, display: Display) -> JobData:
     return data
 
 
-def search_command(run: Run, job: Job, data: JobData, display: Display) -> SearchResult:
-    """Search, or go on with a search that was stopped."""
+def search_command(
+    run: Run, job: Job, data: JobData, display: Display, observers: Sequence[Observer] = ()
+) -> SearchResult:
+    """Search, or go on with a search that was stopped; the observers watch besides those of the settings."""
     device = device_of(job.device)
     train, val, validation = search_streams(job, data, device)
 
@@ -166,6 +169,7 @@ def search_command(run: Run, job: Job, data: JobData, display: Display) -> Searc
             validation=validation,
             stamp=job.space.architecture,
             run=run,
+            observers=observers,
             display=display,
         )
     display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")

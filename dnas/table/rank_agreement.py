@@ -1,0 +1,56 @@
+"""How far a supernet ranks architectures as a benchmark's table does, measured at the end of a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dnas.architecture import Architecture, CellArchitecture
+from dnas.decision import Decision
+from dnas.mixture import Active
+from dnas.observer import EpochReport, Observer, Stop
+from dnas.table.agreement import rank_agreement
+from dnas.table.order import NUM_ARCHITECTURES
+from dnas.table.table import Table
+
+
+@dataclass(frozen=True, eq=False)
+class RankAgreement(Observer):
+    """Logs `kendall_tau` after the last epoch: Kendall's tau-b between the accuracies of random architectures, each
+    alone with the supernet's weights, and those of the table.
+
+    Args:
+        table: of NAS-Bench-201.
+        column: of the table, such as 'valid200_c10'.
+        num: number of different architectures, at least 2.
+        seed: of which ones.
+    """
+
+    table: Table
+    column: str
+    num: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.num <= NUM_ARCHITECTURES:
+            raise ValueError(f"Agreement needs 2 to {NUM_ARCHITECTURES} architectures; got {self.num}.")
+
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
+        if float(report.progress) == 1.0:
+            order = torch.randperm(NUM_ARCHITECTURES, generator=torch.Generator().manual_seed(self.seed))
+            drawn = [self.table.architecture(row) for row in order[: self.num].tolist()]
+            accuracies = [report.evaluate(alone(one, report.supernet.decisions)) for one in drawn]
+            report.scalars["kendall_tau"] = rank_agreement(drawn, accuracies, table=self.table, column=self.column)
+        return None
+
+
+def alone(architecture: Architecture, decisions: dict[str, Decision]) -> dict[str, Active]:
+    """The candidates of one architecture that keeps one operation on every edge of its cells."""
+    found: dict[str, Active] = {}
+    for name, kept in architecture.decisions.items():
+        assert isinstance(kept, CellArchitecture)
+        operations = {(edge.source, edge.target): edge.operation for edge in kept.edges}
+        decision = decisions[name]
+        found[name] = tuple((decision.candidates.index(operations[edge]),) for edge in decision.edges)
+    return found
