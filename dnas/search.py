@@ -32,6 +32,8 @@ from dnas.search_step import StepResult
 from dnas.settings import SearchSettings
 from dnas.stage import Stage
 from dnas.supernet import Criterion, Supernet
+from dnas.supernet_measures import evaluate_supernet, mean_entropy
+from dnas.totals import Totals
 
 Data = Batches | Iterable[Any]
 
@@ -272,7 +274,7 @@ class _Loop:
         self.result_epoch: int | None = None  # whose alphas are the result; None for the last
         self.alphas_by_epoch: list[dict[str, Tensor]] = []
         self.tuning_steps = 0  # of a discretization that trains; they are no part of a checkpoint
-        self.totals = _Totals()
+        self.totals = Totals()
         self.epoch_rows: list[dict[str, float]] = []
         self._upcoming: deque[Batch] = deque()
         self._last_batches: tuple[Batch | None, Batch | None] = (None, None)
@@ -369,7 +371,7 @@ class _Loop:
 
     def _end_epoch(self) -> None:
         scalars = self.totals.means()
-        self.totals = _Totals()
+        self.totals = Totals()
         mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
         if self.settings.validate_every and self.epoch % self.settings.validate_every == 0:
             scalars |= {f"validation_{name}": value for name, value in self._measure(mixtures).items()}
@@ -606,7 +608,7 @@ class _Loop:
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         self.generator.set_state(state["generator"].cpu())
-        self.totals = _Totals.from_state(state["totals"])
+        self.totals = Totals.from_state(state["totals"])
         self.step, self.stopped, self.seconds = state["step"], state["stopped"], state["seconds"]
         self.epoch_rows, self.alphas_by_epoch = state["epoch_rows"], state["alphas_by_epoch"]
         self.result_epoch = state["result_epoch"]
@@ -665,98 +667,6 @@ class _Loop:
             return ""
         path = self.run.checkpoint_path(CHECKPOINT)
         return f" The last good state is {path}." if path.exists() else " No checkpoint had been written yet."
-
-
-class _Totals:
-    """Sums of the scalars of an epoch, kept on the device until somebody asks."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.last: dict[str, Tensor] = {}
-        self._first_non_finite: Tensor | None = None  # a step, or 0
-
-    def add(self, step: int, scalars: Mapping[str, Tensor], num_samples: int, outputs: Any, targets: Any) -> None:
-        self.last = dict(scalars)
-        self._note_non_finite(step)
-        accuracy = batch_accuracy(outputs, targets)
-        if accuracy is not None:
-            self.last["train_accuracy"] = accuracy
-        for name, value in self.last.items():
-            weighted = value.double() * num_samples
-            self.sums[name] = weighted if name not in self.sums else self.sums[name] + weighted
-            self.counts[name] = self.counts.get(name, 0) + num_samples
-
-    def latest(self) -> dict[str, float]:
-        return {name: float(value) for name, value in self.last.items()}
-
-    def means(self) -> dict[str, float]:
-        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-
-    def _note_non_finite(self, step: int) -> None:
-        finite = torch.stack([value.double().sum() for value in self.last.values()]).isfinite().all()
-        before = (
-            torch.zeros_like(finite, dtype=torch.int64) if self._first_non_finite is None else self._first_non_finite
-        )
-        self._first_non_finite = torch.where((before == 0) & ~finite, step, before)
-
-    def first_non_finite(self) -> int | None:
-        """The first step, counted from 1, with a scalar that is NaN or infinite."""
-        return None if self._first_non_finite is None else int(self._first_non_finite) or None
-
-    def state(self) -> dict[str, Any]:
-        return {"sums": self.sums, "counts": self.counts, "last": self.last}
-
-    @staticmethod
-    def from_state(state: Mapping[str, Any]) -> _Totals:
-        totals = _Totals()
-        totals.sums, totals.counts, totals.last = dict(state["sums"]), dict(state["counts"]), dict(state["last"])
-        return totals
-
-
-def evaluate_supernet(
-    supernet: Supernet, mixtures: Mapping[str, Mixture], batches: Iterable[Batch]
-) -> dict[str, float]:
-    """Mean loss of the supernet under fixed mixtures, and its accuracy where outputs are class scores.
-
-    The model is in evaluation mode meanwhile. Where its batch norm uses batch statistics, batches should be large
-    and shuffled: folder data is ordered by class.
-    """
-    modes = [(module, module.training) for module in supernet.model.modules()]
-    supernet.model.eval()
-    totals = _Totals()
-    weights = supernet.weights()
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                loss, aux = supernet.loss(weights, mixtures, batch)
-                totals.add(0, {"loss": loss}, batch.num_samples, aux.outputs, batch.targets)
-    finally:
-        for module, training in modes:
-            module.training = training
-    means = totals.means()
-    return {name.removeprefix("train_"): value for name, value in means.items()}
-
-
-def batch_accuracy(outputs: Any, targets: Any) -> Tensor | None:
-    """Share of right first guesses, a scalar on the device; None where outputs are not class scores."""
-    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
-        return None
-    if outputs.ndim != 2 or targets.shape != outputs.shape[:1] or targets.is_floating_point():
-        return None
-    return (outputs.argmax(1) == targets).double().mean()
-
-
-def mean_entropy(mixtures: Mapping[str, Mixture]) -> float:
-    """Mean entropy of the mixtures' rows over that of equal weights: 1 undecided, 0 decided."""
-    ratios = []
-    for mixture in mixtures.values():
-        rows = mixture.values.double().reshape(-1, mixture.values.shape[-1])
-        if rows.shape[1] > 1:
-            share = rows / rows.sum(dim=1, keepdim=True)
-            entropy = -torch.special.xlogy(share, share).sum(dim=1)
-            ratios.append(entropy / torch.tensor(rows.shape[1], dtype=torch.float64).log())
-    return float(torch.cat([ratio.cpu() for ratio in ratios]).mean()) if ratios else 0.0
 
 
 def _method(settings: SearchSettings) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from dnas.execution import Stepper
 from dnas.job import Job, build_supernet_model
 from dnas.memory import available_memory, check_batch_fits, peak_memory, reset_peak_memory
 from dnas.mixture import Mixture
-from dnas.search import evaluate_supernet
 from dnas.supernet import Supernet
+from dnas.supernet_measures import evaluate_supernet
 
 _IN_CHANNELS = 3  # what the images have is known only when they are decoded; it matters little
 # Below this size a batch is not checked before it is tried: it takes little.

@@ -42,6 +42,8 @@ ORDER = [
     "testing",
     # Supernets, spaces, what they cost.
     "supernet",
+    "totals",
+    "supernet_measures",
     "space",
     "cost",
     "data",

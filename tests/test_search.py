@@ -45,7 +45,8 @@ from dnas.data import Batches
 from dnas.discretization.base import Evaluate, Train
 from dnas.hypergradient import BilevelProblem, HypergradientResult, InnerStep, Tensors
 from dnas.mixture import Active
-from dnas.search import batch_accuracy, evaluate_supernet, mean_entropy
+from dnas.supernet_measures import evaluate_supernet, mean_entropy
+from dnas.totals import batch_accuracy
 
 NUM_CLASSES = 3
 
