@@ -43,10 +43,10 @@ from dnas.job import (
     remember_test_part,
     retrain_streams,
     search_streams,
-    some_of,
     seconds,
     seeded_retrain,
     seeded_search,
+    some_of,
     test_batches,
 )
 from dnas.plain_data import to_plain
