@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import torch
 
-from dnas.data import ImageSet, load_source
+from dnas.data import load_source
 
 
 def halved(images: torch.Tensor) -> np.ndarray:
@@ -19,15 +19,17 @@ def halved(images: torch.Tensor) -> np.ndarray:
     return blocks.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-def arrays(images: ImageSet, part: str) -> dict[str, np.ndarray]:
-    return {f"x_{part}": halved(images.images), f"y_{part}": images.labels.numpy()}
-
-
 def main(source: str, target: str) -> None:
     loaded = load_source(source)
     assert loaded.test is not None, f"{source} has no test part"
-    names = np.array(loaded.train.class_names)
-    np.savez(target, class_names=names, **arrays(loaded.train, "train"), **arrays(loaded.test, "test"))
+    np.savez(
+        target,
+        class_names=np.array(loaded.train.class_names),
+        x_train=halved(loaded.train.images),
+        y_train=loaded.train.labels.numpy(),
+        x_test=halved(loaded.test.images),
+        y_test=loaded.test.labels.numpy(),
+    )
 
 
 if __name__ == "__main__":
