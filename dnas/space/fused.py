@@ -394,7 +394,7 @@ def _weighted(operation: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _is_known(operation: nn.Module, x: Tensor) -> bool:
-    if torch.is_autocast_enabled(x.device.type):
+    if x.is_meta or torch.is_autocast_enabled(x.device.type):
         return False
     if isinstance(operation, SepConv | DilConv):
         return not (operation.norm.affine or operation.norm.track_running_stats)

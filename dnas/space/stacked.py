@@ -296,7 +296,9 @@ class StackedCell(Cell):
 
 def _pays(x: Tensor) -> bool:
     """Whether stacking is faster than computing each edge on its own, and as exact."""
-    if x.ndim != 4 or x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled(x.device.type):
+    if x.ndim != 4 or x.dtype not in (torch.float32, torch.float64) or x.is_meta:  # meta: counting, by the plain form
+        return False
+    if torch.is_autocast_enabled(x.device.type):
         return False
     # From 16 channels on the operations of one edge fill the vectors of a CPU, and their results stay in its cache.
     return x.device.type != "cpu" or x.shape[1] < FULL_VECTOR

@@ -8,7 +8,7 @@ from cli_support import done, make_photos
 from dnas import NasBench201Space, Run, Softmax, Supernet
 from dnas.observer import EpochReport
 from dnas.table import Table, official_operations, save_table
-from dnas.table.rank_agreement import RankAgreement, alone
+from dnas.table.supernet_agreement import RankAgreement, alone
 
 VALUES = np.arange(15625) / 200
 TABLE = Table({"valid200_c10": VALUES}, source="made up")
