@@ -33,9 +33,9 @@ def clipped(g: dict[str, Tensor], most: float = 5.0) -> dict[str, Tensor]:
     return {name: value * (most / (norm + 1e-6)).clamp(max=1.0) for name, value in g.items()}
 
 
-def oles(threshold: float, count: int) -> tuple[dict[str, Tensor], set[str]]:
+def oles(threshold: float, count: int, against: str) -> tuple[dict[str, Tensor], set[str]]:
     """DARTS, first order; after each step the cosine of the training gradient at the old weights and the validation
-    gradient at the new ones."""
+    gradient at the new ones, or the sum of the two."""
     w, a = initial_weights(), {"cell": initial_alphas()["cell"]}
     sgd, adam = SGD(0.025), Adam()
     frozen: set[str] = set()
@@ -51,7 +51,8 @@ def oles(threshold: float, count: int) -> tuple[dict[str, Tensor], set[str]]:
         g_val = grad(loss(w | leaves, a["cell"].softmax(-1), val), leaves)
         g = clipped(g)
         for name in set(OPERATIONS) - frozen:
-            cosines[name].append((g[name] @ g_val[name]) / (g[name].norm() * g_val[name].norm()))
+            h = g[name] + g_val[name] if against == "sum" else g_val[name]
+            cosines[name].append((g[name] @ h) / (g[name].norm() * h.norm()))
             if len(cosines[name]) == count:
                 if torch.stack(cosines[name]).mean() < threshold:
                     frozen.add(name)
@@ -59,20 +60,44 @@ def oles(threshold: float, count: int) -> tuple[dict[str, Tensor], set[str]]:
     return w | a, frozen
 
 
-@pytest.mark.parametrize(("threshold", "count"), [(0.4, 1), (0.9, 1), (0.99, 2), (0.4, 20)])
-def test_three_steps_train_those_operations_alone_whose_gradients_agree(threshold: float, count: int):
+CASES = [
+    (0.4, 1, "validation"),
+    (0.9, 1, "validation"),
+    (0.99, 2, "validation"),
+    (0.4, 20, "validation"),
+    (0.97, 1, "sum"),
+    (0.99, 2, "sum"),
+]
+
+
+@pytest.mark.parametrize(("threshold", "count", "against"), CASES)
+def test_three_steps_train_those_operations_alone_whose_gradients_agree(threshold: float, count: int, against):
     settings = settings_of("oles")
-    assert settings.observers == (OperationFreeze(0.4, 20),)
-    result = searched(replace(settings, observers=(OperationFreeze(threshold, count),)))
-    expected, frozen = oles(threshold, count)
+    assert settings.observers == (OperationFreeze(0.4, 20, against="sum"),)
+    result = searched(replace(settings, observers=(OperationFreeze(threshold, count, against=against),)))
+    expected, frozen = oles(threshold, count, against)
     assert_same(final(result), expected)
     assert result.metrics[0]["frozen_operations"] == len(frozen) / 4
     assert bool(frozen) == (threshold > 0.4)  # so that the test is of something
 
 
+def test_it_matters_which_gradient_is_compared():
+    one, other = (
+        searched(replace(settings_of("oles"), observers=(OperationFreeze(0.9, 1, against=against),)))
+        for against in ("validation", "sum")
+    )
+    assert one.metrics[0]["frozen_operations"] > other.metrics[0]["frozen_operations"]
+
+
 def test_freezing_is_what_tells_it_from_darts():
-    frozen = searched(replace(settings_of("oles"), observers=(OperationFreeze(0.9, 1),)))
+    frozen = searched(replace(settings_of("oles"), observers=(OperationFreeze(0.97, 1),)))
     assert differs(final(frozen), final(searched(replace(settings_of("oles"), observers=()))), *OPERATIONS)
+
+
+def test_every_second_step_alone_is_looked_at():
+    # Of three steps the second: one cosine, so a mean of two is never complete.
+    result = searched(replace(settings_of("oles"), observers=(OperationFreeze(1.0, 2, every=2),)))
+    assert result.metrics[0]["frozen_operations"] == 0.0
 
 
 def test_a_frozen_operation_stays_and_the_random_state_is_left_alone():
@@ -87,3 +112,8 @@ def test_a_frozen_operation_stays_and_the_random_state_is_left_alone():
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]):
     with pytest.raises(ValueError, match="must lie in"):
         OperationFreeze(**wrong)  # type: ignore[arg-type]
+
+
+def test_another_gradient_than_the_two_is_refused():
+    with pytest.raises(ValueError, match="against must be 'validation' or 'sum'; got 'train'"):
+        OperationFreeze(against="train")  # type: ignore[arg-type]

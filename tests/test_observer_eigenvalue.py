@@ -25,6 +25,7 @@ from dnas import (
     search,
 )
 from dnas.observer import largest_eigenvalue
+from dnas.observer.eigenvalue import largest_of
 from dnas.observer.eigenvalue_stop import local_averages
 
 START = torch.tensor(0.0)
@@ -53,8 +54,8 @@ def test_it_is_the_largest_of_the_whole_hessian(relaxation, relaxed):
     supernet = new_supernet()
     for batch in VAL:
         expected = dense(supernet, relaxed, batch)[-1]
-        found = largest_eigenvalue(supernet, relaxation, batch, START, iterations=400)
-        assert found == pytest.approx(float(expected), rel=1e-8)
+        found = largest_eigenvalue(supernet, relaxation, batch, START, iterations=6)
+        assert found == pytest.approx(float(expected), rel=1e-10)
 
 
 def test_where_the_one_of_largest_size_is_negative_the_largest_is_found_all_the_same():
@@ -68,8 +69,65 @@ def test_where_the_one_of_largest_size_is_negative_the_largest_is_found_all_the_
 
     values = torch.linalg.eigvalsh(torch.autograd.functional.hessian(value, supernet.alphas["op"].detach()))
     assert values.abs().argmax() == 0
-    found = largest_eigenvalue(supernet, Sigmoid(), batch, START, iterations=500)
-    assert found == pytest.approx(float(values[-1]), rel=1e-8)
+    found = largest_eigenvalue(supernet, Sigmoid(), batch, START, iterations=2)
+    assert found == pytest.approx(float(values[-1]), rel=1e-10)
+
+
+def matrix(*eigenvalues: float) -> Tensor:
+    """A symmetric matrix with these eigenvalues."""
+    generator = torch.Generator().manual_seed(5)
+    n = len(eigenvalues)
+    q = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0]
+    return q @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ q.T
+
+
+@pytest.mark.parametrize(
+    "eigenvalues",
+    [
+        (3.0, 2.999, 1.0, 0.0, -2.0),  # two close ones
+        (1.0, -1.0, 0.5, -0.5),  # two of one size, between which a power iteration goes to and fro
+        (-3.0, -2.0, -1.0),  # all negative
+        (2.0, 2.0, 2.0, 2.0),  # every direction is an eigenvector
+        (0.0, 0.0, 0.0),  # flat
+        (-1.0,),
+    ],
+)
+def test_with_as_many_products_as_dimensions_it_is_exact(eigenvalues):
+    h = matrix(*eigenvalues)
+    found = largest_of(lambda v: h @ v, h[0], iterations=100)
+    assert found == pytest.approx(max(eigenvalues), rel=1e-10, abs=1e-10)
+
+
+def test_a_start_without_any_part_in_the_direction_that_is_sought_finds_it_all_the_same():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(4, generator=generator, dtype=torch.float64)  # the start of `largest_of`
+    start = start / start.norm()
+    # The start is an eigenvector of 1; all other directions have 7.
+    h = 7 * torch.eye(4, dtype=torch.float64) - 6 * torch.outer(start, start)
+    assert largest_of(lambda v: h @ v, start, iterations=1) == pytest.approx(1.0, rel=1e-10)
+    assert largest_of(lambda v: h @ v, start, iterations=4) == pytest.approx(7.0, rel=1e-10)
+
+
+def test_fewer_products_give_no_more_than_the_largest_and_come_nearer_with_each():
+    h = matrix(*(1 / (k + 1) for k in range(40)))
+    found = [largest_of(lambda v: h @ v, h[0], iterations=k) for k in range(1, 13)]
+    assert found == sorted(found)
+    assert found[-1] <= 1.0 + 1e-12
+    assert found[-1] == pytest.approx(1.0, rel=1e-3)
+    calls: list[Tensor] = []
+    largest_of(lambda v: calls.append(v) or h @ v, h[0], iterations=3)
+    assert len(calls) == 3
+
+
+def test_a_loss_in_which_alphas_take_no_part_is_flat():
+    batch = Batch(torch.ones(2, 4, dtype=torch.float64), None)
+    supernet = Supernet(new_supernet().model, lambda y, t: 0 * y.sum().detach())
+    assert largest_eigenvalue(supernet, Softmax(), batch, START) == 0.0
+
+
+def test_without_a_product_there_is_no_eigenvalue():
+    with pytest.raises(ValueError, match="iterations must be at least 1; got 0"):
+        largest_eigenvalue(new_supernet(), Softmax(), VAL[0], START, iterations=0)
 
 
 def test_random_states_and_weights_are_left_as_they_were():
@@ -106,6 +164,12 @@ def test_measurements_of_every_second_epoch_count_as_two_epochs():
     assert Sharpening(factor=1.3, delta=1, window=1, start=1, every=2).epoch_of(8, [1.0, 1.0, 1.0, 2.0]) == 8 - 2
 
 
+def test_averages_of_zero_tell_of_no_growth():
+    rule = Sharpening(factor=1.3, delta=1, window=1, start=0)
+    assert rule.epoch_of(4, [0.0, 0.0, 0.0, 5.0]) is None
+    assert rule.epoch_of(5, [0.0, 0.0, 0.0, 5.0, 7.0]) == 4
+
+
 def grown(observer, epochs: int = 6):
     """A search of one batch per epoch, whose observer measures after every step."""
     settings = SearchSettings(observers=(observer,), epochs=epochs, weights=WeightSGD(weight_decay=1e-3))
@@ -121,6 +185,16 @@ def test_the_eigenvalue_of_every_epoch_is_logged_by_each_of_them():
     values = [[row["dominant_eigenvalue"] for row in result.metrics] for result in (plain, adaptive)]
     assert values[0] == values[1]
     assert len(values[0]) == 2
+
+
+def test_every_second_epoch_begins_with_the_first():
+    result = grown(HessianEigenvalue(every=2), epochs=5)
+    assert ["dominant_eigenvalue" in row for row in result.metrics] == [True, False, True, False, True]
+
+
+def test_nothing_is_noticed_at_the_end_of_the_search():
+    whole, stopped = (grown(observer, epochs=3) for observer in (HessianEigenvalue(), EigenvalueStop(ALWAYS)))
+    assert torch.equal(whole.supernet.alphas["cell"], stopped.supernet.alphas["cell"])
 
 
 def test_a_stop_takes_the_alphas_of_the_epoch_at_which_the_growth_began():

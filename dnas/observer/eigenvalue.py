@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dnas.batch import Batch
+from dnas.hypergradient.autodiff import gradients, pull_back
 from dnas.observer.base import EpochReport, Observer, Stop
 from dnas.random_state import random_state, restore_random_state
 from dnas.relaxation.base import Relaxation
@@ -23,11 +24,11 @@ class HessianEigenvalue(Observer):
     https://arxiv.org/abs/1909.09656, section 4; official code read: automl/RobustDARTS, src/search/analyze.py).
 
     It grows where a search is about to end in skip connections. Taken on the last validation batch, at the relaxation's
-    expected mixture. We take it by power iteration instead of the whole Hessian, and leave out the alphas' weight
-    decay, which adds the same number to every eigenvalue.
+    expected mixture. The official code takes it from the whole Hessian, we from products with it; we leave out the
+    alphas' weight decay, which adds the same number to every eigenvalue, and all penalties.
 
     Args:
-        every: epochs between two measurements.
+        every: epochs between two measurements; as there the first epoch is the first that is measured.
         iterations: products with the Hessian, each about two passes over a batch.
     """
 
@@ -45,7 +46,7 @@ class HessianEigenvalue(Observer):
 
 def measure(report: EpochReport, every: int, iterations: int) -> float | None:
     """The eigenvalue of this epoch, which is logged once; None where it is not due or the alphas have not moved yet."""
-    if report.epoch % every or report.val_batch is None:
+    if (report.epoch - 1) % every or report.val_batch is None:
         return None
     if LOGGED not in report.scalars:
         report.scalars[LOGGED] = largest_eigenvalue(
@@ -57,38 +58,72 @@ def measure(report: EpochReport, every: int, iterations: int) -> float | None:
 def largest_eigenvalue(
     supernet: Supernet, relaxation: Relaxation, batch: Batch, progress: Tensor, *, iterations: int = 20
 ) -> float:
-    """Largest eigenvalue of d^2 L(w, m(alpha)) / d alpha^2 over all alphas together, by power iteration.
+    """Largest eigenvalue of H = d^2 L(w, m(alpha)) / d alpha^2 over all alphas together, by Rayleigh and Ritz.
 
-    The iteration finds the eigenvalue of largest size; where that is negative, it is taken off and a second iteration
-    finds the largest one. The start is the same random direction each time; random states are left as they were.
+    The rows of Q are an orthonormal basis of span(v, H v, H^2 v, ..), one for each product with H (Lanczos 1950), and
+    the result is the largest eigenvalue of Q H Q^T: never above the true one, and equal to it with as many products as
+    there are alphas. A power iteration finds the eigenvalue of largest size instead, which may be a negative one, and
+    takes many times the products where two are close. The start is the same random direction each time; random states,
+    weights and `.grad` are left as they were.
+
+    Args:
+        supernet: at its weights and alphas.
+        relaxation: whose expected mixture is taken.
+        batch: of the validation half.
+        progress: of the search, from 0 to 1.
+        iterations: products with H, at least 1.
+
+    Raises:
+        ValueError: no product.
     """
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1; got {iterations}.")
     random = random_state()
     alphas = {name: alpha.detach().requires_grad_() for name, alpha in supernet.alphas.items()}
     with torch.enable_grad():
         mixtures = supernet.relaxed(alphas, lambda alpha: relaxation.expected(alpha, progress))
         weights = {name: weight.detach() for name, weight in supernet.weights().items()}
         loss, _ = supernet.loss(weights, mixtures, batch)
-        gradient = torch.autograd.grad(loss, list(alphas.values()), create_graph=True, materialize_grads=True)
+        (gradient,) = gradients(loss, alphas, create_graph=True)
     restore_random_state(random)
-    largest = _power_iteration(gradient, alphas, 0.0, iterations)
-    if largest < 0:
-        largest += _power_iteration(gradient, alphas, -largest, iterations)
-    return largest
+
+    def product(v: Tensor) -> Tensor:
+        sizes = [alpha.numel() for alpha in alphas.values()]
+        pairs = [(g, part.view_as(g)) for g, part in zip(gradient.values(), v.split(sizes), strict=True)]
+        (found,) = pull_back(pairs, alphas, retain_graph=True)
+        return torch.cat([part.flatten() for part in found.values()])
+
+    return largest_of(product, torch.cat([alpha.detach().flatten() for alpha in alphas.values()]), iterations)
 
 
-def _power_iteration(
-    gradient: tuple[Tensor, ...], alphas: Mapping[str, Tensor], shift: float, iterations: int
-) -> float:
-    """The eigenvalue of largest size of H + shift, as the Rayleigh quotient of the last direction."""
-    inputs = list(alphas.values())
+def largest_of(product: Callable[[Tensor], Tensor], like: Tensor, iterations: int) -> float:
+    """Largest eigenvalue of a symmetric matrix of which only products are known, as in `largest_eigenvalue`.
+
+    Args:
+        product: H v for v (n,).
+        like: (n,), with the device and dtype that vectors have.
+        iterations: products; no more than n are taken.
+    """
     generator = torch.Generator().manual_seed(0)
-    v = [torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device) for x in inputs]
-    quotient = torch.zeros(())
-    for _ in range(iterations):
-        length = torch.stack([part.square().sum() for part in v]).sum().sqrt().clamp_min(torch.finfo(v[0].dtype).tiny)
-        v = [part / length for part in v]
-        product = torch.autograd.grad(gradient, inputs, v, retain_graph=True, materialize_grads=True)
-        product = [h + shift * part for h, part in zip(product, v, strict=True)]
-        quotient = torch.stack([(h * part).sum() for h, part in zip(product, v, strict=True)]).sum()
-        v = product
-    return float(quotient)
+
+    def drawn() -> Tensor:
+        return torch.randn(len(like), generator=generator, dtype=like.dtype).to(like.device)
+
+    q, images = like.new_empty(0, len(like)), like.new_empty(0, len(like))
+    v = drawn()
+    for _ in range(min(iterations, len(like))):
+        length = v.norm()
+        # Twice, since once leaves rounding errors of the size of what is taken off.
+        v = _without(q, _without(q, v))
+        if float(v.norm()) <= 100 * torch.finfo(v.dtype).eps * float(length):
+            v = _without(q, _without(q, drawn()))  # H maps the span into itself: what is left of the space is next
+        q = torch.cat([q, v[None] / v.norm()])
+        v = product(q[-1])
+        images = torch.cat([images, v[None]])
+    ritz = (q @ images.T).double().cpu()
+    return float(torch.linalg.eigvalsh((ritz + ritz.T) / 2)[-1])
+
+
+def _without(q: Tensor, v: Tensor) -> Tensor:
+    """v less its part in the span of the rows of q."""
+    return v - q.T @ (q @ v)

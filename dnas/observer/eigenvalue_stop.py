@@ -24,7 +24,7 @@ class Sharpening:
         window: eigenvalues in an average; the first ones are over fewer.
         start: the search is never cut to this epoch or an earlier one.
         every: epochs between two measurements.
-        iterations: of the power iteration.
+        iterations: products with the Hessian in a measurement, see `largest_eigenvalue`.
     """
 
     factor: float = 1.3
@@ -42,12 +42,15 @@ class Sharpening:
             )
 
     def noticed(self, report: EpochReport) -> int | None:
-        """The epoch at which the growth began, where it is noticed now; what was measured is kept in `memory`."""
+        """The epoch at which the growth began, where it is noticed now; what was measured is kept in `memory`.
+
+        At the end of the search nothing is noticed any more, as in the official code.
+        """
         value = measure(report, self.every, self.iterations)
         if value is None:
             return None
         report.memory["eigenvalues"] = [*report.memory.get("eigenvalues", []), value]
-        return self.epoch_of(report.epoch, report.memory["eigenvalues"])
+        return None if report.progress >= 1 else self.epoch_of(report.epoch, report.memory["eigenvalues"])
 
     def epoch_of(self, epoch: int, values: Sequence[float]) -> int | None:
         """As `noticed`, for all values so far, the last of which was measured after `epoch`."""
@@ -55,7 +58,9 @@ class Sharpening:
         began = epoch - self.every * (self.window // 2 + self.delta)
         if began <= self.start or len(averages) <= self.delta:
             return None
-        return began if averages[-1] / averages[-1 - self.delta] > self.factor else None
+        before = averages[-1 - self.delta]
+        # As the official code: of two negative averages the one of larger size counts as grown.
+        return began if before != 0 and averages[-1] / before > self.factor else None
 
 
 def local_averages(values: Sequence[float], window: int) -> list[float]:

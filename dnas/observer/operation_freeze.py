@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,24 +17,35 @@ from dnas.supernet import Supernet
 
 @dataclass(frozen=True)
 class OperationFreeze(Observer):
-    """OLES (Jiang et al. 2023, 'Operation-level early stopping for robustifying differentiable NAS', NeurIPS; official
-    code read: PasaLab/oles, train_search.py).
+    """OLES: freezes the candidates whose training gradient has come to disagree with the validation gradient.
 
-    For every candidate with weights: the cosine between the gradients of the training and the validation loss, along
-    the first dimension of each weight, averaged over weights, and over `count` steps. Below `threshold` its weights
-    stay as they are from there on. The validation gradient takes a pass of its own. The official code takes it from
-    the next architecture step and divides the sum of 21 by 20; here it is taken right after the weight step, at the
-    new weights, on that step's validation batch, and 20 are averaged.
+        (1 / count) sum over steps of cos(g_train, h) < threshold
+
+    Jiang et al. 2023, Operation-level early stopping for robustifying differentiable NAS, NeurIPS,
+    https://openreview.net/forum?id=yAOwkf4FyL; official code read: PasaLab/oles, train_search.py. In the paper h is the
+    gradient of the validation loss. In the official code it is g_train + g_val: the architecture step adds its gradient
+    to what the weight step has left in `.grad`. Two gradients of the same length without anything in common have the
+    cosine 0.71 then instead of 0, so a threshold of one form means nothing in the other; the published threshold of 0.4
+    and the results are those of the code.
+
+    The cosine is taken along the first dimension of each weight and averaged over its other dimensions and over the
+    weights of a candidate, as there. The validation gradient takes a pass forward and backward of its own, about half
+    again the time of a first-order step; there it falls off the architecture step. There it is taken on the batch of
+    the next architecture step, here right after the weight step on that step's validation batch, at the same weights;
+    the sum of 21 is divided by 20 there, here `count` are averaged; and the convolution that is a skip connection of
+    stride 2 is never frozen there, here as the others.
 
     Args:
         threshold: of the mean cosine, in [-1, 1].
         count: steps over which it is averaged.
         every: steps between two that count, to save time.
+        against: h; 'validation' for g_val (the paper), 'sum' for g_train + g_val (the official code).
     """
 
     threshold: float = 0.4
     count: int = 20
     every: int = 1
+    against: Literal["validation", "sum"] = "sum"
 
     def __post_init__(self) -> None:
         if not -1 <= self.threshold <= 1 or self.count < 1 or self.every < 1:
@@ -41,6 +53,8 @@ class OperationFreeze(Observer):
                 "threshold must lie in [-1, 1], count and every be at least 1; got "
                 f"{self.threshold}, {self.count} and {self.every}."
             )
+        if self.against not in ("validation", "sum"):
+            raise ValueError(f"against must be 'validation' or 'sum'; got {self.against!r}.")
 
     def step_ended(self, report: StepReport) -> None:
         if report.val_batch is None or report.step % self.every:
@@ -68,12 +82,12 @@ class OperationFreeze(Observer):
         result = {}
         for name, module in candidates(supernet):
             pairs = [
-                (weight.grad, val[full])
+                (weight.grad, val[full] + weight.grad if self.against == "sum" else val[full])
                 for part, weight in module.named_parameters()
                 if (full := f"{name}.{part}") in val and weight.grad is not None and val[full] is not None
             ]
             if pairs:
-                cosines = [torch.cosine_similarity(val, train, dim=0).mean() for train, val in pairs]
+                cosines = [torch.cosine_similarity(h, train, dim=0).mean() for train, h in pairs]
                 result[name] = torch.stack(cosines).mean().detach()
         return result
 
