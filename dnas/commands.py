@@ -154,6 +154,8 @@ def search_command(
     """Search, or go on with a search that was stopped; the observers watch besides those of the settings."""
     device = device_of(job.device)
     train, val, validation = search_streams(job, data, device)
+    if job.fused:
+        display.say("Cells in their fused form: they keep only their states, and compute the rest again.")
 
     def build(stage: Stage) -> nn.Module:
         own = job_of_stage(job, stage) if job.search.stages else job

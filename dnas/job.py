@@ -34,6 +34,7 @@ from dnas.run import Run
 from dnas.settings import SearchSettings
 from dnas.space import DartsSpace, Space
 from dnas.space.base import Stem
+from dnas.space.fused import FusedCell, FusedEdgeCell, fuse
 from dnas.stage import Stage, sizes_in_job
 
 # Numbers that keep the random streams of one seed apart.
@@ -63,6 +64,7 @@ class Job:
         channels: number of channels in the first cells of the supernet.
         cells: number of cells of the supernet.
         stem: first layers: 'cifar' keeps the resolution, 'imagenet' divides it by 8.
+        fused: whether cells keep only their states in memory: about a third of the memory, but more time on a CPU.
         batch_size: images per step of the search.
         time: how long the search may take, and then the retraining, such as 90s, 30min or 2h; what is left out is
             chosen by it: image size, channels and cells of the search; epochs of both are lowered to fit.
@@ -86,6 +88,7 @@ class Job:
     channels: int | None = None
     cells: int | None = None
     stem: Stem = "cifar"
+    fused: bool = False
     batch_size: int | None = None
     time: str | None = None
     device: str = "auto"
@@ -365,9 +368,22 @@ def _stream(
 
 
 def build_supernet_model(job: Job, *, num_classes: int, in_channels: int) -> nn.Module:
-    """The searchable model of a job whose sizes are resolved, with weights seeded by the job."""
+    """The searchable model of a job whose sizes are resolved, with weights seeded by the job.
+
+    Raises:
+        ValueError: `fused` has no effect.
+    """
     assert job.channels is not None and job.cells is not None
     with seeded(job.seed):
-        return job.space.model(
+        model = job.space.model(
             channels=job.channels, cells=job.cells, num_classes=num_classes, in_channels=in_channels, stem=job.stem
         )
+    if not job.fused:
+        return model
+    model = fuse(model)
+    if not any(isinstance(module, FusedCell | FusedEdgeCell) for module in model.modules()):
+        raise ValueError(
+            f"fused has no effect: no cell of {type(job.space).__name__} with these settings has a fused form. "
+            "Leave it out."
+        )
+    return model

@@ -22,6 +22,7 @@ from dnas import (
     FirstOrder,
     GumbelSoftmax,
     Linear,
+    MobileSpace,
     NasBench201Space,
     Neumann,
     OneStep,
@@ -51,6 +52,7 @@ from dnas.job import (
 )
 from dnas.plain_data import to_plain
 from dnas.retrain import RetrainSettings
+from dnas.space.fused import FusedCell
 
 CPU = torch.device("cpu")
 # The function is no test, whatever its name says.
@@ -300,3 +302,19 @@ def test_initial_weights_are_a_function_of_the_seed_and_nothing_else_changes():
     first, same, other = (torch.nn.utils.parameters_to_vector(model.parameters()) for model in models)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def test_fused_cells_have_the_weights_of_the_others(job: Job):
+    sizes = replace(job, space=DartsSpace(nodes=1), channels=2, cells=3)
+    plain, fused = (
+        build_supernet_model(replace(sizes, fused=fused), num_classes=2, in_channels=3) for fused in (False, True)
+    )
+    assert sum(isinstance(module, FusedCell) for module in fused.modules()) == 3
+    assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), fused.state_dict().values(), strict=True))
+
+
+def test_fused_is_refused_where_it_has_no_effect(job: Job):
+    with pytest.raises(ValueError, match="fused has no effect: no cell of MobileSpace"):
+        build_supernet_model(
+            replace(job, space=MobileSpace(), channels=4, cells=3, fused=True), num_classes=2, in_channels=3
+        )

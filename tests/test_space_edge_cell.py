@@ -21,7 +21,6 @@ from dnas.schedule import Constant, Linear, Schedule
 from dnas.search_step import search_step
 from dnas.space import DartsSpace, NasBench201Space, ReducedDartsSpace
 from dnas.space.edge_cell import EdgeCell
-from dnas.space.fused import fuse
 from dnas.space.partial import PartialPlainCell
 from dnas.supernet import Supernet
 
@@ -265,14 +264,6 @@ def test_the_evaluation_network_does_not_depend_on_the_supernets_edges(space):
 
 
 # The rest of dnas with such cells
-
-
-@pytest.mark.parametrize("space", [darts, nb201])
-def test_fusing_leaves_the_cells_as_they_are(space):
-    model = space(partial_channels=2).model(channels=CHANNELS, cells=2, num_classes=3)
-    before = cells_of(model)
-    assert cells_of(fuse(model)) == before
-    assert before
 
 
 def test_what_is_scheduled_is_one_buffer_each_and_no_state():

@@ -14,16 +14,18 @@ from dnas.derive import derive
 from dnas.hypergradient import ExactProduct, FiniteDifference, FirstOrder, Hypergradient, OneStep
 from dnas.mixture import Mixture
 from dnas.relaxation import GumbelSoftmax, Relaxation, Softmax
+from dnas.schedule import Linear
 from dnas.search_step import search_step
 from dnas.space import DartsSpace, NasBench201Space
 from dnas.space.base import Space
-from dnas.space.fused import FusedCell, NodeSum, Round, Term, fuse, plain_sum, unfuse
+from dnas.space.fused import FusedCell, FusedEdgeCell, NodeSum, Round, Term, fuse, plain_sum, unfuse
 from dnas.supernet import Supernet
 
 DARTS = DartsSpace()
 EDGE_WEIGHTS = DartsSpace(nodes=2, edge_weights=True)
 WIDE = DartsSpace(nodes=1, candidates=("skip_connect", "sep_conv_7x7", "conv_7x1_1x7", "nor_conv_3x3"))
 NB201 = NasBench201Space()
+PARTIAL = DartsSpace(nodes=2, edge_weights=True, partial_channels=2)
 
 
 def supernets(space: Space, *, cells: int = 2, channels: int = 4) -> tuple[Supernet, Supernet]:
@@ -68,14 +70,16 @@ def assert_all_close(found: Iterable[Tensor], expected: Iterable[Tensor], tolera
 
 @pytest.mark.parametrize("size", [8, 7])
 @pytest.mark.parametrize("relaxation", [Softmax(), GumbelSoftmax(hard=True)], ids=["softmax", "hard"])
-@pytest.mark.parametrize("space", [DARTS, EDGE_WEIGHTS, WIDE, NB201], ids=["darts", "edges", "wide", "nb201"])
+@pytest.mark.parametrize(
+    "space", [DARTS, EDGE_WEIGHTS, WIDE, NB201, PARTIAL], ids=["darts", "edges", "wide", "nb201", "partial"]
+)
 def test_value_and_all_gradients_equal_those_of_the_edges(space: Space, relaxation: Relaxation, size: int):
     plain, fused = supernets(space, cells=2 if isinstance(space, DartsSpace) else 1)
     expected = derivatives(plain, relaxation, batch(size), second=False)
     assert_all_close(derivatives(fused, relaxation, batch(size), second=False), expected, 1e-10)
 
 
-@pytest.mark.parametrize("space", [EDGE_WEIGHTS, NB201], ids=["darts", "nb201"])
+@pytest.mark.parametrize("space", [EDGE_WEIGHTS, NB201, PARTIAL], ids=["darts", "nb201", "partial"])
 def test_second_derivatives_equal_those_of_the_edges(space: Space):
     plain, fused = supernets(space, cells=2 if isinstance(space, DartsSpace) else 1)
     expected = derivatives(plain, Softmax(), batch(), second=True)
@@ -208,17 +212,20 @@ def test_in_float32_the_error_is_near_that_of_the_edges(offset: float):
 
 
 @pytest.mark.parametrize(
-    ("relaxation", "hypergradient", "steps"),
+    ("space", "relaxation", "hypergradient", "steps"),
     [
-        pytest.param(Softmax(), FirstOrder(), 20, id="darts"),
-        pytest.param(GumbelSoftmax(hard=True), FirstOrder(), 20, id="hard gumbel"),
-        pytest.param(Softmax(), OneStep(mixed=ExactProduct()), 5, id="exact second order"),
-        pytest.param(Softmax(), OneStep(mixed=FiniteDifference()), 3, id="finite difference"),
+        pytest.param(DartsSpace(nodes=2), Softmax(), FirstOrder(), 20, id="darts"),
+        pytest.param(DartsSpace(nodes=2), GumbelSoftmax(hard=True), FirstOrder(), 20, id="hard gumbel"),
+        pytest.param(PARTIAL, Softmax(), FirstOrder(), 20, id="partial channels"),
+        pytest.param(DartsSpace(nodes=2), Softmax(), OneStep(mixed=ExactProduct()), 5, id="exact second order"),
+        pytest.param(DartsSpace(nodes=2), Softmax(), OneStep(mixed=FiniteDifference()), 3, id="finite difference"),
     ],
 )
-def test_a_search_follows_that_of_the_edges(relaxation: Relaxation, hypergradient: Hypergradient, steps: int):
+def test_a_search_follows_that_of_the_edges(
+    space: Space, relaxation: Relaxation, hypergradient: Hypergradient, steps: int
+):
     ends = []
-    for supernet in supernets(DartsSpace(nodes=2), cells=2):
+    for supernet in supernets(space, cells=2):
         weight_optimizer = torch.optim.SGD(supernet.model.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4)
         alpha_optimizer = torch.optim.Adam(supernet.alpha_parameters(), lr=3e-3, betas=(0.5, 0.999))
         generator = torch.Generator().manual_seed(6)
@@ -260,3 +267,15 @@ def test_a_fused_model_keeps_only_the_states():
     assert isinstance(cell, Cell)
     plain = saved(cell)
     assert saved(fuse(cell)) < plain / 4
+
+
+def test_partial_channels_are_fused_and_an_auxiliary_skip_stays_per_edge():
+    partial = fuse(PARTIAL.model(channels=4, cells=2, num_classes=3))
+    assert sum(isinstance(module, FusedEdgeCell) for module in partial.modules()) == 2
+    before = PARTIAL.model(channels=4, cells=2, num_classes=3).state_dict()
+    partial.load_state_dict(before)
+    back = unfuse(partial)
+    assert not any(isinstance(module, FusedEdgeCell) for module in back.modules())
+    assert all(torch.equal(back.state_dict()[name], value) for name, value in before.items())
+    skipping = fuse(DartsSpace(nodes=2, auxiliary_skip=Linear(1.0, 0.0)).model(channels=4, cells=2, num_classes=3))
+    assert not any(isinstance(module, FusedCell | FusedEdgeCell) for module in skipping.modules())

@@ -86,7 +86,7 @@ class EdgeCell(Cell):
         self.drop_path = drop_path
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        run = _Pass(
+        run = Pass(
             self._mixture or uniform(self.decision.shape, inputs[0]),
             None if self.auxiliary_weight is None else self.auxiliary_weight(),
             self._paths(inputs[0]),
@@ -125,7 +125,7 @@ class EdgeCell(Cell):
         operation = super().kept_operation(edge)
         return operation.skip if isinstance(operation, SkipDropout) else operation
 
-    def _node(self, edges: Sequence[int], run: _Pass) -> Tensor:
+    def _node(self, edges: Sequence[int], run: Pass) -> Tensor:
         """The sum of the edges, of which there is one or more."""
         mixed = add_up(term for edge in edges for term in self._mixed(edge, run))
         if self.partial is not None:
@@ -136,7 +136,7 @@ class EdgeCell(Cell):
             return self.zero_node(self.decision.edges[edges[0]][1], run.states)
         return mixed
 
-    def _mixed(self, edge: int, run: _Pass) -> Iterator[Tensor]:
+    def _mixed(self, edge: int, run: Pass) -> Iterator[Tensor]:
         """Terms that add up to w d / (1 - r) (sum_k p_k o_k + beta a) of one edge."""
         source = self.decision.edges[edge][0]
         if source not in run.operands:
@@ -149,14 +149,14 @@ class EdgeCell(Cell):
         if total is not None:
             yield run.paths[edge] * total
 
-    def _skip(self, edge: int, run: _Pass) -> Iterator[Tensor]:
+    def _skip(self, edge: int, run: Pass) -> Iterator[Tensor]:
         """w beta a of one edge, where there is an auxiliary skip."""
         if self.auxiliary is None or run.beta is None:
             return
         weight = run.beta if self._edge_mixture is None else run.beta * self._edge_mixture.values[edge]
         yield self._weighted(self.auxiliary[edge], self.decision.edges[edge][0], weight, run.operands, run.prefixes)
 
-    def _others(self, edge: int, run: _Pass, partial: PartialChannels) -> Tensor:
+    def _others(self, edge: int, run: Pass, partial: PartialChannels) -> Tensor:
         """w d / (1 - r) (1 - S) * x of one edge."""
         source = self.decision.edges[edge][0]
         key = (source, self.strides[edge])
@@ -175,7 +175,7 @@ class EdgeCell(Cell):
 
 
 @dataclass
-class _Pass:
+class Pass:
     """What one forward pass has, and what it has computed so far for all edges that leave a state."""
 
     mixture: Mixture

@@ -36,15 +36,15 @@ from torch import Tensor, nn
 from dnas.choice import Cell, SharedPrefix, Zero, add_up, concatenate, dense
 from dnas.mixture import Mixture, uniform
 from dnas.space.depthwise import _Depthwise, _triton_is_installed
-from dnas.space.edge_cell import EdgeCell
+from dnas.space.edge_cell import EdgeCell, Pass
 from dnas.space.ops import DilConv, Pool, SepConv
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """Put a `FusedCell` in the place of every `Cell` in `model`; parameters and their names stay.
+    """Put a `FusedCell` in the place of every `Cell` in `model`, and a `FusedEdgeCell` in that of those with partial
+    channels; parameters and their names stay.
 
-    An `EdgeCell` stays as it is: its edges are no sums of weighted operations, and where it has partial channels their
-    operations take 1 / parts of the memory anyway.
+    An `EdgeCell` with an auxiliary skip or drop-path stays as it is: its edges are no sums of weighted operations.
 
     Changes `model`, and returns it, or the new cell where the model is a cell itself. For memory, not for speed: on two
     cores of a CPU a first-order step of the DARTS supernet (16 channels, 8 cells, batch 64, 32x32) took 1.6 instead of
@@ -56,14 +56,25 @@ def fuse(model: nn.Module) -> nn.Module:
         >>> sum(isinstance(module, FusedCell) for module in model.modules())
         3
     """
-    return _replace_cells(
-        model, lambda cell: cell if isinstance(cell, EdgeCell | FusedCell) else _copy_as(FusedCell, cell)
-    )
+    return _replace_cells(model, _fused)
+
+
+def _fused(cell: Cell) -> Cell:
+    if isinstance(cell, EdgeCell):
+        is_sum = cell.auxiliary is None and cell.drop_path is None
+        return _copy_edge_cell(FusedEdgeCell, cell) if is_sum else cell
+    return cell if isinstance(cell, FusedCell) else _copy_as(FusedCell, cell)
 
 
 def unfuse(model: nn.Module) -> nn.Module:
-    """Undo `fuse`."""
-    return _replace_cells(model, lambda cell: _copy_as(Cell, cell) if isinstance(cell, FusedCell) else cell)
+    """Undo `fuse`; what was a `StackedCell` comes back as a `Cell`, which computes the same."""
+    return _replace_cells(model, _per_edge)
+
+
+def _per_edge(cell: Cell) -> Cell:
+    if isinstance(cell, FusedEdgeCell):
+        return _copy_edge_cell(EdgeCell, cell)
+    return _copy_as(Cell, cell) if isinstance(cell, FusedCell) else cell
 
 
 def _replace_cells(model: nn.Module, new: Callable[[Cell], Cell]) -> nn.Module:
@@ -81,14 +92,10 @@ def _replace_cells(model: nn.Module, new: Callable[[Cell], Cell]) -> nn.Module:
 def _copy_as(kind: type[Cell], cell: Cell) -> Cell:
     """A cell of this kind with the same decisions and the same operations."""
     decision = cell.decision
-    candidates: list[dict[str, nn.Module]] = [
-        dict(zip(decision.names(edge), on_edge, strict=True))  # type: ignore[arg-type]
-        for edge, on_edge in enumerate(cell.operations)
-    ]
     return kind(
         decision.name,
         decision.edges,
-        candidates,
+        _candidates(cell),
         num_inputs=cell.num_inputs,
         output=decision.output,
         num_kept=decision.num_kept,
@@ -96,6 +103,30 @@ def _copy_as(kind: type[Cell], cell: Cell) -> Cell:
         edge_weights=cell.edge_decision is not None,
         own_candidates=bool(decision.on_edges),
     ).train(cell.training)
+
+
+def _copy_edge_cell(kind: type[EdgeCell], cell: EdgeCell) -> EdgeCell:
+    """As `_copy_as`, with the strides and the partial channels."""
+    decision = cell.decision
+    return kind(
+        decision.name,
+        decision.edges,
+        _candidates(cell),
+        num_inputs=cell.num_inputs,
+        output=decision.output,
+        strides=cell.strides,
+        num_kept=decision.num_kept,
+        excluded=decision.excluded,
+        edge_weights=cell.edge_decision is not None,
+        own_candidates=bool(decision.on_edges),
+        partial=cell.partial,
+    ).train(cell.training)
+
+
+def _candidates(cell: Cell) -> list[dict[str, nn.Module]]:
+    """The operations of each edge by name."""
+    names = cell.decision.names
+    return [dict(zip(names(edge), row, strict=True)) for edge, row in enumerate(cell.operations)]  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -336,42 +367,60 @@ class FusedCell(Cell):
         states: dict[int, Tensor] = dict(enumerate(inputs))
         prefixes: dict[tuple[int, Hashable], Tensor] = {}
         for node in self.decision.nodes:
-            result = add_up(self._terms(node, mixture, values, states, prefixes))
+            result = add_up(node_terms(self, node, mixture, values, states, prefixes))
             states[node] = self.zero_node(node, states) if result is None else result
             if states[node].requires_grad:
                 states[node].register_hook(dense)
         return concatenate(states, self.decision.output)
 
-    def _terms(
-        self,
-        node: int,
-        mixture: Mixture,
-        values: Tensor,
-        states: Mapping[int, Tensor],
-        prefixes: dict[tuple[int, Hashable], Tensor],
-    ) -> Iterator[Tensor]:
-        """The sum of the operations that `NodeSum` knows, then the others one by one; nothing for `Zero`."""
-        terms: list[Term] = []
-        inputs: dict[tuple[int, Hashable], Tensor] = {}
-        weights: list[Tensor] = []
-        others: list[Tensor] = []
-        for edge in self.decision.incoming(node):
-            source = self.decision.edges[edge][0]
-            for k in mixture.row(edge):
-                operation = self.operations[edge][k]  # type: ignore[index]
-                if isinstance(operation, Zero):
-                    continue
-                key, x = _shared(operation, source, states, prefixes)
-                if not _is_known(operation, x):
-                    others.append(_weighted(operation, x, values[edge, k]))
-                    continue
-                inputs[key] = x
-                rounds, own, eps = _separable_parts(operation)
-                weights += own
-                terms.append(Term(edge, k, list(inputs).index(key), rounds, eps))
-        if terms:
-            yield NodeSum.apply(tuple(terms), len(inputs), values, *inputs.values(), *weights)  # type: ignore[misc]
-        yield from others
+
+class FusedEdgeCell(EdgeCell):
+    """`EdgeCell` with partial channels whose nodes are computed by `NodeSum`, as in `FusedCell`."""
+
+    def _node(self, edges: Sequence[int], run: Pass) -> Tensor:
+        assert self.partial is not None
+        for source in {self.decision.edges[edge][0] for edge in edges} - set(run.operands):
+            run.operands[source] = self.operand(run.states[source])
+        values = run.mixture.values
+        if self._edge_mixture is not None:
+            values = values * self._edge_mixture.values[:, None]
+        node = self.decision.edges[edges[0]][1]
+        mixed = add_up(node_terms(self, node, run.mixture, values, run.operands, run.prefixes))
+        others = add_up(self._others(edge, run, self.partial) for edge in edges)
+        assert others is not None
+        return self.partial.join(mixed, others)
+
+
+def node_terms(
+    cell: Cell,
+    node: int,
+    mixture: Mixture,
+    values: Tensor,
+    states: Mapping[int, Tensor],
+    prefixes: dict[tuple[int, Hashable], Tensor],
+) -> Iterator[Tensor]:
+    """The sum of the operations that `NodeSum` knows, then the others one by one; nothing for `Zero`."""
+    terms: list[Term] = []
+    inputs: dict[tuple[int, Hashable], Tensor] = {}
+    weights: list[Tensor] = []
+    others: list[Tensor] = []
+    for edge in cell.decision.incoming(node):
+        source = cell.decision.edges[edge][0]
+        for k in mixture.row(edge):
+            operation = cell.operations[edge][k]  # type: ignore[index]
+            if isinstance(operation, Zero):
+                continue
+            key, x = _shared(operation, source, states, prefixes)
+            if not _is_known(operation, x):
+                others.append(_weighted(operation, x, values[edge, k]))
+                continue
+            inputs[key] = x
+            rounds, own, eps = _separable_parts(operation)
+            weights += own
+            terms.append(Term(edge, k, list(inputs).index(key), rounds, eps))
+    if terms:
+        yield NodeSum.apply(tuple(terms), len(inputs), values, *inputs.values(), *weights)  # type: ignore[misc]
+    yield from others
 
 
 def _shared(
