@@ -39,7 +39,6 @@ ORDER = [
     "discretization",
     "smoothing",
     "optim",
-    "testing",
     # Supernets, spaces, what they cost.
     "supernet",
     "totals",
@@ -58,6 +57,7 @@ ORDER = [
     "execution",
     "handover",
     "search",
+    "testing",
     "formats",
     "table",
     "describe",

@@ -2,6 +2,7 @@
 
 from dnas.testing.discretization import check_discretization
 from dnas.testing.hypergradient import QuadraticProblem, check_hypergradient
+from dnas.testing.observer import check_observer
 from dnas.testing.penalty import check_penalty
 from dnas.testing.relaxation import check_relaxation
 from dnas.testing.schedule import check_schedule
@@ -11,6 +12,7 @@ __all__ = [
     "QuadraticProblem",
     "check_discretization",
     "check_hypergradient",
+    "check_observer",
     "check_penalty",
     "check_relaxation",
     "check_schedule",
