@@ -1,6 +1,7 @@
 """What watches a search, and may stop it: one file for each."""
 
 from dnas.observer.base import EpochReport, Observer, StepReport, Stop
+from dnas.observer.combination import check_observers
 from dnas.observer.eigenvalue import HessianEigenvalue, largest_eigenvalue
 from dnas.observer.eigenvalue_stop import AdaptiveDecay, EigenvalueStop, Sharpening
 from dnas.observer.operation_freeze import OperationFreeze
@@ -17,6 +18,7 @@ __all__ = [
     "SkipStop",
     "StepReport",
     "Stop",
+    "check_observers",
     "largest_eigenvalue",
     "skip_share",
 ]

@@ -26,14 +26,17 @@ class OperationFreeze(Observer):
     gradient of the validation loss. In the official code it is g_train + g_val: the architecture step adds its gradient
     to what the weight step has left in `.grad`. Two gradients of the same length without anything in common have the
     cosine 0.71 then instead of 0, so a threshold of one form means nothing in the other; the published threshold of 0.4
-    and the results are those of the code.
+    and the results are those of the code. On a small DARTS supernet and the digits, 0.4 froze 66 % of the candidates
+    after the first 20 steps in the form of the paper, and none in 39 steps in that of the code.
 
     The cosine is taken along the first dimension of each weight and averaged over its other dimensions and over the
-    weights of a candidate, as there. The validation gradient takes a pass forward and backward of its own, about half
-    again the time of a first-order step; there it falls off the architecture step. There it is taken on the batch of
-    the next architecture step, here right after the weight step on that step's validation batch, at the same weights;
-    the sum of 21 is divided by 20 there, here `count` are averaged; and the convolution that is a skip connection of
-    stride 2 is never frozen there, here as the others.
+    weights of a candidate, as in the official code. The validation gradient takes a pass forward and backward of its
+    own, which made first-order steps of that supernet 36 to 52 % longer (CPU time, one run each, a busy machine).
+
+    Where we differ: the official code has the gradient for nothing from the next architecture step and its batch; here
+    it is taken right after the weight step, at the same weights and alphas, on that step's validation batch. It
+    divides the sum of 21 by 20; here `count` are averaged. It never freezes the convolution that is a skip connection
+    of stride 2; here that is a candidate with weights as all others.
 
     Args:
         threshold: of the mean cosine, in [-1, 1].

@@ -1,0 +1,45 @@
+"""Which observers a search has something to show to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dnas.observer.base import Observer
+from dnas.observer.eigenvalue import HessianEigenvalue
+from dnas.observer.eigenvalue_stop import AdaptiveDecay, EigenvalueStop
+from dnas.observer.operation_freeze import OperationFreeze
+from dnas.observer.skips import SkipStop
+
+
+def check_observers(
+    observers: Sequence[Observer], *, trains_alphas: bool, one_level: bool, needs_training: bool
+) -> None:
+    """Refuse an observer that would see nothing in this search.
+
+    Args:
+        observers: of the search.
+        trains_alphas: whether the relaxation's alphas are trained.
+        one_level: whether alphas and weights see the same batches.
+        needs_training: whether the discretization trains or evaluates, so that no epoch has an architecture.
+
+    Raises:
+        ValueError: names the first that does not fit, says why and what to use instead.
+    """
+    for observer in observers:
+        name = type(observer).__name__
+        if isinstance(observer, HessianEigenvalue | EigenvalueStop | AdaptiveDecay) and not trains_alphas:
+            raise ValueError(
+                f"{name} looks at the Hessian of the validation loss in the alphas, and with this relaxation no alphas "
+                "are trained: leave it out, or use a relaxation such as dnas.Softmax."
+            )
+        if isinstance(observer, OperationFreeze) and (one_level or not trains_alphas):
+            why = "both are from one batch with one_level" if one_level else "with this relaxation there is no second"
+            raise ValueError(
+                f"{name} compares the gradient of the weights' batch with that of the alphas', but {why}: leave it "
+                "out, or search on two levels with a relaxation such as dnas.Softmax."
+            )
+        if isinstance(observer, SkipStop) and needs_training:
+            raise ValueError(
+                f"{name} looks at the architecture of every epoch, and this discretization finds one only at the end: "
+                "use dnas.Argmax, or leave it out."
+            )
