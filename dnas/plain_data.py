@@ -14,7 +14,7 @@ import dnas
 # Text that no reader of settings takes for an import path, a file, or YAML within text.
 _WORD = re.compile(r"[A-Za-z0-9_+-]*", re.ASCII)
 # Settings whose value is such a word: their types are text, so no file is looked for.
-WORD_SETTINGS = ("precision", "candidate", "cell")
+WORD_SETTINGS = ("precision", "candidate", "cell", "against")
 
 
 def to_plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dnas.discretization import Argmax, Discretization
 from dnas.hypergradient import FiniteDifference, FirstOrder, Hypergradient, OneStep
-from dnas.observer import Observer
+from dnas.observer import Observer, check_observers
 from dnas.penalty import Penalty
 from dnas.relaxation import Relaxation, Softmax
 from dnas.schedule import Cosine, Schedule
@@ -145,6 +145,12 @@ class SearchSettings:
             )
         if self.one_level:
             self._check_one_level()
+        check_observers(
+            self.observers,
+            trains_alphas=self.relaxation.trains_alphas,
+            one_level=self.one_level,
+            needs_training=self.discretization.needs_training,
+        )
         if self.stages:
             self._set_stages()
 

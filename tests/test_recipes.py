@@ -3,19 +3,36 @@
 import pytest
 import yaml
 from cli_support import done, make_photos
+from method_support import job_of_recipe
 
 from dnas import (
+    AdaptiveDecay,
+    AdversarialSmoothing,
     Argmax,
-    Cosine,
+    BetaDecay,
     DartsSpace,
+    Dirichlet,
+    EigenvalueStop,
+    Evolution,
     FiniteDifference,
     FirstOrder,
     GumbelSoftmax,
+    LimitedSkips,
     Linear,
-    NasBench201Space,
+    Neumann,
     OneStep,
+    OperationFreeze,
+    Perturbation,
+    RandomSampling,
+    RandomSmoothing,
+    ReinMax,
     Run,
+    Sigmoid,
+    SkipStop,
     Softmax,
+    Threshold,
+    UniformPath,
+    ZeroOne,
 )
 from dnas.cli import job_of
 from dnas.job import Job
@@ -24,10 +41,21 @@ from dnas.settings import AlphaAdam
 
 # Sizes that leave two steps of little work.
 SHRUNK = (
-    *("--image_size", "8", "--batch_size", "8", "--channels", "2", "--cells", "3", "--device", "cpu"),
-    *("--search.epochs", "1", "--search.warmup_epochs", "0", "--search.log_every", "1"),
+    # Channels in four parts, as PC-DARTS takes them.
+    *("--image_size", "8", "--batch_size", "8", "--channels", "4", "--cells", "3", "--device", "cpu", "--threads", "1"),
+    *("--search.epochs", "1", "--search.log_every", "1"),
     *("--retrain.channels", "2", "--retrain.cells", "3", "--retrain.batch_size", "8", "--retrain.auxiliary", "false"),
 )
+
+# The same for discretizations that train or evaluate.
+LESS = {
+    "darts_pt": ("--search.discretization.epochs_between", "1"),
+    "one_shot": (
+        *("--search.discretization.population", "3", "--search.discretization.generations", "2"),
+        *("--search.discretization.parents", "2"),
+    ),
+    "random_sharing": ("--search.discretization.samples", "3"),
+}
 
 
 def num_stages(name: str) -> int:
@@ -42,9 +70,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     photos = make_photos(folder / "photos", count=19)
     runs = {name: Run(folder / name) for name in recipe_names()}
     for name, run in runs.items():
-        more = ("--search.epochs", num_stages(name), "--channels", "4", "--cells", "1")  # channels in four parts
-        stages = more if num_stages(name) > 1 else ()
-        done("search", "--recipe", name, "--data", photos, "--run", run.path, *SHRUNK, *stages)
+        more = ("--search.epochs", num_stages(name), "--cells", "1")
+        stages = more if num_stages(name) > 1 else ("--search.warmup_epochs", "0")
+        done("search", "--recipe", name, "--data", photos, "--run", run.path, *SHRUNK, *stages, *LESS.get(name, ()))
     return runs
 
 
@@ -52,27 +80,97 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 @pytest.mark.parametrize("name", recipe_names())
 def test_each_recipe_runs_two_steps_of_both_kinds(runs: dict[str, Run], name: str):
     steps = [row for row in runs[name].metrics() if row["phase"] == "step"]
-    assert len(steps) == 2 * num_stages(name)
-    assert all(row["val_loss"] > 0 and row["train_loss"] > 0 for row in steps)
-    assert job_of(runs[name], trust=False).space.decisions().keys() == runs[name].load_architecture().decisions.keys()
+    job = job_of(runs[name], trust=False)
+    assert len(steps) == (4 if job.search.one_level else 2) * num_stages(name)  # one level passes over both halves
+    assert all(row["train_loss"] > 0 for row in steps)
+    assert any("val_loss" in row for row in steps) == job.search.relaxation.trains_alphas
+    kept = set(runs[name].load_architecture().decisions)
+    assert kept == {one for one in job.space.decisions() if not one.endswith(".edges")}
+
+
+# What makes each recipe the method that it is named after; the rest is as in first-order DARTS.
+PARTS: dict[str, dict[str, object]] = {
+    "darts_1st": {},
+    "darts_2nd": {"hypergradient": OneStep(FiniteDifference(0.01))},
+    "one_level": {"one_level": True},
+    "gdas": {"relaxation": GumbelSoftmax(Linear(10.0, 0.1), hard=True)},
+    "snas": {"relaxation": GumbelSoftmax(Linear(1.0, 0.03), hard=False), "one_level": True},
+    "reinmax": {"relaxation": ReinMax},
+    "pc_darts": {},
+    "drnas": {"relaxation": Dirichlet()},
+    "drnas_progressive": {"relaxation": Dirichlet()},
+    "default": {"relaxation": Dirichlet()},
+    "digits": {},
+    "fair_darts": {"relaxation": Sigmoid(), "penalties": ZeroOne, "discretization": Threshold},
+    "beta_darts": {"penalties": BetaDecay},
+    "sdarts_rs": {"smoothing": RandomSmoothing},
+    "sdarts_adv": {"smoothing": AdversarialSmoothing},
+    "p_darts": {"discretization": LimitedSkips},
+    "darts_minus": {},
+    "darts_pt": {"discretization": Perturbation},
+    "robust_darts_es": {"observers": EigenvalueStop},
+    "robust_darts_ada": {"observers": AdaptiveDecay},
+    "robust_darts_l2": {},
+    "robust_darts_dp": {},
+    "idarts": {"hypergradient": Neumann},
+    "oles": {"observers": OperationFreeze},
+    "darts_plus": {"observers": SkipStop},
+    "one_shot": {"relaxation": UniformPath(), "discretization": Evolution},
+    "random_sharing": {"relaxation": UniformPath(), "discretization": RandomSampling},
+}
+OF_DARTS: dict[str, object] = {
+    "relaxation": Softmax(),
+    "hypergradient": FirstOrder(),
+    "discretization": Argmax(),
+    "penalties": (),
+    "smoothing": None,
+    "observers": (),
+    "one_level": False,
+}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_is_the_method_that_it_is_named_after(name: str):
+    search = job_of_recipe(name).search
+    for part, expected in {**OF_DARTS, **PARTS[name]}.items():
+        found = getattr(search, part)
+        if isinstance(expected, type):
+            assert isinstance(found[0] if isinstance(found, tuple) else found, expected), part
+        else:
+            assert found == expected, part
+    assert bool(search.stages) == (name in ("p_darts", "drnas_progressive"))
+
+
+def test_the_space_has_what_a_method_needs_of_it():
+    spaces = {name: job_of_recipe(name).space for name in ("pc_darts", "darts_minus", "robust_darts_dp")}
+    assert spaces["pc_darts"] == DartsSpace(partial_channels=4, edge_weights=True)
+    assert spaces["darts_minus"] == DartsSpace(auxiliary_skip=Linear(1.0, 0.0))
+    assert spaces["robust_darts_dp"] == DartsSpace(drop_path=Linear(0.0, 0.2))
+    assert all(stage.skip_dropout is not None for stage in job_of_recipe("p_darts").search.stages[1:])
+
+
+@pytest.mark.parametrize("name", ["darts_1st", "darts_2nd", "gdas", "drnas", "beta_darts", "darts_pt"])
+def test_alphas_move_as_in_darts(name: str):
+    assert job_of_recipe(name).search.alphas == AlphaAdam(lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
 
 
 @pytest.mark.slow
-def test_the_recipes_are_the_methods_that_they_are_named_after(runs: dict[str, Run]):
-    jobs = {name: job_of(run, trust=False) for name, run in runs.items()}
-    sgd = {"lr": Cosine(0.025, 0.001), "momentum": 0.9, "clip": 5.0}
-    for name, job in jobs.items():
-        weights = job.search.weights
-        assert {setting: getattr(weights, setting) for setting in sgd} == sgd, name
-        assert job.search.discretization == Argmax()
-    for name in ("darts_1st", "darts_2nd", "gdas"):
-        assert jobs[name].search.alphas == AlphaAdam(lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
-    for name in ("darts_1st", "darts_2nd", "digits"):
-        assert (jobs[name].space, jobs[name].search.relaxation) == (DartsSpace(), Softmax())
-    assert jobs["darts_1st"].search.hypergradient == FirstOrder()
-    assert jobs["darts_2nd"].search.hypergradient == OneStep(FiniteDifference(0.01))
-    assert jobs["gdas"].space == NasBench201Space()
-    assert jobs["gdas"].search.relaxation == GumbelSoftmax(Linear(10.0, 0.1), hard=True)
+def test_a_combination_that_no_paper_tried_is_a_file(tmp_path):
+    """PC-DARTS with Dirichlet mixtures and beta decay."""
+    (tmp_path / "mine.yaml").write_text(
+        """
+space: {class_path: dnas.DartsSpace, init_args: {partial_channels: 4, edge_weights: true}}
+search:
+  relaxation: dnas.Dirichlet
+  penalties:
+    - {class_path: dnas.BetaDecay, init_args: {weight: {class_path: dnas.Constant, init_args: {value: 1.0}}}}
+"""
+    )
+    photos = make_photos(tmp_path / "photos", count=19)
+    done("search", "--recipe", tmp_path / "mine.yaml", "--data", photos, "--run", tmp_path / "run", *SHRUNK)
+    steps = [row for row in Run(tmp_path / "run").metrics() if row["phase"] == "step"]
+    assert len(steps) == 2
+    assert all(row["val_loss"] > 0 for row in steps)
 
 
 @pytest.mark.parametrize(("name", "epochs", "sizes"), [("darts_1st", 50, (16, 8)), ("gdas", 250, (16, 5))])

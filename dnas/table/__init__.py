@@ -5,8 +5,8 @@ from dnas.table.convert import convert, from_arrays
 from dnas.table.file import load_table, save_table
 from dnas.table.natsbench import from_nats_bench, query_nats_bench
 from dnas.table.order import official_operations, official_strings
-from dnas.table.supernet_agreement import RankAgreement
 from dnas.table.standing import standing
+from dnas.table.supernet_agreement import RankAgreement
 from dnas.table.table import Entry, Summary, Table
 
 __all__ = [
