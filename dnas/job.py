@@ -27,6 +27,7 @@ from dnas.data import (
     to_device_if_it_fits,
 )
 from dnas.data.keyed_random import stream_key
+from dnas.discretization import LimitedSkips
 from dnas.handover import check_num_candidates
 from dnas.random_state import seeded
 from dnas.retrain import RetrainSettings
@@ -112,6 +113,8 @@ class Job:
             seconds(self.time)
         if self.search.stages:
             _check_stages(self)
+        if isinstance(self.search.discretization, LimitedSkips):
+            self.search.discretization.check(self.space.decisions())
 
     @property
     def missing_sizes(self) -> tuple[str, ...]:

@@ -145,6 +145,11 @@ class SearchSettings:
             )
         if self.one_level:
             self._check_one_level()
+        if self.smoothing is not None and _draws_one_candidate(self.relaxation):
+            raise ValueError(
+                f"{type(self.smoothing).__name__} has no effect with {type(self.relaxation).__name__}, which draws one "
+                "candidate per edge: there is nothing around it to smooth. Use dnas.Softmax, or leave smoothing out."
+            )
         check_observers(
             self.observers,
             trains_alphas=self.relaxation.trains_alphas,
@@ -181,3 +186,10 @@ class SearchSettings:
         if self.smoothing is not None or self.weight_steps > 1:
             setting = "smoothing" if self.smoothing is not None else "weight_steps"
             raise ValueError(f"{setting} has no effect with one_level, where there is no weight step of its own.")
+
+
+def _draws_one_candidate(relaxation: Relaxation) -> bool:
+    """Whether in a weight step the others are not computed."""
+    with torch.no_grad():
+        mixture = relaxation.sample(torch.zeros(1, 2), torch.zeros(()), torch.Generator().manual_seed(0))
+    return mixture.active is not None and all(len(row) == 1 for row in mixture.active)

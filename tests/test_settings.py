@@ -8,9 +8,10 @@ from torch import nn
 
 from dnas.discretization import Argmax
 from dnas.hypergradient import FirstOrder
-from dnas.relaxation import Softmax
+from dnas.relaxation import GumbelSoftmax, ReinMax, Relaxation, Softmax, UniformPath
 from dnas.schedule import Constant, Linear
 from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
+from dnas.smoothing import AdversarialSmoothing, RandomSmoothing, Smoothing
 
 
 def weights() -> list[nn.Parameter]:
@@ -70,3 +71,18 @@ def test_settings_do_not_change():
 def test_settings_of_the_same_values_are_equal_and_hashable():
     assert SearchSettings(epochs=3) == SearchSettings(epochs=3)
     assert len({SearchSettings(), SearchSettings(), SearchSettings(seed=1)}) == 2
+
+
+@pytest.mark.parametrize("smoothing", [RandomSmoothing(), AdversarialSmoothing()])
+@pytest.mark.parametrize("relaxation", [GumbelSoftmax(), ReinMax(), UniformPath()])
+def test_smoothing_is_refused_where_one_candidate_is_drawn(smoothing: Smoothing, relaxation: Relaxation):
+    names = f"{type(smoothing).__name__} has no effect with {type(relaxation).__name__}"
+    with pytest.raises(ValueError, match=f"{names}, which draws one candidate.*Use dnas.Softmax"):
+        SearchSettings(smoothing=smoothing, relaxation=relaxation)
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), GumbelSoftmax(hard=False), GumbelSoftmax(compute_all=True)])
+def test_smoothing_goes_with_all_others(relaxation: Relaxation):
+    state = torch.get_rng_state()
+    assert SearchSettings(smoothing=RandomSmoothing(), relaxation=relaxation).relaxation == relaxation
+    assert torch.equal(torch.get_rng_state(), state)

@@ -55,7 +55,7 @@ class LimitedSkips(Discretization):
         evaluate: Evaluate,
         train: Train,
     ) -> dict[str, Kept]:
-        self._check(decisions)
+        self.check(decisions)
         mixtures = dict(mixtures)
         while True:
             kept = self.rule(decisions, mixtures, evaluate=evaluate, train=train)
@@ -83,7 +83,12 @@ class LimitedSkips(Discretization):
         values[weakest, place[weakest]] = 0.0
         return mixtures[decision.name].with_values(values)
 
-    def _check(self, decisions: Mapping[str, Decision]) -> None:
+    def check(self, decisions: Mapping[str, Decision]) -> None:
+        """See that these decisions have the cells that are limited, with the candidate in them.
+
+        Raises:
+            ValueError: names what is missing, and what there is.
+        """
         cells = {name: decision for name, decision in decisions.items() if decision.kind == "operations"}
         for name in self.decisions:
             if name not in cells or self.candidate not in _names(cells[name]):
