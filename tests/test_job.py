@@ -21,6 +21,7 @@ from dnas import (
     FiniteDifference,
     FirstOrder,
     GumbelSoftmax,
+    LimitedSkips,
     Linear,
     MobileSpace,
     NasBench201Space,
@@ -318,3 +319,12 @@ def test_fused_is_refused_where_it_has_no_effect(job: Job):
         build_supernet_model(
             replace(job, space=MobileSpace(), channels=4, cells=3, fused=True), num_classes=2, in_channels=3
         )
+
+
+def test_skips_that_are_limited_in_a_cell_that_the_space_has_not_are_refused_at_once():
+    settings = SearchSettings(discretization=LimitedSkips())
+    assert Job(search=settings).search == settings
+    with pytest.raises(ValueError, match=r"in cell 'normal', which this model has not.*{'cell': .*Set decisions"):
+        Job(space=NasBench201Space(), search=settings)
+    fitting = SearchSettings(discretization=LimitedSkips(decisions=("cell",)))
+    assert Job(space=NasBench201Space(), search=fitting).search == fitting

@@ -95,7 +95,7 @@ class LimitedSkips(Discretization):
                 found = {cell: list(_names(decision)) for cell, decision in cells.items()}
                 raise ValueError(
                     f"LimitedSkips limits {self.candidate!r} in cell {name!r}, which this model has not; "
-                    f"its cells and their candidates: {found}."
+                    f"its cells and their candidates: {found}. Set decisions and candidate to what is there."
                 )
 
 

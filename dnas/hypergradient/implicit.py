@@ -28,7 +28,9 @@ class Neumann(Hypergradient):
 
         h -= rate (d_m d_w L_k)^T p_k,   p_{k+1} = (I - rate H_k) p_k,   both on batch k,
 
-    which at a common optimum is `Unrolled` with the batches in reverse order.
+    which at a common optimum is `Unrolled` with the batches in reverse order. The official code of iDARTS
+    (MiaoZhang0525/iDARTS, iDARTS_V2.ipynb) takes one batch for all terms, as `stochastic=False` does, and has no weight
+    decay in H.
 
     Args:
         terms: Number of terms, at least 1.
