@@ -1,0 +1,64 @@
+"""Parts of different methods in one recipe: what papers never tried runs, what cannot work is refused in one line."""
+
+import re
+from pathlib import Path
+
+import pytest
+from cli_support import done, make_photos, refused
+
+from dnas import BetaDecay, DartsSpace, Dirichlet, Linear, Run
+from dnas.cli import job_of
+
+METHODS = Path(__file__).parent.parent / "docs" / "methods.md"
+SHRUNK = (
+    *("--image_size", "8", "--batch_size", "8", "--channels", "4", "--cells", "3", "--device", "cpu", "--threads", "1"),
+    *("--search.epochs", "1", "--search.warmup_epochs", "0", "--search.log_every", "1"),
+)
+
+
+def test_the_combination_in_the_documentation_takes_two_steps(tmp_path: Path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", METHODS.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    photos = make_photos(tmp_path / "photos", count=19)
+    done("search", "--recipe", tmp_path / "mine.yaml", "--data", photos, "--run", tmp_path / "run", *SHRUNK)
+    run = Run(tmp_path / "run")
+    job = job_of(run, trust=False)
+    assert job.space == DartsSpace(partial_channels=4, edge_weights=True)
+    assert job.search.relaxation == Dirichlet()
+    assert job.search.penalties == (BetaDecay(Linear(0.0, 25.0)),)
+    assert len([row for row in run.metrics() if row["phase"] == "step" and row["val_loss"] > 0]) == 2
+    assert set(run.load_architecture().decisions) == {"normal", "reduce"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (
+            "search:\n  precision: bf16\n  hypergradient:\n    class_path: dnas.OneStep\n    init_args:\n"
+            "      mixed: {class_path: dnas.FiniteDifference, init_args: {radius: 0.01}}",
+            "precision bf16 does not go with a finite difference",
+        ),
+        ("search: {one_level: true, smoothing: dnas.RandomSmoothing}", "smoothing has no effect with one_level"),
+        ("search: {one_level: true, hypergradient: dnas.OneStep}", "one_level takes both gradients from one pass"),
+        (
+            "search: {relaxation: dnas.ReinMax, smoothing: dnas.RandomSmoothing}",
+            "RandomSmoothing has no effect with ReinMax, which draws one candidate",
+        ),
+        (
+            "space: {class_path: dnas.MobileSpace, init_args: {edge_weights: true}}",
+            "dnas.MobileSpace has no setting 'edge_weights'",
+        ),
+        (
+            "space: dnas.NasBench201Space\nsearch: {discretization: dnas.LimitedSkips}",
+            "LimitedSkips limits 'skip_connect' in cell 'normal'",
+        ),
+        (
+            "search: {discretization: {class_path: dnas.LimitedSkips, init_args: {rule: dnas.Perturbation}}}",
+            "LimitedSkips asks its rule several times",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_when_it_is_read(tmp_path: Path, recipe: str, message: str):
+    (tmp_path / "bad.yaml").write_text(recipe, encoding="utf-8")
+    assert message in refused("search", "--recipe", tmp_path / "bad.yaml", "--run", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
