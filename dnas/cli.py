@@ -80,8 +80,9 @@ SIZES_TO_LOWER = {
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Carry out a command and exit: 0 done, 2 a mistake in what was asked, 130 stopped by Ctrl-C or SIGTERM."""
+    if arguments is None:  # a process of its own, not a call from another program
+        keep_freed_memory()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    keep_freed_memory()
     try:
         with terminated_like_ctrl_c():
             sys.exit(carry_out(arguments))
