@@ -29,7 +29,6 @@ import itertools
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -48,6 +47,7 @@ sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
 from benchmarks import reference  # noqa: E402
 from benchmarks.partial_reference import partial_supernet  # noqa: E402
+from dnas import memory  # noqa: E402
 from dnas.architecture import Architecture, CellArchitecture, KeptEdge  # noqa: E402
 from dnas.batch import Batch  # noqa: E402
 from dnas.derive import derive  # noqa: E402
@@ -352,10 +352,7 @@ def synchronize(device: str) -> None:
 
 def peak_memory(device: str) -> float:
     """MiB: of the device's tensors on CUDA, of the whole process on the CPU."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return memory.peak_memory(torch.device(device)) / 2**20
 
 
 def measure(setup: Setup, repeats: int) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from torch.testing import assert_close
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks are not installed with the package
 
-from benchmarks import reference, search_step  # noqa: E402
+from benchmarks import operators, reference, retrain, search_step, whole_search  # noqa: E402
 from dnas.batch import Batch  # noqa: E402
 from dnas.relaxation import Softmax  # noqa: E402
 from dnas.space import NasBench201Space  # noqa: E402
@@ -23,6 +24,9 @@ from dnas.supernet import Supernet  # noqa: E402
 
 FIRST = search_step.Setup("cpu", threads=1, batch=4, channels=4, cells=3, size=8, second_order=False)
 SECOND = search_step.Setup("cpu", threads=1, batch=4, channels=4, cells=3, size=8, second_order=True)
+PARTIAL = replace(FIRST, partial_channels=2)
+HARD = replace(FIRST, relaxation="hard")
+RETRAIN = retrain.Setup("cpu", threads=1, batch=2, channels=4, cells=3, size=32, precision="float32", capture=False)
 
 
 def both(setup: search_step.Setup = FIRST) -> tuple[Supernet, reference.ReferenceSupernet]:
@@ -71,7 +75,7 @@ def test_the_architecture_gradient_without_weight_gradients_is_equal():
     )
 
 
-@pytest.mark.parametrize("setup", [FIRST, SECOND], ids=["first order", "second order"])
+@pytest.mark.parametrize("setup", [FIRST, SECOND, PARTIAL], ids=["first order", "second order", "partial channels"])
 def test_whole_search_steps_are_equal(setup: search_step.Setup):
     supernet, model = both(setup)
     ours, plain = search_step.our_search(supernet, setup), search_step.plain_search(model, setup)
@@ -109,6 +113,92 @@ def test_weights_of_another_model_are_refused():
     wide = reference.ReferenceSupernet(channels=8, cells=3, num_classes=10)
     with pytest.raises(ValueError, match=r"stem.0.weight is \(12, 3, 3, 3\) here"):
         plain.load_from(wide, wide.alphas)
+
+
+def test_the_network_that_was_drawn_is_what_a_hard_sample_computes():
+    assert max(search_step.differences(HARD).values()) < search_step.TOLERANCE
+
+
+def test_two_draws_are_two_networks():
+    supernet = search_step.our_supernet(HARD, torch.float64)
+    sizes = [
+        sum(weight.numel() for weight in search_step.drawn_network(supernet, draw).parameters())
+        for draw in (search_step.drawn(supernet, seed=seed) for seed in (0, 1))
+    ]
+    assert sizes[0] != sizes[1]
+
+
+def test_bf16_changes_a_step_and_float32_does_not():
+    assert search_step.precision_differences(FIRST)["training loss"] == 0
+    found = search_step.precision_differences(replace(FIRST, precision="bf16"))
+    assert 0 < found["training loss"] < search_step.LOSS_BOUNDS["bf16"]
+
+
+def test_the_plain_training_loop_computes_what_retrain_computes():
+    assert max(retrain.differences(RETRAIN).values()) < retrain.TOLERANCE
+
+
+def test_the_benchmark_of_retraining_notices_another_drop_path(monkeypatch: pytest.MonkeyPatch):
+    settings = RETRAIN.settings("float32", capture=False, epochs=2)
+    monkeypatch.setattr(retrain.Setup, "settings", lambda *_, **__: replace(settings, drop_path=0.0))
+    assert retrain.differences(RETRAIN)["weights"] > retrain.TOLERANCE
+
+
+def test_the_plain_network_has_no_convolution_of_ours():
+    plain = retrain.PlainNetwork(retrain.evaluation_network(RETRAIN, torch.float32))
+    kinds = {type(module).__name__ for module in plain.modules()}
+    assert "Conv2d" in kinds and "DepthwiseConv" not in kinds
+
+
+def test_seconds_per_epoch_are_differences_of_what_the_metrics_add_up():
+    rows = [{"phase": "step"}, *({"phase": "epoch", "seconds": seconds} for seconds in (2.0, 5.0))]
+    assert whole_search.seconds_per_epoch(rows) == [2.0, 3.0]
+
+
+def run_script(name: str, *options: str) -> str:
+    command = [sys.executable, str(ROOT / "benchmarks" / name), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [["--relaxation=hard"], ["--partial-channels=2"], ["--precision=bf16"]], ids=lambda o: o[0]
+)
+def test_the_forms_of_a_search_step_are_measured(options: list[str]):
+    sizes = ["--threads=1", "--batch=4", "--channels=4", "--cells=3", "--size=8", "--repeats=1"]
+    printed = run_script("search_step.py", *sizes, *options)
+    assert "equal in float64" in printed
+    assert ("ours over one step of the sampled network" in printed) == ("--relaxation=hard" in options)
+
+
+@pytest.mark.slow
+def test_retraining_is_measured(tmp_path: Path):
+    result = tmp_path / "result.json"
+    sizes = ["--threads=1", "--batch=2", "--channels=4", "--cells=3", "--repeats=1"]
+    printed = run_script("retrain.py", *sizes, f"--json={result}")
+    assert "times as fast as the plain loop" in printed
+    assert json.loads(result.read_text())["warm_up"] == retrain.WARMUP
+
+
+@pytest.mark.slow
+def test_a_whole_search_goes_in_parts_and_says_what_it_extrapolates(tmp_path: Path):
+    sizes = ["--num-images=40", "--size=8", "--batch=8", "--channels=2", "--cells=3", "--epochs=3"]
+    first = run_script("whole_search.py", str(tmp_path / "run"), *sizes, "--epochs-now=1")
+    assert "1 of 3 epochs ran" in first and "the other 2 extrapolated" in first
+    rest = run_script("whole_search.py", str(tmp_path / "run"), *sizes)
+    assert "3 of 3 epochs ran" in rest and "extrapolated" not in rest
+
+
+def test_views_are_no_kernels_and_ours_calls_fewer_operators_than_the_reference():
+    assert operators.is_view(torch.ops.aten.view.default)
+    assert not operators.is_view(torch.ops.aten.add_.Tensor)
+    totals = {name: operators.counted(step).total() for name, step in operators.steps(FIRST).items()}
+    assert 0 < totals["ours"] < totals["reference"]
+
+
+def test_a_hard_sample_calls_fewer_convolutions_than_the_supernet():
+    soft, hard = (operators.counted(operators.steps(setup)["ours"]) for setup in (FIRST, HARD))
+    assert hard["convolution"] < soft["convolution"] / 2
 
 
 @pytest.mark.slow
