@@ -98,6 +98,14 @@ class Space(ABC):
         return Architecture(dict(kept), self.name, self.version, self.arguments)
 
 
+def random_choices(space: Space, generator: torch.Generator) -> Architecture:
+    """Any candidate for each decision, uniformly, in a space whose decisions are choices."""
+    decisions = space.decisions().items()
+    return space.architecture(
+        {name: decision.candidates[draw(len(decision.candidates), generator)] for name, decision in decisions}
+    )
+
+
 def check_space(space: Space, architecture: Architecture) -> None:
     """See that name and version are those of `space`.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dnas.architecture import Architecture
 from dnas.choice import Choice
 from dnas.decision import Decision
-from dnas.space.base import Space, Stem, check_size, check_space, draw
+from dnas.space.base import Space, Stem, check_size, check_space, random_choices
 from dnas.space.depthwise import DepthwiseConv
 from dnas.space.drop_path import DropPath
 from dnas.space.layout import fast_layout
@@ -206,13 +206,7 @@ class TransformerSpace(Space):
         architecture.check(self.decisions())
 
     def random(self, generator: torch.Generator) -> Architecture:
-        """Any candidate for each decision, uniformly."""
-        return self.architecture(
-            {
-                name: decision.candidates[draw(len(decision.candidates), generator)]
-                for name, decision in self.decisions().items()
-            }
-        )
+        return random_choices(self, generator)
 
     def size(self) -> int:
         return (len(self._mixings) * len(self._mlps)) ** self.blocks
