@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,10 +90,10 @@ def _replace_cells(model: nn.Module, new: Callable[[Cell], Cell]) -> nn.Module:
     return model
 
 
-def _copy_as(kind: type[Cell], cell: Cell) -> Cell:
-    """A cell of this kind with the same decisions and the same operations."""
+def _copy_as(make: Callable[..., Cell], cell: Cell) -> Cell:
+    """What `make` makes of the same decisions and the same operations."""
     decision = cell.decision
-    return kind(
+    return make(
         decision.name,
         decision.edges,
         _candidates(cell),
@@ -105,22 +106,9 @@ def _copy_as(kind: type[Cell], cell: Cell) -> Cell:
     ).train(cell.training)
 
 
-def _copy_edge_cell(kind: type[EdgeCell], cell: EdgeCell) -> EdgeCell:
+def _copy_edge_cell(kind: type[EdgeCell], cell: EdgeCell) -> Cell:
     """As `_copy_as`, with the strides and the partial channels."""
-    decision = cell.decision
-    return kind(
-        decision.name,
-        decision.edges,
-        _candidates(cell),
-        num_inputs=cell.num_inputs,
-        output=decision.output,
-        strides=cell.strides,
-        num_kept=decision.num_kept,
-        excluded=decision.excluded,
-        edge_weights=cell.edge_decision is not None,
-        own_candidates=bool(decision.on_edges),
-        partial=cell.partial,
-    ).train(cell.training)
+    return _copy_as(partial(kind, strides=cell.strides, partial=cell.partial), cell)
 
 
 def _candidates(cell: Cell) -> list[dict[str, nn.Module]]:
