@@ -29,7 +29,7 @@ from dnas.memory import (
     reset_peak_memory,
 )
 from dnas.peak import Peak, measure_peak, measured_seconds, synchronize
-from dnas.plan import readable_time
+from dnas.plan import images_in_half, readable_time
 from dnas.random_state import seeded
 from dnas.trial import Trial, memory_of_small_batches
 
@@ -243,8 +243,7 @@ def profile_job(job: Job) -> Profile:
         )
     device = device_of(job.device)
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
-    num_train = catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
-    half = max(num_train // 2, 1)
+    half = images_in_half(job, catalog)
     resolved = replace(
         job,
         image_size=job.image_size or catalog.default_size,
