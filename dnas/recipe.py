@@ -61,9 +61,7 @@ def space_arguments(path: Path) -> list[str]:
     Args:
         path: of a recipe that has been checked.
     """
-    import yaml
-
-    space = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("space")
+    space = _read(path).get("space")
     arguments = space.get("init_args") if isinstance(space, Mapping) else None
     return list(arguments) if isinstance(arguments, Mapping) else []
 
@@ -74,12 +72,16 @@ def search_epochs(path: Path) -> tuple[int, int]:
     Args:
         path: of a recipe that has been checked.
     """
-    import yaml
-
-    search = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("search")
+    search = _read(path).get("search")
     numbers = [search.get(name) if isinstance(search, Mapping) else 0 for name in ("warmup_epochs", "epochs")]
     warmup, epochs = (number if isinstance(number, int) else 0 for number in numbers)
     return warmup, epochs
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 def check_names(data: Any, hints: Mapping[str, Any], source: str, place: str = "") -> None:
