@@ -31,7 +31,7 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
-from benchmarks.search_step import machine  # noqa: E402
+from benchmarks.in_turns import machine  # noqa: E402
 from dnas.space.depthwise import DepthwiseConv  # noqa: E402
 
 QUANTITIES = ("forward", "input gradient", "weight gradient")

@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import os
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -35,7 +33,8 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
-from benchmarks.search_step import ask, in_words, machine, peak_memory, relative, synchronize  # noqa: E402
+from benchmarks.in_turns import machine, measure, requests, table  # noqa: E402
+from benchmarks.search_step import in_words, relative  # noqa: E402
 from dnas.batch import Batch  # noqa: E402
 from dnas.data.batches import Batches  # noqa: E402
 from dnas.formats import published  # noqa: E402
@@ -228,50 +227,8 @@ class Requests(Batches):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         assert start == 0
         set_drop_path(self.network, DROP_PATH)  # after whoever begins the epoch has set it to 0
-        for line in sys.stdin:
-            if line.strip() != "step":
-                print(json.dumps(peak_memory(self.device)), flush=True)
-                os._exit(0)  # in the middle of an epoch of whoever asks for batches
-            synchronize(self.device)
-            started = time.perf_counter(), time.process_time()
-            yield self.batch
-            synchronize(self.device)
-            print(json.dumps([time.perf_counter() - started[0], time.process_time() - started[1]]), flush=True)
-
-
-def measure(setup: Setup, repeats: int) -> dict[str, dict[str, Any]]:
-    """Seconds of each step and peak memory of each variant; the first steps of each warm up and are not counted."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(setup.threads)}
-    processes = {
-        variant: subprocess.Popen(
-            [sys.executable, __file__, "--worker", variant, "--setup", json.dumps(asdict(setup))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for variant in VARIANTS
-    }
-    times: dict[str, list[tuple[float, float]]] = {variant: [] for variant in VARIANTS}
-    for repeat in range(1 - WARMUP, repeats + 1):
-        for variant, process in processes.items():
-            taken, computed = ask(process, "step")
-            if repeat > 0:
-                times[variant].append((taken, computed))
-            print(f"{variant:>10} {repeat if repeat > 0 else 'warm-up'}: {taken:.3f} s", file=sys.stderr, flush=True)
-    found = {}
-    for variant, process in processes.items():
-        seconds, processor = zip(*times[variant], strict=True)
-        found[variant] = {
-            "seconds": seconds,
-            "median": statistics.median(seconds),
-            "min": min(seconds),
-            "max": max(seconds),
-            "processor_median": statistics.median(processor),
-            "peak_mib": ask(process, "end"),
-        }
-        process.wait()
-    return found
+        yield from requests(self.device, itertools.repeat(self.batch))
+        os._exit(0)  # in the middle of an epoch of whoever asks for batches
 
 
 def ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -291,14 +248,8 @@ def report(setup: Setup, where: dict[str, str], equal: dict[str, float], found: 
         ", ".join(f"{name} {value}" for name, value in where.items()),
         "equal in float64 after 2 steps, relative differences: " + in_words(equal),
         "",
-        f"{'':<11}{'median s':>10}{'min s':>9}{'max s':>9}{'CPU s':>9}{'peak MiB':>10}",
     ]
-    for variant, numbers in found.items():
-        lines.append(
-            f"{variant:<11}{numbers['median']:>10.3f}{numbers['min']:>9.3f}{numbers['max']:>9.3f}"
-            f"{numbers['processor_median']:>9.3f}{numbers['peak_mib']:>10.0f}"
-        )
-    return "\n".join([*lines, *(f"{name}: {value:.2f}" for name, value in ratios(found).items())])
+    return "\n".join([*lines, *table(found, ratios(found))])
 
 
 def arguments() -> argparse.Namespace:
@@ -329,7 +280,7 @@ def main() -> None:
     equal = differences(setup)
     if max(equal.values()) > TOLERANCE:
         sys.exit(f"Ours and the plain loop do not compute the same steps: relative differences in float64 {equal}.")
-    found = measure(setup, given.repeats)
+    found = measure(__file__, asdict(setup), VARIANTS, threads=setup.threads, warmup=WARMUP, repeats=given.repeats)
     print(report(setup, where, equal, found))
     if given.json:
         result = {"setup": asdict(setup), "machine": where, "differences": equal, "warm_up": WARMUP}

@@ -27,12 +27,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -46,8 +41,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
 from benchmarks import reference  # noqa: E402
+from benchmarks.in_turns import machine, measure, requests, table  # noqa: E402
 from benchmarks.partial_reference import partial_supernet  # noqa: E402
-from dnas import memory  # noqa: E402
 from dnas.architecture import Architecture, CellArchitecture, KeptEdge  # noqa: E402
 from dnas.batch import Batch  # noqa: E402
 from dnas.derive import derive  # noqa: E402
@@ -289,20 +284,11 @@ def relative(mine: Sequence[Tensor | None], theirs: Sequence[Tensor | None]) -> 
 
 
 def worker(variant: str, setup: Setup) -> None:
-    """Answer each line of standard input: 'step' with [seconds, processor seconds], 'end' with the peak memory."""
+    """Take a step at each request, in the process of this variant."""
     torch.set_num_threads(setup.threads)
-    batches = random_batches(setup, setup.batch, torch.float32)
-    steps = steps_of(variant, setup, batches)
-    for line in sys.stdin:
-        if line.strip() != "step":
-            print(json.dumps(peak_memory(setup.device)), flush=True)
-            return
-        step = next(steps)
-        synchronize(setup.device)
-        start = time.perf_counter(), time.process_time()
+    steps = steps_of(variant, setup, random_batches(setup, setup.batch, torch.float32))
+    for step in requests(setup.device, steps):
         step()
-        synchronize(setup.device)
-        print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1]]), flush=True)
 
 
 def steps_of(variant: str, setup: Setup, batches: tuple[Data, Data]) -> Iterator[Callable[[], Any]]:
@@ -345,96 +331,6 @@ def sampled_steps(supernet: Supernet, setup: Setup, train: Data) -> Iterator[Cal
         yield step
 
 
-def synchronize(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
-def peak_memory(device: str) -> float:
-    """MiB: of the device's tensors on CUDA, of the whole process on the CPU."""
-    return memory.peak_memory(torch.device(device)) / 2**20
-
-
-def measure(setup: Setup, repeats: int) -> dict[str, dict[str, Any]]:
-    """Seconds of each step and peak memory of each variant; the first steps of each warm up and are not counted.
-
-    The processor's seconds, of all threads together, tell how much the machine's other work disturbed.
-    """
-    environment = os.environ | {"OMP_NUM_THREADS": str(setup.threads)}
-    processes = {
-        variant: subprocess.Popen(
-            [sys.executable, __file__, "--worker", variant, "--setup", json.dumps(asdict(setup))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for variant in setup.variants
-    }
-    seconds: dict[str, list[float]] = {variant: [] for variant in setup.variants}
-    processor: dict[str, list[float]] = {variant: [] for variant in setup.variants}
-    for repeat in range(1 - setup.warmup, repeats + 1):
-        for variant, process in processes.items():
-            taken, computed = ask(process, "step")
-            if repeat > 0:
-                seconds[variant].append(taken)
-                processor[variant].append(computed)
-            print(f"{variant:>10} {repeat if repeat > 0 else 'warm-up'}: {taken:.3f} s", file=sys.stderr, flush=True)
-    found = {}
-    for variant, process in processes.items():
-        found[variant] = {
-            "seconds": seconds[variant],
-            "median": statistics.median(seconds[variant]),
-            "min": min(seconds[variant]),
-            "max": max(seconds[variant]),
-            "processor_seconds": processor[variant],
-            "processor_median": statistics.median(processor[variant]),
-            "peak_mib": ask(process, "end"),
-        }
-        process.wait()
-    return found
-
-
-def ask(process: subprocess.Popen[str], question: str) -> Any:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(question + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
-        raise RuntimeError(f"A measuring process ended early (exit status {process.wait()}); see its message above.")
-    return json.loads(answer)
-
-
-def machine(device: str) -> dict[str, str]:
-    """Hardware, versions and commit."""
-    return {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "processor": processor_name(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
-        "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
-        "commit": commit(),
-    }
-
-
-def processor_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} threads" if names else platform.processor()
-
-
-def commit() -> str:
-    """The commit, with '+' where tracked files differ from it."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    if not (ROOT / ".git").exists():
-        return "not a checkout"
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-
-
 def report(
     setup: Setup,
     where: dict[str, str],
@@ -454,16 +350,8 @@ def report(
         f"equal in float64 over {proof}, relative differences: " + in_words(equal),
         f"{setup.precision} against float32, first step: " + in_words(rounded),
         "",
-        f"{'':<11}{'median s':>10}{'min s':>9}{'max s':>9}{'CPU s':>9}{'peak MiB':>10}",
     ]
-    for variant, numbers in found.items():
-        lines.append(
-            f"{variant:<11}{numbers['median']:>10.3f}{numbers['min']:>9.3f}{numbers['max']:>9.3f}"
-            f"{numbers['processor_median']:>9.3f}{numbers['peak_mib']:>10.0f}"
-        )
-    for name, value in ratios(found).items():
-        lines.append(f"{name}: {value:.2f}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *table(found, ratios(found))])
 
 
 def in_words(differences: dict[str, float]) -> str:
@@ -532,7 +420,14 @@ def main() -> None:
     rounded = precision_differences(setup)
     if rounded["training loss"] > LOSS_BOUNDS[setup.precision]:
         sys.exit(f"{setup.precision} is further from float32 than {LOSS_BOUNDS[setup.precision]}: {rounded}.")
-    found = measure(setup, given.repeats)
+    found = measure(
+        __file__,
+        asdict(setup),
+        setup.variants,
+        threads=setup.threads,
+        warmup=setup.warmup,
+        repeats=given.repeats,
+    )
     print(report(setup, where, equal, rounded, found))
     if given.json:
         result = {"setup": asdict(setup), "machine": where, "differences": equal, "against float32": rounded}

@@ -27,7 +27,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
-from benchmarks.search_step import machine  # noqa: E402
+from benchmarks.in_turns import machine  # noqa: E402
 from dnas.data import (  # noqa: E402
     ImageBatches,
     ImageSet,
