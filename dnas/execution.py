@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from dnas.batch import Batch
-from dnas.capture import CudaRecorder, Recorder, StepCapture
+from dnas.capture import CudaRecorder, Recorder, StepCapture, optimizer_tensors
 from dnas.hypergradient.precision import in_precision
 from dnas.hypergradient.randomness import draws_random_numbers, generators_of, nothing_is_drawn
-from dnas.observer import Observer
 from dnas.search_step import StepResult, one_level_step, search_step
 from dnas.settings import SearchSettings
 from dnas.supernet import Supernet
@@ -25,6 +24,7 @@ class Stepper:
         supernet: whose weights and alphas are trained.
         settings: the method, and how it is carried out.
         say: shows a line to a person.
+        watched: whether somebody looks at the gradients after every step, which a recorded step does not leave.
         recorder: what records steps where `settings.capture` asks for it; None for CUDA graphs on a CUDA device.
     """
 
@@ -34,6 +34,7 @@ class Stepper:
         settings: SearchSettings,
         *,
         say: Callable[[str], None],
+        watched: bool = False,
         recorder: Recorder | None = None,
     ):
         self.supernet = supernet
@@ -46,6 +47,7 @@ class Stepper:
         self.generator = torch.Generator(self.device if on_gpu else "cpu").manual_seed(settings.seed)
         self.progress = torch.zeros((), device=self.device)
         self.say = say
+        self.watched = watched
         self.recorder = recorder or (CudaRecorder([self.generator]) if on_gpu else None)
         self._capture: StepCapture | None = None
         self._is_decided = False
@@ -124,7 +126,7 @@ class Stepper:
     def _why_not(self, batches: Sequence[Batch]) -> str | None:
         """Why steps cannot be recorded, in words; None where they can."""
         settings, supernet = self.settings, self.supernet
-        if any(type(observer).step_ended is not Observer.step_ended for observer in settings.observers):
+        if self.watched:
             return "an observer looks at the gradients after every step"
         if batches[0].carry is not None:
             return "a state is carried from batch to batch"
@@ -143,16 +145,11 @@ class Stepper:
     def _state(self) -> list[list[Tensor]]:
         model = self.supernet.model
         groups = [[*model.parameters(), *model.buffers()], list(self.supernet.alphas.values())]
-        for optimizer in (self.weight_optimizer, self.alpha_optimizer):
-            groups.append([value for state in optimizer.state.values() for value in state.values() if is_tensor(value)])
+        groups += [optimizer_tensors(optimizer) for optimizer in (self.weight_optimizer, self.alpha_optimizer)]
         return [group for group in groups if group]
 
     def _generators(self) -> list[torch.Generator]:
         return [self.generator, *generators_of(self.supernet.alphas)]
-
-
-def is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
 
 
 def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -161,7 +158,7 @@ def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> N
         if "capturable" in group:
             group["capturable"] = device.type == "cuda"
     for state in optimizer.state.values():
-        if is_tensor(state.get("step")):
+        if isinstance(state.get("step"), Tensor):
             state["step"] = state["step"].to(device=device, dtype=torch.float32)
     # Steps of another batch size are taken as usual, and the optimizer would warn that it could be faster then.
     optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]

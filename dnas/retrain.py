@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.batch import Batch, to_device
-from dnas.capture import CudaRecorder, Recorder, StepCapture
+from dnas.capture import CudaRecorder, Recorder, StepCapture, optimizer_tensors
 from dnas.data.batches import Batches
 from dnas.display import Display, Silent
 from dnas.evaluate import as_batches, call, check_logits, device_of, evaluate, evaluation_mode, in_format
@@ -237,8 +237,8 @@ class _Loop:
         if self.capture is None:
             loss, logits = self._trained([batch])
         else:
-            paths = {module.probability for module in self.network.modules() if isinstance(module, DropPath)}
-            baked = (self.optimizer.param_groups[0]["lr"], tuple(paths))
+            drop_path = self.settings.drop_path_at(self.step // self.steps_per_epoch)
+            baked = (self.optimizer.param_groups[0]["lr"], drop_path)
             loss, logits = self.capture([batch], baked, self._trained)
         self.step += 1
         self.totals.add(loss, logits, batch.targets)
@@ -261,8 +261,7 @@ class _Loop:
 
     def _moving(self) -> list[list[Tensor]]:
         """What a step changes: weights and statistics, and the optimizer's momentum."""
-        states = self.optimizer.state.values()
-        momentum = [value for state in states for value in state.values() if isinstance(value, Tensor)]
+        momentum = optimizer_tensors(self.optimizer)
         network = [*self.network.parameters(), *self.network.buffers()]
         return [network, momentum] if momentum else [network]
 

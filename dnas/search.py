@@ -261,7 +261,8 @@ class _Loop:
         self.memories: list[dict[str, Any]] = [{} for _ in self.observers]
         self.display = display
         self.steps_per_epoch = len(train)
-        self.stepper = Stepper(supernet, settings, say=display.say)
+        self.watches_steps = any(observer.watches_steps for observer in self.observers)
+        self.stepper = Stepper(supernet, settings, say=display.say, watched=self.watches_steps)
         self.weight_optimizer = self.stepper.weight_optimizer
         self.alpha_optimizer = self.stepper.alpha_optimizer
         self.generator = self.stepper.generator
@@ -335,16 +336,12 @@ class _Loop:
         self.step += 1
         self._last_batches = (weight_batch, alpha_batch or self._last_batches[1])
         self.totals.add(self.step, result.scalars, result.num_samples, result.aux.outputs, weight_batch.targets)
-        listeners = [
-            (observer, memory)
-            for observer, memory in zip(self.observers, self.memories, strict=True)
-            if type(observer).step_ended is not Observer.step_ended
-        ]
-        for observer, memory in listeners:
+        if self.watches_steps:
             mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
-            observer.step_ended(
-                StepReport(self.step, epoch, self.supernet, mixtures, weight_batch, alpha_batch, memory)
-            )
+            for observer, memory in zip(self.observers, self.memories, strict=True):
+                observer.step_ended(
+                    StepReport(self.step, epoch, self.supernet, mixtures, weight_batch, alpha_batch, memory)
+                )
 
     def _next_batches(self, count: int) -> list[Batch]:
         """The training batch of this step and those that follow it, which several inner steps look ahead to."""

@@ -157,6 +157,17 @@ def test_what_cannot_be_recorded_is_said_once_and_steps_are_taken_as_usual(super
     assert why in line
 
 
+def test_steps_that_somebody_watches_are_taken_as_usual():
+    said: list[str] = []
+    recorder = Replayed(lambda: state_of(stepper))
+    stepper = Stepper(new_supernet(), settings_with(), say=said.append, watched=True, recorder=recorder)
+    for step in range(6):
+        stepper.take([TRAIN[step % 3]], VAL[step % 3], 0.0)
+    assert recorder.num_replays == 0
+    (line,) = said
+    assert "an observer looks at the gradients after every step" in line
+
+
 def test_capture_can_be_switched_off():
     recorder = Replayed(lambda: state_of(stepper))
     stepper = Stepper(new_supernet(), settings_with(capture=False), say=lambda text: None, recorder=recorder)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dnas import Choice, EpochReport, Observer, SearchSettings, Softmax, Stop, Supernet, WeightSGD, search
+from dnas import Choice, EpochReport, Observer, SearchSettings, Softmax, StepReport, Stop, Supernet, WeightSGD, search
 from dnas.batch import Batch
 
 NUM_TRAIN, NUM_VAL = 3, 2
@@ -117,3 +117,12 @@ def test_weights_that_an_observer_freezes_stay_and_the_others_move_on():
     moved = [not torch.equal(a, b) for a, b in zip(freezer.candidate, freezer.candidate[1:], strict=False)]
     assert moved == [True, False, False]
     assert all(not torch.equal(a, b) for a, b in zip(freezer.head, freezer.head[1:], strict=False))
+
+
+def test_an_observer_that_does_nothing_after_a_step_does_not_watch_steps():
+    class Watching(Recorder):
+        def step_ended(self, report: StepReport) -> None:
+            self.last = report
+
+    assert not Recorder().watches_steps
+    assert Watching().watches_steps

@@ -101,3 +101,8 @@ class Observer(ABC):
     @abstractmethod
     def epoch_ended(self, report: EpochReport) -> Stop | None:
         """Called after every epoch; a `Stop` ends the search here."""
+
+    @property
+    def watches_steps(self) -> bool:
+        """Whether it does something in `step_ended`."""
+        return type(self).step_ended is not Observer.step_ended
