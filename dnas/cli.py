@@ -415,7 +415,7 @@ def _fill_compare(parser: ArgumentParser, arguments: Sequence[str]) -> None:
         type=str,
         nargs="+",
         required=True,
-        help=f"two or more of {', '.join(recipe_names())}, or YAML files",
+        help=f"one or more of {', '.join(recipe_names())}, or YAML files",
     )
     parser.add_argument(
         "--recipe", action=ActionConfigFile, help="the first of --recipes, put here by the command itself"

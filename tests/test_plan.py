@@ -119,6 +119,12 @@ def test_halves_are_of_what_is_left_beside_the_test_part(data: Catalog, half: in
     assert images_in_half(Job(), data) == half
 
 
+def test_an_epoch_of_one_level_passes_over_all_images_but_the_test_part():
+    one_level = Job(search=SearchSettings(one_level=True))
+    assert images_in_half(one_level, catalog(train=1000, test=10)) == 1000
+    assert images_in_half(one_level, catalog(train=1000)) == 850
+
+
 # The choice
 
 
