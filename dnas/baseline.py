@@ -114,6 +114,35 @@ def train_random_baseline(
     return rows[:num]
 
 
+def train_beside(
+    architectures: Mapping[str, Architecture], training: Training, *, run: Run, display: Display = Silent()
+) -> list[Row]:
+    """Train named architectures like the others, each in RUN/baseline/NAME; finished ones are only measured again.
+
+    Raises:
+        ValueError: one cannot be built, or its folder is of another architecture or training; nothing is trained then.
+        FloatingPointError, Interrupted: as `dnas.retrain.retrain`.
+    """
+    folders = {name: run.child(FOLDER).child(name) for name in architectures}
+    for name, architecture in architectures.items():
+        training.build(architecture)
+        folder = folders[name]
+        if (folder.path / "architecture.json").exists() and folder.load_architecture() != architecture:
+            raise ValueError(
+                f"{folder.path} is of another architecture than the {name} that is asked for: move that folder away."
+            )
+    return [
+        training.row(
+            name,
+            architecture,
+            run=folders[name],
+            display=_PartOfBar(display, part=index, num=len(architectures)),
+            phase=name,
+        )
+        for index, (name, architecture) in enumerate(architectures.items())
+    ]
+
+
 def _conditions(training: Training) -> dict[str, Any]:
     """What must be the same for all rows."""
     sizes = {name: len(getattr(training, name)) for name in ("train", "validation", "test")}

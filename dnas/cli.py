@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, get_type_hints
 import torch
 
 from dnas.allocator import keep_freed_memory
+from dnas.architecture import Architecture
 from dnas.cli_messages import plainer
 from dnas.commands import (
     RETRAIN,
@@ -190,8 +191,18 @@ def parse(arguments: Sequence[str]) -> Namespace | None:
             return None
         return parser.instantiate(config)[name]
     except ArgumentError as error:
-        options = list(subparsers[name].get_defaults(skip_validation=True).keys()) if name else []
+        options = _options_of(subparsers[name]) if name else []
         raise ValueError(plainer(str(error), name, options)) from error
+
+
+def _options_of(parser: ArgumentParser) -> list[str]:
+    """The names of all settings as they are written on the command line.
+
+    That is without `class_path` and `init_args`: a part is given as `--search.relaxation`, its setting as
+    `--search.weights.lr.start`.
+    """
+    keys = parser.get_defaults(skip_validation=True).keys()
+    return [re.sub(r"\.class_path$|\.init_args(?=\.)", "", key) for key in keys]
 
 
 def build_parser(arguments: Sequence[str]) -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
@@ -697,14 +708,37 @@ def _check_same(child: Run, begun: RetrainSettings, asked: RetrainSettings, opti
 def _fill_baseline(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
     parser.add_argument("--num", type=int, default=8, help="number of random architectures to train like the found one")
+    parser.add_argument(
+        "--beside",
+        nargs="+",
+        default=[],
+        metavar="ARCHITECTURE",
+        help="others to train alike: names of published ones such as DARTS_V2, runs, or files that dnas describe reads",
+    )
     _add_trust(parser)
 
 
 def _baseline(config: Namespace) -> None:
     run, job = _retrained(config)
     check_baseline(job, config.num)
-    with RichDisplay() as display, _can_go_on(job, "baseline", run.path, "--num", config.num):
-        display.say(baseline_command(run, job, read_data(run, job, display), config.num, display))
+    beside = _named_architectures(config.beside, job.space.name)
+    words = ("baseline", run.path, "--num", config.num, *(("--beside", *config.beside) if config.beside else ()))
+    with RichDisplay() as display, _can_go_on(job, *words):
+        display.say(baseline_command(run, job, read_data(run, job, display), config.num, display, beside=beside))
+
+
+def _named_architectures(given: Sequence[str], space: str) -> dict[str, Architecture]:
+    """Architectures by the last part of what names them, which names their folder too."""
+    named = {Path(text).stem: read_architecture(text, space) for text in given}
+    if len(named) < len(given):
+        raise ValueError(f"--beside {' '.join(given)}: two have the same name; rename a file or folder.")
+    for name in named:
+        if re.fullmatch(r"\w[\w.+-]*", name) is None or name.isdigit() or name in ("comparison", "results"):
+            raise ValueError(
+                f"--beside: {name!r} cannot name a folder of the baseline; give the name of a published architecture, "
+                "a run, or a file whose name has letters."
+            )
+    return named
 
 
 def _retrained(config: Namespace) -> tuple[Run, Job]:

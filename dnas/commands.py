@@ -13,7 +13,7 @@ from torch import nn
 
 from dnas.architecture import Architecture
 from dnas.atomic import write_text
-from dnas.baseline import Training, train_random_baseline
+from dnas.baseline import Training, train_beside, train_random_baseline
 from dnas.comparison import Comparison, comparison_table
 from dnas.cost import count_flops, count_parameters
 from dnas.data import Catalog, open_source
@@ -321,12 +321,21 @@ def check_baseline(job: Job, num: int = 1) -> None:
         )
 
 
-def baseline_command(run: Run, job: Job, data: JobData, num: int, display: Display) -> str:
+def baseline_command(
+    run: Run,
+    job: Job,
+    data: JobData,
+    num: int,
+    display: Display,
+    *,
+    beside: Mapping[str, Architecture] | None = None,
+) -> str:
     """Train random architectures like the found one and compare; the result is in RUN/baseline.
 
     Args:
         job: with the settings under which the found network was retrained.
         num: how many random architectures.
+        beside: others by name, trained alike and shown.
 
     Raises:
         ValueError: as `check_baseline`, or the found network's training and the random ones' differ.
@@ -336,10 +345,11 @@ def baseline_command(run: Run, job: Job, data: JobData, num: int, display: Displ
     training = comparable_training(job, data)
     with num_threads(job.threads):
         found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
+        others = train_beside(beside or {}, training, run=run, display=display)
         random = train_random_baseline(
             lambda index: draw_random(job, index), training, run=run, num=num, display=display
         )
-    comparison = Comparison(found, tuple(random), search_seconds, len(data.test))
+    comparison = Comparison(found, tuple(random), search_seconds, len(data.test), tuple(others))
     table = comparison_table(comparison)
     run.child("baseline").save_json("comparison", comparison.to_data())
     write_text(run.path / "baseline" / "comparison.txt", table + "\n")

@@ -81,6 +81,7 @@ class Comparison:
         random: drawn from the space, without looking.
         search_seconds: time of the search, without the training of what it found.
         num_test: images in the test part.
+        beside: others to show, such as published architectures; no statistics are made of them.
 
     Raises:
         ValueError: no random network, or a number out of its range.
@@ -90,6 +91,7 @@ class Comparison:
     random: tuple[Row, ...]
     search_seconds: float
     num_test: int
+    beside: tuple[Row, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.random:
@@ -220,6 +222,7 @@ class Comparison:
         return {
             "found": self.found.to_data(),
             "random": [row.to_data() for row in self.random],
+            "beside": [row.to_data() for row in self.beside],
             "search_seconds": self.search_seconds,
             "num_test": self.num_test,
             "random_mean": self.mean,
@@ -252,6 +255,7 @@ def comparison_table(comparison: Comparison) -> str:
             "1",
             f"{_duration(c.search_seconds + c.found.seconds)} (search {_duration(c.search_seconds)})",
         ),
+        *((row.name, _percent(row.test_top1), f"{row.parameters:,}", "1", _duration(row.seconds)) for row in c.beside),
         ("one random (mean)", _percent(c.mean) + deviation, f"{parameters:,.0f}", "1", _duration(training)),
         (
             f"random search, best of {c.num_drawn} by validation (expected)",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.architecture import Architecture
-from dnas.baseline import Training, num_used_parameters, train_random_baseline
+from dnas.baseline import Training, num_used_parameters, train_beside, train_random_baseline
 from dnas.data.iterable_batches import IterableBatches
 from dnas.display import Display, Silent
 from dnas.evaluate import evaluate
@@ -171,3 +171,22 @@ def test_what_only_training_uses_does_not_count_among_the_parameters():
     network = TwoHeads()
     assert num_used_parameters(network, torch.zeros(2, 4)) == 4 * 3 + 3 + 3 * 2 + 2
     assert network.main.weight.grad is None
+
+
+# Named architectures beside the random ones
+
+
+def test_named_architectures_are_trained_like_random_ones(tmp_path):
+    random = train_random_baseline(draw, training(), run=Run(tmp_path), num=2)
+    beside = train_beside({"V1": draw(1), "V0": draw(0)}, training(), run=Run(tmp_path))
+    assert [row.name for row in beside] == ["V1", "V0"]
+    strip = [{**row, "name": ""} for row in without_times(random)]
+    assert [{**row, "name": ""} for row in without_times(beside)] == strip[::-1]
+    again = train_beside({"V0": draw(0)}, training(), run=Run(tmp_path))
+    assert again == [beside[1]]  # times included: it was not trained again
+
+
+def test_a_name_that_stands_for_another_architecture_now_is_refused(tmp_path):
+    train_beside({"V": draw(0)}, training(), run=Run(tmp_path))
+    with pytest.raises(ValueError, match="of another architecture than the V that is asked for"):
+        train_beside({"V": draw(1)}, training(), run=Run(tmp_path))

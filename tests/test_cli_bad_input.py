@@ -89,6 +89,8 @@ def test_a_setting_for_another_kind_of_data(photos):
         (["serach"], "no command 'serach' (did you mean 'search'?)"),
         (["search", "--sed", "1"], "no option --sed (did you mean '--seed'?)"),
         (["search", "--search.epoch", "1"], "no option --search.epoch (did you mean '--search.epochs'?)"),
+        (["search", "--search.relaxtion", "x"], "--search.relaxtion (did you mean '--search.relaxation'?)"),
+        (["retrain", "--weights.rl.start", "1"], "--weights.rl.start (did you mean '--weights.lr.start'?)"),
         (["search", "--see", "1"], "no option --see"),
         (["search", "--seed"], "--seed needs a value"),
         (["search", "more"], "unexpected argument 'more'"),
@@ -228,6 +230,13 @@ def test_a_number_of_random_networks_without_a_baseline(photos):
 def test_no_random_networks(finished, photos, command: str):
     arguments = ["--baseline", "random", "--num_random", 0] if command == "search" else [finished, "--num", 0]
     assert "at least 1; got 0" in refused(command, *arguments)
+
+
+def test_architectures_that_cannot_stand_beside_the_random_ones(finished):
+    assert "'nasbench201'; expected 'darts'" in refused(
+        "baseline", finished, "--beside", "|skip_connect~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    )
+    assert "two have the same name" in refused("baseline", finished, "--beside", "DARTS_V2", "DARTS_V2")
 
 
 def test_a_baseline_without_images_held_out(photos, tmp_path):

@@ -72,6 +72,11 @@ def test_the_whole_job_on_digits(tmp_path):
     assert sum(int(cell) for row in rows[1:] for cell in row.split(",")[1:]) == 270
     assert Run(run / "baseline").load_json("comparison")["found"]["test_top1"] == measured["top1"]
 
+    twin = tmp_path / "twin.json"
+    twin.write_text((run / "architecture.json").read_text())
+    out = done("baseline", run, "--num", 2, "--beside", twin)
+    assert re.search(rf"^twin +{measured['top1']:.2%} ", out, re.MULTILINE)
+
     parameters = count_parameters(load(run))
     described = json.loads(done("describe", run, "--json"))
     assert described == json.loads(done("describe", run, *DESCRIBED, "--input_size", 8, "--in_channels", 1))

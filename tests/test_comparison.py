@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -160,6 +161,17 @@ def test_the_table_is_aligned_and_has_a_row_for_each_claim():
     start = lines[0].index("test top-1")
     assert [line[start : start + 6] for line in lines[2:6]] == ["50.00%", "52.50%", "65.00%", "65.00%"]
     assert "60.2 min (search 60.0 min)" in lines[2]
+
+
+def test_others_are_shown_below_the_found_network_and_change_no_statistics():
+    alone = comparison(0.5, [0.4, 0.65])
+    both = replace(alone, beside=(row(0.9, 0.1, name="DARTS_V2"),))
+    lines = comparison_table(both).splitlines()
+    assert lines[3].split()[:2] == ["DARTS_V2", "90.00%"]
+    assert [" ".join(line.split()) for line in (*lines[2:3], *lines[4:])] == [
+        " ".join(line.split()) for line in comparison_table(alone).splitlines()[2:]
+    ]
+    assert both.to_data()["beside"][0]["test_top1"] == 0.9
 
 
 def test_everything_can_be_written_as_json():
