@@ -94,8 +94,8 @@ def search(
         display: where progress is shown.
 
     Raises:
-        ValueError: no choice in the model, no batch in the data, or the run's checkpoint is of another search; or the
-            settings have stages, for which see `search_in_stages`.
+        ValueError: no choice in the model, no batch in the data, decisions that do not fit the discretization, or the
+            run's checkpoint is of another search; or the settings have stages, for which see `search_in_stages`.
         NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
@@ -167,6 +167,7 @@ def search_in_stages(
 
     def loop_of(index: int) -> _Loop:
         supernet = _built(build, stages[index], criterion, settings.seed if index == 0 else _key(settings, index))
+        settings.discretization.check(supernet.decisions)
         for stage in stages:
             if stage.num_candidates is not None:
                 check_num_candidates(supernet.decisions, stage.num_candidates)

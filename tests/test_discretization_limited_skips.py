@@ -5,6 +5,7 @@ from typing import NoReturn
 import pytest
 import torch
 
+from dnas import DartsSpace, Run, SearchSettings, search
 from dnas.architecture import CellArchitecture, Kept, KeptEdge
 from dnas.decision import Decision
 from dnas.discretization import Argmax, LimitedSkips, Perturbation, Threshold
@@ -119,6 +120,20 @@ def test_a_cell_or_candidate_that_is_not_there_is_named():
         keep(LimitedSkips(decisions=("middle",)))
     with pytest.raises(ValueError, match=r"limits 'identity' in cell 'normal'.*'none', 'skip_connect', 'conv'"):
         keep(LimitedSkips(candidate="identity"))
+
+
+def test_a_supernet_without_the_cell_is_refused_before_the_first_step(tmp_path):
+    # DARTS's space has a reduction cell, but a supernet of one cell has none.
+    settings = SearchSettings(discretization=LimitedSkips(decisions=("reduce",)), epochs=1)
+
+    def never(outputs, targets) -> NoReturn:
+        raise AssertionError("no step is taken")
+
+    batches = [(torch.zeros(2, 3, 8, 8), torch.zeros(2))]
+    model = DartsSpace().model(channels=2, cells=1, num_classes=2)
+    with pytest.raises(ValueError, match="limits 'skip_connect' in cell 'reduce', which this model has not"):
+        search(model, batches, batches, criterion=never, settings=settings, run=Run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_negative_number_is_refused():

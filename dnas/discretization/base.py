@@ -44,3 +44,10 @@ class Discretization(ABC):
                 leaves its edge out.
             train: trains the supernet's weights for a number of epochs with only some candidates active.
         """
+
+    def check(self, decisions: Mapping[str, Decision]) -> None:  # noqa: B027, most go with any decisions
+        """See that it can decide about these; asked before the first step of a search.
+
+        Raises:
+            ValueError: what it needs and is not there.
+        """
