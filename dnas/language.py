@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dnas.batch import Batch
 from dnas.data.batches import Batches
 from dnas.data.carried import CarriedBatches
 from dnas.data.keyed_random import stream_key
 from dnas.data.text import Corpus, TextBatches
 from dnas.display import Display, Silent
 from dnas.evaluate import device_of, evaluation_mode
+from dnas.interrupt import Interrupted, StopRequest, stop_request
 from dnas.observer import EpochReport, Observer
-from dnas.random_state import seeded
+from dnas.plain_data import to_plain
+from dnas.random_state import random_state, restore_random_state, seeded
+from dnas.retrain import first_difference
 from dnas.run import Run
 from dnas.schedule import Constant
-from dnas.search import SearchResult, search
+from dnas.search import CHECKPOINT, SearchResult, search
 from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.space.recurrent import SEARCH_DROPOUT, LanguageOutput, RecurrentDropout, RecurrentSpace
 
@@ -98,6 +104,8 @@ class LanguageTraining:
         dropout: for who builds the network.
         batch_size: rows of text that are read side by side.
         validation_batch_size: rows in which the validation part is measured after each epoch.
+        test_batch_size: rows in which the test part is measured, for who measures it; with 1, as in the paper, nothing
+            is left out, more are faster.
         bptt: steps through which a gradient goes back.
         weights: optimizer.
         loss: what is made small.
@@ -111,6 +119,7 @@ class LanguageTraining:
     dropout: RecurrentDropout = RecurrentDropout()
     batch_size: int = 64
     validation_batch_size: int = 10
+    test_batch_size: int = 1
     bptt: int = 35
     weights: WeightSGD = WeightSGD(lr=Constant(20.0), momentum=0.0, weight_decay=8e-7, clip=0.25)
     loss: LanguageLoss = LanguageLoss()
@@ -213,11 +222,13 @@ class LanguageResult:
         network: with the weights of the best epoch on the validation part, in evaluation mode.
         validation: perplexity on the validation part after each epoch.
         averaged_from: the first epoch, from 1 up, whose weights were averaged; None for none.
+        seconds: of the training, with the measurements after each epoch.
     """
 
     network: nn.Module
     validation: list[float]
     averaged_from: int | None
+    seconds: float
 
 
 def train_language(
@@ -225,79 +236,203 @@ def train_language(
     corpus: Corpus,
     *,
     settings: LanguageTraining = LanguageTraining(),
+    run: Run | None = None,
     display: Display = Silent(),
+    phase: str = "train",
 ) -> LanguageResult:
     """Train a language model on the training part, and keep the weights that are best on the validation part.
+
+    With a run folder the training can be stopped by Ctrl-C or killed, and calling it again with the same arguments
+    goes on, on the CPU to bit-identical results: after Ctrl-C from the same step, otherwise from the end of the last
+    epoch. One that has finished is not repeated.
 
     Args:
         network: as `RecurrentSpace.network` builds it: `network(tokens, carry)` gives `(LanguageOutput, carry)`.
         corpus: its test part is not looked at; see `perplexity`.
         settings: sizes, optimizer and length.
-        display: where progress is shown, under the name 'train'.
+        run: folder of this training alone, for metrics and its checkpoint.
+        display: where progress is shown, under the name `phase`.
 
     Raises:
-        ValueError: the text is too short for these sizes.
+        ValueError: the text is too short for these sizes, or the checkpoint is of another training.
         FloatingPointError: the loss or a weight became NaN or infinite.
+        Interrupted: Ctrl-C; a checkpoint has been written.
     """
-    device = device_of(network)
-    train = TextBatches(
-        corpus.train,
-        batch_size=settings.batch_size,
-        bptt=settings.bptt,
-        seed=settings.seed,
-        device=device,
-    )
-    valid = whole_text(corpus.valid, batch_size=settings.validation_batch_size, bptt=settings.bptt, device=device)
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    optimizer = settings.weights.build(weights)
-    validation: list[float] = []
-    averaged_from: int | None = None
-    best, best_state = math.inf, copy.deepcopy(network.state_dict())
-    network.train()
-    with seeded(settings.seed):
-        for epoch in range(settings.epochs):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.weights.lr_at(epoch / settings.epochs)
-            _train_epoch(network, train, optimizer, settings, epoch=epoch, display=display)
-            with _averaged(optimizer, weights):
-                validation.append(perplexity(network, valid))
-                if validation[-1] < best:
-                    best, best_state = validation[-1], copy.deepcopy(network.state_dict())
-            display.say(f"epoch {epoch + 1}: validation perplexity {validation[-1]:.2f}")
-            if averaged_from is None and _stalled(validation, settings.average_after):
-                averaged_from = epoch + 2
-                optimizer = _averaging(weights, settings.weights)
-    network.load_state_dict(best_state)
-    began = averaged_from is not None and averaged_from <= settings.epochs
-    return LanguageResult(network.eval(), validation, averaged_from if began else None)
+    training = _Training(network, corpus, settings, run, display, phase)
+    try:
+        with seeded(settings.seed), stop_request() as request:
+            training.resume()
+            training.run_epochs(request)
+    finally:
+        if run is not None:
+            run.close()
+    return training.result()
 
 
-def _train_epoch(
-    network: nn.Module,
-    batches: TextBatches,
-    optimizer: torch.optim.Optimizer,
-    settings: LanguageTraining,
-    *,
-    epoch: int,
-    display: Display,
-) -> None:
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    clip = torch.inf if settings.weights.clip is None else settings.weights.clip
-    carry: Tensor | None = None
-    total = torch.zeros((), dtype=torch.float64, device=device_of(network))
-    for done, batch in enumerate(batches.epoch(epoch), start=1):
-        output, carry = network(batch.inputs, _start(network, batch.inputs) if carry is None else carry.detach())
-        loss = torch.stack(list(settings.loss(output, batch.targets).values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, clip)
-        optimizer.step()
-        total += loss.detach()
-        display.update("train", epoch * len(batches) + done, settings.epochs * len(batches), {})
-    if not bool(total.isfinite()):
-        raise FloatingPointError(
-            f"The training diverged in epoch {epoch + 1}: its loss is {float(total)}. Lower the learning rate or clip."
+class _Training:
+    """A training in progress. Everything that changes is in `state()`."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        corpus: Corpus,
+        settings: LanguageTraining,
+        run: Run | None,
+        display: Display,
+        phase: str,
+    ) -> None:
+        device = device_of(network)
+        self.train = TextBatches(
+            corpus.train, batch_size=settings.batch_size, bptt=settings.bptt, seed=settings.seed, device=device
         )
+        rows = settings.validation_batch_size
+        self.valid = whole_text(corpus.valid, batch_size=rows, bptt=settings.bptt, device=device)
+        self.network = network
+        self.settings = settings
+        self.run = run
+        self.display = display
+        self.phase = phase
+        self.weights = [weight for weight in network.parameters() if weight.requires_grad]
+        self.optimizer = settings.weights.build(self.weights)
+        self.step = 0
+        self.seconds = 0.0
+        self.carry: Tensor | None = None  # what the last batch of this epoch has left
+        self.total = torch.zeros((), dtype=torch.float64, device=device)  # of the losses of this epoch
+        self.validation: list[float] = []
+        self.averaged_from: int | None = None
+        self.best, self.best_state = math.inf, copy.deepcopy(network.state_dict())
+
+    @property
+    def total_steps(self) -> int:
+        return self.settings.epochs * len(self.train)
+
+    def run_epochs(self, request: StopRequest) -> None:
+        self.network.train()
+        while self.step < self.total_steps:
+            epoch, start = divmod(self.step, len(self.train))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.weights.lr_at(epoch / self.settings.epochs)
+            for batch in self.train.epoch(epoch, start):
+                started = time.perf_counter()
+                self._one_step(batch)
+                epoch_ended = self.step % len(self.train) == 0
+                if epoch_ended:
+                    self._end_epoch(epoch)
+                shown = {"perplexity": self.validation[-1]} if self.validation else {}
+                self.display.update(self.phase, self.step, self.total_steps, shown)
+                self.seconds += time.perf_counter() - started
+                if self.run is not None and (epoch_ended or request.made):
+                    self.run.save_checkpoint(CHECKPOINT, self.state())
+                if request.made:
+                    raise Interrupted(self._how_to_go_on())
+
+    def _one_step(self, batch: Batch) -> None:
+        carry = _start(self.network, batch.inputs) if self.carry is None else self.carry
+        output, new_carry = self.network(batch.inputs, carry)
+        loss = torch.stack(list(self.settings.loss(output, batch.targets).values())).sum()
+        self.optimizer.zero_grad()
+        loss.backward()
+        clip = torch.inf if self.settings.weights.clip is None else self.settings.weights.clip
+        nn.utils.clip_grad_norm_(self.weights, clip)
+        self.optimizer.step()
+        self.total += loss.detach()
+        self.carry = new_carry.detach()
+        self.step += 1
+
+    def _end_epoch(self, epoch: int) -> None:
+        if not bool(self.total.isfinite()):
+            raise FloatingPointError(
+                f"The training diverged in epoch {epoch + 1}: its loss is {float(self.total)}. Lower the learning rate "
+                "or clip."
+            )
+        with _averaged(self.optimizer, self.weights):
+            self.validation.append(perplexity(self.network, self.valid))
+            if self.validation[-1] < self.best:
+                self.best, self.best_state = self.validation[-1], copy.deepcopy(self.network.state_dict())
+        if self.run is not None:
+            means = {
+                "train_loss": float(self.total) / len(self.train),
+                "validation_perplexity": self.validation[-1],
+            }
+            self.run.log(self.step, {"epoch": epoch + 1, **means, "seconds": self.seconds})
+        if self.averaged_from is None and _stalled(self.validation, self.settings.average_after):
+            self.averaged_from = epoch + 2
+            self.optimizer = _averaging(self.weights, self.settings.weights)
+        self.carry = None
+        self.total.zero_()
+
+    def result(self) -> LanguageResult:
+        """The network gets its best weights."""
+        self.network.load_state_dict(self.best_state)
+        began = self.averaged_from is not None and self.averaged_from <= self.settings.epochs
+        return LanguageResult(self.network.eval(), self.validation, self.averaged_from if began else None, self.seconds)
+
+    # Checkpoints
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "of": self._of(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random_state": random_state(),
+            "carry": self.carry,
+            "total": self.total,
+            "validation": self.validation,
+            "averaged_from": self.averaged_from,
+            "best": self.best,
+            "best_state": self.best_state,
+        }
+
+    def _of(self) -> dict[str, Any]:
+        """What must be the same where a training goes on."""
+        shapes = {f"weight {name}": list(weight.shape) for name, weight in self.network.named_parameters()}
+        return {**to_plain(self.settings), "steps of an epoch": len(self.train), **shapes}
+
+    def resume(self) -> None:
+        """Go on from the run's checkpoint, where there is one."""
+        if self.run is None:
+            return
+        path = self.run.checkpoint_path(CHECKPOINT)
+        if not path.exists():
+            if self.run.metrics_path.exists():
+                self.run.cut_metrics(0)
+            return
+        state = self.run.load_checkpoint(CHECKPOINT, device_of(self.network))
+        if not isinstance(state.get("of"), dict) or set(state) != set(self.state()):
+            raise ValueError(f"{path} is not the checkpoint of a language model's training.")
+        difference = first_difference(self._of(), state["of"])
+        if difference:
+            raise ValueError(
+                f"{path} is of another training: {difference}. Go on with the settings it began with, or train in a "
+                "folder of its own."
+            )
+        try:
+            self._restore(state)
+        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # of damaged entries
+            raise ValueError(f"{path} is damaged, train anew: {type(error).__name__}: {error}") from error
+        self.run.cut_metrics(self.step)
+        if self.step < self.total_steps:
+            self.display.say(f"Going on with {self.run.path} after step {self.step} of {self.total_steps}.")
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.averaged_from = state["averaged_from"]
+        if self.averaged_from is not None:
+            self.optimizer = _averaging(self.weights, self.settings.weights)
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds, self.carry = int(state["step"]), float(state["seconds"]), state["carry"]
+        self.total.copy_(state["total"])
+        self.validation = [float(value) for value in state["validation"]]
+        self.best, self.best_state = float(state["best"]), dict(state["best_state"])
+        restore_random_state(state["random_state"])
+
+    def _how_to_go_on(self) -> str:
+        where = f"step {self.step} of {self.total_steps}"
+        if self.run is None:
+            return f"The training was stopped after {where}; without a run folder nothing was saved."
+        return f"The training was stopped and saved after {where} in {self.run.path}."
 
 
 def _stalled(validation: list[float], patience: int | None) -> bool:

@@ -2,7 +2,10 @@
 
 import doctest
 import math
+import signal
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +13,10 @@ from torch import nn
 from torch.testing import assert_close
 
 import dnas.language
-from dnas.data.text import Corpus, Vocabulary
+from dnas.data.text import Corpus, TextBatches, Vocabulary
+from dnas.display import Display
 from dnas.hypergradient import OneStep
+from dnas.interrupt import Interrupted
 from dnas.language import (
     LanguageLoss,
     LanguageSearch,
@@ -42,7 +47,7 @@ def corpus() -> Corpus:
 def settings(epochs: int = 2, **others) -> LanguageSearch:
     slow = replace(SGD, lr=Constant(0.5))  # every epoch is better than the last one, by 0.03 or more
     search = SearchSettings(epochs=epochs, weights=slow, alphas=AlphaAdam(3e-3, (0.9, 0.999)), **others)
-    sizes = {"hidden": H, "batch_size": 8, "validation_batch_size": 4, "bptt": 7}
+    sizes: dict[str, Any] = {"hidden": H, "batch_size": 8, "validation_batch_size": 4, "bptt": 7}
     return LanguageSearch(**sizes, dropout=RecurrentDropout(0.1, 0.1, 0.1, 0.1, 0.0), search=search)
 
 
@@ -183,6 +188,87 @@ def test_weights_are_averaged_from_the_epoch_in_which_validation_stalls():
     stalled = [result.validation[n] > min(result.validation[: n - 1]) for n in range(2, first - 1)]
     assert stalled == [False] * (len(stalled) - 1) + [True]
     assert min(result.validation[first:]) < min(plain.validation[first:])
+
+
+class _StopAt(Display):
+    """Ctrl-C, or a crash, while a step is shown; any step where that is None."""
+
+    def __init__(self, step: int | None, *, crash: bool = False):
+        self.step, self.crash = step, crash
+
+    def update(self, phase: str, done: int, total: int, scalars: Mapping[str, float]) -> None:
+        if self.step is None or done == self.step:
+            if self.crash:
+                raise RuntimeError("crash")
+            signal.raise_signal(signal.SIGINT)
+
+    def say(self, text: str) -> None: ...
+
+
+# Weights are averaged from epoch 8 on.
+WILD = {
+    "epochs": 10,
+    "weights": WeightSGD(lr=Constant(20.0), momentum=0.0, weight_decay=0.0, clip=0.25),
+    "average_after": 1,
+    "dropout": RecurrentDropout(0.1, 0.1, 0.1, 0.1, 0.1),
+}
+
+
+def wild_network(seed: int = 1) -> nn.Module:
+    torch.manual_seed(seed)
+    found = SPACE.random(torch.Generator().manual_seed(1))
+    return SPACE.network(found, vocabulary=V, hidden=H, dropout=training(**WILD).dropout)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_training_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, crash: bool):
+    whole = train_language(wild_network(), corpus(), settings=training(**WILD))
+    steps = len(TextBatches(corpus().train, batch_size=8, bptt=7, seed=0))
+    first = whole.averaged_from
+    assert first is not None and steps > 4
+    for step in (3, steps, steps * first + 2):  # in an epoch, at its end, while weights are averaged
+        with pytest.raises(RuntimeError if crash else Interrupted, match=None if crash else f"after step {step} of"):
+            train_language(
+                wild_network(),
+                corpus(),
+                settings=training(**WILD),
+                run=Run(tmp_path),
+                display=_StopAt(step, crash=crash),
+            )
+    # Another network, with other weights: all come from the checkpoint.
+    rest = train_language(wild_network(2), corpus(), settings=training(**WILD), run=Run(tmp_path))
+    assert rest.validation == whole.validation and rest.averaged_from == first
+    assert all(torch.equal(rest.network.state_dict()[n], w) for n, w in whole.network.state_dict().items())
+    rows = Run(tmp_path).metrics()
+    assert [row["validation_perplexity"] for row in rows] == whole.validation
+    assert [row["step"] for row in rows] == [steps * epoch for epoch in range(1, 11)]
+
+
+def test_a_training_that_has_finished_is_not_repeated(tmp_path):
+    first = train_language(network(), corpus(), settings=training(), run=Run(tmp_path))
+    again = train_language(network(1), corpus(), settings=training(), run=Run(tmp_path), display=_StopAt(None))
+    assert again.validation == first.validation and again.seconds == first.seconds > 0
+    assert all(torch.equal(again.network.state_dict()[n], w) for n, w in first.network.state_dict().items())
+
+
+def test_the_checkpoint_of_another_training_is_refused(tmp_path):
+    train_language(network(), corpus(), settings=training(), run=Run(tmp_path))
+    with pytest.raises(ValueError, match="of another training: 'epochs' is 3 there and 4 here"):
+        train_language(network(), corpus(), settings=training(epochs=4), run=Run(tmp_path))
+    wide = SPACE.network(SPACE.random(torch.Generator()), vocabulary=V, hidden=2 * H)
+    with pytest.raises(ValueError, match="of another training: 'weight gate' is"):
+        train_language(wide, corpus(), settings=training(), run=Run(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "value"), [("network", {}), ("step", "many"), ("optimizer", 3), ("carry", None)])
+def test_a_damaged_checkpoint_of_a_training_is_refused(tmp_path, name: str, value: object):
+    run = Run(tmp_path)
+    train_language(network(), corpus(), settings=training(), run=run)
+    state = run.load_checkpoint("last")
+    damaged = {n: v for n, v in state.items() if n != "carry"} if name == "carry" else {**state, name: value}
+    run.save_checkpoint("last", damaged)
+    with pytest.raises(ValueError, match=r"is damaged, train anew|is not the checkpoint of a language"):
+        train_language(network(), corpus(), settings=training(), run=run)
 
 
 def test_training_that_diverges_stops():
