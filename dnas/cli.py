@@ -507,7 +507,9 @@ class SearchOptions:
         baseline: 'random' then retrains the found architecture and random ones, and compares them.
         num_random: number of random architectures for the baseline; 8 where nothing is said.
         table: file of a benchmark's table, in which the architecture that is found is looked up (see `dnas table`).
-        agreement: with a table, number of random architectures on which the supernet's ranking is compared with it.
+        agreement: with a table, number of random architectures on which the supernet's ranking is compared with it,
+            after the last epoch; 50 of them take about as long as five epochs.
+        agreement_every: epochs between two such comparisons, besides the one after the last epoch.
     """
 
     run: Path | None = None
@@ -516,10 +518,13 @@ class SearchOptions:
     num_random: int | None = None
     table: Path | None = None
     agreement: int | None = None
+    agreement_every: int | None = None
 
     def __post_init__(self) -> None:
         if self.agreement is not None and self.table is None:
             raise ValueError("--agreement has no effect without --table; add that, or leave it out.")
+        if self.agreement_every is not None and self.agreement is None:
+            raise ValueError("--agreement_every has no effect without --agreement; add that, or leave it out.")
         if self.num_random is not None and self.baseline == "none":
             raise ValueError("--num_random has no effect without --baseline random; add that, or leave it out.")
         if self.num_random is not None and self.num_random < 1:
@@ -548,7 +553,8 @@ def _check_resume(arguments: Sequence[str]) -> None:
         raise ValueError(
             "--trust has no effect on a new search: parts that you name yourself are trusted. Leave it out."
         )
-    idle = options - {"--resume", "--trust", "--baseline", "--num_random", "--table", "--agreement", "--help"}
+    fine = {"--baseline", "--num_random", "--table", "--agreement", "--agreement_every"}
+    idle = options - fine - {"--resume", "--trust", "--help"}
     if "--resume" in options and idle:
         raise ValueError(
             f"{', '.join(sorted(idle))} would have no effect: with --resume all settings come from the run. "
@@ -570,17 +576,17 @@ def _search(config: Namespace) -> None:
         if options.baseline == "random":
             check_baseline(job)
         table = _table_for(options.table, job.space.name)
+        watching = _agreement(table, options)
         if options.resume is None:
             job = plan_search(run, job, display)
             begin(run, job)
         with _can_go_on(job, "search", "--resume", run.path, *options.baseline_words):
             data = read_data(run, job, display)
-            found = search_command(run, job, data, display, _agreement(table, options.agreement))
+            found = search_command(run, job, data, display, watching)
             if table is not None:
                 display.say(standing(table, found.architecture))
-            if "kendall_tau" in found.metrics[-1]:
-                tau = found.metrics[-1]["kendall_tau"]
-                display.say(f"Kendall's tau with the table over {options.agreement} random architectures: {tau:.3f}")
+            if watching:
+                display.say(_agreement_text(found.metrics, watching[0].num))
             if options.baseline == "random":
                 # Parts that were named on the command line just now are trusted in the run's folder too.
                 job = _retraining(run, job, trust=config.trust or options.resume is None)
@@ -592,12 +598,23 @@ def _search(config: Namespace) -> None:
         _say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
 
 
-def _agreement(table: Table | None, num: int | None) -> list[RankAgreement]:
+def _agreement(table: Table | None, options: SearchOptions) -> list[RankAgreement]:
     """What compares the supernet's ranking with a table, where that is asked for."""
-    if table is None or num is None:
+    if table is None or options.agreement is None:
         return []
     column = "valid200_c10" if "valid200_c10" in table.columns else next(iter(table.columns))
-    return [RankAgreement(table, column, num)]
+    return [RankAgreement(table, column, options.agreement, every=options.agreement_every or 0)]
+
+
+def _agreement_text(metrics: Sequence[dict[str, float]], num: int) -> str:
+    """What the comparisons of a search found."""
+    found = [f"{row['kendall_tau']:.3f} after epoch {row['epoch']}" for row in metrics if "kendall_tau" in row]
+    if not found:
+        return (
+            f"No Kendall's tau with the table: all of {num} random architectures have the same accuracy in the "
+            "supernet, or the search ended before it was measured."
+        )
+    return f"Kendall's tau with the table over {num} random architectures: {', '.join(found)}"
 
 
 def _table_for(path: Path | None, space: str) -> Table | None:

@@ -1,7 +1,8 @@
-"""How far a supernet ranks architectures as a benchmark's table does, measured at the end of a search."""
+"""How far a supernet ranks architectures as a benchmark's table does, measured during a search."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,34 +15,47 @@ from dnas.table.agreement import rank_agreement
 from dnas.table.order import NUM_ARCHITECTURES
 from dnas.table.table import Table
 
+LOGGED = "kendall_tau"
+
 
 @dataclass(frozen=True, eq=False)
 class RankAgreement(Observer):
-    """Logs `kendall_tau` after the last epoch: Kendall's tau-b between the accuracies of random architectures, each
-    alone with the supernet's weights, and those of the table.
+    """Logs `kendall_tau`: Kendall's tau-b between the accuracies of random architectures, each alone with the
+    supernet's weights, and those of the table.
+
+    An architecture takes a pass over the validation images: on a supernet of NAS-Bench-201 with 8 channels and 3 cells
+    (one CPU core, 16x16 pixels) a tenth of an epoch of first-order search, so 50 of them take about five epochs. That
+    is why nothing but the end is measured by default. Where all have the same accuracy there is no ranking, and
+    nothing is logged in that epoch.
 
     Args:
         table: of NAS-Bench-201.
         column: of the table, such as 'valid200_c10'.
         num: number of different architectures, at least 2.
-        seed: of which ones.
+        seed: of which ones; the same in all epochs.
+        every: epochs between two measurements, besides the one after the last epoch; 0 for that one alone.
     """
 
     table: Table
     column: str
     num: int = 50
     seed: int = 0
+    every: int = 0
 
     def __post_init__(self) -> None:
         if not 2 <= self.num <= NUM_ARCHITECTURES:
             raise ValueError(f"Agreement needs 2 to {NUM_ARCHITECTURES} architectures; got {self.num}.")
+        if self.every < 0:
+            raise ValueError(f"every must be 0 (after the last epoch alone) or more; got {self.every}.")
 
     def epoch_ended(self, report: EpochReport) -> Stop | None:
-        if float(report.progress) == 1.0:
+        if float(report.progress) == 1.0 or (self.every and report.epoch % self.every == 0):
             order = torch.randperm(NUM_ARCHITECTURES, generator=torch.Generator().manual_seed(self.seed))
             drawn = [self.table.architecture(row) for row in order[: self.num].tolist()]
             accuracies = [report.evaluate(alone(one, report.supernet.decisions)) for one in drawn]
-            report.scalars["kendall_tau"] = rank_agreement(drawn, accuracies, table=self.table, column=self.column)
+            tau = rank_agreement(drawn, accuracies, table=self.table, column=self.column)
+            if not math.isnan(tau):
+                report.scalars[LOGGED] = tau
         return None
 
 
