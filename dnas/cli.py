@@ -43,13 +43,25 @@ from dnas.export import FORMATS, Format, export
 from dnas.formats import read_architecture
 from dnas.interrupt import Interrupted
 from dnas.job import Job
+from dnas.language import LanguageSearch, LanguageTraining
+from dnas.language_commands import ENTRY, begin_language, language_command, plan_language, read_text
+from dnas.language_job import LanguageJob
 from dnas.list_spaces import EXAMPLES, facts_of, spaces_text
 from dnas.load import find_network, load_spec
 from dnas.package import NetworkSpec, SpaceBuilder
 from dnas.plain_data import check_only_own_parts, to_plain
 from dnas.predict import predict, predict_onnx
 from dnas.profile import profile_job
-from dnas.recipe import check_names, check_recipe, recipe_names, recipe_path, search_epochs, space_arguments
+from dnas.recipe import (
+    FOLDER,
+    LANGUAGE,
+    check_names,
+    check_recipe,
+    recipe_names,
+    recipe_path,
+    search_epochs,
+    space_arguments,
+)
 from dnas.retrain import RetrainSettings, first_difference
 from dnas.run import Run
 from dnas.space.base import Stem
@@ -76,7 +88,10 @@ SIZES_TO_LOWER = {
     "search": "--batch_size, --image_size, --channels or --cells",
     "profile": "--batch_size, --image_size, --channels or --cells",
     "retrain": "--batch_size, --channels or --cells",
+    "language": "--batch_size, --hidden, --train.batch_size or --train.hidden",
 }
+# What a command takes where no recipe is named.
+DEFAULT_RECIPES = {"search": "default", "profile": "default", "language": "laptop"}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -244,7 +259,7 @@ def with_recipe_option(arguments: Sequence[str]) -> list[str]:
     """`dnas profile RECIPE` as `dnas profile --recipe RECIPE`, which the parser takes settings from.
 
     `dnas compare --recipes A B` likewise takes settings from A first; `_jobs` then reads them anew for each recipe.
-    Where a new search or a profile names no recipe, it is 'default'.
+    Where a new search or a profile names no recipe, it is that of `DEFAULT_RECIPES`.
     """
     if arguments[:1] == ["compare"]:
         if any(argument.partition("=")[0] == "--recipe" for argument in arguments):
@@ -254,8 +269,9 @@ def with_recipe_option(arguments: Sequence[str]) -> list[str]:
     if arguments[:1] == ["profile"] and len(arguments) > 1 and not arguments[1].startswith("-"):
         return ["profile", "--recipe", *arguments[1:]]
     options = {argument.partition("=")[0] for argument in arguments}
-    if arguments[:1] in (["search"], ["profile"]) and not options & {"--recipe", "--resume", "--help", "-h"}:
-        return [arguments[0], "--recipe", "default", *arguments[1:]]
+    default = DEFAULT_RECIPES.get("".join(arguments[:1]))
+    if default is not None and not options & {"--recipe", "--resume", "--help", "-h"}:
+        return [arguments[0], "--recipe", default, *arguments[1:]]
     return list(arguments)
 
 
@@ -268,9 +284,9 @@ def with_recipe_paths(arguments: Sequence[str]) -> list[str]:
     result = list(arguments)
     for index, argument in enumerate(result):
         if argument == "--recipe" and index + 1 < len(result):
-            result[index + 1] = _checked_recipe(result[index + 1])
+            result[index + 1] = _checked_recipe(result[index + 1], result[0])
         elif argument.startswith("--recipe="):
-            result[index] = f"--recipe={_checked_recipe(argument.removeprefix('--recipe='))}"
+            result[index] = f"--recipe={_checked_recipe(argument.removeprefix('--recipe='), result[0])}"
     return result
 
 
@@ -292,9 +308,11 @@ def with_warmup_in_proportion(arguments: Sequence[str]) -> list[str]:
     return [*result, "--search.warmup_epochs", str(scaled_warmup(warmup, epochs, int(number)))]
 
 
-def _checked_recipe(name: str) -> str:
-    path = recipe_path(name)
-    check_recipe(path, {**get_type_hints(Job), **get_type_hints(SearchOptions), "trust": bool})
+def _checked_recipe(name: str, command: str) -> str:
+    """The file of a recipe of a command."""
+    path = recipe_path(name, LANGUAGE if command == "language" else FOLDER)
+    hints = _LANGUAGE_HINTS if command == "language" else {**get_type_hints(Job), **get_type_hints(SearchOptions)}
+    check_recipe(path, {**hints, "trust": bool})
     return str(path)
 
 
@@ -315,32 +333,47 @@ def job_of(run: Run, *, trust: bool) -> Job:
     Raises:
         ValueError: the file is damaged, or names code outside dnas and is not trusted.
     """
-    source = str(run.config_path)
-    data = run.read_config().get("job")
-    if data is None:
-        raise ValueError(f"{source} has no entry 'job': it is not the config.yaml of a run that `dnas search` began.")
-    check_names(data, get_type_hints(Job), f"{source}, job")
-    if not trust:
-        _check_own(data, source)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Job, None, sub_configs=False)
-    try:
-        with redirect_stderr(StringIO()):
-            job = _of(Job, parser.instantiate(parser.parse_object(dict(data))))
-    except (ArgumentError, ValueError) as error:
-        problem = plainer(str(error), "", ()).removeprefix("--")
-        raise ValueError(f"{source} is damaged: {problem}") from error
+    data = _entry_of(run, "job", "search", get_type_hints(Job), trust=trust)
+    job = _built(parser, data, str(run.config_path), lambda config: _of(Job, config))
     if job.missing_sizes:
-        raise ValueError(f"{source} is damaged: it does not say {', '.join(job.missing_sizes)}.")
+        raise ValueError(f"{run.config_path} is damaged: it does not say {', '.join(job.missing_sizes)}.")
     return job
 
 
+def _entry_of(run: Run, entry: str, command: str, hints: dict[str, Any], *, trust: bool) -> dict[str, Any]:
+    """The settings that a command wrote into a run's config.yaml, as plain data whose names have been checked."""
+    source = str(run.config_path)
+    data = run.read_config().get(entry)
+    if data is None:
+        raise ValueError(
+            f"{source} has no entry {entry!r}: it is not the config.yaml of a run that `dnas {command}` began."
+        )
+    check_names(data, hints, f"{source}, {entry}")
+    if not trust:
+        _check_own(data, source)
+    return dict(data)
+
+
+def _built(
+    parser: ArgumentParser, data: dict[str, Any], source: str, build: Callable[[Namespace], _Settings]
+) -> _Settings:
+    """An object of the settings that a file holds."""
+    try:
+        with redirect_stderr(StringIO()):
+            return build(parser.instantiate(parser.parse_object(data)))
+    except (ArgumentError, ValueError) as error:
+        problem = plainer(str(error), "", ()).removeprefix("--")
+        raise ValueError(f"{source} is damaged: {problem}") from error
+
+
 def _check_own(data: dict[str, Any], source: str) -> None:
-    for part in ("space", "search", "retrain"):
+    for part in ("space", "search", "retrain", "train", "loss", "dropout"):
         check_only_own_parts(data.get(part), source, part)
 
 
-def _names_other_code(job: Job) -> bool:
+def _names_other_code(job: Job | LanguageJob) -> bool:
     """Whether the settings name parts outside dnas, so that later commands need --trust."""
     try:
         _check_own(to_plain(job), "")
@@ -355,13 +388,13 @@ def _add_trust(parser: ArgumentParser) -> None:
     )
 
 
-def command_line(job: Job, *words: object) -> str:
+def command_line(job: Job | LanguageJob, *words: object) -> str:
     """What to type for a command on a run of this job."""
     return shlex.join(["dnas", *map(str, words), *(["--trust"] if _names_other_code(job) else [])])
 
 
 @contextmanager
-def _can_go_on(job: Job, *words: object) -> Iterator[None]:
+def _can_go_on(job: Job | LanguageJob, *words: object) -> Iterator[None]:
     """Tells who stops the command within the block which command goes on."""
     try:
         yield
@@ -537,7 +570,7 @@ class SearchOptions:
 
 
 def _fill_search(parser: ArgumentParser, arguments: Sequence[str]) -> None:
-    _check_resume(arguments[1:])
+    _check_resume(arguments[1:], {"--baseline", "--num_random", "--table", "--agreement", "--agreement_every"})
     parser.add_argument(
         "--recipe", action=ActionConfigFile, help=f"a method: {', '.join(recipe_names())}, or a YAML file of settings"
     )
@@ -546,14 +579,13 @@ def _fill_search(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     parser.add_class_arguments(Job, None, sub_configs=False)
 
 
-def _check_resume(arguments: Sequence[str]) -> None:
-    """See that nothing that would have no effect is given beside --resume, nor --trust without it."""
+def _check_resume(arguments: Sequence[str], fine: set[str]) -> None:
+    """See that beside --resume only `fine` options are given, which have an effect, nor --trust without it."""
     options = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
     if "--resume" not in options and "--trust" in options:
         raise ValueError(
             "--trust has no effect on a new search: parts that you name yourself are trusted. Leave it out."
         )
-    fine = {"--baseline", "--num_random", "--table", "--agreement", "--agreement_every"}
     idle = options - fine - {"--resume", "--trust", "--help"}
     if "--resume" in options and idle:
         raise ValueError(
@@ -572,7 +604,7 @@ def _search(config: Namespace) -> None:
             job = job_of(run, trust=config.trust)
         else:
             job = _of(Job, config)
-            run = Run(options.run or new_run_folder(job))
+            run = Run(options.run or new_run_folder(job.data))
         if options.baseline == "random":
             check_baseline(job)
         table = _table_for(options.table, job.space.name)
@@ -869,6 +901,115 @@ def _describe(config: Namespace) -> None:
         print(standing(table, architecture))
 
 
+# language
+
+
+@dataclass(frozen=True)
+class LanguageOptions:
+    """Where a search for a recurrent cell goes.
+
+    Args:
+        run: folder for everything that is left; runs/TEXT-DATE-TIME where nothing is said.
+        resume: folder of a run to go on with; all settings come from it, but --num and --beside, which may add cells.
+    """
+
+    run: Path | None = None
+    resume: Path | None = None
+
+
+# What a recipe or a config.yaml of `dnas language` may set.
+_LANGUAGE_HINTS = {**get_type_hints(LanguageJob), **get_type_hints(LanguageSearch), "train": LanguageTraining}
+
+
+def _fill_language(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    _check_resume(arguments[1:], {"--num", "--beside"})
+    parser.usage = "dnas language TEXT [options], or dnas language --resume RUN"
+    parser.add_argument("text", type=str, nargs="?", help="a text file, or a folder with train, valid and test files")
+    parser.add_argument(
+        "--recipe",
+        action=ActionConfigFile,
+        help=f"sizes and a method: {', '.join(recipe_names(LANGUAGE))}, or a YAML file of settings",
+    )
+    _add_trust(parser)
+    parser.add_class_arguments(LanguageOptions, None, sub_configs=False)
+    _add_language_job(parser)
+
+
+def _add_language_job(parser: ArgumentParser) -> None:
+    """All settings of a `LanguageJob` but the text, those of the search at the top."""
+    parser.add_class_arguments(LanguageJob, None, sub_configs=False, skip={"text", "beside", "search", "train"})
+    parser.add_argument(
+        "--beside",
+        nargs="+",
+        default=[],
+        metavar="CELL",
+        help="others to train alike: names of published ones such as DARTS_RNN_V2, runs, or files that dnas describe "
+        "reads",
+    )
+    parser.add_class_arguments(LanguageSearch, None, sub_configs=False)
+    parser.add_class_arguments(LanguageTraining, "train", sub_configs=False)
+
+
+def _language_job(config: Namespace) -> LanguageJob:
+    names = {field.name for field in fields(LanguageJob)} - {"beside", "search", "train"}
+    return LanguageJob(
+        beside=tuple(config.beside),
+        search=_of(LanguageSearch, config),
+        train=config.train,
+        **{name: config[name] for name in names},
+    )
+
+
+def language_job_of(run: Run, *, trust: bool) -> LanguageJob:
+    """The job of an existing run of `dnas language`, from its config.yaml.
+
+    Raises:
+        ValueError: the file is damaged, or names code outside dnas and is not trusted.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--text", type=str)
+    _add_language_job(parser)
+    data = _entry_of(run, ENTRY, "language", _LANGUAGE_HINTS, trust=trust)
+    if "text" not in data:
+        raise ValueError(f"{run.config_path} is damaged: it does not say text.")
+    return _built(parser, data, str(run.config_path), _language_job)
+
+
+def _language(config: Namespace) -> None:
+    with RichDisplay() as display:
+        run, job = _language_run(config)
+        corpus = read_text(job)
+        beside = _named_architectures(job.beside, job.space.name)
+        if config.resume is None:
+            job = plan_language(run, job, corpus, display)
+            begin_language(run, job, corpus)
+        words = ("--num", job.num, *(("--beside", *job.beside) if job.beside else ()))
+        with _can_go_on(job, "language", "--resume", run.path, *words):
+            display.say(language_command(run, job, corpus, beside, display))
+        display.say(f"Everything is in {run.path}.")
+
+
+def _language_run(config: Namespace) -> tuple[Run, LanguageJob]:
+    """The run that is asked for, new or begun, and its job."""
+    if config.resume is None:
+        if config.text is None:
+            raise ValueError("`dnas language` needs TEXT, or --resume RUN. See `dnas language --help`.")
+        job = _language_job(config)
+        return Run(config.run or new_run_folder(job.text)), job
+    if config.text is not None:
+        raise ValueError(
+            f"{config.text} would have no effect: with --resume the text is that of the run. Leave it out."
+        )
+    run = Run.open(config.resume)
+    job = language_job_of(run, trust=config.trust)
+    given = {argument.partition("=")[0] for argument in config.written}
+    return run, replace(
+        job,
+        num=config.num if "--num" in given else job.num,
+        beside=tuple(config.beside) if "--beside" in given else job.beside,
+    )
+
+
 # table
 
 
@@ -892,6 +1033,9 @@ COMMANDS = {
         "Write the retrained network as ONNX, torch.export program and state dict.", _fill_export, _export
     ),
     "predict": Command("Print the classes of images.", _fill_predict, _predict),
+    "language": Command(
+        "Search for a recurrent cell on a text, and train it beside others.", _fill_language, _language
+    ),
     "profile": Command("Measure time, memory and FLOPs of a search on this machine.", _fill_profile, _profile),
     "spaces": Command("List the search spaces, with sizes and ranges of parameters.", _fill_spaces, _spaces),
     "table": Command("Make a table file of a benchmark's results, for --table.", _fill_table, _table),

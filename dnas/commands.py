@@ -69,7 +69,7 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
     Raises:
         ValueError: the folder cannot take a run, or what is asked for does not fit the time or the memory.
     """
-    _check_new(run)
+    check_new(run)
     to_plain(job)  # refuses parts that no config.yaml can hold
     device = device_of(job.device)
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
@@ -109,16 +109,16 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
 
 def begin(run: Run, job: Job) -> None:
     """Write the resolved settings of a new run."""
-    _check_new(run)
+    check_new(run)
     with num_threads(job.threads):
         run.write_config({"job": to_plain(job)})
 
 
-def _check_new(run: Run) -> None:
-    """See that a run can begin in the folder, before anything that takes long."""
+def check_new(run: Run, command: str = "search") -> None:
+    """See that a run of a command can begin in the folder, before anything that takes long."""
     if run.config_path.exists():
         raise ValueError(
-            f"{run.path} already holds a run. `dnas search --resume {run.path}` goes on with it; "
+            f"{run.path} already holds a run. `dnas {command} --resume {run.path}` goes on with it; "
             "for a new one choose another --run."
         )
     above = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
@@ -413,7 +413,7 @@ def evaluate_command(run: Run, job: Job, display: Display) -> str:
     )
 
 
-def new_run_folder(job: Job) -> Path:
-    """runs/NAME-DATE-TIME."""
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(job.data).name) or "data"
+def new_run_folder(data: str) -> Path:
+    """runs/NAME-DATE-TIME, with the name of the data."""
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(data).name) or "data"
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"

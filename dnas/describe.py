@@ -70,7 +70,7 @@ class Description:
             f"FLOPs: one image, forward, evaluation mode; a multiply-add is 2. Multi-adds: {self.flops / 2e6:,.1f}M."
         ]
         notes += [f"Takes no part in evaluation: {', '.join(unused)}."] if unused else []
-        return "\n".join([*_aligned(rows), *notes])
+        return "\n".join([*aligned(rows, "<<>>"), *notes])
 
 
 def describe(network: nn.Module, *, input_shape: Sequence[int]) -> Description:
@@ -253,8 +253,7 @@ def _size(shape: Sequence[int] | None) -> str:
     return "-" if shape is None else " x ".join(map(str, shape))
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first two columns to the left and numbers to the right."""
+def aligned(rows: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Lines of columns of equal width; `align` says of each whether it is to the left, '<', or to the right, '>'."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    align = ("<", "<", ">", ">")
     return ["  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths, strict=True)).rstrip() for row in rows]

@@ -10,27 +10,30 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 FOLDER = Path(__file__).parent / "recipes"
+LANGUAGE = FOLDER / "language"  # those of `dnas language`
 
 
-def recipe_names() -> list[str]:
+def recipe_names(folder: Path = FOLDER) -> list[str]:
     """Names of the recipes that come with dnas."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def recipe_path(name: str) -> Path:
+def recipe_path(name: str, folder: Path = FOLDER) -> Path:
     """The file of a recipe.
 
     Args:
         name: of one that comes with dnas, or the path of a YAML file.
+        folder: of those that come with dnas.
 
     Raises:
         ValueError: neither.
     """
-    if name in recipe_names():
-        return FOLDER / f"{name}.yaml"
+    known = recipe_names(folder)
+    if name in known:
+        return folder / f"{name}.yaml"
     if not Path(name).is_file():
         raise ValueError(
-            f"There is no recipe {name!r}{did_you_mean(name, recipe_names())}; there are {', '.join(recipe_names())}, "
+            f"There is no recipe {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}, "
             "or give a YAML file of settings."
         )
     return Path(name)

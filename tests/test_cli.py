@@ -123,7 +123,7 @@ def test_help_explains_each_setting(command: str):
     _, subparsers = build_parser([command])
     defaults = subparsers[command].get_defaults()
     names = {re.sub(r"\.(class_path|init_args).*", "", name) for name, _ in defaults.items()}
-    for name in names - {"run", "images", "architecture", "source", "target"}:
+    for name in names - {"run", "images", "architecture", "source", "target", "text"}:
         shown = re.sub(r"\((required, )?(type|default): .*", "", explained[f"--{name}"])
         words = re.sub(r"^(\{.*?\}|\[.*?\]|[A-Z_]+)", "", shown).split()
         assert len(words) >= 2, f"--{name}: {explained[f'--{name}']}"

@@ -21,7 +21,7 @@ from PIL import Image
 from dnas import Run, load
 from dnas.commands import new_run_folder
 from dnas.cost import count_parameters
-from dnas.job import Job, seconds
+from dnas.job import seconds
 from dnas.package import read_spec
 
 DESCRIBED = ("--channels", 2, "--cells", 3, "--json")
@@ -309,7 +309,7 @@ def test_a_batch_larger_than_the_data_is_lowered_and_that_is_said(tmp_path):
 
 def test_a_new_run_is_named_after_its_data_and_the_time():
     for data, name in (("digits", "digits"), ("hf:ylecun/mnist", "mnist"), ("/my photos/", "my-photos"), ("/", "data")):
-        assert re.fullmatch(rf"runs/{name}-\d{{8}}-\d{{6}}", str(new_run_folder(Job(data=data))))
+        assert re.fullmatch(rf"runs/{name}-\d{{8}}-\d{{6}}", str(new_run_folder(data)))
 
 
 def test_a_run_folder_that_may_not_be_written_to_is_refused_before_anything_takes_long(photos, tmp_path):
