@@ -38,6 +38,7 @@ from dnas.commands import (
 )
 from dnas.compare import Grid, columns_of, compare
 from dnas.describe import describe_architecture
+from dnas.describe_cell import describe_cell
 from dnas.display import Display, RichDisplay
 from dnas.export import FORMATS, Format, export
 from dnas.formats import read_architecture
@@ -46,6 +47,7 @@ from dnas.job import Job
 from dnas.language import LanguageSearch, LanguageTraining
 from dnas.language_commands import ENTRY, begin_language, language_command, plan_language, read_text
 from dnas.language_job import LanguageJob
+from dnas.language_sample import continued, load_language, trained_sizes
 from dnas.list_spaces import EXAMPLES, facts_of, spaces_text
 from dnas.load import find_network, load_spec
 from dnas.package import NetworkSpec, SpaceBuilder
@@ -65,6 +67,7 @@ from dnas.recipe import (
 from dnas.retrain import RetrainSettings, first_difference
 from dnas.run import Run
 from dnas.space.base import Stem
+from dnas.space.recurrent import RecurrentSpace
 from dnas.stage import scaled_warmup
 from dnas.table import RankAgreement, Table, convert, load_table, standing
 from dnas.version import __version__
@@ -850,6 +853,8 @@ class DescribeOptions:
         input_size: height and width of the images in pixels.
         in_channels: number of channels of the images: 3 of colour, 1 of grey ones.
         stem: first layers: 'cifar' keeps the resolution, 'imagenet' divides it by 8.
+        hidden: of a recurrent cell: units of the hidden state and of the embedding.
+        vocabulary: of a recurrent cell: number of different tokens.
     """
 
     space: str | None = None
@@ -859,6 +864,16 @@ class DescribeOptions:
     input_size: int = 32
     in_channels: int = 3
     stem: Stem = "cifar"
+    hidden: int = 850
+    vocabulary: int = 10_000
+
+
+# Options of `dnas describe` that only networks for images have, and only recurrent cells.
+_OF_IMAGES = {
+    *("--channels", "--cells", "--num_classes", "--input_size", "--in_channels", "--stem", "--auxiliary"),
+    *("--supernet", "--table"),
+}
+_OF_CELLS = {"--hidden", "--vocabulary"}
 
 
 def _fill_describe(parser: ArgumentParser, arguments: Sequence[str]) -> None:
@@ -867,6 +882,8 @@ def _fill_describe(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     text = first_positional(arguments[1:])  # os.path.isdir: the text of a genotype is too long for Path.is_dir
     if "--supernet" not in arguments and os.path.isdir(text) and find_network(Path(text)) is not None:
         parser.set_defaults(_sizes_of(load_spec(text)))
+    if os.path.isdir(text):
+        parser.set_defaults(trained_sizes(Path(text)))
     parser.add_argument("--auxiliary", action="store_true", help="with the auxiliary head of training")
     parser.add_argument("--supernet", action="store_true", help="describe the supernet that is searched instead")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -884,6 +901,17 @@ def _sizes_of(spec: NetworkSpec) -> dict[str, Any]:
 def _describe(config: Namespace) -> None:
     options = _of(DescribeOptions, config)
     architecture = read_architecture(config.architecture, options.space)
+    recurrent = architecture.space == RecurrentSpace.name
+    idle = {argument.partition("=")[0] for argument in config.written} & (_OF_IMAGES if recurrent else _OF_CELLS)
+    if idle:
+        raise ValueError(
+            f"{', '.join(sorted(idle))} would have no effect: {config.architecture} is "
+            f"{'a recurrent cell, for text' if recurrent else 'no recurrent cell'}. Leave it out."
+        )
+    if recurrent:
+        cell = describe_cell(architecture, hidden=options.hidden, vocabulary=options.vocabulary)
+        print(cell.to_json() if config.json else cell.to_text())
+        return
     table = _table_for(config.table, architecture.space)
     description = describe_architecture(
         architecture,
@@ -1010,6 +1038,23 @@ def _language_run(config: Namespace) -> tuple[Run, LanguageJob]:
     )
 
 
+def _fill_say(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    parser.add_argument(
+        "run", type=Path, help="a run of dnas language, or RUN/cells/NAME for another cell than the found"
+    )
+    parser.add_argument("text", type=str, nargs="?", default="", help="how the text begins")
+    parser.add_argument("--num", type=int, default=200, help="number of characters or words to make up")
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, help="below 1 likely ones become more likely, above 1 less"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="whole number on which the draws depend")
+
+
+def _say(config: Namespace) -> None:
+    language = load_language(config.run)
+    print(continued(language, config.text, num=config.num, temperature=config.temperature, seed=config.seed))
+
+
 # table
 
 
@@ -1036,6 +1081,7 @@ COMMANDS = {
     "language": Command(
         "Search for a recurrent cell on a text, and train it beside others.", _fill_language, _language
     ),
+    "say": Command("Go on with a text, by a language model that was trained.", _fill_say, _say),
     "profile": Command("Measure time, memory and FLOPs of a search on this machine.", _fill_profile, _profile),
     "spaces": Command("List the search spaces, with sizes and ranges of parameters.", _fill_spaces, _spaces),
     "table": Command("Make a table file of a benchmark's results, for --table.", _fill_table, _table),

@@ -74,9 +74,12 @@ def read_text(job: LanguageJob) -> Corpus:
     """The job's text.
 
     Raises:
-        FileNotFoundError, ValueError: as `dnas.data.load_text`.
+        FileNotFoundError, ValueError: as `dnas.data.load_text`; or it holds zero bytes.
     """
-    return load_text(job.text, level=job.level, min_count=job.min_count)
+    corpus = load_text(job.text, level=job.level, min_count=job.min_count)
+    if any("\0" in token for token in corpus.vocabulary.tokens):
+        raise ValueError(f"{job.text} is no text: it holds zero bytes, as binary files do.")
+    return corpus
 
 
 def language_command(

@@ -54,6 +54,10 @@ class LanguageJob:
             raise ValueError(f"num, the number of random cells, must be 0 or more; got {self.num}.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1; got {self.threads}.")
+        if self.search.search.stages:
+            raise ValueError(
+                "A recurrent cell is not searched in stages, which change images' networks: leave them out."
+            )
 
     def to_data(self) -> dict[str, Any]:
         """Plain data in the form of a recipe: sizes and method of the search are at the top."""
