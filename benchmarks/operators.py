@@ -1,9 +1,12 @@
-"""How many operators one search step of the DARTS supernet calls: what a GPU pays for in launches. No clock, no GPU.
+"""How many operators one search step of the DARTS supernet calls, and how many bytes they read and write. No clock.
 
     python benchmarks/operators.py --channels 16 --cells 8
+    python benchmarks/operators.py --channels 16 --cells 8 --batch 64 --image 32
 
-Views, which launch nothing, are not counted. Depthwise convolutions are `nn.Conv2d` here, as one kernel forward and one
-call backward: on a CPU ours put their gradients together from several. Needs torch and numpy.
+Operators are what a GPU pays for in launches; bytes over the memory's bandwidth bound the time of a step from below
+where nothing stays in a cache: each operator counts its inputs and outputs once. Views and new tensors without values,
+which launch nothing, are not counted. Depthwise convolutions are `nn.Conv2d` here, as one kernel forward and one call
+backward: on a CPU ours put their gradients together from several. Needs torch and numpy.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
@@ -26,16 +30,20 @@ from benchmarks.retrain import plain_convolutions  # noqa: E402
 
 
 class Calls(TorchDispatchMode):
-    """Counts operators by name, views left out."""
+    """Counts operators by name, and the bytes that they read and write."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
+        self.num_bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not is_view(func):
+        result = func(*args, **(kwargs or {}))
+        if not is_view(func) and not func.overloadpacket.__name__.startswith("empty"):
             self.counts[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
+            tensors = [value for value in tree_leaves((args, kwargs, result)) if isinstance(value, torch.Tensor)]
+            self.num_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return result
 
 
 def is_view(func: Any) -> bool:
@@ -44,12 +52,12 @@ def is_view(func: Any) -> bool:
     return any(alias is not None and not alias.is_write for alias in aliases)
 
 
-def counted(step: Callable[[], Any]) -> Counter[str]:
+def counted(step: Callable[[], Any]) -> Calls:
     """The operators of one step, after one that sets the optimizers up."""
     step()
     with Calls() as calls:
         step()
-    return calls.counts
+    return calls
 
 
 def steps(setup: benchmark.Setup) -> dict[str, Callable[[], Any]]:
@@ -63,23 +71,29 @@ def steps(setup: benchmark.Setup) -> dict[str, Callable[[], Any]]:
     return {"reference": lambda: reference.step(*batches), "ours": lambda: ours.step(*batches)}
 
 
-def table(found: dict[str, Counter[str]], rows: int) -> Sequence[str]:
-    """The totals, and the most frequent operators of both."""
-    names = [name for name, _ in sum(found.values(), Counter()).most_common(rows)]
+def table(found: dict[str, Calls], rows: int) -> Sequence[str]:
+    """The most frequent operators of both, and the totals."""
+    names = [name for name, _ in sum((calls.counts for calls in found.values()), Counter()).most_common(rows)]
     lines = [f"{'':<32}" + "".join(f"{variant:>11}" for variant in found)]
-    lines += [f"{name:<32}" + "".join(f"{counts[name]:>11}" for counts in found.values()) for name in names]
-    return [*lines, f"{'all':<32}" + "".join(f"{counts.total():>11}" for counts in found.values())]
+    lines += [f"{name:<32}" + "".join(f"{calls.counts[name]:>11}" for calls in found.values()) for name in names]
+    return [
+        *lines,
+        f"{'all':<32}" + "".join(f"{calls.counts.total():>11}" for calls in found.values()),
+        f"{'GB read and written':<32}" + "".join(f"{calls.num_bytes / 1e9:>11.2f}" for calls in found.values()),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8, help="3 or more")
+    parser.add_argument("--batch", type=int, default=2, help="2 or more; bytes grow with it, operators do not")
+    parser.add_argument("--image", type=int, default=8, help="height and width in pixels, 8 or more")
     parser.add_argument("--second-order", action="store_true")
     parser.add_argument("--relaxation", choices=("softmax", "hard"), default="softmax")
     given = parser.parse_args()
     setup = benchmark.Setup(
-        "cpu", 1, 2, given.channels, given.cells, 8, given.second_order, relaxation=given.relaxation
+        "cpu", 1, given.batch, given.channels, given.cells, given.image, given.second_order, relaxation=given.relaxation
     )
     print("\n".join(table({name: counted(step) for name, step in steps(setup).items()}, rows=12)))
 

@@ -453,7 +453,8 @@ class _Loop:
         def train(epochs: int, active: Mapping[str, Active] | None = None) -> None:
             self._train_weights(epochs, active or {}, heeded)
 
-        kept = self.settings.discretization(self.supernet.decisions, mixtures, evaluate=evaluate, train=train)
+        discretization = self.settings.discretization.seeded(self.settings.seed)
+        kept = discretization(self.supernet.decisions, mixtures, evaluate=evaluate, train=train)
         return self.stamp(kept)
 
     def _measure(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:

@@ -192,12 +192,12 @@ def test_a_whole_search_goes_in_parts_and_says_what_it_extrapolates(tmp_path: Pa
 def test_views_are_no_kernels_and_ours_calls_fewer_operators_than_the_reference():
     assert operators.is_view(torch.ops.aten.view.default)
     assert not operators.is_view(torch.ops.aten.add_.Tensor)
-    totals = {name: operators.counted(step).total() for name, step in operators.steps(FIRST).items()}
+    totals = {name: operators.counted(step).counts.total() for name, step in operators.steps(FIRST).items()}
     assert 0 < totals["ours"] < totals["reference"]
 
 
 def test_a_hard_sample_calls_fewer_convolutions_than_the_supernet():
-    soft, hard = (operators.counted(operators.steps(setup)["ours"]) for setup in (FIRST, HARD))
+    soft, hard = (operators.counted(operators.steps(setup)["ours"]).counts for setup in (FIRST, HARD))
     assert hard["convolution"] < soft["convolution"] / 2
 
 

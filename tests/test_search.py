@@ -4,7 +4,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from dnas import (
     Decision,
     Discretization,
     EpochReport,
+    Evolution,
     FirstOrder,
     GumbelSoftmax,
     Hypergradient,
@@ -31,11 +32,14 @@ from dnas import (
     NonFiniteLoss,
     Observer,
     Penalty,
+    Perturbation,
+    RandomSampling,
     Run,
     SearchSettings,
     Softmax,
     Stop,
     Supernet,
+    UniformPath,
     Unrolled,
     WeightSGD,
     search,
@@ -324,6 +328,30 @@ def test_one_seed_gives_one_result_and_another_seed_another():
     torch.rand(5)
     assert outcome(0) == first
     assert outcome(1)[2] != first[2]
+
+
+class Drawing(RandomSampling):
+    """Writes down the seed that it draws by."""
+
+    def __call__(self, decisions, mixtures, *, evaluate: Evaluate, train: Train):
+        seeds_drawn.append(self.seed)
+        return super().__call__(decisions, mixtures, evaluate=evaluate, train=train)
+
+
+seeds_drawn: list[int] = []
+
+
+@pytest.mark.parametrize("drawing", [RandomSampling(2, seed=3), Evolution(seed=3), Perturbation(seed=3)])
+def test_the_seed_of_a_search_is_added_to_that_of_what_its_discretization_draws(drawing: Discretization):
+    assert drawing.seeded(4) == replace(drawing, seed=7)  # pyright: ignore[reportCallIssue], all three have a seed
+    assert drawing.seeded(0) == drawing
+
+
+def test_a_search_draws_by_its_seed_when_it_discretizes():
+    seeds_drawn.clear()
+    settings = SearchSettings(relaxation=UniformPath(), epochs=1, seed=5, discretization=Drawing(2, seed=2))
+    search(net(), TRAIN, VAL, settings=settings)
+    assert seeds_drawn == [7]
 
 
 def test_a_search_leaves_the_global_random_state_as_it_was():

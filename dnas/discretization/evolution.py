@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from dnas.architecture import Kept
@@ -37,7 +37,7 @@ class Evolution(Discretization):
         generations: how many populations are evaluated, the random one included.
         parents: how many of the best so far have children.
         mutation_probability: with which a mutant draws a gene anew.
-        seed: of all that is drawn.
+        seed: of all that is drawn; the seed of the search is added.
     """
 
     needs_training = True
@@ -54,6 +54,9 @@ class Evolution(Discretization):
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}.")
         if not 0 <= self.mutation_probability <= 1:
             raise ValueError(f"mutation_probability must lie in [0, 1]; got {self.mutation_probability}.")
+
+    def seeded(self, seed: int) -> Evolution:
+        return replace(self, seed=self.seed + seed)
 
     def __call__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from random import Random
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class Perturbation(Discretization):
 
     Args:
         epochs_between: epochs of tuning between two rounds.
-        seed: of the order of edges and nodes.
+        seed: of the order of edges and nodes; the seed of the search is added.
     """
 
     needs_training = True
@@ -45,6 +45,9 @@ class Perturbation(Discretization):
     def __post_init__(self) -> None:
         if self.epochs_between < 0:
             raise ValueError(f"epochs_between must be at least 0; got {self.epochs_between}.")
+
+    def seeded(self, seed: int) -> Perturbation:
+        return replace(self, seed=self.seed + seed)
 
     def __call__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from dnas.architecture import Kept
@@ -27,7 +27,7 @@ class RandomSampling(Discretization):
 
     Args:
         samples: how many architectures are evaluated.
-        seed: of what is drawn.
+        seed: of what is drawn; the seed of the search is added.
     """
 
     needs_training = True
@@ -38,6 +38,9 @@ class RandomSampling(Discretization):
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ValueError(f"samples must be at least 1; got {self.samples}.")
+
+    def seeded(self, seed: int) -> RandomSampling:
+        return replace(self, seed=self.seed + seed)
 
     def __call__(
         self,
