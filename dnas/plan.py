@@ -366,7 +366,12 @@ def enough_time(needed: float) -> str:
 
 def on_threads(count: int | None) -> str:
     """', 2 threads', or nothing where that is left to PyTorch."""
-    return "" if count is None else f", {count} thread{'' if count == 1 else 's'}"
+    return "" if count is None else f", {number_of_threads(count)}"
+
+
+def number_of_threads(count: int) -> str:
+    """'1 thread', '2 threads'."""
+    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def readable_time(value: float) -> str:

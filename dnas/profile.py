@@ -29,8 +29,9 @@ from dnas.memory import (
     reset_peak_memory,
 )
 from dnas.peak import Peak, measure_peak, measured_seconds, synchronize
-from dnas.plan import images_in_half, readable_time
+from dnas.plan import images_in_half, number_of_threads, readable_time
 from dnas.random_state import seeded
+from dnas.threads import num_threads
 from dnas.trial import Trial, memory_of_small_batches
 
 NUM_OPERATIONS = 10
@@ -251,7 +252,8 @@ def profile_job(job: Job) -> Profile:
         channels=job.channels or _CHANNELS,
         cells=job.cells or _CELLS,
     )
-    return profile_search(resolved, num_classes=len(catalog.class_names), num_images=half, device=device)
+    with num_threads(job.threads):
+        return profile_search(resolved, num_classes=len(catalog.class_names), num_images=half, device=device)
 
 
 def profile_search(
@@ -514,7 +516,7 @@ def device_name(device: torch.device) -> str:
     """Of the GPU, or of the CPU with PyTorch's number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    return f"{_cpu_name()}, {number_of_threads(torch.get_num_threads())}"
 
 
 def _cpu_name() -> str:

@@ -19,6 +19,7 @@ from dnas.profile import (
     Timing,
     _max_batch_size,
     _search_seconds,
+    device_name,
     expensive_operations,
     profile_job,
     profile_search,
@@ -27,6 +28,7 @@ from dnas.profile import (
 )
 from dnas.relaxation import GumbelSoftmax
 from dnas.settings import SearchSettings
+from dnas.threads import num_threads
 from dnas.trial import Trial
 
 CPU = torch.device("cpu")
@@ -180,6 +182,23 @@ def test_a_search_is_profiled_and_leaves_the_random_generators_as_they_were():
     assert profile.flops.total > 0
     assert json.loads(profile.to_json())["batch_size"] == 16
     assert profile.to_text().startswith(profile.device)
+
+
+# Threads
+
+
+@pytest.mark.parametrize("count", [1, 3, None])
+def test_a_profile_works_with_the_threads_of_the_job(count, monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr("dnas.profile.profile_search", lambda *_, **__: torch.get_num_threads())
+    assert profile_job(replace(JOB, threads=count)) == (count or before)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, ", 1 thread"), (2, ", 2 threads")])
+def test_the_head_says_how_many_threads(count, words):
+    with num_threads(count):
+        assert device_name(CPU).endswith(words)
 
 
 # Mistakes
