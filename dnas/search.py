@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.architecture import Architecture, Kept
-from dnas.batch import Batch
+from dnas.batch import Batch, map_tensors
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
 from dnas.data.iterable_batches import IterableBatches
@@ -23,7 +23,7 @@ from dnas.execution import Stepper
 from dnas.handover import Widening, check_num_candidates, load_optimizer, load_pruned, load_widened
 from dnas.interrupt import Interrupted, StopRequest, stop_request
 from dnas.mixture import Active, Mixture
-from dnas.observer import EpochReport, Observer, StepReport, Stop, skip_share
+from dnas.observer import EpochReport, GoBack, Observer, StepReport, Stop, skip_share
 from dnas.plain_data import to_plain
 from dnas.progress import set_progress
 from dnas.random_state import random_state, restore_random_state, seeded, seeded_items
@@ -48,7 +48,8 @@ class SearchResult:
     Args:
         architecture: what is kept.
         supernet: with its final weights and alphas.
-        metrics: one row of scalars per epoch.
+        metrics: one row of scalars per epoch. Where an observer has sent the search back, epochs that were given up
+            have theirs as well, and rows from there on say which `attempt` they are of.
         seconds: time spent in steps, evaluation and discretization, over all parts of a resumed run.
     """
 
@@ -90,7 +91,7 @@ def search(
         validation: batches on which the supernet is measured after each epoch; None for one pass over `val`.
         stamp: turns what is kept into an `Architecture` (a space's `architecture` writes its name into it).
         run: folder for metrics, checkpoints and the result.
-        observers: called after each epoch; any of them may stop the search.
+        observers: called after each epoch; any of them may stop the search, or send it back.
         display: where progress is shown.
 
     Raises:
@@ -269,6 +270,9 @@ class _Loop:
         self.generator = self.stepper.generator
         self.weight_names = list(supernet.weights())  # of the optimizer's tensors; some may be frozen later
         self.step = self.part.first * self.steps_per_epoch
+        self.attempt = 1  # one more each time an observer has sent the search back
+        self.given_up = 0  # steps that were taken and are not part of `step`
+        self.kept: dict[int, dict[str, Any]] = {}  # what may be gone back to, by epoch, where there is no run folder
         self.seconds = 0.0
         self.labels: dict[str, int] = {"stage": stage + 1} if settings.stages else {}  # of rows of metrics
         self.shown: dict[str, float] = dict(self.labels)  # beside the progress bar
@@ -300,7 +304,7 @@ class _Loop:
                 self._log_step()
             if epoch_ended:
                 self._end_epoch()
-            self.display.update("search", self.step, total, self.shown)
+            self.display.update("search", self.steps_taken, total + self.given_up, self.shown)
             self.seconds += time.perf_counter() - started
             if epoch_ended or request.made or self._checkpoint_is_due():
                 self.save()
@@ -310,6 +314,11 @@ class _Loop:
     @property
     def epoch(self) -> int:
         return self.step // self.steps_per_epoch
+
+    @property
+    def steps_taken(self) -> int:
+        """All of them, those that were given up included: what rows of metrics are counted by."""
+        return self.step + self.given_up
 
     @property
     def _progress(self) -> float:
@@ -364,7 +373,7 @@ class _Loop:
         self._check_losses()
         scalars = self.totals.latest()
         if self.run is not None:
-            self.run.log(self.step, {"epoch": self.epoch, "phase": "step", **self.labels, **scalars})
+            self.run.log(self.steps_taken, {"epoch": self.epoch, "phase": "step", **self.labels, **scalars})
         self.shown |= {name: scalars[name] for name in ("train_loss", "train_accuracy") if name in scalars}
 
     def _end_epoch(self) -> None:
@@ -382,22 +391,28 @@ class _Loop:
         self.alphas_by_epoch.append(
             {name: alpha.detach().cpu().clone() for name, alpha in self.supernet.alphas.items()}
         )
-        for stop in self._tell_observers(scalars, mixtures, architecture):
+        answers = self._tell_observers(scalars, mixtures, architecture)
+        for stop in (answer for answer in answers if isinstance(answer, Stop)):
             self.stopped, self.result_epoch = True, stop.epoch
         row = {"epoch": self.epoch, **self.labels, **scalars}
         self.epoch_rows.append(row)
         if self.run is not None:
-            self.run.log(self.step, {"phase": "epoch", **row, "seconds": self.seconds})
+            self.run.log(self.steps_taken, {"phase": "epoch", **row, "seconds": self.seconds})
             if architecture is not None:
                 self.run.save_architecture(architecture, self.epoch)
+        targets = [answer.epoch for answer in answers if isinstance(answer, GoBack)]
+        if targets and not self.stopped:
+            self._go_back(min(targets))
+        elif self._may_go_back_to(self.epoch):
+            self._keep()
 
     def _tell_observers(
         self, scalars: dict[str, float], mixtures: Mapping[str, Mixture], architecture: Architecture | None
-    ) -> list[Stop]:
+    ) -> list[Stop | GoBack]:
         """What the observers want after an epoch; they may add to `scalars`."""
         train_batch, val_batch = self._last_batches
         assert train_batch is not None
-        stops = [
+        answers = [
             observer.epoch_ended(
                 EpochReport(
                     epoch=self.epoch,
@@ -413,11 +428,51 @@ class _Loop:
                     weight_optimizer=self.weight_optimizer,
                     evaluate=self._accuracy_with,
                     memory=memory,
+                    attempt=self.attempt,
                 )
             )
             for observer, memory in zip(self.observers, self.memories, strict=True)
         ]
-        return [stop for stop in stops if stop is not None]
+        return [answer for answer in answers if answer is not None]
+
+    # Going back
+
+    def _may_go_back_to(self, epoch: int) -> bool:
+        return epoch > self.part.first and any(observer.may_go_back_to(epoch) for observer in self.observers)
+
+    def _keep(self) -> None:
+        """Keep what an observer may go back to: a file for each epoch, or in memory."""
+        if self.run is None:
+            self.kept[self.epoch] = _copied(self._moving())
+        else:
+            self.run.save_checkpoint(_kept_name(self.epoch), self._moving())
+
+    def _go_back(self, epoch: int) -> None:
+        """Go on from the end of an earlier epoch, with the optimizers' settings of now."""
+        if not (epoch < self.epoch and self._may_go_back_to(epoch)):
+            raise ValueError(
+                f"After epoch {self.epoch} an observer asks to go back to epoch {epoch}, whose state was not kept: it "
+                "must be an earlier epoch of the same stage, for which the observer's may_go_back_to gives True."
+            )
+        run, device = self.run, _device(self.supernet)
+        kept = self.kept[epoch] if run is None else run.load_checkpoint(_kept_name(epoch), device)
+        self._put_back(kept)
+        for optimizer, name in ((self.weight_optimizer, "weight_optimizer"), (self.alpha_optimizer, "alpha_optimizer")):
+            _copy_optimizer_state(optimizer, kept[name]["state"])
+        del self.alphas_by_epoch[epoch:]
+        self._upcoming.clear()
+        self.display.say(
+            f"Going back from the end of epoch {self.epoch} to that of epoch {epoch}, as an observer asks: the search "
+            f"takes {self.epoch - epoch} epochs longer than planned."
+        )
+        self.given_up += self.step - epoch * self.steps_per_epoch
+        self.step = epoch * self.steps_per_epoch
+        self._count_attempt(self.attempt + 1)
+
+    def _count_attempt(self, attempt: int) -> None:
+        self.attempt = attempt
+        if attempt > 1:
+            self.labels["attempt"] = self.shown["attempt"] = attempt
 
     def finish(self, request: StopRequest) -> SearchResult:
         """Discretize, and write what was found."""
@@ -430,7 +485,9 @@ class _Loop:
         self.seconds += time.perf_counter() - started
         if self.run is not None:
             self.run.save_architecture(architecture)
-            self.run.save_json("search", {"seconds": self.seconds, "steps": self.step, "epochs": self.epoch})
+            self.run.save_json("search", {"seconds": self.seconds, "steps": self.steps_taken, "epochs": self.epoch})
+            for path in self.run.checkpoint_path(CHECKPOINT).parent.glob("epoch_*.pt"):
+                path.unlink()  # kept by _keep, and of no use any more
         return SearchResult(architecture, self.supernet, self.epoch_rows, self.seconds)
 
     # Evaluation and discretization
@@ -492,24 +549,32 @@ class _Loop:
 
     # Checkpoints
 
-    def state(self) -> dict[str, Any]:
+    def _moving(self) -> dict[str, Any]:
+        """The part of the state that going back puts back."""
         return {
-            "step": self.step,
-            "steps_per_epoch": self.steps_per_epoch,
-            "settings": _method(self.settings),
-            "stage": self.stage,
-            "stopped": self.stopped,
-            "seconds": self.seconds,
             "supernet": self.supernet.state_dict(),
             "trained": list(self.supernet.weights()),  # an observer may have frozen others
-            "weight_names": self.weight_names,
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "random_state": random_state(),
+            "memories": self.memories,
+        }
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "attempt": self.attempt,
+            "given_up": self.given_up,
+            "settings": _method(self.settings),
+            "stage": self.stage,
+            "stopped": self.stopped,
+            "seconds": self.seconds,
+            **self._moving(),
+            "weight_names": self.weight_names,
             "totals": self.totals.state(),
             "epoch_rows": self.epoch_rows,
-            "memories": self.memories,
             "result_epoch": self.result_epoch,
             "alphas_by_epoch": self.alphas_by_epoch,
             "threads": torch.get_num_threads(),
@@ -542,7 +607,7 @@ class _Loop:
                 f"Note: this run began with {state['threads']} threads and goes on with {torch.get_num_threads()}; "
                 "its numbers will differ in the last digits from an uninterrupted run."
             )
-        self.run.cut_metrics(self.step)
+        self.run.cut_metrics(self.steps_taken)
         self.display.say(f"Going on with {self.run.path} after step {self.step} (epoch {self.epoch}).")
 
     def take_over(self, state: Mapping[str, Any]) -> None:
@@ -550,7 +615,7 @@ class _Loop:
         with self._checked(state):
             self._take_over(state)
         if self.run is not None:
-            self.run.cut_metrics(self.step)  # of this stage, where it began before and was killed
+            self.run.cut_metrics(self.steps_taken)  # of this stage, where it began before and was killed
 
     def _take_over(self, state: Mapping[str, Any]) -> None:
         stage, before = self.settings.all_stages[self.stage], self.settings.parts[self.stage - 1]
@@ -576,7 +641,8 @@ class _Loop:
             for memory, remembered in zip(self.memories, state["memories"], strict=False):
                 memory.update(remembered)
         self.generator.set_state(state["generator"].cpu())
-        self.seconds = state["seconds"]
+        self.seconds, self.given_up = state["seconds"], state["given_up"]
+        self._count_attempt(state["attempt"])
         self.epoch_rows, self.alphas_by_epoch = list(state["epoch_rows"]), list(state["alphas_by_epoch"])
         restore_random_state(state["random_state"])
 
@@ -600,20 +666,27 @@ class _Loop:
             f"Stage {self.stage + 1} of {len(self.settings.stages)}: epochs {part.first + 1} to {part.end}{left}."
         )
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
+    def _put_back(self, state: Mapping[str, Any]) -> None:
+        """Everything in `_moving()` but the optimizers, in place."""
         self.supernet.load_state_dict(state["supernet"])
         for name, weight in self.supernet.model.named_parameters():
             weight.requires_grad_(name in state["trained"])
+        self.generator.set_state(state["generator"].cpu())
+        for memory, before in zip(self.memories, state["memories"], strict=False):  # other observers may watch now
+            memory.clear()
+            memory.update(_copied(before))
+        restore_random_state(state["random_state"])
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._put_back(state)
         self.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-        self.generator.set_state(state["generator"].cpu())
         self.totals = Totals.from_state(state["totals"])
         self.step, self.stopped, self.seconds = state["step"], state["stopped"], state["seconds"]
+        self.given_up = state["given_up"]
+        self._count_attempt(state["attempt"])
         self.epoch_rows, self.alphas_by_epoch = state["epoch_rows"], state["alphas_by_epoch"]
         self.result_epoch = state["result_epoch"]
-        for memory, before in zip(self.memories, state["memories"], strict=False):  # other observers may watch now
-            memory.update(before)
-        restore_random_state(state["random_state"])
         if not isinstance(self.step, int) or not isinstance(self.seconds, float):
             raise TypeError(f"step and seconds must be numbers; got {self.step!r} and {self.seconds!r}.")
         if state["stage"] != self.stage:
@@ -672,6 +745,28 @@ def _method(settings: SearchSettings) -> dict[str, Any]:
     """Those settings that the result depends on, as plain data."""
     free = ("log_every", "checkpoint_minutes")
     return {name: value for name, value in to_plain(settings).items() if name not in free}
+
+
+def _kept_name(epoch: int) -> str:
+    """Of the checkpoint that an observer may go back to."""
+    return f"epoch_{epoch:04d}"
+
+
+def _copied(state: Any) -> Any:
+    """Plain data and tensors as they are now, whatever becomes of these."""
+    return map_tensors(lambda tensor: tensor.detach().clone(), state)
+
+
+def _copy_optimizer_state(optimizer: torch.optim.Optimizer, before: Mapping[int, Mapping[str, Any]]) -> None:
+    """Let an optimizer hold of each weight what it held `before`, in place: a recorded step knows where it is.
+
+    What it had not begun to hold then is 0, as SGD and Adam begin.
+    """
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                old = before.get(index, {}).get(name)
+                value.zero_() if old is None else value.copy_(old)
 
 
 def _first_difference(place: str, theirs: Any, mine: Any) -> str | None:

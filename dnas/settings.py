@@ -155,6 +155,8 @@ class SearchSettings:
             trains_alphas=self.relaxation.trains_alphas,
             one_level=self.one_level,
             needs_training=self.discretization.needs_training,
+            weight_decay=self.weights.weight_decay,
+            in_stages=len(self.stages) > 1,
         )
         if self.stages:
             self._set_stages()

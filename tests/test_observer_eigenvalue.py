@@ -221,10 +221,22 @@ class StopAt(Observer):
         return Stop() if report.epoch == self.epoch else None
 
 
-def test_weight_decay_grows_each_time_up_to_the_largest():
-    result = grown(AdaptiveDecay(ALWAYS, multiplier=3.0, largest=0.005), epochs=7)
-    # Two eigenvalues are needed each time: noticed in epochs 3, 5 and 7.
-    assert [row["weight_decay"] for row in result.metrics] == pytest.approx([1e-3, 1e-3, 3e-3, 3e-3, 5e-3, 5e-3, 5e-3])
+def test_weight_decay_grows_each_time_up_to_the_largest_and_the_search_goes_back_as_often():
+    result = grown(AdaptiveDecay(ALWAYS, multiplier=3.0, largest=0.005), epochs=5)
+    # In epoch 3 the growth is noticed that began in epoch 2, and so again with three times the decay. With the largest
+    # one the search goes on to its end.
+    assert [row["epoch"] for row in result.metrics] == [1, 2, 3, 3, 3, 4, 5]
+    assert [row["weight_decay"] for row in result.metrics] == pytest.approx([1e-3] * 3 + [3e-3] + [5e-3] * 3)
+
+
+def test_it_may_go_back_to_measured_epochs_after_the_start_and_further_by_the_extra():
+    observer = AdaptiveDecay(Sharpening(start=4, every=2))
+    assert list(filter(observer.may_go_back_to, range(1, 12))) == [5, 7, 9, 11]
+    observer = AdaptiveDecay(Sharpening(start=4, every=2), extra=3)
+    assert list(filter(observer.may_go_back_to, range(1, 10))) == [2, 4, 6, 8]
+    values = [1.0, 1.0, 1.0, 1.0, 2.0]
+    began = Sharpening(start=4, every=2, delta=1, window=1).epoch_of(9, values)
+    assert began == 7
 
 
 @pytest.mark.parametrize(
@@ -235,6 +247,8 @@ def test_weight_decay_grows_each_time_up_to_the_largest():
         lambda: Sharpening(delta=0),
         lambda: HessianEigenvalue(every=0),
         lambda: AdaptiveDecay(multiplier=1.0),
+        lambda: AdaptiveDecay(extra=-1),
+        lambda: AdaptiveDecay(Sharpening(start=3), extra=4),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make):

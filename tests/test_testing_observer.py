@@ -13,6 +13,7 @@ from dnas.observer import (
     AdaptiveDecay,
     EigenvalueStop,
     EpochReport,
+    GoBack,
     HessianEigenvalue,
     Observer,
     OperationFreeze,
@@ -63,7 +64,7 @@ class Broken(Observer):
             for weight in report.supernet.weights().values():
                 weight.grad = None
 
-    def epoch_ended(self, report: EpochReport) -> Stop | None:
+    def epoch_ended(self, report: EpochReport) -> Stop | GoBack | None:
         report.memory["epochs"] = [*report.memory.get("epochs", []), report.epoch]
         supernet = report.supernet
         match self.fault:
@@ -99,6 +100,10 @@ class Broken(Observer):
                 return Stop(report.epoch + 1)
             case "stops before the first epoch":
                 return Stop(0)
+            case "goes forward":
+                return GoBack(report.epoch)
+            case "goes back to what it does not keep":
+                return GoBack(report.epoch - 1) if report.epoch == 3 else None
             case "stops":
                 return Stop()
             case "counts in a global":
@@ -133,6 +138,8 @@ SEEN: dict[int, list[int]] = {}
         ("overwrites", "changes what is logged by the search itself"),
         ("stops in the future", r"gives Stop\(epoch=2\) after epoch 1"),
         ("stops before the first epoch", r"gives Stop\(epoch=0\) after epoch 1"),
+        ("goes forward", r"gives GoBack\(epoch=1\) after epoch 1"),
+        ("goes back to what it does not keep", r"gives GoBack\(epoch=2\) after epoch 3"),
         ("stops", "stops the search"),
         ("counts in a global", "goes on differently|does something else"),
         ("forgets a shared list", "goes on differently when its memory was saved and read"),

@@ -1,6 +1,6 @@
 """What watches a search, and may stop it: one file for each."""
 
-from dnas.observer.base import EpochReport, Observer, StepReport, Stop
+from dnas.observer.base import EpochReport, GoBack, Observer, StepReport, Stop
 from dnas.observer.combination import check_observers
 from dnas.observer.eigenvalue import HessianEigenvalue, largest_eigenvalue
 from dnas.observer.eigenvalue_stop import AdaptiveDecay, EigenvalueStop, Sharpening
@@ -11,6 +11,7 @@ __all__ = [
     "AdaptiveDecay",
     "EigenvalueStop",
     "EpochReport",
+    "GoBack",
     "HessianEigenvalue",
     "Observer",
     "OperationFreeze",

@@ -1,4 +1,4 @@
-"""What may watch a search: after every epoch, and after every step."""
+"""What may watch a search, end it or send it back: after every epoch, and after every step."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class EpochReport:
         weight_optimizer: of the weights; its settings may be changed.
         evaluate: accuracy of the supernet on the search's validation images with only some candidates active.
         memory: plain data and tensors that this observer keeps from call to call; it is part of the checkpoint.
+        attempt: 1, and one more each time the search has gone back.
     """
 
     epoch: int
@@ -74,6 +75,7 @@ class EpochReport:
     weight_optimizer: torch.optim.Optimizer
     evaluate: Callable[[Mapping[str, Active]], float]
     memory: dict[str, Any]
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,22 @@ class Stop:
     """
 
     epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class GoBack:
+    """Lets a search go on from the end of an earlier epoch; what came after it is given up.
+
+    Weights, alphas, both optimizers' states, generators and the memories of all observers are as they were then, and
+    with the number of epochs the progress, the learning rate and the batches are those of then. Settings of the
+    weights' optimizer stay as they are now, so that the repeated epochs can differ by them, and by nothing else. Rows
+    of metrics have `attempt` from there on, and their `step` counts on.
+
+    Args:
+        epoch: number of epochs done, counted from 1; one that the observer `may_go_back_to`.
+    """
+
+    epoch: int
 
 
 class Observer(ABC):
@@ -99,8 +117,12 @@ class Observer(ABC):
         """Called after every step."""
 
     @abstractmethod
-    def epoch_ended(self, report: EpochReport) -> Stop | None:
-        """Called after every epoch; a `Stop` ends the search here."""
+    def epoch_ended(self, report: EpochReport) -> Stop | GoBack | None:
+        """Called after every epoch; a `Stop` ends the search here, which goes before a `GoBack` of another one."""
+
+    def may_go_back_to(self, epoch: int) -> bool:
+        """Whether it may ever ask to go back to the end of this epoch; only states of such epochs are kept."""
+        return False
 
     @property
     def watches_steps(self) -> bool:

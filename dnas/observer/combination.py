@@ -12,15 +12,23 @@ from dnas.observer.skips import SkipStop
 
 
 def check_observers(
-    observers: Sequence[Observer], *, trains_alphas: bool, one_level: bool, needs_training: bool
+    observers: Sequence[Observer],
+    *,
+    trains_alphas: bool,
+    one_level: bool,
+    needs_training: bool,
+    weight_decay: float,
+    in_stages: bool,
 ) -> None:
-    """Refuse an observer that would see nothing in this search.
+    """Refuse an observer that would see nothing in this search, or could do nothing.
 
     Args:
         observers: of the search.
         trains_alphas: whether the relaxation's alphas are trained.
         one_level: whether alphas and weights see the same batches.
         needs_training: whether the discretization trains or evaluates, so that no epoch has an architecture.
+        weight_decay: of the weights' optimizer.
+        in_stages: whether it has more than one supernet.
 
     Raises:
         ValueError: names the first that does not fit, says why and what to use instead.
@@ -43,3 +51,10 @@ def check_observers(
                 f"{name} looks at the architecture of every epoch, and this discretization finds one only at the end: "
                 "use dnas.Argmax, or leave it out."
             )
+        if isinstance(observer, AdaptiveDecay) and in_stages:
+            raise ValueError(
+                f"{name} goes back over many epochs, which may have had the supernet of another stage: leave it out, "
+                "or search without stages."
+            )
+        if isinstance(observer, AdaptiveDecay) and weight_decay == 0:
+            raise ValueError(f"{name} multiplies the weight decay of the weights, which is 0: give them a larger one.")

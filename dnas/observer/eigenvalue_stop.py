@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dnas.observer.base import EpochReport, Observer, Stop
+from dnas.observer.base import EpochReport, GoBack, Observer, Stop
 from dnas.observer.eigenvalue import measure
 
 
@@ -87,31 +87,44 @@ class EigenvalueStop(Observer):
 
 @dataclass(frozen=True)
 class AdaptiveDecay(Observer):
-    """RobustDARTS-ADA: more weight decay on the weights, each time the eigenvalue has grown too much.
+    """RobustDARTS-ADA: each time the eigenvalue has grown too much, the search goes back to the epoch at which the
+    growth began, and on from there with more weight decay on the weights (official code read: automl/RobustDARTS,
+    src/search/train_search.py).
 
-    The official code goes back to the weights and alphas of an earlier epoch and trains on from there; here the search
-    goes on from where it is, and looks at eigenvalues measured from then on.
+    At the largest weight decay the search goes on without going back. Epochs that are repeated see the same batches
+    again, where the generators of the official code go on. Eigenvalues go back with everything else: the official code
+    reads those of the earlier epoch too, but into a tracker that it does not use then. Its weight decay may exceed the
+    largest one where the multiplier does not lead to it; ours is cut to it.
 
     Args:
         sharpening: when.
         multiplier: of the weight decay.
         largest: weight decay that is not exceeded.
+        extra: epochs to go back further than the growth began, at most `sharpening.start`.
     """
 
     sharpening: Sharpening = Sharpening()
     multiplier: float = 3.0
     largest: float = 0.0243
+    extra: int = 0
 
     def __post_init__(self) -> None:
         if not (self.multiplier > 1 and self.largest > 0):
             raise ValueError(
                 f"multiplier must be above 1 and largest above 0; got {self.multiplier} and {self.largest}."
             )
+        if not 0 <= self.extra <= self.sharpening.start:
+            raise ValueError(f"extra must be from 0 to start = {self.sharpening.start}; got {self.extra}.")
 
-    def epoch_ended(self, report: EpochReport) -> Stop | None:
-        if self.sharpening.noticed(report) is not None:
-            report.memory["eigenvalues"] = []
-            for group in report.weight_optimizer.param_groups:
-                group["weight_decay"] = min(self.multiplier * group["weight_decay"], self.largest)
-        report.scalars["weight_decay"] = report.weight_optimizer.param_groups[0]["weight_decay"]
-        return None
+    def epoch_ended(self, report: EpochReport) -> GoBack | None:
+        began, groups = self.sharpening.noticed(report), report.weight_optimizer.param_groups
+        decay = report.scalars["weight_decay"] = groups[0]["weight_decay"]
+        if began is None or decay >= self.largest:
+            return None
+        for group in groups:
+            group["weight_decay"] = min(self.multiplier * group["weight_decay"], self.largest)
+        return GoBack(began - self.extra)
+
+    def may_go_back_to(self, epoch: int) -> bool:
+        began = epoch + self.extra
+        return began > self.sharpening.start and (began - 1) % self.sharpening.every == 0

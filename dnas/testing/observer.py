@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dnas.batch import Batch
 from dnas.choice import Cell
-from dnas.observer import EpochReport, Observer, StepReport, Stop
+from dnas.observer import EpochReport, GoBack, Observer, StepReport, Stop
 from dnas.search import SearchResult, search
 from dnas.settings import SearchSettings
 from dnas.supernet import Supernet
@@ -57,16 +57,17 @@ def check_observer(
     """The contract of every observer, in searches of a few epochs of three steps; in the first one the alphas rest.
 
     It leaves itself, the gradient mode and the global random state as they were; its memory is plain data and tensors
-    that a checkpoint can hold; what it logs are numbers; a `Stop` names an epoch that is over. The same search again,
-    one watched by a pickled or a deep copy, and one in which the memory is saved and read after every call end alike,
-    bit for bit. Unless it `changes_search`, weights, alphas, `.grad`, what is trained or allowed and the optimizer's
-    settings stay as they are, and the search is the one without it.
+    that a checkpoint can hold; what it logs are numbers; a `Stop` names an epoch that is over, a `GoBack` an earlier
+    one that it `may_go_back_to`. The same search again, one watched by a pickled or a deep copy, and one in which the
+    memory is saved and read after every call end alike, bit for bit. Unless it `changes_search`, weights, alphas,
+    `.grad`, what is trained or allowed and the optimizer's settings stay as they are, and the search is the one without
+    it.
 
     Args:
         observer: to be checked.
         model: makes the model of a search, with the same weights each time, for inputs (batch, 4) and three classes.
         epochs: of each search; enough for the observer to do what it does.
-        changes_search: whether it may: one that stops, freezes or adjusts.
+        changes_search: whether it may: one that stops, goes back, freezes or adjusts.
         device: of model and batches.
 
     Raises:
@@ -109,16 +110,27 @@ class _Watched(Observer):
         with self._watching(report, None):
             self.inner.step_ended(report)
 
-    def epoch_ended(self, report: EpochReport) -> Stop | None:
+    def epoch_ended(self, report: EpochReport) -> Stop | GoBack | None:
         before = dict(report.scalars)
         with self._watching(report, report.weight_optimizer):
-            stop = self.inner.epoch_ended(report)
+            answer = self.inner.epoch_ended(report)
         for name, value in report.scalars.items():
             require(type(value) in (int, float), self.inner, f"logs {name} = {value!r}, which is no number")
         require(all(name in report.scalars for name in before), self.inner, "takes back what others have logged")
-        fits = stop is None or (isinstance(stop, Stop) and (stop.epoch is None or 1 <= stop.epoch <= report.epoch))
-        require(fits, self.inner, f"gives {stop!r} after epoch {report.epoch}")
-        return stop
+        require(self._fits(answer, report), self.inner, f"gives {answer!r} after epoch {report.epoch}")
+        return answer
+
+    def may_go_back_to(self, epoch: int) -> bool:
+        return self.inner.may_go_back_to(epoch)
+
+    def _fits(self, answer: object, report: EpochReport) -> bool:
+        match answer:
+            case GoBack(epoch):
+                return 1 <= epoch < report.epoch and self.may_go_back_to(epoch)
+            case Stop(epoch):
+                return epoch is None or 1 <= epoch <= report.epoch
+            case _:
+                return answer is None
 
     @contextmanager
     def _watching(self, report: StepReport | EpochReport, optimizer: torch.optim.Optimizer | None) -> Iterator[None]:
