@@ -48,7 +48,9 @@ from dnas.space import NasBench201Space
 from dnas.table import Table
 from dnas.threads import num_threads
 
-# What may differ between two runs that are compared.
+# What must be the same in all runs of one table, besides the space.
+ALIKE = ("data", "image_column", "label_column", "image_size", "stem", "test_fraction")
+# What may differ between two runs of one recipe.
 FREE = ("device", "threads", "time", "search.log_every", "search.checkpoint_minutes")
 # What retraining measures, in percent, by the names of columns.
 RETRAINED = Columns("retrained_validation", "retrained_test")
@@ -149,9 +151,11 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
     grid = _retrained_alike(grid, display)
     _check_alike(grid)
     jobs = _settled(grid, display)
-    _say_differences(jobs, display)
-    for recipe, seed in grid.cases:  # before anything that takes long
-        _check_before(grid, jobs[recipe], recipe, seed)
+    # Before anything that takes long.
+    for name, values in _differing_sizes(jobs, _load_rows(grid, jobs)).items():
+        display.say(f"Note: the recipes differ in {name} ({values}); --{name} sets it for all.")
+    for recipe, seed in grid.cases:
+        _check_run(grid, jobs[recipe], recipe, seed)
     for index, (recipe, seed) in enumerate(grid.cases):
         job = replace(jobs[recipe], seed=seed)
         with _only_process(grid.run(recipe, seed).path) as alone:
@@ -160,8 +164,8 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
                 continue
             _complete(grid, job, recipe, seed, _PartOfBar(display, part=index, num=len(grid.cases)))
     random = [] if grid.table is not None else _random_rows(grid, jobs[grid.baseline], display)
-    rows = _load_rows(grid)
-    _write_tables(grid, rows, random, display)
+    rows = _load_rows(grid, jobs)
+    _write_tables(grid, rows, random, _caption(grid, _differing_sizes(jobs, rows)), display)
     return rows
 
 
@@ -222,16 +226,13 @@ def _check_alike(grid: Grid) -> None:
         ValueError: names the first difference, or the network that is to be retrained cannot be built.
     """
     baseline = grid.jobs[grid.baseline]
-    names = ("data", "image_column", "label_column", "image_size", "stem", "test_fraction")
     for recipe, job in grid.jobs.items():
-        for name in (*names, "validation_fraction") if grid.table is None else names:
-            there, here = to_plain(getattr(baseline, name)), getattr(job, name)
-            difference = settings_difference(there, here, place=name, words=(f"in {grid.baseline}", f"in {recipe}"))
-            if difference:
-                raise ValueError(
-                    f"What is compared must be alike, but {difference}. Give that setting on the command line, for "
-                    "all recipes."
-                )
+        difference = _first_unlike(grid, to_plain(baseline), job, words=(f"in {grid.baseline}", f"in {recipe}"))
+        if difference:
+            raise ValueError(
+                f"What is compared must be alike, but {difference}. Give that setting on the command line, for "
+                "all recipes."
+            )
         if job.space.name != baseline.space.name:
             raise ValueError(
                 f"Only architectures of one space can be compared, but {grid.baseline} searches "
@@ -241,16 +242,44 @@ def _check_alike(grid: Grid) -> None:
             _check_retraining(job)
 
 
-def _say_differences(jobs: Mapping[str, Job], display: Display) -> None:
-    """Say in which sizes the searches differ, since then more than the methods is compared."""
-    sizes = {
-        recipe: {name: getattr(job, name) for name in SIZES} | {"search.epochs": job.search.epochs}
-        for recipe, job in jobs.items()
-    }
-    for name in next(iter(sizes.values())):
-        if len({values[name] for values in sizes.values()}) > 1:
-            listed = ", ".join(f"{recipe} {values[name]}" for recipe, values in sizes.items())
-            display.say(f"Note: the recipes differ in {name} ({listed}); --{name} sets it for all.")
+def _first_unlike(grid: Grid, there: Mapping[str, Any], here: Job, *, words: tuple[str, str]) -> str:
+    """The first setting in which two runs differ that may not stand in one table, in words; empty if there is none.
+
+    Args:
+        there: settings as plain data; one that it does not know yet counts as its default.
+        here: settings.
+        words: what the two are called.
+    """
+    names = ALIKE if grid.table is not None else (*ALIKE, "validation_fraction")
+    for name in names:
+        value = there.get(name, to_plain(getattr(Job, name)))
+        difference = settings_difference(value, getattr(here, name), place=name, words=words)
+        if difference:
+            return difference
+    return ""
+
+
+def _differing_sizes(jobs: Mapping[str, Job], rows: Sequence[CompareRow]) -> dict[str, str]:
+    """In which sizes the searches of one table differ, and how, since then more than the methods is compared.
+
+    Args:
+        jobs: what is asked for, by recipe.
+        rows: those that are there, also of other recipes.
+    """
+    settings = [
+        *((recipe, to_plain(job)) for recipe, job in jobs.items()),
+        *((row.recipe, row.settings) for row in rows),
+    ]
+    found = {}
+    for name in (*SIZES, "search.epochs"):
+        values: dict[str, list[str]] = {}
+        for recipe, plain in settings:
+            known = values.setdefault(recipe, [])
+            value = str(plain["search"]["epochs"] if name == "search.epochs" else plain[name])
+            known.extend([value] if value not in known else [])
+        if len({value for known in values.values() for value in known}) > 1:
+            found[name] = ", ".join(f"{recipe} {' and '.join(known)}" for recipe, known in values.items())
+    return found
 
 
 def _check_retraining(job: Job) -> None:
@@ -272,15 +301,36 @@ def _check_retraining(job: Job) -> None:
         )
 
 
-def _check_before(grid: Grid, job: Job, recipe: str, seed: int) -> None:
-    """See that a row or run that is there was made under the settings asked for."""
-    path, run = grid.row_path(recipe, seed), grid.run(recipe, seed)
-    if path.exists():
-        row = CompareRow.load(path)
-        retrained = RETRAINED.report in row.values
-        _check_settings(row.settings, replace(job, seed=seed), path, with_retrain=grid.table is None and retrained)
-    elif run.config_path.exists():
+def _check_run(grid: Grid, job: Job, recipe: str, seed: int) -> None:
+    """See that a run that is there, and of which there is no row yet, was made under the settings asked for."""
+    run = grid.run(recipe, seed)
+    if run.config_path.exists() and not grid.row_path(recipe, seed).exists():
         _check_settings(_settings_of(run), replace(job, seed=seed), run.path, with_retrain=False)
+
+
+def _check_row(grid: Grid, jobs: Mapping[str, Job], row: CompareRow, path: Path) -> None:
+    """See that a row may stand in the table.
+
+    Rows of a recipe that is asked for must be of its settings, whatever their seed; rows of others, which an earlier
+    command or another process has made, of the same data, space and retraining.
+    """
+    retrained = grid.table is None and RETRAINED.report in row.values
+    if row.recipe in jobs:
+        _check_settings(row.settings, replace(jobs[row.recipe], seed=row.seed), path, with_retrain=retrained)
+        return
+    baseline, words = jobs[grid.baseline], ("there", f"in {grid.baseline}")
+    difference = _first_unlike(grid, row.settings, baseline, words=words)
+    spaces = {found.architecture.space for found in (row.found, *row.trajectory) if found is not None}
+    if not difference and spaces - {baseline.space.name}:
+        difference = f"it is of space {spaces.pop()!r}, and {grid.baseline} searches {baseline.space.name!r}"
+    if not difference and retrained:
+        there = row.settings.get("retrain")
+        difference = settings_difference(there, baseline.retrain, ignored=FREE, place="retrain", words=words)
+    if difference:
+        raise ValueError(
+            f"{path} cannot stand in one table with {grid.baseline}: {difference}. Ask for the same, choose another "
+            "--run, or move that row away."
+        )
 
 
 def _check_settings(there: Any, job: Job, path: Path, *, with_retrain: bool) -> None:
@@ -429,26 +479,37 @@ def _random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float
 # The tables
 
 
-def _load_rows(grid: Grid) -> list[CompareRow]:
-    """All rows in the folder, those of the grid first; also of recipes that another process was asked for."""
-    paths = sorted((grid.out / "rows").glob("*.json"))
-    rows = [CompareRow.load(path) for path in paths]
+def _load_rows(grid: Grid, jobs: Mapping[str, Job]) -> list[CompareRow]:
+    """All rows in the folder, those of the grid first; also of recipes that another process was asked for.
+
+    What rows say of another table is looked up in the table of the grid.
+
+    Raises:
+        ValueError: a row is damaged, or may not stand in one table with the others.
+    """
+    rows = []
+    for path in sorted((grid.out / "rows").glob("*.json")):
+        row = CompareRow.load(path)
+        _check_row(grid, jobs, row, path)
+        rows.append(row if grid.table is None or row.found is None else _looked_up(row, grid.table))
     order = {recipe: index for index, recipe in enumerate(grid.jobs)}
     return sorted(rows, key=lambda row: (order.get(row.recipe, len(order)), row.recipe, row.seed))
 
 
-def _write_tables(grid: Grid, rows: Sequence[CompareRow], random: list[dict[str, float]], display: RichDisplay) -> None:
+def _write_tables(
+    grid: Grid, rows: Sequence[CompareRow], random: list[dict[str, float]], caption: str, display: RichDisplay
+) -> None:
     columns = {grid.columns.select, grid.columns.report}
     usable = [row for row in rows if row.found is None or columns <= set(row.values)]
     if not usable:
         return
     lines = table_lines(grid, usable, random)
-    text = to_markdown(lines, caption=_caption(grid), baseline=grid.baseline)
+    text = to_markdown(lines, caption=caption, baseline=grid.baseline)
     write_text(grid.out / "table.md", text)
     write_text(grid.out / "table.csv", to_csv(lines))
     write_text(grid.out / "trajectory.csv", trajectory_csv(usable, grid.columns))
     if display.console.is_terminal:
-        display.console.print(_caption(grid), rich_table(lines, baseline=grid.baseline), sep="\n", markup=False)
+        display.console.print(caption, rich_table(lines, baseline=grid.baseline), sep="\n", markup=False)
     else:  # a file has lines of any length
         display.say(text)
 
@@ -521,15 +582,19 @@ def _random_references(columns: Columns, random: Sequence[Mapping[str, float]]) 
     return [reference_line("random architectures", values, chosen, 50.0)]
 
 
-def _caption(grid: Grid) -> str:
+def _caption(grid: Grid, differing: Mapping[str, str]) -> str:
+    """What the table is of, and in which sizes its searches differ."""
     job = next(iter(grid.jobs.values()))
     if grid.table is None:
-        how = f"Networks are trained alike from new weights for {job.retrain.epochs} epochs."
+        epochs = job.retrain.epochs
+        how = f"Networks are trained alike from new weights for {epochs} {'epoch' if epochs == 1 else 'epochs'}."
     else:
         how = f"Looked up in a table ({grid.table.source})."
+    unlike = "".join(f" The recipes differ in {name}: {values}." for name, values in differing.items())
     return (
         f"Test accuracy in percent, `{grid.columns.report}`, selected by `{grid.columns.select}`; space "
         f"`{job.space.name}`, data `{Path(job.data).name}`. {how} Mean and sample standard deviation over seeds."
+        f"{unlike}"
     )
 
 

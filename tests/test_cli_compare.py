@@ -4,13 +4,16 @@ import csv
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cli_support import dnas, done, refused
 
-from dnas.compare_row import CompareRow
+from dnas import DartsSpace
+from dnas.compare_row import CompareRow, Found
 from dnas.display import RichDisplay
 from dnas.table import Table, load_table, save_table
 
@@ -179,6 +182,80 @@ def test_a_table_that_does_not_know_what_was_found_is_refused(out: Path, again, 
 def test_rows_of_recipes_that_are_not_asked_for_are_in_the_table_too(out: Path, table: Path):
     done("compare", "--recipes", "darts_1st", "--seeds", 2, "--table", table, "--run", out, *SIZES)
     assert "| mine" in (out / "table.md").read_text()
+
+
+# Rows of recipes that are not asked for, which stand in the same table.
+
+
+def changed_row(out: Path, name: str, **settings) -> Path:
+    """A row as it would be if its run had had other settings."""
+    path = out / "rows" / f"{name}.json"
+    row = CompareRow.load(path)
+    replace(row, settings={**row.settings, **settings}).save(path)
+    return path
+
+
+@pytest.fixture
+def darts_alone(table: Path, out: Path) -> tuple[object, ...]:
+    """A command for one of the two recipes of which there are rows."""
+    return ("compare", "--recipes", "darts_1st", "--seeds", 2, "--table", table, "--run", out, *SIZES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "photos"}, "data is 'photos' there and 'digits' in darts_1st"),
+        ({"image_size": 16}, "image_size is 16 there and 8 in darts_1st"),
+        ({"stem": "imagenet"}, "stem is 'imagenet' there and 'cifar' in darts_1st"),
+        ({"test_fraction": 0.5}, "test_fraction is 0.5 there and 0.15 in darts_1st"),
+    ],
+)
+def test_a_row_of_other_data_is_refused_before_anything_is_done(out: Path, darts_alone, changes, message: str):
+    path, text = changed_row(out, "mine-seed-0", **changes), (out / "table.md").read_text()
+    (out / "rows" / "darts_1st-seed-1.json").unlink()
+    line = refused(*darts_alone)
+    assert line.startswith(f"{path} cannot stand in one table with darts_1st: {message}.")
+    assert (out / "table.md").read_text() == text
+    assert not (out / "rows" / "darts_1st-seed-1.json").exists()
+
+
+def test_a_row_of_another_space_is_refused(out: Path, darts_alone):
+    path = out / "rows" / "mine-seed-0.json"
+    found = Found(DartsSpace().random(torch.Generator().manual_seed(0)), {"valid200_c10": 1.0, "test200_c10": 1.0})
+    replace(CompareRow.load(path), found=found, trajectory=()).save(path)
+    assert "it is of space 'darts', and darts_1st searches 'nasbench201'" in refused(*darts_alone)
+
+
+def test_rows_of_other_sizes_and_epochs_are_told_in_the_table(out: Path, darts_alone):
+    row = CompareRow.load(out / "rows" / "mine-seed-1.json")
+    changed_row(out, "mine-seed-1", channels=4, search={**row.settings["search"], "epochs": 9})
+    printed = done(*darts_alone)
+    for place in (printed, (out / "table.md").read_text()):
+        assert "he recipes differ in search.epochs" in place
+        assert "darts_1st 2, mine 2 and 9" in place
+        assert "he recipes differ in channels" in place
+    assert "differ in batch_size" not in printed
+    assert "differ" not in done(*darts_alone, "--run", out / "new")
+
+
+def test_rows_of_seeds_that_are_not_asked_for_must_have_the_same_settings(out: Path, again):
+    row = CompareRow.load(out / "rows" / "mine-seed-1.json")
+    path = changed_row(out, "mine-seed-1", search={**row.settings["search"], "epochs": 3})
+    line = refused(*again, "--seeds", 1)
+    assert line.startswith(f"{path} was made under other settings: search.epochs is 3 there and 2 here")
+
+
+def test_rows_of_other_recipes_are_looked_up_in_the_table_that_is_given(out: Path, darts_alone, tmp_path: Path):
+    other, path = tmp_path / "other.npz", out / "rows" / "mine-seed-0.json"
+    numbers = np.arange(15625) / 156.25
+    save_table(Table({"valid200_c10": numbers, "test200_c10": numbers}, source="another"), other)
+    before = path.read_text()
+    done(*darts_alone, "--table", other)
+    assert path.read_text() == before  # it is another process's
+    own = [row.found.architecture for name, row in rows_in(out).items() if name.startswith("mine") and row.found]
+    expected = np.mean([load_table(other).accuracy(architecture, "test200_c10") for architecture in own])
+    (line,) = [line for line in csv_in(out / "table.csv") if line["recipe"] == "mine"]
+    assert float(line["mean"]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_search_that_was_stopped_goes_on(whole: Path, out: Path, again, monkeypatch: pytest.MonkeyPatch):
