@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -176,7 +177,7 @@ def trained_row(
     write(folder.path / WEIGHTS_FILE, lambda file: torch.save(weights, file))
     # The row last: with it the training counts as finished.
     folder.save_json(RESULT, {**row.to_data(), "settings": to_plain(settings)})
-    folder.checkpoint_path(CHECKPOINT).unlink()
+    shutil.rmtree(folder.checkpoint_path(CHECKPOINT).parent)
     display.say(f"{name}: perplexity {row.validation:.3f} in validation, {row.test:.3f} in the test.")
     return row
 

@@ -112,7 +112,7 @@ def test_what_is_printed_is_written_and_every_cell_has_its_row(whole: Path, text
     assert read_architecture(whole / "genotype.txt") == found == read_architecture(whole / "cells" / "found")
     kinds = json.loads((whole / "text.json").read_text())
     assert kinds["vocabulary"] == list(load_text(text, level="char").vocabulary.tokens)
-    assert not (whole / "cells" / "found" / "checkpoints" / "last.pt").exists()
+    assert not (whole / "cells" / "found" / "checkpoints").exists()
 
 
 def test_cells_can_be_added_and_those_that_are_there_are_not_trained_again(run: Path, whole: Path):
