@@ -62,7 +62,7 @@ from dnas.recipe import (
     recipe_names,
     recipe_path,
     search_epochs,
-    space_arguments,
+    what_its_space_lacks,
 )
 from dnas.retrain import RetrainSettings, first_difference
 from dnas.run import Run
@@ -327,6 +327,16 @@ def _of(kind: type[_Settings], config: Namespace) -> _Settings:
     return kind(**{field.name: config[field.name] for field in fields(kind)})  # type: ignore[arg-type]
 
 
+def _notes_on_space(config: Namespace, job: Job) -> list[str]:
+    """What to say of the recipes of a command, whose space may be another one than theirs.
+
+    Raises:
+        ValueError: as `what_its_space_lacks`.
+    """
+    notes = [what_its_space_lacks(Path(recipe), job.space) for recipe in config.recipe or []]
+    return [note for note in notes if note]
+
+
 # The settings of a run
 
 
@@ -420,7 +430,10 @@ def _fill_profile(parser: ArgumentParser, arguments: Sequence[str]) -> None:
 
 
 def _profile(config: Namespace) -> None:
-    profile = profile_job(_of(Job, config))
+    job = _of(Job, config)
+    for note in _notes_on_space(config, job):
+        print(f"dnas: {note}", file=sys.stderr)
+    profile = profile_job(job)
     print(profile.to_json() if config.json else profile.to_text())
 
 
@@ -511,10 +524,9 @@ def _jobs(recipes: Sequence[str], own: Sequence[str], display: Display) -> dict[
             raise ValueError(f"Recipe {name}: {error}") from error
         assert config is not None
         jobs[name] = _of(Job, config)
-        left_out = [one for one in space_arguments(path) if one not in jobs[name].space.arguments]
-        if left_out:
-            kind = type(jobs[name].space).__name__
-            display.say(f"Note: {kind} has no {', '.join(left_out)}, which recipe {name} sets; left out.")
+        note = what_its_space_lacks(path, jobs[name].space)
+        if note:
+            display.say(note)
     return jobs
 
 
@@ -607,6 +619,8 @@ def _search(config: Namespace) -> None:
             job = job_of(run, trust=config.trust)
         else:
             job = _of(Job, config)
+            for note in _notes_on_space(config, job):
+                display.say(note)
             run = Run(options.run or new_run_folder(job.data))
         if options.baseline == "random":
             check_baseline(job)

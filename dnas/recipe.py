@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from dnas.space import DartsSpace, NasBench201Space, ReducedDartsSpace, Space
+
 FOLDER = Path(__file__).parent / "recipes"
 LANGUAGE = FOLDER / "language"  # those of `dnas language`
+# Arguments of a space that are parts of a method: partial channels and edge normalisation of PC-DARTS, the auxiliary
+# skip connection of DARTS-, dropout after skip connections of P-DARTS, drop path of RobustDARTS; and who has them.
+OF_METHODS = ("partial_channels", "edge_weights", "auxiliary_skip", "skip_dropout", "drop_path")
+WITH_CELLS = (DartsSpace, ReducedDartsSpace, NasBench201Space)
 
 
 def recipe_names(folder: Path = FOLDER) -> list[str]:
@@ -52,21 +58,74 @@ def check_recipe(path: Path, hints: Mapping[str, Any]) -> None:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _check_keys(text, str(path))
+        data = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not readable YAML: {error}") from error
     check_names(data, hints, str(path))
 
 
-def space_arguments(path: Path) -> list[str]:
-    """Names of the arguments that a recipe gives its space.
+def _check_keys(text: str, source: str) -> None:
+    """See that no mapping of a YAML text has a key twice: the last would count, the others vanish without a word."""
+    import yaml
+
+    todo: list[tuple[str, Any]] = [("", yaml.compose(text, Loader=yaml.SafeLoader))]
+    done: list[Any] = []  # what an alias names comes up again, and may be within itself
+    while todo:
+        place, node = todo.pop()
+        if not isinstance(node, yaml.CollectionNode) or node in done:
+            continue
+        done.append(node)
+        if not isinstance(node, yaml.MappingNode):
+            todo += [(place, item) for item in node.value]
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = f"{place}{key.value}", key.start_mark.line + 1
+            if name in lines:
+                raise ValueError(
+                    f"{source}: {name!r} is set twice, on lines {lines[name]} and {line}, and only the last would "
+                    "count: write it once, with all that is under it."
+                )
+            lines[name] = line
+            todo.append((f"{name}.", value))
+
+
+def space_arguments(path: Path) -> dict[str, Any]:
+    """The arguments that a recipe gives its space, as plain data.
 
     Args:
         path: of a recipe that has been checked.
     """
     space = _read(path).get("space")
     arguments = space.get("init_args") if isinstance(space, Mapping) else None
-    return list(arguments) if isinstance(arguments, Mapping) else []
+    return dict(arguments) if isinstance(arguments, Mapping) else {}
+
+
+def what_its_space_lacks(path: Path, space: Space) -> str:
+    """A note on the arguments that a recipe gives its space and another space does not have; empty where it has all.
+
+    The parser of the command line leaves them out without a word.
+
+    Args:
+        path: of a recipe that has been checked.
+        space: that is searched.
+
+    Raises:
+        ValueError: the method is not what it is named without them.
+    """
+    known = [field.name for field in fields(space)]  # pyright: ignore[reportArgumentType], spaces are dataclasses
+    lost = {name: value for name, value in space_arguments(path).items() if name not in known}
+    kind = type(space).__name__
+    needed = [name for name in OF_METHODS if name in lost and lost[name] != getattr(DartsSpace(), name)]
+    if needed:
+        *others, last = (f"dnas.{one.__name__}" for one in WITH_CELLS)
+        raise ValueError(
+            f"Recipe {path.stem} sets {' and '.join(needed)} of its space, which {kind} does not have, and would be "
+            f"another method without: use {', '.join(others)} or {last}, or another recipe."
+        )
+    return f"Note: {kind} has no {', '.join(lost)}, which recipe {path.stem} sets; left out." if lost else ""
 
 
 def search_epochs(path: Path) -> tuple[int, int]:

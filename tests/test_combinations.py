@@ -62,3 +62,23 @@ def test_what_does_not_go_together_is_refused_when_it_is_read(tmp_path: Path, re
     (tmp_path / "bad.yaml").write_text(recipe, encoding="utf-8")
     assert message in refused("search", "--recipe", tmp_path / "bad.yaml", "--run", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+# What a recipe sets of its space
+
+
+@pytest.mark.parametrize("command", ["search", "profile", "compare"])
+def test_a_method_is_refused_by_every_command_on_a_space_that_lacks_a_part_of_it(tmp_path: Path, command: str):
+    recipe, run = ("--recipe", "pc_darts"), ("--run", tmp_path / "run")
+    arguments = {"search": (*recipe, *run), "profile": recipe, "compare": ("--recipes", "pc_darts", *run)}[command]
+    message = refused(command, *arguments, "--space", "dnas.MobileSpace")
+    assert "Recipe pc_darts sets partial_channels and edge_weights of its space, which MobileSpace does not" in message
+    assert "use dnas.DartsSpace, dnas.ReducedDartsSpace or dnas.NasBench201Space" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_search_says_which_other_argument_of_the_space_is_left_out(tmp_path: Path):
+    photos = make_photos(tmp_path / "photos", count=19)
+    shrunk = (*("--data", photos, "--run", tmp_path / "run"), *SHRUNK, "--space", "dnas.NasBench201Space")
+    out = done("search", "--recipe", "fair_darts", *shrunk, "--cells", 1)
+    assert "NasBench201Space has no candidates, which recipe fair_darts sets; left out." in out

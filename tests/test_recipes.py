@@ -1,5 +1,9 @@
 """Recipes: each parses, runs and says where it comes from; files that are none are refused by name."""
 
+import re
+from pathlib import Path
+from typing import get_type_hints
+
 import pytest
 import yaml
 from cli_support import done, make_photos
@@ -19,6 +23,8 @@ from dnas import (
     GumbelSoftmax,
     LimitedSkips,
     Linear,
+    MobileSpace,
+    NasBench201Space,
     Neumann,
     OneStep,
     OperationFreeze,
@@ -30,13 +36,24 @@ from dnas import (
     Sigmoid,
     SkipStop,
     Softmax,
+    Space,
     Threshold,
+    TransformerSpace,
     UniformPath,
     ZeroOne,
 )
 from dnas.cli import job_of
 from dnas.job import Job
-from dnas.recipe import FOLDER, check_names, check_recipe, did_you_mean, recipe_names, recipe_path
+from dnas.recipe import (
+    FOLDER,
+    WITH_CELLS,
+    check_names,
+    check_recipe,
+    did_you_mean,
+    recipe_names,
+    recipe_path,
+    what_its_space_lacks,
+)
 from dnas.settings import AlphaAdam
 
 # Sizes that leave two steps of little work.
@@ -184,8 +201,6 @@ def test_recipes_are_found_by_name_and_files_by_path(tmp_path):
 
 
 def test_settings_are_checked_at_every_level_and_parts_are_left_to_others(tmp_path):
-    from typing import get_type_hints
-
     path = tmp_path / "recipe.yaml"
     path.write_text("seed: 1\nchannels: null\nspace: {class_path: any.thing}\nsearch: {weights: {clip: null}}\n")
     check_recipe(path, get_type_hints(Job))
@@ -194,6 +209,69 @@ def test_settings_are_checked_at_every_level_and_parts_are_left_to_others(tmp_pa
         check_recipe(path, get_type_hints(Job))
     with pytest.raises(ValueError, match="here: expected settings under a, such as `b: VALUE`; got 3"):
         check_names(3, {"b": int}, "here", "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("search: {epochs: 3}\nsearch: {one_level: true}\n", "'search' is set twice, on lines 1 and 2"),
+        ("seed: 1\nsearch:\n  epochs: 3\n  seed: 2\n  epochs: 4\n", "'search.epochs' is set twice, on lines 3 and 5"),
+        ("search: {epochs: 3, epochs: 3}", "'search.epochs' is set twice, on lines 1 and 1"),
+        (
+            "search: {penalties: [{class_path: dnas.BetaDecay, class_path: dnas.Entropy}]}",
+            "'search.penalties.class_path' is set twice",
+        ),
+    ],
+)
+def test_a_setting_that_is_written_twice_is_refused(tmp_path: Path, text: str, said: str):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {said}")):
+        check_recipe(path, get_type_hints(Job))
+
+
+def test_the_same_name_may_be_set_in_two_places(tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("seed: 1\nsearch: {seed: 2, stages: [{epochs: 1}, {epochs: 1}], weights: &w {clip: null}}\n")
+    check_recipe(path, get_type_hints(Job))
+    path.write_text("a: &x {b: *x}")  # within itself
+    with pytest.raises(ValueError, match="there is no setting 'a'"):
+        check_recipe(path, get_type_hints(Job))
+
+
+# A recipe on another space than its own
+
+
+@pytest.mark.parametrize("space", [MobileSpace(), TransformerSpace()])
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("pc_darts", "partial_channels and edge_weights"),
+        ("darts_minus", "auxiliary_skip"),
+        ("robust_darts_dp", "drop_path"),
+        ("drnas_progressive", "partial_channels"),
+    ],
+)
+def test_a_method_is_refused_on_a_space_that_has_not_what_it_sets_of_its_own(name: str, lost: str, space: Space):
+    with pytest.raises(ValueError, match=rf"Recipe {name} sets {lost} of its space, which {type(space).__name__} does"):
+        what_its_space_lacks(recipe_path(name), space)
+
+
+def test_other_arguments_of_its_space_are_left_out_with_a_note():
+    note = what_its_space_lacks(recipe_path("fair_darts"), NasBench201Space())
+    assert note == "Note: NasBench201Space has no candidates, which recipe fair_darts sets; left out."
+
+
+def test_a_part_of_a_method_that_is_at_its_default_is_none(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("space: {class_path: dnas.DartsSpace, init_args: {partial_channels: 1, edge_weights: false}}")
+    assert "MobileSpace has no partial_channels, edge_weights" in what_its_space_lacks(path, MobileSpace())
+
+
+@pytest.mark.parametrize("space", [kind() for kind in WITH_CELLS])
+@pytest.mark.parametrize("name", ["pc_darts", "darts_minus", "robust_darts_dp", "drnas_progressive", "drnas"])
+def test_spaces_with_cells_have_all_that_is_part_of_a_method(name: str, space: Space):
+    assert what_its_space_lacks(recipe_path(name), space) == ""
 
 
 def test_only_a_close_name_is_proposed():
