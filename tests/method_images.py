@@ -3,9 +3,11 @@
 Tensors are (batch, channels, height, width) with 8 channels. With K parts the operations see the first 8 / K channels,
 S, and K = 1 stands for all of them:
 
-    y = sum over edges e of edge_e * shuffle(concat(sum over k of m[e, k] * f_k(S x_e) + beta * S x_e, (1 - S) x_e))
+    y = sum over edges e of edge_e * d_e * shuffle(concat(sum over k of m[e, k] * f_k(S x_e) + beta * S x_e,
+                                                          (1 - S) x_e))
 
-The weights are u (8, 1, 1) and for each edge a and b (8 / K, 1, 1). Nothing below 'the formulas' uses dnas.
+where d_e drops the edge for some images. The weights are u (8, 1, 1) and for each edge a and b (8 / K, 1, 1). Nothing
+below 'the formulas' uses dnas.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class ImageNet(nn.Module):
 
     def __init__(self, space: DartsSpace) -> None:
         super().__init__()
-        parts, skip = space.partial_channels, space.auxiliary_skip
+        parts, skip, drop = space.partial_channels, space.auxiliary_skip, space.drop_path
         weights = image_weights(parts)
         self.u = nn.Parameter(weights["u"])
         self.cell = EdgeCell(
@@ -66,6 +68,7 @@ class ImageNet(nn.Module):
             partial=PartialChannels(parts) if parts > 1 else None,
             auxiliary=None if skip is None else [nn.Identity(), nn.Identity()],
             auxiliary_weight=None if skip is None else Scheduled(skip),
+            drop_path=None if drop is None else Scheduled(drop),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,8 +95,10 @@ def image_loss(
     parts: int = 1,
     edges: Tensor | None = None,
     beta: Tensor | float = 0.0,
+    paths: Tensor | None = None,
 ) -> Tensor:
-    """L for a mixture m (2, 3), weights of the edges (2,) and a weight of the skip beside each edge."""
+    """L for a mixture m (2, 3), weights of the edges (2,), a weight of the skip beside each edge, and factors of each
+    edge for each image (2, batch, 1, 1, 1)."""
     x = [batch.inputs, batch.inputs * w["u"]]
     seen = CHANNELS // parts
     y = torch.zeros_like(batch.inputs)
@@ -101,6 +106,7 @@ def image_loss(
         s = x[e][:, :seen]
         mixed = m[e, 0] * s + m[e, 1] * (w[f"a{e}"] * s) + m[e, 2] * torch.tanh(w[f"b{e}"] * s) + beta * s
         out = shuffled(torch.cat([mixed, x[e][:, seen:]], dim=1), parts)
+        out = out if paths is None else paths[e] * out
         y = y + (out if edges is None else edges[e] * out)
     return ((y - batch.targets) ** 2).mean()
 

@@ -9,11 +9,13 @@ from method_support import (
     VAL,
     Adam,
     assert_same,
+    cosine,
     differs,
     final,
     grad,
     initial_alphas,
     initial_weights,
+    job_of_recipe,
     leaf,
     loss,
     searched,
@@ -71,3 +73,26 @@ def test_three_steps_of_darts_2nd_are_algorithm_1_with_equations_7_and_8():
 def test_the_unrolled_gradient_is_what_tells_them_apart():
     settings = replace(settings_of("darts_2nd"), hypergradient=FirstOrder())
     assert differs(final(searched(settings)), darts(second_order=True), "cell")
+
+
+def warmed_up(alpha_lr: float) -> dict[str, Tensor]:
+    """An epoch in which only the weights move, and one of first order; the weights' rate falls along a cosine."""
+    w, a = initial_weights(), {"cell": initial_alphas()["cell"]}
+    sgd, adam = SGD(LR), Adam(lr=alpha_lr)
+    for epoch in range(2):
+        sgd.lr = cosine(0.025, 0.001, epoch / 2)
+        for train, val in zip(TRAIN, VAL, strict=True):
+            if epoch == 1:
+                a = adam.step(a, first_order(w, a["cell"], val))
+            leaves = leaf(w)
+            w = sgd.step(w, grad(loss(leaves, a["cell"].softmax(-1), train), leaves))
+    return w | a
+
+
+def test_three_steps_of_digits_are_darts_after_a_warm_up_with_faster_alphas():
+    recipe = job_of_recipe("digits").search
+    assert (recipe.warmup_epochs, recipe.epochs) == (5, 20)
+    short = replace(recipe, epochs=2, warmup_epochs=1, validate_every=0)
+    assert_same(final(searched(short)), warmed_up(1e-2))
+    assert differs(final(searched(replace(short, warmup_epochs=0))), warmed_up(1e-2), "cell")
+    assert differs(final(searched(short)), warmed_up(3e-4), "cell")

@@ -6,6 +6,7 @@ Adam).
 
 from dataclasses import replace
 
+import pytest
 import torch
 from method_support import (
     SGD,
@@ -70,8 +71,9 @@ def divergence(c: Tensor) -> Tensor:
     return torch.distributions.kl_divergence(posterior, torch.distributions.Dirichlet(torch.ones_like(c))).sum()
 
 
-def test_three_steps_of_drnas_are_its_formulas():
-    assert_same(final(searched(settings_of("drnas"))), drnas())
+@pytest.mark.parametrize("recipe", ["drnas", "default"])
+def test_three_steps_of_drnas_and_of_the_default_recipe_are_its_formulas(recipe: str):
+    assert_same(final(searched(settings_of(recipe))), drnas())
 
 
 def test_three_steps_with_the_divergence_as_prior_are_its_formulas():
@@ -79,8 +81,12 @@ def test_three_steps_with_the_divergence_as_prior_are_its_formulas():
     assert_same(final(searched(settings)), drnas(kl=True))
 
 
-def test_they_differ_with_softmax_and_without_the_prior():
-    assert differs(final(searched(replace(settings_of("drnas"), relaxation=Softmax()))), drnas(), "cell")
+@pytest.mark.parametrize("recipe", ["drnas", "default"])
+def test_they_differ_with_softmax(recipe: str):
+    assert differs(final(searched(replace(settings_of(recipe), relaxation=Softmax()))), drnas(), "cell")
+
+
+def test_they_differ_without_the_prior():
     without = replace(settings_of("drnas"), alphas=AlphaAdam(weight_decay=0.0))
     assert differs(final(searched(without)), drnas(), "cell")
     assert differs(final(searched(without)), drnas(kl=True), "cell")

@@ -5,9 +5,11 @@ u is fixed, and an element stays where u < 1 - rate.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from method_support import (
+    CANDIDATES,
     EDGES,
     IN_MODEL,
     SGD,
@@ -28,7 +30,18 @@ from method_support import (
 )
 from torch import Tensor, nn
 
-from dnas import Batch, Cell, Exponential, LimitedSkips, SearchResult, SearchSettings, Stage, Supernet, search_in_stages
+from dnas import (
+    Batch,
+    Cell,
+    CellArchitecture,
+    Exponential,
+    LimitedSkips,
+    SearchResult,
+    SearchSettings,
+    Stage,
+    Supernet,
+    search_in_stages,
+)
 from dnas.progress import Scheduled
 
 LR = 0.025  # the cosine begins anew in each stage, which is one epoch here
@@ -64,15 +77,20 @@ class Net(nn.Module):
         return self.cell(x, x * self.u)
 
 
-def build(stage: Stage) -> Supernet:
+def build(stage: Stage, more_skips: float = 0.0) -> Supernet:
     rate = None if stage.skip_dropout is None else Scheduled(stage.skip_dropout)
     supernet = Supernet(Net(rate), nn.functional.mse_loss)
     with torch.no_grad():
-        supernet.alphas["cell"].copy_(initial_alphas()["cell"])
+        supernet.alphas["cell"].copy_(alphas(more_skips)["cell"])
     return supernet
 
 
-def settings() -> SearchSettings:
+def alphas(more_skips: float) -> dict[str, Tensor]:
+    """Those at the start of each stage, with stronger skip connections."""
+    return {"cell": initial_alphas()["cell"] + torch.tensor([more_skips, 0.0, 0.0])}
+
+
+def settings(counts: tuple[int, ...] = KEPT) -> SearchSettings:
     """Those of the recipe with stages of an epoch and fewer candidates, since there are only three."""
     stages = replace_all(settings_of("p_darts", epochs=3).stages, warmup_epochs=0)
     return replace(
@@ -80,7 +98,7 @@ def settings() -> SearchSettings:
         discretization=LimitedSkips(decisions=("cell",)),
         stages=tuple(
             replace(stage, num_candidates=count if count < 3 else None)
-            for stage, count in zip(stages, KEPT, strict=True)
+            for stage, count in zip(stages, counts, strict=True)
         ),
     )
 
@@ -107,13 +125,13 @@ def softmax(alpha: Tensor, left: Tensor) -> Tensor:
     return exp / exp.sum(dim=-1, keepdim=True)
 
 
-def p_darts() -> tuple[dict[str, Tensor], Tensor]:
+def p_darts(counts: tuple[int, ...] = KEPT, more_skips: float = 0.0) -> tuple[dict[str, Tensor], Tensor]:
     """In each stage all anew but the candidates: the weakest of each edge are gone. First order."""
-    w, a, left = initial_weights(), {"cell": initial_alphas()["cell"]}, torch.ones(2, 3, dtype=torch.bool)
-    for kept, rates in zip(KEPT, RATES, strict=True):
+    w, a, left = initial_weights(), alphas(more_skips), torch.ones(2, 3, dtype=torch.bool)
+    for kept, rates in zip(counts, RATES, strict=True):
         order = softmax(a["cell"], left).argsort(dim=-1, descending=True)
         left = torch.stack([torch.isin(torch.arange(3), row[:kept]) for row in order])
-        w, a, sgd, adam = initial_weights(), {"cell": initial_alphas()["cell"]}, SGD(LR), Adam(lr=6e-4)
+        w, a, sgd, adam = initial_weights(), alphas(more_skips), SGD(LR), Adam(lr=6e-4)
         for step, (train, val) in enumerate(zip(TRAIN, VAL, strict=True)):
             rate = None if rates is None else rates[0] * (rates[1] / rates[0]) ** torch.tensor(step / 3)
             leaves = leaf(a)
@@ -151,3 +169,32 @@ def test_pruning_new_networks_and_the_dropout_are_what_tells_it_from_darts():
     assert differs(final(searched(replace(settings(), stages=carried))), expected, "u")
     with_dropout = final(searched(replace(settings(), epochs=2, stages=stages[:2])))
     assert differs(final(searched(replace(settings(), epochs=2, stages=no_dropout))), with_dropout, "u")
+
+
+def limited(p: Tensor, most: int) -> list[int]:
+    """The strongest of each edge; while more than `most` are skip connections, the weakest of these becomes 0."""
+    p = p.clone()
+    while True:
+        best = p.argmax(dim=-1)
+        skips = [e for e in range(2) if best[e] == 0]
+        if len(skips) <= most:
+            return best.tolist()
+        p[min(skips, key=lambda e: p[e, 0].item()), 0] = 0.0
+
+
+def test_the_last_stage_keeps_few_skip_connections():
+    counts, more = (3, 2, 2), 4.0  # two candidates are left, and the skip connection is the stronger on both edges
+    expected, left = p_darts(counts, more)
+    p = softmax(expected["cell"], left)
+    assert limited(p, most=2) == [0, 0]
+    for most in (0, 1, 2):
+        rule = LimitedSkips(most=most, decisions=("cell",))
+        result = search_in_stages(
+            partial(build, more_skips=more), TRAIN, VAL, settings=replace(settings(counts), discretization=rule)
+        )
+        assert_same(final(result), expected)
+        cell = result.architecture.decisions["cell"]
+        assert isinstance(cell, CellArchitecture)
+        assert [CANDIDATES.index(edge.operation) for edge in cell.edges] == limited(p, most)
+    assert limited(p, most=1).count(0) == 1
+    assert limited(p, most=0).count(0) == 0
