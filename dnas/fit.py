@@ -56,21 +56,35 @@ class Measured:
 
     Args:
         step: seconds of a step, with the making of its batches.
-        warmup_step: seconds of a step of the weights alone.
+        weight_step: seconds of a step of the weights alone, as in the warm-up.
         evaluation: seconds of the evaluation of one batch.
         memory: bytes at the peak, of the process or of a GPU's tensors.
         taken: seconds that measuring took.
+        epoch_end: seconds at the end of an epoch, in which observers look at the search.
+        selection: seconds of the evaluation of one batch with what the discretization leaves of the supernet.
+        tuning_step: seconds of a step of the weights with what it leaves.
     """
 
     step: float
-    warmup_step: float
+    weight_step: float
     evaluation: float
     memory: int
     taken: float = 0.0
+    epoch_end: float = 0.0
+    selection: float = 0.0
+    tuning_step: float = 0.0
 
     def times(self, factor: float, memory: int) -> Measured:
         """All seconds times a factor."""
-        return Measured(self.step * factor, self.warmup_step * factor, self.evaluation * factor, memory)
+        return Measured(
+            step=self.step * factor,
+            weight_step=self.weight_step * factor,
+            evaluation=self.evaluation * factor,
+            memory=memory,
+            epoch_end=self.epoch_end * factor,
+            selection=self.selection * factor,
+            tuning_step=self.tuning_step * factor,
+        )
 
 
 Measure = Callable[[Sizes], Measured]

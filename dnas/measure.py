@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 import torch
 from torch import nn
 
 from dnas.data import Catalog, ImageBatches, ImageSet, Normalization, standard_augmentation, to_device_if_it_fits
+from dnas.discretization.rehearsal import evenly, rehearse
 from dnas.fit import Measured, Sizes
 from dnas.job import Job
 from dnas.memory import peak_memory, reset_peak_memory
+from dnas.mixture import Active
 from dnas.peak import measured_seconds
 from dnas.retrain import RetrainSettings
 from dnas.trial import Trial
@@ -21,6 +24,8 @@ from dnas.trial import Trial
 # A mean is taken over at least so many steps and seconds, unless they are slow.
 _STEPS, _SECONDS, _SLOW = 3, 0.1, 2.0
 _READ_IMAGES = 128
+# Of all that a discretization asks for, so much is measured.
+_ASKED = 4
 
 
 def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.device) -> Measured:
@@ -39,14 +44,32 @@ def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.de
     trial = Trial(job, num_classes=num_classes, batch_size=sizes.batch_size, device=device)
 
     batch = _batch_seconds(sizes, num_classes=num_classes, device=device)
-    step = mean_seconds(trial.step, device)
+    moving = job.search.relaxation.trains_alphas
+    alone = not moving or job.search.warmup_epochs > 0 or job.search.weight_steps > 1
+    step = mean_seconds(trial.step, device) if moving else 0.0
+    weight_step = mean_seconds(trial.weight_step, device) if alone else step
+    evaluation = measured_seconds(trial.evaluate, device)
+    rehearsal = rehearse(job.search.discretization, trial.supernet.decisions)
+    evaluated = evenly(rehearsal.evaluated, _ASKED)
+    trained = evenly([active for _, active in rehearsal.trained], _ASKED)
     return Measured(
-        step=step + 2 * batch,
-        warmup_step=(mean_seconds(trial.weight_step, device) if job.search.warmup_epochs else step) + batch,
-        evaluation=measured_seconds(trial.evaluate, device) + batch,
+        step=step + (1 if job.search.one_level else 2) * batch if moving else weight_step + batch,
+        weight_step=weight_step + batch,
+        evaluation=evaluation + batch,
+        epoch_end=measured_seconds(trial.end_epoch, device) if job.search.observers else 0.0,
+        selection=_mean_of(trial.evaluate, evaluated, device) + batch if evaluated else 0.0,
+        tuning_step=_mean_of(trial.tune, trained, device) + batch if trained else 0.0,
         memory=peak_memory(device),
         taken=time.perf_counter() - started,
     )
+
+
+def _mean_of(
+    work: Callable[[Mapping[str, Active]], object], actives: Sequence[Mapping[str, Active]], device: torch.device
+) -> float:
+    """Mean seconds of some work with each of these sets of candidates."""
+    work(actives[0])  # memory is allocated and kernels are chosen
+    return fmean(measured_seconds(lambda active=active: work(active), device) for active in actives)
 
 
 def measure_training(
@@ -84,7 +107,7 @@ def measure_training(
     seconds = mean_seconds(step, device) + batch
     return Measured(
         step=seconds,
-        warmup_step=seconds,
+        weight_step=seconds,
         evaluation=measured_seconds(evaluation, device) + batch,
         memory=peak_memory(device),
         taken=time.perf_counter() - started,

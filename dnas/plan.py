@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from dnas.counts import END_OF_EPOCH, Counts, num_batches, search_counts
 from dnas.data import Catalog
+from dnas.discretization import Argmax
+from dnas.discretization.rehearsal import rehearse
 from dnas.fit import STEPS_MEASURED, Limits, Measure, Measured, Sizes, largest_that_fits
 from dnas.job import Job, job_of_stage, seconds
 from dnas.measure import measure_search, reading_seconds
 from dnas.memory import available_memory, gibibytes
 from dnas.retrain import RetrainSettings
+from dnas.settings import SearchSettings
 from dnas.threads import fewest_threads, num_threads, threads_that_help
 
 DEFAULT_TIME = "30min"
@@ -33,8 +37,6 @@ GOOD_EPOCHS = 60
 MARGIN = 1.25
 # Seconds of a command besides reading, steps and evaluation: the interpreter, imports, building, writing results.
 START_AND_END = 6.0
-# Seconds at the end of an epoch for a checkpoint and metrics.
-END_OF_EPOCH = 0.15
 # Measuring may take this share of the time given, at most so many seconds.
 PLANNING_SHARE, PLANNING_SECONDS = 0.1, 20.0
 # Of that, for the sizes of the search and for its threads; the rest is for what is said about the retraining.
@@ -59,6 +61,7 @@ class Plan:
         memory: bytes at the peak, of the process or of the device where it is a GPU.
         reading: seconds of it in which images are read.
         step: seconds of one step.
+        discretizing: seconds of it in which the discretization evaluates and trains.
     """
 
     job: Job
@@ -66,15 +69,17 @@ class Plan:
     memory: int
     reading: float
     step: float
+    discretizing: float = 0.0
 
     def __str__(self) -> str:
         job = self.job
-        reading = f" ({readable_time(self.reading)} to read images)" if self.reading >= 2 else ""
+        parts = ((self.reading, "to read images"), (self.discretizing, "to discretize"))
+        said = ", ".join(f"{readable_time(taken)} {why}" for taken, why in parts if taken >= 2)
         stages = f" in {len(job.search.stages)} stages" if job.search.stages else ""
         return (
             f"Search: images {job.image_size}x{job.image_size}, batch {job.batch_size}, {job.channels} channels, "
             f"{job.cells} cells, {job.search.epochs} epochs{stages}{on_threads(job.threads)}: about "
-            f"{readable_time(self.seconds)}{reading}, {gibibytes(self.memory)} of memory."
+            f"{readable_time(self.seconds)}{f' ({said})' if said else ''}, {gibibytes(self.memory)} of memory."
         )
 
 
@@ -118,8 +123,18 @@ def check_no_choice_with_stages(job: Job) -> None:
 
 
 def jobs_of_stages(job: Job) -> list[Job]:
-    """One job for each stage of the search; the job itself where it has none."""
-    return [job_of_stage(job, stage) for stage in job.search.stages] or [job]
+    """One job for each stage of the search; the job itself where it has none.
+
+    Only the last one ends in an architecture, for which it may evaluate and train.
+    """
+    *before, last = [job_of_stage(job, stage) for stage in job.search.stages] or [job]
+    return [*map(_without_discretization, before), last]
+
+
+def _without_discretization(job: Job) -> Job:
+    if not job.search.discretization.needs_training:
+        return job
+    return replace(job, search=replace(job.search, discretization=Argmax()))
 
 
 def plan_stages(
@@ -153,6 +168,7 @@ def plan_stages(
         max(one.memory for one in plans),
         reading,
         max(one.step for one in plans),
+        plans[-1].discretizing,
     )
 
 
@@ -191,25 +207,50 @@ def plan_sizes(
     Raises:
         ValueError: not even the smallest fits the time or the memory.
     """
-    half = images_in_half(job, catalog)
     if leaves_a_choice(job):
         job = replace(job, time=job.time or DEFAULT_TIME)
     budget = math.inf if job.time is None else seconds(job.time) - planning
-    fixed = START_AND_END + MARGIN * reading
+    work = _Work(job, images_to_search_with(job, catalog), fixed=START_AND_END + MARGIN * reading)
 
     def needed(sizes: Sizes, measured: Measured) -> tuple[float, int]:
         # All images, and a copy of each half.
         images = 2 * 3 * sizes.image_size**2 * (catalog.num_train + catalog.num_test)
-        duration = fixed + MARGIN * search_seconds(job, half, sizes.batch_size, measured)
-        return duration, measured.memory + images
+        return work.seconds(job.search, sizes.batch_size, measured), measured.memory + images
 
     limits = Limits(budget, available, SEARCH_PLANNING * planning)
     sizes, measured = largest_that_fits(ladder(job, catalog), measure, needed, limits)
     duration, memory = needed(sizes, measured)
     job = replace(job, **sizes._asdict())
     if duration > budget:
-        job, duration = _with_fewer_epochs(job, duration - fixed, fixed, budget)
-    return Plan(job, duration, memory, reading, measured.step)
+        search, duration = _with_fewer_epochs(job, work, measured, budget)
+        job = replace(job, search=search)
+    return Plan(job, duration, memory, reading, measured.step, work.discretizing(sizes.batch_size, measured))
+
+
+class _Work:
+    """What a search takes by measurements at some sizes.
+
+    Args:
+        job: with the method; its own sizes do not matter.
+        num_images: that the search may use.
+        fixed: seconds besides what is counted.
+    """
+
+    def __init__(self, job: Job, num_images: int, *, fixed: float):
+        self._job, self._num_images, self._fixed = job, num_images, fixed
+        self.rehearsal = rehearse(job.search.discretization, job.space.decisions())
+
+    def seconds(self, search: SearchSettings, batch_size: int, measured: Measured) -> float:
+        """Of the whole command with these settings of the search."""
+        return self._fixed + MARGIN * self._counts(search, batch_size).seconds(measured)
+
+    def discretizing(self, batch_size: int, measured: Measured) -> float:
+        """Of that, for what the discretization asks for."""
+        return MARGIN * self._counts(self._job.search, batch_size).discretization_seconds(measured)
+
+    def _counts(self, search: SearchSettings, batch_size: int) -> Counts:
+        batches, evaluation_batches = num_batches(self._job, self._num_images, batch_size)
+        return search_counts(search, self.rehearsal, batches=batches, evaluation_batches=evaluation_batches)
 
 
 def leaves_a_choice(job: Job) -> bool:
@@ -230,8 +271,12 @@ def images_in_half(job: Job, catalog: Catalog) -> int:
 
     With one level all of them.
     """
-    num_train = catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
-    return max(num_train // (1 if job.search.one_level else 2), 1)
+    return max(images_to_search_with(job, catalog) // (1 if job.search.one_level else 2), 1)
+
+
+def images_to_search_with(job: Job, catalog: Catalog) -> int:
+    """Images that are left after the test part is set aside, of both halves together."""
+    return catalog.num_train - (0 if catalog.num_test else math.ceil(job.test_fraction * catalog.num_train))
 
 
 def ladder(job: Job, catalog: Catalog) -> list[Sizes]:
@@ -253,33 +298,35 @@ def ladder(job: Job, catalog: Catalog) -> list[Sizes]:
     return list(found) if leaves_a_choice(job) else list(found)[:1]
 
 
-def search_seconds(job: Job, half: int, batch_size: int, measured: Measured) -> float:
-    """Seconds of all steps, evaluations and checkpoints of a search.
-
-    Args:
-        job: with its epochs and warm-up epochs.
-        half: images in each half of the training data.
-        batch_size: images in a step.
-        measured: at this batch size.
-    """
-    batches, epochs, warmup = math.ceil(half / batch_size), job.search.epochs, job.search.warmup_epochs
-    steps = batches * (warmup * measured.warmup_step + (epochs - warmup) * measured.step)
-    return steps + epochs * (batches * measured.evaluation + END_OF_EPOCH)
-
-
-def _with_fewer_epochs(job: Job, spent: float, fixed: float, budget: float) -> tuple[Job, float]:
-    """The job with as many epochs as fit, and its seconds; `spent` is what all epochs take."""
-    epoch = spent / job.search.epochs
-    epochs = int((budget - fixed) / epoch)
+def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float) -> tuple[SearchSettings, float]:
+    """The settings of the search with as many epochs as fit, and its seconds."""
+    assert job.batch_size is not None
     least = min(MIN_EPOCHS, job.search.epochs)
-    if epochs < least:
-        raise ValueError(
-            f"{job.time} is too short: the search needs --time {enough_time(fixed + least * epoch)} for {least} epochs "
-            f"with images of {job.image_size} pixels, {job.channels} channels and {job.cells} cells. Give that, or "
-            "lower sizes that you gave, or use fewer images."
-        )
-    search = replace(job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
-    return replace(job, search=search), fixed + epochs * epoch
+    needed = 0.0
+    for epochs in range(job.search.epochs, least - 1, -1):
+        search = replace(job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
+        needed = work.seconds(search, job.batch_size, measured)
+        if needed <= budget:
+            return search, needed
+    raise ValueError(
+        f"{job.time} is too short: the search needs --time {enough_time(needed)} for {least} epochs "
+        f"with images of {job.image_size} pixels, {job.channels} channels and {job.cells} cells. Give that, or "
+        f"lower sizes that you gave, or use fewer images.{_what_the_discretization_takes(job, work, measured)}"
+    )
+
+
+def _what_the_discretization_takes(job: Job, work: _Work, measured: Measured) -> str:
+    """What is long besides the epochs, and what makes it shorter; empty where nothing is."""
+    rehearsal = work.rehearsal
+    assert job.batch_size is not None
+    asked = [f"{rehearsal.num_evaluations} evaluations"] if rehearsal.num_evaluations else []
+    asked += [f"{rehearsal.num_epochs} epochs of training"] if rehearsal.num_epochs else []
+    if not asked:
+        return ""
+    return (
+        f" {readable_time(work.discretizing(job.batch_size, measured))} of it are for {' and '.join(asked)} by "
+        f"{type(job.search.discretization).__name__}: its settings and --supernet_images shorten that."
+    )
 
 
 # Retraining

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NoReturn
 
 import torch
 
+from dnas.architecture import Architecture
 from dnas.batch import Batch
 from dnas.execution import Stepper
 from dnas.job import Job, build_supernet_model
 from dnas.memory import available_memory, check_batch_fits, peak_memory, reset_peak_memory
-from dnas.mixture import Mixture
+from dnas.mixture import Active, Mixture
+from dnas.observer import EpochReport, StepReport
 from dnas.supernet import Supernet
 from dnas.supernet_measures import evaluate_supernet
 
@@ -35,7 +39,8 @@ class Trial:
         model = build_supernet_model(job, num_classes=num_classes, in_channels=_IN_CHANNELS)
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.supernet = Supernet(model, seed=job.seed).to(device)
-        self.stepper = Stepper(self.supernet, job.search, say=lambda text: None)
+        self.watches_steps = any(observer.watches_steps for observer in job.search.observers)
+        self.stepper = Stepper(self.supernet, job.search, say=lambda text: None, watched=self.watches_steps)
         self.weight_optimizer = self.stepper.weight_optimizer
         self.alpha_optimizer = self.stepper.alpha_optimizer
         generator = torch.Generator().manual_seed(job.seed)
@@ -44,23 +49,85 @@ class Trial:
         self.batch = Batch(inputs.to(device).contiguous(memory_format=torch.channels_last), targets.to(device))
 
     def step(self) -> None:
-        """One architecture step and one weight step."""
-        count = max(self.search.hypergradient.num_train_batches, 1)
-        self.stepper.take([self.batch] * count, self.batch, 0.0)
+        """One architecture step, where alphas are trained, and one weight step; then what observers do."""
+        if not self.search.relaxation.trains_alphas:
+            self.weight_step()
+            return
+        ahead = 0 if self.search.one_level else self.search.hypergradient.num_train_batches
+        self.stepper.take([self.batch] * max(ahead, 1), self.batch, 0.0)
+        self._watch(self.batch)
 
     def weight_step(self) -> None:
         """One step of the weights alone, as in the warm-up."""
         self.stepper.take([self.batch], None, 0.0)
+        self._watch(None)
 
-    def evaluate(self) -> None:
-        """What the supernet's evaluation after each epoch does with a batch."""
-        mixtures = self.supernet.expected(self.search.relaxation, torch.tensor(0.0))
-        evaluate_supernet(self.supernet, mixtures, [self.batch])
+    def _watch(self, alpha_batch: Batch | None) -> None:
+        if self.watches_steps:
+            mixtures = self._expected()
+            for observer in self.search.observers:
+                # Each time with an empty memory: nothing adds up to what would change the steps that follow.
+                observer.step_ended(StepReport(0, 0, self.supernet, mixtures, self.batch, alpha_batch, {}))
+
+    def end_epoch(self) -> None:
+        """What observers do at the end of an epoch in which the alphas have moved."""
+        mixtures, discretization = self._expected(), self.search.discretization
+        architecture = None
+        if not discretization.needs_training:
+            architecture = Architecture(
+                discretization(self.supernet.decisions, mixtures, evaluate=_asked_in_vain, train=_asked_in_vain)
+            )
+        for observer in self.search.observers:
+            observer.epoch_ended(
+                EpochReport(
+                    epoch=1,
+                    step=1,
+                    progress=torch.tensor(0.0),
+                    supernet=self.supernet,
+                    mixtures=mixtures,
+                    relaxation=self.search.relaxation,
+                    architecture=architecture,
+                    train_batch=self.batch,
+                    val_batch=self.batch if self.search.relaxation.trains_alphas else None,
+                    scalars={},
+                    weight_optimizer=self.weight_optimizer,
+                    evaluate=self.evaluate,
+                    memory={},
+                )
+            )
+
+    def evaluate(self, active: Mapping[str, Active] = {}) -> float:
+        """What an evaluation of the supernet, or of these candidates of it, does with a batch."""
+        with self._only(active):
+            mixtures = self._expected()
+        measured = evaluate_supernet(self.supernet, mixtures, [self.batch])
+        return measured.get("accuracy", -measured["loss"])
+
+    def tune(self, active: Mapping[str, Active]) -> None:
+        """One step of the weights of these candidates, as for a discretization that trains."""
+        with self._only(active):
+            self.stepper.take([self.batch], None, 0.0)
+
+    @contextmanager
+    def _only(self, active: Mapping[str, Active]) -> Iterator[None]:
+        before = self.supernet.allowed
+        self.supernet.allowed = {**before, **active}
+        try:
+            yield
+        finally:
+            self.supernet.allowed = before
+
+    def _expected(self) -> dict[str, Mixture]:
+        return self.supernet.expected(self.search.relaxation, torch.tensor(0.0))
 
     def draw(self) -> dict[str, Mixture]:
         """The mixtures of a step, without gradient."""
         with torch.no_grad():
             return self.supernet.sample(self.search.relaxation, torch.tensor(0.0))
+
+
+def _asked_in_vain(*arguments: object) -> NoReturn:
+    raise AssertionError("a discretization that needs no training asks for nothing")
 
 
 def memory_of_small_batches(make: Callable[[int], Trial], batch_size: int, device: torch.device) -> dict[int, int]:

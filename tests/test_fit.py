@@ -61,7 +61,7 @@ def test_two_small_measurements_predict_a_machine_that_follows_the_formula():
     for sizes in LADDER:
         expected = scaling(sizes)
         assert expected.step == pytest.approx(machine.step(sizes), rel=1e-9)
-        assert expected.warmup_step == pytest.approx(machine.step(sizes) / 2, rel=1e-9)
+        assert expected.weight_step == pytest.approx(machine.step(sizes) / 2, rel=1e-9)
         assert expected.evaluation == pytest.approx(machine.step(sizes) / 4, rel=1e-9)
         assert expected.memory == pytest.approx(machine.memory(sizes), rel=1e-6)
 

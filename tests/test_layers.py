@@ -78,6 +78,7 @@ ORDER = [
     "job",
     "trial",
     "fit",
+    "counts",
     "measure",
     "plan",
     "profile",

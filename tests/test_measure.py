@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,15 @@ from torch import nn
 from dnas.data import Catalog, ImageSet
 from dnas.data.resize import ResizeRule
 from dnas.data.source import Source
+from dnas.discretization import Perturbation, RandomSampling
+from dnas.execution import Stepper
 from dnas.fit import Sizes
 from dnas.job import Job
 from dnas.measure import mean_seconds, measure_search, measure_training, reading_seconds
+from dnas.observer import SkipStop
+from dnas.relaxation import UniformPath
 from dnas.retrain import RetrainSettings
+from dnas.search_step import StepResult
 from dnas.settings import SearchSettings
 from dnas.space import DartsSpace
 
@@ -89,9 +95,48 @@ def test_few_images_are_read_to_the_end(monkeypatch):
 def test_all_that_a_search_does_is_measured():
     job = Job(space=TINY.space, search=SearchSettings(epochs=3, warmup_epochs=1))
     found = measure_search(job, Sizes(8, 4, 2, 3), num_classes=3, device=CPU)
-    assert min(found.step, found.warmup_step, found.evaluation) > 0
+    assert min(found.step, found.weight_step, found.evaluation) > 0
     assert 50 * 2**20 < found.memory < 2**36
     assert found.taken > found.step
+
+
+@pytest.mark.parametrize(
+    ("search", "measured"),
+    [
+        (SearchSettings(), set()),
+        (SearchSettings(observers=(SkipStop(),)), {"epoch_end"}),
+        (SearchSettings(discretization=RandomSampling(samples=2)), {"selection"}),
+        (SearchSettings(discretization=Perturbation(epochs_between=0)), {"selection"}),
+        (SearchSettings(discretization=Perturbation()), {"selection", "tuning_step"}),
+    ],
+)
+def test_what_a_method_does_not_do_is_not_measured(search: SearchSettings, measured: set[str]):
+    space = DartsSpace(nodes=2, candidates=("none", "skip_connect", "avg_pool_3x3"))
+    found = measure_search(Job(space=space, search=search), Sizes(8, 4, 2, 3), num_classes=3, device=CPU)
+    assert {name for name in ("epoch_end", "selection", "tuning_step") if getattr(found, name) > 0} == measured
+
+
+@pytest.mark.parametrize(
+    ("search", "steps", "weight_steps"),
+    [
+        (SearchSettings(), True, False),
+        (SearchSettings(warmup_epochs=1), True, True),
+        (SearchSettings(weight_steps=2), True, True),
+        (SearchSettings(relaxation=UniformPath()), False, True),
+    ],
+)
+def test_steps_of_both_kinds_are_taken_where_a_search_takes_them(monkeypatch, search, steps, weight_steps):
+    taken = set()
+    take = Stepper.take
+
+    def noted(self: Stepper, weight_batches: list, alpha_batch: object, progress: float) -> StepResult:
+        taken.add(alpha_batch is not None)
+        return take(self, weight_batches, alpha_batch, progress)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Stepper, "take", noted)
+    found = measure_search(replace(TINY, search=search), Sizes(8, 4, 2, 3), num_classes=3, device=CPU)
+    assert (True in taken, False in taken) == (steps, weight_steps)
+    assert min(found.step, found.weight_step) > 0
 
 
 def test_a_larger_step_takes_longer_and_more_memory():

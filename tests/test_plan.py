@@ -9,8 +9,10 @@ import pytest
 import torch
 from cli_support import done, make_photos
 
+from dnas.counts import Counts
 from dnas.data import Catalog
 from dnas.data.resize import ResizeRule
+from dnas.discretization import Argmax, Evolution, Perturbation, RandomSampling
 from dnas.fit import Measured, Sizes
 from dnas.job import Job, seconds
 from dnas.plan import (
@@ -25,17 +27,20 @@ from dnas.plan import (
     choose_threads,
     enough_time,
     images_in_half,
+    jobs_of_stages,
     ladder,
     plan,
     plan_retraining,
     plan_sizes,
+    plan_stages,
     planning_seconds,
     readable_time,
-    search_seconds,
     with_sizes_of_data,
 )
+from dnas.relaxation import UniformPath
 from dnas.retrain import RetrainSettings
 from dnas.settings import SearchSettings
+from dnas.stage import Stage
 from dnas.threads import num_threads
 
 GIB = 2**30
@@ -60,7 +65,15 @@ class Machine:
     def __call__(self, sizes: Sizes) -> Measured:
         self.measured.append(sizes)
         step = (0.01 * sizes.cells + 1.5e-8 * sizes.work) / self.speed
-        return Measured(step, 0.4 * step, 0.2 * step, round(0.3 * GIB + self.per_volume * sizes.volume), 5 * step)
+        return Measured(
+            step=step,
+            weight_step=0.4 * step,
+            evaluation=0.2 * step,
+            memory=round(0.3 * GIB + self.per_volume * sizes.volume),
+            taken=5 * step,
+            selection=0.03 * step,
+            tuning_step=0.3 * step,
+        )
 
 
 def planned(
@@ -153,7 +166,13 @@ def test_no_plan_promises_more_than_the_time_and_the_memory_given(seed: int):
     machine = Machine(speed=10 ** draw.uniform(-1, 2), per_volume=10 ** draw.uniform(1, 2.5))
     data = catalog(train=round(10 ** draw.uniform(2, 4)), native=draw.choice([8, 32, 224]))
     available, reading = round(GIB * draw.uniform(0.6, 16)), draw.uniform(0, 20)
-    job = Job(time=time, channels=draw.choice([None, 6]), search=SearchSettings(epochs=draw.choice([5, 50])))
+    search = SearchSettings(
+        epochs=draw.choice([5, 50]),
+        warmup_epochs=draw.choice([0, 4]),
+        discretization=draw.choice([Argmax(), RandomSampling(samples=200), Perturbation()]),
+        validate_every=draw.choice([0, 1]),
+    )
+    job = Job(time=time, channels=draw.choice([None, 6]), search=search)
     try:
         found = planned(job, machine, data=data, reading=reading, available=available)
     except ValueError as error:
@@ -224,18 +243,70 @@ def test_measuring_keeps_to_the_time_for_planning(time: str, speed: float):
 # The estimate
 
 
-def test_the_estimate_counts_start_reading_steps_evaluation_and_checkpoints():
-    measured = Measured(step=2.0, warmup_step=1.0, evaluation=0.5, memory=0)
-    job = Job(search=SearchSettings(epochs=10, warmup_epochs=4))
-    # 3 batches of 64 from 150 images.
-    assert search_seconds(job, 150, 64, measured) == pytest.approx(3 * (4 * 1 + 6 * 2 + 10 * 0.5) + 10 * END_OF_EPOCH)
-    machine, given = Machine(), Job(image_size=32, batch_size=64, channels=8, cells=5, search=job.search)
-    found = planned(given, machine, reading=7.0)
-    step = machine(Sizes(32, 64, 8, 5))
+@pytest.mark.parametrize(
+    ("search", "counts"),
+    [
+        # 425 images in each half: 7 batches of 64.
+        (SearchSettings(epochs=10, warmup_epochs=4), Counts(42, 28, 10, 70)),
+        (SearchSettings(epochs=10, weight_steps=4, validate_every=0), Counts(18, 52, 10, 0)),
+        # 'none' is never kept: 14 edges with 7 operations in each of two cells, and 3 + 4 + 5 edges into nodes that
+        # keep two; 14 + 3 rounds, 5 epochs between them.
+        (
+            SearchSettings(epochs=10, discretization=Perturbation()),
+            Counts(70, 0, 10, 70, 2 * (14 * 7 + 12) * 7, 5 * 16 * 7),
+        ),
+        (
+            SearchSettings(epochs=10, relaxation=UniformPath(), discretization=Evolution(), validate_every=5),
+            Counts(0, 70, 10, 14, 1000 * 7),
+        ),
+    ],
+)
+def test_the_estimate_counts_start_reading_and_all_that_the_search_does(search: SearchSettings, counts: Counts):
+    machine, given = Machine(), Job(image_size=32, batch_size=64, channels=8, cells=5, search=search)
+    found, step = planned(given, machine, reading=7.0), machine(Sizes(32, 64, 8, 5))
     assert found.reading == 7.0
-    assert found.seconds == pytest.approx(START_AND_END + MARGIN * (7.0 + search_seconds(given, 425, 64, step)))
+    assert found.seconds == pytest.approx(START_AND_END + MARGIN * (7.0 + counts.seconds(step)))
+    assert found.discretizing == pytest.approx(MARGIN * counts.discretization_seconds(step))
     assert found.memory == step.memory + 2 * 3 * 32**2 * 1000
     assert found.step == step.step
+
+
+def test_fewer_images_for_the_supernet_shorten_evaluation_and_selection():
+    search = SearchSettings(epochs=10, relaxation=UniformPath(), discretization=Evolution())
+    job = Job(image_size=32, batch_size=64, channels=8, cells=5, search=search)
+    all_images, few = (planned(each, Machine()) for each in (job, replace(job, supernet_images=100)))
+    assert few.discretizing == pytest.approx(all_images.discretizing * 2 / 7)
+    assert few.seconds < all_images.seconds
+
+
+def test_what_a_discretization_needs_is_left_for_it():
+    job = Job(time="10min", search=SearchSettings(discretization=RandomSampling(samples=1500)))
+    found, plain = planned(job, Machine()), planned(replace(job, search=SearchSettings()), Machine())
+    assert found.discretizing > 30
+    assert found.seconds + planning_seconds("10min") <= 600
+    assert Sizes.of(found.job).work * found.job.search.epochs < Sizes.of(plain.job).work * plain.job.search.epochs
+
+
+def test_where_the_discretization_alone_takes_too_long_it_is_named_with_what_shortens_it():
+    job = Job(time="60s", search=SearchSettings(relaxation=UniformPath(), discretization=Evolution()))
+    with pytest.raises(ValueError, match=r"60s is too short: .* 1000 evaluations by Evolution: .*supernet_images"):
+        planned(job, Machine(speed=0.1))
+    both = replace(job, search=SearchSettings(discretization=Perturbation()))
+    with pytest.raises(ValueError, match="220 evaluations and 80 epochs of training by Perturbation"):
+        planned(both, Machine(speed=0.01))
+    with pytest.raises(ValueError, match=r"use fewer images\.$"):
+        planned(Job(time="60s"), Machine(speed=0.01))
+
+
+def test_of_stages_only_the_last_is_followed_by_a_discretization():
+    search = SearchSettings(epochs=4, stages=(Stage(2), Stage(2)), discretization=RandomSampling(samples=30))
+    job = Job(image_size=8, batch_size=64, channels=8, cells=5, search=search)
+    assert [one.search.discretization for one in jobs_of_stages(job)] == [Argmax(), RandomSampling(samples=30)]
+    machine = Machine()
+    found = plan_stages(job, catalog(), lambda job: machine, reading=0.0, available=16 * GIB, planning=20.0)
+    step = machine(Sizes(8, 64, 8, 5))
+    assert found.discretizing == pytest.approx(MARGIN * 30 * 7 * step.selection)
+    assert found.seconds == pytest.approx(START_AND_END + MARGIN * Counts(28, 0, 4, 28, 210).seconds(step))
 
 
 @pytest.mark.parametrize(
@@ -262,6 +333,9 @@ def test_the_text_says_what_was_chosen_and_what_it_takes():
     assert str(Plan(job, seconds=400, memory=3 * GIB, reading=12.0, step=1.0)) == (
         "Search: images 32x32, batch 64, 8 channels, 5 cells, 20 epochs: about 6.7 min (12 s to read images), "
         "3.0 GiB of memory."
+    )
+    assert "about 6.7 min (12 s to read images, 5.0 min to discretize), 3.0" in str(
+        Plan(job, seconds=400, memory=3 * GIB, reading=12.0, step=1.0, discretizing=300.0)
     )
     on_one = str(Plan(replace(job, threads=1), seconds=400, memory=3 * GIB, reading=0.5, step=1.0))
     assert "20 epochs, 1 thread: about 6.7 min, 3.0 GiB" in on_one

@@ -1,12 +1,26 @@
 """The search step that planning and profiling run."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
+from dnas.cost.work import WorkCounter
+from dnas.discretization import Evolution
 from dnas.hypergradient import Unrolled
 from dnas.job import Job
+from dnas.mixture import Active
+from dnas.observer import (
+    EigenvalueStop,
+    EpochReport,
+    HessianEigenvalue,
+    Observer,
+    OperationFreeze,
+    SkipStop,
+    StepReport,
+    Stop,
+)
+from dnas.relaxation import UniformPath
 from dnas.settings import SearchSettings
 from dnas.trial import Trial, memory_of_small_batches
 
@@ -32,6 +46,91 @@ def test_an_evaluation_moves_nothing():
     before = {name: weight.detach().clone() for name, weight in made.supernet.weights().items()}
     made.evaluate()
     assert all(torch.equal(before[name], weight) for name, weight in made.supernet.weights().items())
+
+
+@pytest.mark.parametrize("search", [SearchSettings(relaxation=UniformPath()), SearchSettings(one_level=True)])
+def test_a_step_moves_alphas_only_where_a_search_does(search: SearchSettings):
+    made = trial(replace(JOB, search=search))
+    made.step()
+    assert bool(made.alpha_optimizer.state) == search.relaxation.trains_alphas
+    assert made.weight_optimizer.state
+
+
+# What a discretization asks for
+
+
+def only_skips(made: Trial) -> dict[str, Active]:
+    index = {name: decision.candidates.index("skip_connect") for name, decision in made.supernet.decisions.items()}
+    return {name: ((index[name],),) * decision.num_rows for name, decision in made.supernet.decisions.items()}
+
+
+def test_a_part_of_the_supernet_is_evaluated_by_itself():
+    made = trial(replace(JOB, cells=3))
+
+    def flops(active: dict[str, Active]) -> int:
+        with WorkCounter() as counter:
+            made.evaluate(active)
+        return counter.flops
+
+    assert 0 < flops(only_skips(made)) < flops({}) / 2
+    assert made.supernet.allowed == {}
+
+
+def test_tuning_trains_the_weights_of_a_part_and_no_alphas():
+    made = trial()
+    made.tune(only_skips(made))
+    assert made.weight_optimizer.state
+    assert not made.alpha_optimizer.state
+    assert made.supernet.allowed == {}
+
+
+# Observers
+
+
+@dataclass(frozen=True)
+class Log(Observer):
+    """Notes what it is shown."""
+
+    seen: list[tuple]
+
+    def step_ended(self, report: StepReport) -> None:
+        assert report.memory == {}
+        report.memory["before"] = True
+        self.seen.append(("step", report.val_batch is not None))
+
+    def epoch_ended(self, report: EpochReport) -> Stop | None:
+        self.seen.append(("epoch", report.val_batch is not None, report.architecture is not None))
+        assert 0 <= report.evaluate({}) <= 1
+        return None
+
+
+@pytest.mark.parametrize(
+    ("search", "steps", "epoch"),
+    [
+        (SearchSettings(), [True, False], ("epoch", True, True)),
+        (SearchSettings(relaxation=UniformPath(), discretization=Evolution()), [False, False], ("epoch", False, False)),
+    ],
+)
+def test_observers_are_shown_what_a_search_shows_them(search: SearchSettings, steps: list[bool], epoch: tuple):
+    log = Log([])
+    made = trial(replace(JOB, search=replace(search, observers=(log,))))
+    made.step()
+    made.weight_step()
+    made.end_epoch()
+    assert log.seen == [*(("step", moved) for moved in steps), epoch]
+
+
+def test_what_observers_remember_does_not_change_later_steps():
+    search = SearchSettings(observers=(OperationFreeze(threshold=1.0, count=2),))
+    made = trial(replace(JOB, search=search))
+    for _ in range(3):
+        made.step()
+    assert all(weight.requires_grad for weight in made.supernet.model.parameters())
+
+
+def test_the_eigenvalue_is_taken_at_the_end_of_an_epoch():
+    search = SearchSettings(observers=(HessianEigenvalue(iterations=2), EigenvalueStop(), SkipStop(most=100)))
+    trial(replace(JOB, search=search)).end_epoch()
 
 
 def test_a_hypergradient_of_several_inner_steps_gets_its_batches():
