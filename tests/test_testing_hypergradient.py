@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from contract_support import public_parts
 from torch.testing import assert_close
 
+import dnas.hypergradient
 import dnas.testing.hypergradient
 from dnas.hypergradient import (
     BilevelProblem,
@@ -75,22 +77,23 @@ def test_the_example_in_the_documentation_runs():
     assert doctest.testmod(dnas.testing.hypergradient).failed == 0
 
 
-@pytest.mark.parametrize(
-    "hypergradient",
-    [
-        FirstOrder(),
-        OneStep(),
-        OneStep(mixed=ExactProduct(), clip=0.1),
-        Unrolled(steps=1),
-        Unrolled(steps=3, clip=1.0),
+# Besides each as it is by default, or for those that have no default: what else they can do.
+EXAMPLES = {
+    OneStep: (OneStep(), OneStep(mixed=ExactProduct(), clip=0.1)),
+    Unrolled: (Unrolled(steps=1), Unrolled(steps=3, clip=1.0)),
+    Neumann: (
         Neumann(terms=1, rate=0.1),
         Neumann(terms=3, rate=0.1),
         Neumann(terms=3, rate=0.1, stochastic=True),
+    ),
+    ConjugateGradient: (
         ConjugateGradient(iterations=3),
         ConjugateGradient(iterations=3, damping=0.1, tolerance=0.5),
-    ],
-    ids=repr,
-)
+    ),
+}
+
+
+@pytest.mark.parametrize("hypergradient", public_parts(dnas.hypergradient, Hypergradient, EXAMPLES), ids=repr)
 def test_every_hypergradient_keeps_the_contract(hypergradient):
     check_hypergradient(hypergradient)
 

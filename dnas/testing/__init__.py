@@ -7,6 +7,7 @@ from dnas.testing.penalty import check_penalty
 from dnas.testing.relaxation import check_relaxation
 from dnas.testing.schedule import check_schedule
 from dnas.testing.smoothing import check_smoothing
+from dnas.testing.space import check_space
 
 __all__ = [
     "QuadraticProblem",
@@ -17,4 +18,5 @@ __all__ = [
     "check_relaxation",
     "check_schedule",
     "check_smoothing",
+    "check_space",
 ]
