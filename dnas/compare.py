@@ -34,6 +34,7 @@ from dnas.compare_table import (
     to_csv,
     to_markdown,
     trajectory_csv,
+    verdicts_text,
 )
 from dnas.comparison import Row
 from dnas.data import open_source
@@ -44,6 +45,7 @@ from dnas.load import RETRAIN
 from dnas.plain_data import to_plain
 from dnas.plan import images_in_half, plan
 from dnas.run import Run
+from dnas.significance import verdict, verdict_on_mean
 from dnas.space import NasBench201Space
 from dnas.table import Table
 from dnas.threads import num_threads
@@ -165,7 +167,7 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
             _complete(grid, job, recipe, seed, _PartOfBar(display, part=index, num=len(grid.cases)))
     random = [] if grid.table is not None else _random_rows(grid, jobs[grid.baseline], display)
     rows = _load_rows(grid, jobs)
-    _write_tables(grid, rows, random, _caption(grid, _differing_sizes(jobs, rows)), display)
+    _write_tables(grid, rows, random, _caption(grid, rows, _differing_sizes(jobs, rows)), display)
     return rows
 
 
@@ -509,7 +511,8 @@ def _write_tables(
     write_text(grid.out / "table.csv", to_csv(lines))
     write_text(grid.out / "trajectory.csv", trajectory_csv(usable, grid.columns))
     if display.console.is_terminal:
-        display.console.print(caption, rich_table(lines, baseline=grid.baseline), sep="\n", markup=False)
+        tests = verdicts_text(lines, baseline=grid.baseline)
+        display.console.print(caption, rich_table(lines), tests, sep="\n", markup=False)
     else:  # a file has lines of any length
         display.say(text)
 
@@ -529,6 +532,7 @@ def table_lines(grid: Grid, rows: Sequence[CompareRow], random: Sequence[Mapping
                 percentiles=[p for row in own if row.found is not None for p in _percentiles(grid, row, random)],
                 baseline=baseline,
                 is_baseline=recipe == grid.baseline,
+                against_random=_against_random(grid, own, random),
             )
         )
     return [*lines, *(_table_references(grid.table, columns) if grid.table else _random_references(columns, random))]
@@ -544,6 +548,18 @@ def _percentiles(grid: Grid, row: CompareRow, random: Sequence[Mapping[str, floa
         if random
         else []
     )
+
+
+def _against_random(grid: Grid, rows: Sequence[CompareRow], random: Sequence[Mapping[str, float]]) -> str:
+    """Whether a recipe's runs are better than random architectures, in words.
+
+    The mean of a whole table is known exactly; that of some architectures is as uncertain as the recipe's own.
+    """
+    report = grid.columns.report
+    values = [row.values[report] for row in rows if row.found is not None]
+    if grid.table is not None:
+        return verdict_on_mean(values, grid.table.summary(report).mean)
+    return verdict(values, [one[report] for one in random]) if random else ""
 
 
 def percentile_among(value: float, others: Sequence[float]) -> float:
@@ -582,19 +598,23 @@ def _random_references(columns: Columns, random: Sequence[Mapping[str, float]]) 
     return [reference_line("random architectures", values, chosen, 50.0)]
 
 
-def _caption(grid: Grid, differing: Mapping[str, str]) -> str:
-    """What the table is of, and in which sizes its searches differ."""
+def _caption(grid: Grid, rows: Sequence[CompareRow], differing: Mapping[str, str]) -> str:
+    """What the table is of, where its searches ran, and in which sizes they differ."""
     job = next(iter(grid.jobs.values()))
     if grid.table is None:
         epochs = job.retrain.epochs
         how = f"Networks are trained alike from new weights for {epochs} {'epoch' if epochs == 1 else 'epochs'}."
     else:
         how = f"Looked up in a table ({grid.table.source})."
+    recipes: dict[str, dict[str, None]] = {}
+    for row in rows:
+        recipes.setdefault(row.device, {})[row.recipe] = None
+    ran = [device if len(recipes) == 1 else f"{device} ({', '.join(names)})" for device, names in recipes.items()]
     unlike = "".join(f" The recipes differ in {name}: {values}." for name, values in differing.items())
     return (
         f"Test accuracy in percent, `{grid.columns.report}`, selected by `{grid.columns.select}`; space "
         f"`{job.space.name}`, data `{Path(job.data).name}`. {how} Mean and sample standard deviation over seeds."
-        f"{unlike}"
+        f" Searches ran on {' and '.join(ran)}.{unlike}"
     )
 
 

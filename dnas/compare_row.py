@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import ABC
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
@@ -92,7 +93,8 @@ class CompareRow:
 
     @property
     def device(self) -> str:
-        return str(self.environment.get("device", "unknown"))
+        """Where the search ran, such as 'cpu, 1 thread'."""
+        return re.sub(r"\b1 threads$", "1 thread", str(self.environment.get("device", "unknown")))
 
     def with_values(self, values: Mapping[str, float]) -> CompareRow:
         """The row with more values of what was found."""

@@ -26,6 +26,7 @@ class Line:
         seconds: mean of the searches.
         device: where they ran.
         against_baseline: Welch's t-test against the runs of the baseline recipe, in words.
+        against_random: a t-test against random architectures, in words.
     """
 
     recipe: str
@@ -39,6 +40,7 @@ class Line:
     seconds: float | None
     device: str
     against_baseline: str
+    against_random: str
 
 
 HEADINGS = {
@@ -53,7 +55,13 @@ HEADINGS = {
     "seconds": "seconds",
     "device": "device",
     "against_baseline": "against",
+    "against_random": "against random",
 }
+_TESTS = ("against_baseline", "against_random")
+# Columns that a terminal has no room for: the caption says the device, and lines below the table the tests.
+_WORDS = ("device", *_TESTS)
+# What stands in the place of a test of a recipe against itself.
+BASELINE = "baseline"
 _DECIMALS = {"mean": 2, "std": 2, "best": 2, "selected": 2, "percentile": 1, "seconds": 0}
 
 
@@ -78,6 +86,7 @@ def recipe_line(
     percentiles: Sequence[float],
     baseline: Sequence[float],
     is_baseline: bool,
+    against_random: str,
 ) -> Line:
     """The line of one recipe.
 
@@ -88,6 +97,7 @@ def recipe_line(
         percentiles: of the rows that have a result.
         baseline: reported values of the baseline recipe's runs.
         is_baseline: whether it is that recipe itself.
+        against_random: the test against random architectures, in words.
     """
     good = [row for row in rows if row.found is not None]
     values = [row.values[columns.report] for row in good]
@@ -105,7 +115,8 @@ def recipe_line(
         percentile=mean(percentiles) if percentiles else None,
         seconds=mean([row.seconds for row in good]) if good else None,
         device=", ".join(devices),
-        against_baseline="baseline" if is_baseline else verdict(values, baseline),
+        against_baseline=BASELINE if is_baseline else verdict(values, baseline),
+        against_random=against_random,
     )
 
 
@@ -118,7 +129,9 @@ def selected_by(select: Sequence[float], report: Sequence[float]) -> float | Non
 
 def reference_line(name: str, values: Sequence[float], selected: float | None, percentile: float | None) -> Line:
     """A line of architectures that no search found."""
-    return Line(name, len(values), 0, mean(values), deviation(values), max(values), selected, percentile, None, "", "")
+    return Line(
+        name, len(values), 0, mean(values), deviation(values), max(values), selected, percentile, None, "", "", ""
+    )
 
 
 # Text
@@ -142,30 +155,39 @@ def to_csv(lines: Sequence[Line]) -> str:
     return _csv([[field.name for field in fields(Line)], *(list(astuple(line)) for line in lines)])
 
 
-def rich_table(lines: Sequence[Line], *, baseline: str) -> Any:
-    """The table as a `rich.table.Table`, for a terminal; what says nothing new takes no room there."""
+def rich_table(lines: Sequence[Line]) -> Any:
+    """The numbers as a `rich.table.Table`, for a terminal of 80 columns."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    left_out = {name for name in ("failed", "device") if len({getattr(line, name) or 0 for line in lines} - {0}) <= 1}
-    if any(line.failed for line in lines):
-        left_out.discard("failed")
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    left_out = (*_WORDS, *(() if any(line.failed for line in lines) else ("failed",)))
     shown = [index for index, name in enumerate(HEADINGS) if name not in left_out]
     for index in shown:
-        name, heading = list(HEADINGS)[index], _headings(baseline)[index]
-        is_number = name in _DECIMALS or name in ("n", "failed")
+        name = list(HEADINGS)[index]
         table.add_column(
-            heading.replace("percentile", "per-\ncentile"),
-            justify="right" if is_number else "left",
-            no_wrap=is_number,
+            HEADINGS[name].replace("percentile", "per-\ncentile"),
+            justify="left" if name == "recipe" else "right",
+            no_wrap=name != "recipe",
             overflow="fold",
-            min_width={"recipe": 18, "against_baseline": 9}.get(name),
+            min_width=18 if name == "recipe" else None,
         )
     for line in lines:
         cells = _cells(line)
         table.add_row(*(cells[index] for index in shown))
     return table
+
+
+def verdicts_text(lines: Sequence[Line], *, baseline: str) -> str:
+    """The significance tests of all recipes, one line for each thing that they are tested against."""
+    texts = []
+    for name in _TESTS:
+        verdicts = {line.recipe: getattr(line, name) for line in lines if getattr(line, name) not in ("", BASELINE)}
+        alike = len(set(verdicts.values())) == 1
+        said = next(iter(verdicts.values())) if alike else ", ".join(f"{one} {text}" for one, text in verdicts.items())
+        if verdicts:
+            texts.append(f"{_headings(baseline)[list(HEADINGS).index(name)].capitalize()}: {said}.")
+    return "\n".join(texts)
 
 
 def trajectory_csv(rows: Sequence[CompareRow], first: Columns) -> str:

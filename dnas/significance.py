@@ -8,6 +8,7 @@ from collections.abc import Sequence
 # With fewer runs of either method nothing is said: five is few already.
 FEWEST = 5
 TOO_FEW = "too few seeds"
+_HINT = 'A significance test needs scipy: pip install "dnas[cli]"'
 
 
 def mean(values: Sequence[float]) -> float:
@@ -38,10 +39,33 @@ def welch_p(first: Sequence[float], second: Sequence[float]) -> float | None:
     try:
         from scipy.stats import ttest_ind
     except ImportError as error:
-        raise ImportError('A significance test needs scipy: pip install "dnas[cli]"') from error
+        raise ImportError(_HINT) from error
     if not deviation(first) and not deviation(second):
         return None
     _, p = ttest_ind(first, second, equal_var=False)
+    return float(p)  # pyright: ignore[reportArgumentType]
+
+
+def one_sample_p(values: Sequence[float], known: float) -> float | None:
+    """Two-sided p of a mean that is known exactly, such as that of a whole table.
+
+    t = (m - known) / sqrt(s^2 / n)  with n - 1 degrees of freedom (Student 1908, https://doi.org/10.1093/biomet/6.1.1),
+    by `scipy.stats.ttest_1samp`.
+
+    Args:
+        values: at least two.
+        known: the mean in question.
+
+    Returns:
+        p from 0 to 1; None where the values have no spread, for which the test is not defined.
+    """
+    try:
+        from scipy.stats import ttest_1samp
+    except ImportError as error:
+        raise ImportError(_HINT) from error
+    if not deviation(values):
+        return None
+    _, p = ttest_1samp(values, known)
     return float(p)  # pyright: ignore[reportArgumentType]
 
 
@@ -49,13 +73,17 @@ def verdict(values: Sequence[float], baseline: Sequence[float]) -> str:
     """p of Welch's t-test against a baseline in words; 'too few seeds' with fewer than five of either."""
     if min(len(values), len(baseline)) < FEWEST:
         return TOO_FEW
-    p = welch_p(values, baseline)
+    return _in_words(welch_p(values, baseline), better=mean(values) > mean(baseline))
+
+
+def verdict_on_mean(values: Sequence[float], known: float) -> str:
+    """p of Student's t-test against a mean that is known exactly in words; 'too few seeds' with fewer than five."""
+    if len(values) < FEWEST:
+        return TOO_FEW
+    return _in_words(one_sample_p(values, known), better=mean(values) > known)
+
+
+def _in_words(p: float | None, *, better: bool) -> str:
     if p is None:
         return "no spread"
-    return (
-        f"p < 0.0001 ({_direction(values, baseline)})" if p < 1e-4 else f"p = {p:.4f} ({_direction(values, baseline)})"
-    )
-
-
-def _direction(values: Sequence[float], baseline: Sequence[float]) -> str:
-    return "better" if mean(values) > mean(baseline) else "worse"
+    return f"{'p < 0.0001' if p < 1e-4 else f'p = {p:.4f}'} ({'better' if better else 'worse'})"

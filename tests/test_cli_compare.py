@@ -102,7 +102,8 @@ def test_the_table_is_of_the_rows(whole: Path, table: Path):
         percentiles = [loaded.percentile(architecture, "test200_c10") for architecture in own]
         assert float(lines[recipe]["mean"]) == pytest.approx(np.mean(values), rel=1e-12)
         assert float(lines[recipe]["percentile"]) == pytest.approx(np.mean(percentiles), rel=1e-12)
-    assert lines["mine"]["against_baseline"] == "too few seeds"
+    assert lines["mine"]["against_baseline"] == lines["mine"]["against_random"] == "too few seeds"
+    assert "Searches ran on cpu, 1 thread." in (whole / "table.md").read_text()
     assert lines["random architecture (whole table)"]["n"] == "15625"
     assert (whole / "table.md").read_text() in (whole / "printed.txt").read_text()
 
@@ -228,12 +229,14 @@ def test_a_row_of_another_space_is_refused(out: Path, darts_alone):
 
 def test_rows_of_other_sizes_and_epochs_are_told_in_the_table(out: Path, darts_alone):
     row = CompareRow.load(out / "rows" / "mine-seed-1.json")
-    changed_row(out, "mine-seed-1", channels=4, search={**row.settings["search"], "epochs": 9})
+    path = changed_row(out, "mine-seed-1", channels=4, search={**row.settings["search"], "epochs": 9})
+    replace(CompareRow.load(path), environment={"device": "another"}).save(path)
     printed = done(*darts_alone)
     for place in (printed, (out / "table.md").read_text()):
         assert "he recipes differ in search.epochs" in place
         assert "darts_1st 2, mine 2 and 9" in place
         assert "he recipes differ in channels" in place
+    assert "Searches ran on cpu, 1 thread (darts_1st, mine) and another (mine)." in printed
     assert "differ in batch_size" not in printed
     assert "differ" not in done(*darts_alone, "--run", out / "new")
 

@@ -49,6 +49,14 @@ def test_a_row_holds_the_string_of_the_benchmark(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("written", "shown"),
+    [("cpu, 1 threads", "cpu, 1 thread"), ("cpu, 11 threads", "cpu, 11 threads"), ("NVIDIA H100", "NVIDIA H100")],
+)
+def test_the_device_is_said_in_words(written: str, shown: str):
+    assert a_row(environment={"device": written}).device == shown
+
+
+@pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda data: data.pop("seed"), "expected the entries"),

@@ -9,7 +9,17 @@ import torch
 
 from dnas import NasBench201Space
 from dnas.compare_row import CompareRow, Found
-from dnas.compare_table import Columns, recipe_line, rich_table, selected_by, to_csv, to_markdown, trajectory_csv
+from dnas.compare_table import (
+    Columns,
+    recipe_line,
+    reference_line,
+    rich_table,
+    selected_by,
+    to_csv,
+    to_markdown,
+    trajectory_csv,
+    verdicts_text,
+)
 
 COLUMNS = Columns("valid", "test")
 ARCHITECTURE = NasBench201Space().random(torch.Generator().manual_seed(0))
@@ -24,7 +34,8 @@ ROWS = [a_row(0, 80.0, 90.0), a_row(1, 82.0, 87.0), a_row(2, 81.0, 93.0)]
 
 
 def line(rows, **changes):
-    arguments = {"columns": COLUMNS, "percentiles": [10.0, 30.0], "baseline": [1.0, 2.0], "is_baseline": False}
+    arguments = {"columns": COLUMNS, "percentiles": [10.0, 30.0], "baseline": [1.0, 2.0]}
+    arguments |= {"is_baseline": False, "against_random": "p < 0.0001 (better)"}
     return recipe_line("darts", rows, **{**arguments, **changes})
 
 
@@ -55,10 +66,10 @@ def test_markdown_has_one_column_for_each_heading():
     text = to_markdown([line(ROWS), line(ROWS, is_baseline=True)], caption="What it is.", baseline="gdas")
     caption, empty, *table = text.splitlines()
     assert (caption, empty) == ("What it is.", "")
-    assert {row.count("|") for row in table} == {12}
+    assert {row.count("|") for row in table} == {13}
     assert "against gdas" in table[0]
     assert [cell.strip() for cell in table[2].split("|")][1:7] == ["darts", "3", "", "90.00", "3.00", "93.00"]
-    assert table[3].rstrip(" |").endswith("baseline")
+    assert [cell.strip() for cell in table[3].split("|")][-3:-1] == ["baseline", "p < 0.0001 (better)"]
 
 
 def test_csv_keeps_all_digits():
@@ -81,8 +92,22 @@ def test_the_table_for_a_terminal_shows_every_number_whole(width: int):
     from rich.console import Console
 
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(rich_table([line(ROWS)], baseline="gdas"))
+    whole = reference_line("random architecture (whole table)", [float(n) / 157 for n in range(15625)], None, 50.0)
+    found = line(ROWS)
+    console.print(rich_table([found, replace(found, recipe="drnas_progressive", failed=2), whole]))
     text = console.export_text()
-    assert "90.00" in text
-    assert "seeds" in text
+    for word in ("15625", "90.00", "49.76", "99.52", "20.0", "drnas_progressive", "failed", "50.0"):
+        assert word in text
     assert "…" not in text
+
+
+def test_tests_are_told_recipe_by_recipe_where_they_differ():
+    lines = [
+        line(ROWS, is_baseline=True),
+        replace(line(ROWS), recipe="gdas", against_random="p = 0.2000 (worse)"),
+        reference_line("random", [1.0], None, None),
+    ]
+    assert verdicts_text(lines, baseline="darts") == (
+        "Against darts: too few seeds.\nAgainst random: darts p < 0.0001 (better), gdas p = 0.2000 (worse)."
+    )
+    assert verdicts_text(lines[2:], baseline="darts") == ""

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dnas.significance import deviation, mean, verdict, welch_p
+from dnas.significance import deviation, mean, one_sample_p, verdict, verdict_on_mean, welch_p
 
 
 def test_mean_and_sample_deviation():
@@ -57,3 +57,25 @@ def test_tiny_p_is_not_written_as_zero():
 def test_no_spread_at_all_has_no_test():
     assert welch_p([1.0, 1.0], [2.0, 2.0]) is None
     assert verdict([1.0] * 5, [2.0] * 5) == "no spread"
+
+
+# Against a mean that is known exactly
+
+
+def test_one_sample_with_one_degree_of_freedom_has_a_closed_form():
+    # n = 2: df = 1, where p = 1 - 2 / pi atan |t|; s^2 = 2, t = (3 - 5) / sqrt(2 / 2) = -2.
+    assert one_sample_p([2.0, 4.0], 5.0) == pytest.approx(1 - 2 / math.pi * math.atan(2.0), rel=1e-12)
+
+
+def test_one_sample_with_two_degrees_of_freedom_has_a_closed_form():
+    # n = 3: df = 2, where p = 1 - |t| / sqrt(2 + t^2); s^2 = 1, t = (2 - 0) sqrt(3).
+    t = 2 * math.sqrt(3)
+    assert one_sample_p([1.0, 2.0, 3.0], 0.0) == pytest.approx(1 - t / math.sqrt(2 + t**2), rel=1e-12)
+
+
+@pytest.mark.parametrize(("known", "word"), [(2.5, "better"), (3.5, "worse")])
+def test_the_verdict_on_a_known_mean(known: float, word: str):
+    values = [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert verdict_on_mean(values, known) == f"p = {one_sample_p(values, known):.4f} ({word})"
+    assert verdict_on_mean(values[:4], known) == "too few seeds"
+    assert verdict_on_mean([7.0] * 5, known) == "no spread"
