@@ -69,7 +69,7 @@ from dnas.run import Run
 from dnas.space.base import Stem
 from dnas.space.recurrent import RecurrentSpace
 from dnas.stage import scaled_warmup
-from dnas.table import RankAgreement, Table, convert, load_table, standing
+from dnas.table import RankAgreement, Table, convert, load_table, standing, standing_data
 from dnas.version import __version__
 
 try:
@@ -634,6 +634,7 @@ def _search(config: Namespace) -> None:
             found = search_command(run, job, data, display, watching)
             if table is not None:
                 display.say(standing(table, found.architecture))
+                run.save_json("standing", standing_data(table, found.architecture))
             if watching:
                 display.say(_agreement_text(found.metrics, watching[0].num))
             if options.baseline == "random":

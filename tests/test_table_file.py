@@ -140,9 +140,7 @@ def test_what_is_wrong_is_said_with_the_file(path: Path, change: Callable[[dict[
 
 def test_a_file_of_arrays_is_told_how_it_becomes_a_table(tmp_path: Path):
     np.savez(tmp_path / "arrays.npz", arch=np.array(official_strings()))
-    with pytest.raises(
-        ValueError, match=r"it holds arch\. Arrays with 'arch' strings become one by dnas\.table\.convert"
-    ):
+    with pytest.raises(ValueError, match=r"it holds arch\. `dnas table` makes one of arrays with 'arch' strings"):
         load_table(tmp_path / "arrays.npz")
 
 

@@ -1,13 +1,15 @@
 """Where an architecture stands, in words and on the command line."""
 
 import doctest
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from cli_support import SMALL, dnas, done, make_photos
 
-from dnas.table import Table, official_strings, save_table, standing
+from dnas.run import Run
+from dnas.table import Table, load_table, official_strings, save_table, standing, standing_data
 
 
 def table() -> Table:
@@ -27,6 +29,15 @@ def test_a_line_for_each_accuracy_that_is_known():
     ]
 
 
+def test_as_data_it_keeps_all_digits_and_says_of_which_table():
+    data = standing_data(table(), table().architecture(15621))
+    assert (data["table"], data["num_architectures"]) == ("made up", 15625)
+    assert data["columns"] == {
+        "test200_c10": {"value": float(np.float32(15621 / 200)), "rank": 4, "percentile": 100 * 15621 / 15625}
+    }
+    assert standing_data(table(), table().architecture(0))["columns"]["valid200_c10"]["rank"] == 14001
+
+
 def test_the_example_of_its_docstring_holds():
     assert doctest.testmod(sys.modules["dnas.table.standing"]).failed == 0
 
@@ -41,6 +52,10 @@ def test_a_search_and_a_description_say_where_their_architecture_stands(tmp_path
     assert "of 15,625, better than" in said
     line = next(line for line in said.splitlines() if line.startswith("test200_c10"))
     assert line in done("describe", tmp_path / "run", *look_up)
+    kept = json.loads((tmp_path / "run" / "standing.json").read_text())
+    assert kept == standing_data(load_table(tmp_path / "table.npz"), Run(tmp_path / "run").load_architecture())
+    done("search", "--resume", tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "standing.json").read_text()) == kept
 
 
 def test_a_table_of_another_space_and_a_file_that_is_none_are_refused_before_anything_is_read(tmp_path: Path):

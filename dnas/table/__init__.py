@@ -5,7 +5,7 @@ from dnas.table.convert import convert, from_arrays
 from dnas.table.file import load_table, save_table
 from dnas.table.natsbench import from_nats_bench, query_nats_bench
 from dnas.table.order import official_operations, official_strings
-from dnas.table.standing import standing
+from dnas.table.standing import standing, standing_data
 from dnas.table.supernet_agreement import RankAgreement
 from dnas.table.table import Entry, Summary, Table
 
@@ -25,4 +25,5 @@ __all__ = [
     "rank_agreement",
     "save_table",
     "standing",
+    "standing_data",
 ]

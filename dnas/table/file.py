@@ -112,7 +112,7 @@ def is_table_file(arrays: Mapping[str, NDArray[Any]]) -> bool:
 
 def _check_header(arrays: Mapping[str, NDArray[Any]]) -> None:
     if not is_table_file(arrays):
-        hint = " Arrays with 'arch' strings become one by dnas.table.convert." if "arch" in arrays else ""
+        hint = " `dnas table` makes one of arrays with 'arch' strings." if "arch" in arrays else ""
         raise ValueError(f"its 'format' is not {FORMAT!r}; it holds {', '.join(sorted(arrays)) or 'nothing'}.{hint}")
     missing = [name for name in _FIXED if name not in arrays]
     if missing:

@@ -1,6 +1,8 @@
-"""Where an architecture stands among all of a table, in words."""
+"""Where an architecture stands among all of a table."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from dnas.architecture import Architecture
 from dnas.table.order import NUM_ARCHITECTURES
@@ -19,11 +21,27 @@ def standing(table: Table, architecture: Architecture) -> str:
         >>> print(standing(table, table.best("test200_c10").architecture))
         test200_c10: 78.12, rank 1 of 15,625, better than 99.99 % of all
     """
+    return "\n".join(
+        f"{name}: {found['value']:.2f}, rank {found['rank']:,} of {NUM_ARCHITECTURES:,}, better than "
+        f"{found['percentile']:.2f} % of all"
+        for name, found in standing_data(table, architecture)["columns"].items()
+    )
+
+
+def standing_data(table: Table, architecture: Architecture) -> dict[str, Any]:
+    """The same as plain data for a JSON file, all digits kept: source of the table, value, rank, percentile by column.
+
+    Raises:
+        ValueError: not a cell of NAS-Bench-201.
+    """
     names = [name for name in table.columns if name.startswith(("test", "valid"))]
-    return "\n".join(_line(table, architecture, name) for name in names if table.knows(architecture, name))
-
-
-def _line(table: Table, architecture: Architecture, column: str) -> str:
-    value, rank = table.accuracy(architecture, column), table.rank(architecture, column)
-    share = table.percentile(architecture, column)
-    return f"{column}: {value:.2f}, rank {rank:,} of {NUM_ARCHITECTURES:,}, better than {share:.2f} % of all"
+    columns = {
+        name: {
+            "value": table.accuracy(architecture, name),
+            "rank": table.rank(architecture, name),
+            "percentile": table.percentile(architecture, name),
+        }
+        for name in names
+        if table.knows(architecture, name)
+    }
+    return {"table": table.source, "num_architectures": NUM_ARCHITECTURES, "columns": columns}
