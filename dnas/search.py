@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
 from dnas.data.iterable_batches import IterableBatches
 from dnas.data.keyed_random import stream_key
+from dnas.discretization import Argmax
+from dnas.discretization.genome import is_whole
+from dnas.discretization.genome import kept as kept_of
 from dnas.display import Display, Silent
 from dnas.execution import Stepper
 from dnas.handover import Widening, check_num_candidates, load_optimizer, load_pruned, load_widened
@@ -383,10 +386,11 @@ class _Loop:
         if self.settings.validate_every and self.epoch % self.settings.validate_every == 0:
             scalars |= {f"validation_{name}": value for name, value in self._measure(mixtures).items()}
         self.shown |= {name: value for name, value in scalars.items() if name == "validation_accuracy"}
-        scalars["entropy"] = mean_entropy(mixtures)
+        gates = self.settings.relaxation.gates
+        scalars["entropy"] = mean_entropy(self.supernet.decisions, mixtures, gates=gates)
         scalars["learning_rate"] = self.weight_optimizer.param_groups[0]["lr"]
         architecture = None if self.settings.discretization.needs_training else self._architecture(mixtures)
-        share = None if architecture is None else skip_share(architecture)
+        share = self._skip_share(mixtures, architecture)
         scalars |= {} if share is None else {"skip_share": share}
         self.alphas_by_epoch.append(
             {name: alpha.detach().cpu().clone() for name, alpha in self.supernet.alphas.items()}
@@ -514,6 +518,13 @@ class _Loop:
         kept = discretization(self.supernet.decisions, mixtures, evaluate=evaluate, train=train)
         return self.stamp(kept)
 
+    def _skip_share(self, mixtures: Mapping[str, Mixture], architecture: Architecture | None) -> float | None:
+        """Of what is kept after an epoch; where that is decided at the end only, of what the alphas have strongest."""
+        if architecture is None and self.settings.relaxation.trains_alphas:
+            kept = Argmax()(self.supernet.decisions, mixtures, evaluate=_not_needed, train=_not_needed)
+            architecture = Architecture(kept)
+        return None if architecture is None else skip_share(architecture)
+
     def _measure(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
         set_progress(self.supernet.model, self.progress)
         return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0))
@@ -529,8 +540,12 @@ class _Loop:
             self.supernet.allowed = before
 
     def _accuracy_with(self, active: Mapping[str, Active]) -> float:
-        with self._only(active):
-            mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
+        decisions = self.supernet.decisions
+        if is_whole(active, decisions):  # judged as it is derived: gates open, edges without weights
+            mixtures = self.supernet.one_hot(Architecture(kept_of(active, decisions)))
+        else:
+            with self._only(active):
+                mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
         measured = self._measure(mixtures)
         return measured.get("accuracy", -measured["loss"])  # what is no classifier has a loss alone
 
@@ -739,6 +754,10 @@ class _Loop:
             return ""
         path = self.run.checkpoint_path(CHECKPOINT)
         return f" The last good state is {path}." if path.exists() else " No checkpoint had been written yet."
+
+
+def _not_needed(*arguments: object) -> NoReturn:
+    raise AssertionError("the strongest candidates are found without evaluation or training")
 
 
 def _method(settings: SearchSettings) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
+from torch import Tensor
 
 from dnas.batch import Batch
+from dnas.decision import Decision
 from dnas.mixture import Mixture
 from dnas.supernet import Supernet
 from dnas.totals import Totals
@@ -36,13 +39,43 @@ def evaluate_supernet(
     return {name.removeprefix("train_"): value for name, value in means.items()}
 
 
-def mean_entropy(mixtures: Mapping[str, Mixture]) -> float:
-    """Mean entropy of the mixtures' rows over that of equal weights: 1 undecided, 0 decided."""
-    ratios = []
-    for mixture in mixtures.values():
-        rows = mixture.values.double().reshape(-1, mixture.values.shape[-1])
-        if rows.shape[1] > 1:
-            share = rows / rows.sum(dim=1, keepdim=True)
-            entropy = -torch.special.xlogy(share, share).sum(dim=1)
-            ratios.append(entropy / torch.tensor(rows.shape[1], dtype=torch.float64).log())
-    return float(torch.cat([ratio.cpu() for ratio in ratios]).mean()) if ratios else 0.0
+def mean_entropy(decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture], *, gates: bool) -> float:
+    """How undecided the mixtures are, in the mean over their rows: 1 undecided, 0 decided.
+
+    Of a row of weights p that compete, -sum_k p_k log p_k / log n, where n candidates are left to choose from; 0 where
+    one or none is left. The edges that enter a node are such a row. Of a row of gates g, each in [0, 1] for itself, the
+    mean of -(g log g + (1 - g) log(1 - g)) / log 2 over those that are left. Rows that never had a choice do not count.
+
+    Args:
+        decisions: of the supernet.
+        mixtures: the relaxation's expected ones.
+        gates: whether candidates are gates (`Relaxation.gates`); edges always compete.
+    """
+    found: list[Tensor] = []
+    for name, mixture in mixtures.items():
+        decision, values = decisions[name], mixture.values.detach().cpu().double()
+        if decision.kind == "edges":
+            rows = [values[list(decision.incoming(node))] for node in decision.nodes]
+        else:
+            rows = list(values.reshape(decision.num_rows, -1))
+        for index, row in enumerate(rows):
+            left = row if decision.kind == "edges" else row[list(mixture.row(index))]
+            if len(row) > 1:
+                found.append(_open_gates(left) if gates and decision.kind != "edges" else _disorder(left))
+    return float(torch.stack(found).mean()) if found else 0.0
+
+
+def _disorder(weights_K: Tensor) -> Tensor:
+    """Entropy of the weights' shares over that of equal ones."""
+    if len(weights_K) < 2:
+        return weights_K.new_zeros(())
+    share_K = weights_K / weights_K.sum()
+    return -torch.special.xlogy(share_K, share_K).sum() / math.log(len(weights_K))
+
+
+def _open_gates(gates_K: Tensor) -> Tensor:
+    """Mean binary entropy over that of a half."""
+    if len(gates_K) == 0:
+        return gates_K.new_zeros(())
+    terms_K = torch.special.xlogy(gates_K, gates_K) + torch.special.xlogy(1 - gates_K, 1 - gates_K)
+    return -terms_K.mean() / math.log(2)

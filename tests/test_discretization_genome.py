@@ -12,7 +12,7 @@ from dnas.architecture import Architecture, CellArchitecture
 from dnas.batch import Batch
 from dnas.choice import Cell, Choice, InputChoice
 from dnas.decision import Decision
-from dnas.discretization.genome import Gene, Genome, Site, active, crossed, kept, sites, size
+from dnas.discretization.genome import Gene, Genome, Site, active, crossed, is_whole, kept, sites, size
 from dnas.mixture import Active, Mixture
 from dnas.relaxation import Softmax
 from dnas.space import DartsSpace, NasBench201Space
@@ -133,3 +133,40 @@ def test_a_supernet_with_only_an_architecture_active_computes_that_architecture(
         torch.testing.assert_close(loss, wanted, rtol=1e-12, atol=0)
         losses.add(loss.item())
     assert len(losses) > 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_genome_makes_active_is_a_whole_architecture(seed: int):
+    decisions = DartsSpace(edge_weights=True).decisions()
+    places = sites(decisions, mixtures_of(decisions))
+    found = active(random_genome(places, Random(seed)), places, decisions)
+    assert is_whole(found, decisions)
+    Architecture(kept(found, decisions)).check(decisions)
+
+
+CELL = Decision("cell", "operations", ("a", "b"), ((0, 2), (1, 2), (0, 3), (1, 3)), 1, output=(3,))
+ONE_OF_EACH: Active = ((0,), (), (), (1,))
+
+
+@pytest.mark.parametrize(
+    ("rows", "whole"),
+    [
+        (ONE_OF_EACH, True),
+        (((0, 1), (), (), (1,)), False),  # two candidates
+        (((0,), (1,), (), (1,)), False),  # two edges
+        (((0,), (), (), ()), False),  # none into a node
+    ],
+)
+def test_a_cell_is_whole_with_as_many_edges_as_it_keeps_and_one_candidate_on_each(rows: Active, whole: bool):
+    assert is_whole({"cell": rows}, {"cell": CELL}) == whole
+
+
+def test_all_decisions_must_be_decided_but_those_of_edges():
+    act, inputs = Decision("act", "choice", ("a", "b")), Decision("from", "inputs", ("x", "y", "z"), num_kept=2)
+    edges = Decision("cell.edges", "edges", ("0->2", "1->2", "0->3", "1->3"), CELL.edges)
+    decisions = {one.name: one for one in (act, inputs, CELL, edges)}
+    found: dict[str, Active] = {"act": ((1,),), "from": ((0, 2),), "cell": ONE_OF_EACH}
+    assert is_whole(found, decisions)
+    assert not is_whole({**found, "act": ((0, 1),)}, decisions)
+    assert not is_whole({**found, "from": ((0,),)}, decisions)
+    assert not is_whole({name: rows for name, rows in found.items() if name != "act"}, decisions)

@@ -49,7 +49,7 @@ from dnas.data import Batches
 from dnas.discretization.base import Evaluate, Train
 from dnas.hypergradient import BilevelProblem, HypergradientResult, InnerStep, Tensors
 from dnas.mixture import Active
-from dnas.supernet_measures import evaluate_supernet, mean_entropy
+from dnas.supernet_measures import evaluate_supernet
 from dnas.totals import batch_accuracy
 
 NUM_CLASSES = 3
@@ -294,14 +294,6 @@ def test_measuring_leaves_no_trace_in_model_or_random_state():
     evaluate_supernet(supernet, supernet.expected(Softmax(), torch.tensor(0.0)), VAL)
     assert all(map(torch.equal, before.values(), supernet.model.state_dict().values()))
     assert torch.equal(state, torch.get_rng_state())
-
-
-def test_entropy_is_1_where_nothing_is_decided_and_0_where_all_is():
-    half = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
-    assert mean_entropy({"a": Mixture(half[1])}) == pytest.approx(1)
-    assert mean_entropy({"a": Mixture(half[0])}) == 0
-    assert mean_entropy({"a": Mixture(half)}) == pytest.approx(0.5)
-    assert mean_entropy({"a": Mixture(half), "b": Mixture(torch.tensor([2.0, 2.0]))}) == pytest.approx(2 / 3)
 
 
 def test_accuracy_is_for_class_scores_alone():

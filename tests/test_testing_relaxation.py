@@ -11,7 +11,7 @@ from torch import Tensor
 import dnas.relaxation
 import dnas.testing.relaxation
 from dnas.mixture import Mixture
-from dnas.relaxation import GumbelSoftmax, ReinMax, Relaxation, Softmax
+from dnas.relaxation import GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax
 from dnas.schedule import Constant, Linear
 from dnas.testing import check_relaxation
 
@@ -96,6 +96,8 @@ class Broken(Relaxation):
     def expected(self, alpha: Tensor, progress: Tensor) -> Mixture:
         if self.fault == "has a random mean":
             return Mixture((alpha + torch.rand(alpha.shape, generator=MEAN)).softmax(-1))
+        if self.fault == "has gates without saying so":
+            return Mixture(alpha.sigmoid())
         return Softmax().expected(alpha, progress)
 
 
@@ -140,6 +142,7 @@ MEAN = torch.Generator()
         ("names too little", "a candidate that is not active"),
         ("names what is ruled out", "a ruled-out candidate as active"),
         ("has a random mean", "two different expected mixtures"),
+        ("has gates without saying so", "has no gates, but gives expected rows that do not sum to 1"),
     ],
 )
 def test_the_contract_names_what_is_wrong(fault, complaint):
@@ -149,6 +152,22 @@ def test_the_contract_names_what_is_wrong(fault, complaint):
 
 def test_the_toy_without_a_fault_keeps_the_contract():
     check_relaxation(Broken("none"))
+
+
+@dataclass(frozen=True)
+class WideGates(Sigmoid):
+    """Gates that open too far."""
+
+    def expected(self, alpha: Tensor, progress: Tensor) -> Mixture:
+        return Mixture(2 * alpha.sigmoid())
+
+    def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:
+        return self.expected(alpha, progress)
+
+
+def test_gates_above_1_are_named():
+    with pytest.raises(AssertionError, match="WideGates has gates, and gives one above 1"):
+        check_relaxation(WideGates())
 
 
 class Unequal(Softmax):

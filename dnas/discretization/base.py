@@ -9,8 +9,9 @@ from dnas.architecture import Kept
 from dnas.decision import Decision
 from dnas.mixture import Active, Mixture
 
-# The accuracy of the supernet on the search's own validation half when only these candidates take part. Never the
-# test part.
+# The accuracy of the supernet on the search's own validation half when only these candidates take part: weighed by the
+# relaxation's expected mixture of what is left, or, where that is one whole architecture, with weight 1 each, as in the
+# network that would be derived. Never the test part.
 Evaluate = Callable[[Mapping[str, Active]], float]
 
 # Some more epochs of training the supernet's weights, in which only these candidates take part; None for all.

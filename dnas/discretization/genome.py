@@ -131,6 +131,29 @@ def active(genome: Genome, sites: Sequence[Site], decisions: Mapping[str, Decisi
     return {name: tuple(row) for name, row in rows.items()}
 
 
+def is_whole(active: Mapping[str, Active], decisions: Mapping[str, Decision]) -> bool:
+    """Whether what takes part is just one architecture, with nothing left to decide; then `kept` says which."""
+    return all(
+        name in active and _is_decided(decision, active[name])
+        for name, decision in decisions.items()
+        if decision.kind != "edges"
+    )
+
+
+def _is_decided(decision: Decision, rows: Active) -> bool:
+    if decision.kind == "inputs":
+        return len(rows[0]) == min(decision.num_kept or len(decision.candidates), len(decision.candidates))
+    if decision.kind == "choice":
+        return len(rows[0]) == 1
+    if any(len(row) > 1 for row in rows):
+        return False
+    nodes = [decision.incoming(node) for node in decision.nodes]
+    return all(
+        sum(len(rows[edge]) for edge in incoming) == min(decision.num_kept or len(incoming), len(incoming))
+        for incoming in nodes
+    )
+
+
 def kept(active: Mapping[str, Active], decisions: Mapping[str, Decision]) -> dict[str, Kept]:
     """What is kept where only so much is active: at most one candidate on each row, but several inputs."""
     return {name: _kept(decisions[name], rows) for name, rows in active.items()}

@@ -15,6 +15,8 @@ from dnas.relaxation.base import Relaxation
 class Sigmoid(Relaxation):
     """m = sigmoid(alpha), each candidate for itself (FairDARTS, Chu et al. 2020, https://arxiv.org/abs/1911.12126)."""
 
+    gates = True
+
     def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:
         return self.expected(alpha, progress)
 

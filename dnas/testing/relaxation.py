@@ -25,10 +25,10 @@ def check_relaxation(relaxation: Relaxation, device: torch.device | str = "cpu")
     """The contract of every relaxation, on ordinary and extreme alphas, with candidates ruled out, in two precisions.
 
     Values of alpha's shape, dtype and device, finite, at least 0, and 0 outside `active` and at ruled-out candidates;
-    where the rows of the expected mixture sum to 1, those of samples too; a sample has a graph to alpha and its
-    gradient is finite, and 0 at ruled-out candidates; the same numbers from a generator of the same seed, when called
-    again, without gradient, and after copying; no random numbers in the expected mixture; alpha, `.grad`, gradient mode
-    and global random state bit-identical afterwards.
+    the rows of the expected mixture sum to 1, or are gates of at most 1; where they sum to 1, those of samples too; a
+    sample has a graph to alpha and its gradient is finite, and 0 at ruled-out candidates; the same numbers from a
+    generator of the same seed, when called again, without gradient, and after copying; no random numbers in the
+    expected mixture; alpha, `.grad`, gradient mode and global random state bit-identical afterwards.
 
     Args:
         relaxation: to be checked.
@@ -63,6 +63,10 @@ def _check_at(relaxation: Relaxation, alpha: Tensor, progress: Tensor) -> None:
         samples = [relaxation.sample(alpha, progress, _seeded(seed)) for seed in range(5)]
     require(same(expected.values, again.values), relaxation, "gives two different expected mixtures")
     _check_mixture(relaxation, expected, alpha)
+    if relaxation.gates:
+        require(bool((expected.values <= 1).all()), relaxation, "has gates, and gives one above 1")
+    else:
+        require(_sums_to_1(expected), relaxation, "has no gates, but gives expected rows that do not sum to 1")
     if expected.values.requires_grad:
         _check_gradient(relaxation, expected, alpha)
     for seed, sample in enumerate(samples):
