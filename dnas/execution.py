@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from dnas.batch import Batch
 from dnas.capture import CudaRecorder, Recorder, StepCapture, optimizer_tensors
+from dnas.cost import Costs, candidate_costs, candidate_parameters
 from dnas.hypergradient.precision import in_precision
 from dnas.hypergradient.randomness import draws_random_numbers, generators_of, nothing_is_drawn
+from dnas.penalty import Penalty
 from dnas.search_step import StepResult, one_level_step, search_step
 from dnas.settings import SearchSettings
 from dnas.supernet import Supernet
@@ -49,6 +51,7 @@ class Stepper:
         self.say = say
         self.watched = watched
         self.recorder = recorder or (CudaRecorder([self.generator]) if on_gpu else None)
+        self._penalties: tuple[Penalty, ...] | None = None  # as they are for this supernet, from the first step on
         self._capture: StepCapture | None = None
         self._is_decided = False
         self._draws_nothing = False  # known only where steps are recorded
@@ -63,6 +66,8 @@ class Stepper:
         """
         self.progress.fill_(progress)
         batches = [*weight_batches, *([] if alpha_batch is None or self.settings.one_level else [alpha_batch])]
+        if self._penalties is None and alpha_batch is not None:
+            self._penalties = self._measured(batches[-1])
 
         def work(batches: Sequence[Batch]) -> StepResult:
             drawing = nothing_is_drawn() if self._draws_nothing else nullcontext()
@@ -73,7 +78,7 @@ class Stepper:
         return work(batches) if capture is None else capture(batches, self._baked(alpha_batch is not None), work)
 
     def _step(self, batches: Sequence[Batch], *, moves_alphas: bool) -> StepResult:
-        settings = self.settings
+        settings, penalties = self.settings, self._penalties or ()
         if settings.one_level and moves_alphas:
             return one_level_step(
                 self.supernet,
@@ -81,7 +86,7 @@ class Stepper:
                 weight_optimizer=self.weight_optimizer,
                 alpha_optimizer=self.alpha_optimizer,
                 relaxation=settings.relaxation,
-                penalties=settings.penalties,
+                penalties=penalties,
                 progress=self.progress,
                 generator=self.generator,
                 clip=settings.weights.clip,
@@ -94,13 +99,22 @@ class Stepper:
             alpha_optimizer=self.alpha_optimizer if moves_alphas else None,
             relaxation=settings.relaxation,
             hypergradient=settings.hypergradient,
-            penalties=settings.penalties,
+            penalties=penalties,
             smoothing=settings.smoothing,
             progress=self.progress,
             generator=self.generator,
             clip=settings.weights.clip,
             inner_batches=batches[1:-1] if moves_alphas else (),
         )
+
+    def _measured(self, batch: Batch) -> tuple[Penalty, ...]:
+        """The penalties with what they have to know of the supernet."""
+
+        def measure(unit: str) -> Mapping[str, Costs]:
+            model = self.supernet.model
+            return candidate_parameters(model) if unit == "parameters" else candidate_costs(model, batch.inputs)
+
+        return tuple(penalty.measured(measure) for penalty in self.settings.penalties)
 
     # Recording
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
 from dnas.decision import edges_name
 from dnas.mixture import Mixture
+
+# What each candidate of the supernet costs in a unit, 'flops' or 'parameters', by decision name.
+MeasureCosts = Callable[[str], Mapping[str, list]]
 
 
 class Penalty(ABC):
@@ -23,6 +26,10 @@ class Penalty(ABC):
     def __call__(
         self, loss: Tensor, alphas: Mapping[str, Tensor], mixtures: Mapping[str, Mixture], progress: Tensor
     ) -> Tensor: ...
+
+    def measured(self, measure: MeasureCosts) -> Penalty:
+        """The same with what it has to know of the supernet, before the first step; itself where that is nothing."""
+        return self
 
 
 def of_operations(alphas: Mapping[str, Tensor]) -> dict[str, Tensor]:
