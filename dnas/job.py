@@ -27,7 +27,6 @@ from dnas.data import (
     to_device_if_it_fits,
 )
 from dnas.data.keyed_random import stream_key
-from dnas.discretization import LimitedSkips
 from dnas.handover import check_num_candidates
 from dnas.random_state import seeded
 from dnas.retrain import RetrainSettings
@@ -111,10 +110,13 @@ class Job:
             raise ValueError(f"seed must be from -{_LARGEST_SEED} to {_LARGEST_SEED}; got {self.seed}.")
         if self.time is not None:
             seconds(self.time)
+        self.search.check_length()
         if self.search.stages:
             _check_stages(self)
-        if isinstance(self.search.discretization, LimitedSkips):
-            self.search.discretization.check(self.space.decisions())
+        decisions = self.space.decisions()
+        self.search.discretization.check(decisions)
+        for observer in self.search.observers:
+            observer.check(decisions)
 
     @property
     def missing_sizes(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from dnas.discretization import Argmax, Discretization
 from dnas.hypergradient import FiniteDifference, FirstOrder, Hypergradient, OneStep
-from dnas.observer import Observer, check_observers
+from dnas.observer import Observer, check_length, check_observers
 from dnas.penalty import Penalty
 from dnas.relaxation import Relaxation, Softmax
 from dnas.schedule import Cosine, Schedule
@@ -150,16 +151,33 @@ class SearchSettings:
                 f"{type(self.smoothing).__name__} has no effect with {type(self.relaxation).__name__}, which draws one "
                 "candidate per edge: there is nothing around it to smooth. Use dnas.Softmax, or leave smoothing out."
             )
+        self.check_observers(self.observers)
+        if self.stages:
+            self._set_stages()
+
+    def check_observers(self, observers: Sequence[Observer]) -> None:
+        """See that this search has something to show to observers.
+
+        Raises:
+            ValueError: as `dnas.observer.check_observers`.
+        """
         check_observers(
-            self.observers,
+            observers,
             trains_alphas=self.relaxation.trains_alphas,
             one_level=self.one_level,
             needs_training=self.discretization.needs_training,
             weight_decay=self.weights.weight_decay,
             in_stages=len(self.stages) > 1,
         )
-        if self.stages:
-            self._set_stages()
+
+    def check_length(self) -> None:
+        """See that the search is long enough for its observers to do something; asked before its first step.
+
+        Raises:
+            ValueError: as `dnas.observer.check_length`.
+        """
+        trained = [part.warmup_end + 1 for part in self.parts if part.warmup_end < part.end]
+        check_length(self.observers, first=min(trained, default=self.epochs + 1), last=self.epochs)
 
     def _set_stages(self) -> None:
         check_stages(self.stages)

@@ -170,6 +170,17 @@ def test_averages_of_zero_tell_of_no_growth():
     assert rule.epoch_of(5, [0.0, 0.0, 0.0, 5.0, 7.0]) == 4
 
 
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("first", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize(("delta", "window", "start"), [(1, 1, 0), (4, 5, 10), (2, 4, 1), (3, 2, 7)])
+def test_the_earliest_epoch_that_tells_of_growth_is_the_first_that_does(every, first, delta, window, start):
+    rule = Sharpening(factor=1.3, delta=delta, window=window, start=start, every=every)
+    measured = [epoch for epoch in range(first, 60) if (epoch - 1) % every == 0]
+    values = [2.0**number for number in range(len(measured))]
+    told = [epoch for count, epoch in enumerate(measured, start=1) if rule.epoch_of(epoch, values[:count])]
+    assert rule.earliest(first) == told[0]
+
+
 def grown(observer, epochs: int = 6):
     """A search of one batch per epoch, whose observer measures after every step."""
     settings = SearchSettings(observers=(observer,), epochs=epochs, weights=WeightSGD(weight_decay=1e-3))
@@ -180,11 +191,11 @@ ALWAYS = Sharpening(factor=1e-9, delta=1, window=1, start=1, iterations=100)
 
 
 def test_the_eigenvalue_of_every_epoch_is_logged_by_each_of_them():
-    plain = grown(HessianEigenvalue(iterations=100), epochs=2)
-    adaptive = grown(AdaptiveDecay(Sharpening(iterations=100)), epochs=2)
+    plain = grown(HessianEigenvalue(iterations=100), epochs=3)
+    adaptive = grown(AdaptiveDecay(Sharpening(factor=1e9, delta=1, window=1, start=0, iterations=100)), epochs=3)
     values = [[row["dominant_eigenvalue"] for row in result.metrics] for result in (plain, adaptive)]
     assert values[0] == values[1]
-    assert len(values[0]) == 2
+    assert len(values[0]) == 3
 
 
 def test_every_second_epoch_begins_with_the_first():
@@ -193,7 +204,11 @@ def test_every_second_epoch_begins_with_the_first():
 
 
 def test_nothing_is_noticed_at_the_end_of_the_search():
-    whole, stopped = (grown(observer, epochs=3) for observer in (HessianEigenvalue(), EigenvalueStop(ALWAYS)))
+    settings = SearchSettings(epochs=3, weights=WeightSGD(weight_decay=1e-3))
+    whole, stopped = (
+        search(new_supernet(), TRAIN[:1], VAL[:1], settings=settings, observers=[observer])
+        for observer in (HessianEigenvalue(), EigenvalueStop(ALWAYS))
+    )
     assert torch.equal(whole.supernet.alphas["cell"], stopped.supernet.alphas["cell"])
 
 

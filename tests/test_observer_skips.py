@@ -5,6 +5,7 @@ import torch
 from method_support import TRAIN, VAL, new_supernet, settings_of
 
 from dnas import Architecture, CellArchitecture, KeptEdge, SearchSettings, SkipStop, search
+from dnas.decision import Decision
 from dnas.observer import skip_share
 
 
@@ -41,8 +42,45 @@ def test_the_recipe_is_this_observer():
 
 
 def test_a_cell_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="looks at the cell 'normal'; there is \\['cell'\\]"):
+    with pytest.raises(
+        ValueError, match="the cell 'normal', which this model has not; its cells are \\['cell'\\]: set"
+    ):
         search(new_supernet(), TRAIN[:1], VAL[:1], settings=SearchSettings(observers=(SkipStop(),), epochs=1))
+    with pytest.raises(ValueError, match="the cell 'normal', which this model has not"):
+        search(new_supernet(), TRAIN[:1], VAL[:1], settings=SearchSettings(epochs=1), observers=[SkipStop()])
+
+
+def test_a_model_without_cells_has_nothing_to_look_at():
+    with pytest.raises(ValueError, match="which this model has not; it has no cells: leave it out"):
+        SkipStop().check({"act": Decision("act", "choice", ("relu", "skip"))})
+
+
+# States 0 and 1 are inputs; two edges lead to node 2 and three to node 3.
+EDGES = ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("cell", "most"),
+    [
+        (Decision("normal", "operations", ("skip_connect", "conv"), edges=EDGES), 5),
+        (Decision("normal", "operations", ("skip_connect", "conv"), edges=EDGES, num_kept=2), 4),
+        (Decision("normal", "operations", ("conv", "pool"), edges=EDGES), 0),
+        (Decision("normal", "operations", ("skip_connect", "conv"), edges=EDGES, excluded=("skip_connect",)), 0),
+        (
+            Decision(
+                "normal", "operations", ("0", "1"), EDGES, 2, on_edges=(("conv", "skip"), *[("conv", "pool")] * 4)
+            ),
+            1,
+        ),
+    ],
+)
+def test_more_skip_connections_than_the_cell_can_keep_are_refused(cell: Decision, most: int):
+    if most:
+        SkipStop(most=most).check({"normal": cell})
+    with pytest.raises(
+        ValueError, match=f"waits for {most + 1} skip .* which can keep {most}: {'lower' if most else 'lea'}"
+    ):
+        SkipStop(most=most + 1).check({"normal": cell})
 
 
 def test_a_number_below_one_is_refused():

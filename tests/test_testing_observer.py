@@ -31,7 +31,7 @@ EXAMPLES = {
     EigenvalueStop: [EigenvalueStop(), EigenvalueStop(AT_ONCE)],
     AdaptiveDecay: [AdaptiveDecay(), AdaptiveDecay(AT_ONCE)],
     OperationFreeze: [OperationFreeze(), OperationFreeze(0.9, 2), OperationFreeze(0.9, 2, 2, "validation")],
-    SkipStop: [SkipStop(), SkipStop(most=4)],
+    SkipStop: [SkipStop(), SkipStop(most=1)],
 }
 
 

@@ -1,7 +1,7 @@
 """What watches a search, and may stop it: one file for each."""
 
 from dnas.observer.base import EpochReport, GoBack, Observer, StepReport, Stop
-from dnas.observer.combination import check_observers
+from dnas.observer.combination import check_length, check_observers
 from dnas.observer.eigenvalue import HessianEigenvalue, largest_eigenvalue
 from dnas.observer.eigenvalue_stop import AdaptiveDecay, EigenvalueStop, Sharpening
 from dnas.observer.operation_freeze import OperationFreeze
@@ -19,6 +19,7 @@ __all__ = [
     "SkipStop",
     "StepReport",
     "Stop",
+    "check_length",
     "check_observers",
     "largest_eigenvalue",
     "skip_share",

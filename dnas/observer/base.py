@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dnas.architecture import Architecture
 from dnas.batch import Batch
+from dnas.decision import Decision
 from dnas.mixture import Active, Mixture
 from dnas.relaxation.base import Relaxation
 from dnas.supernet import Supernet
@@ -119,6 +120,13 @@ class Observer(ABC):
     @abstractmethod
     def epoch_ended(self, report: EpochReport) -> Stop | GoBack | None:
         """Called after every epoch; a `Stop` ends the search here, which goes before a `GoBack` of another one."""
+
+    def check(self, decisions: Mapping[str, Decision]) -> None:  # noqa: B027, most go with any decisions
+        """See that it has something to look at among these; asked before the first step of a search.
+
+        Raises:
+            ValueError: what it looks at and is not there.
+        """
 
     def may_go_back_to(self, epoch: int) -> bool:
         """Whether it may ever ask to go back to the end of this epoch; only states of such epochs are kept."""

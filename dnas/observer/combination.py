@@ -40,6 +40,11 @@ def check_observers(
                 f"{name} looks at the Hessian of the validation loss in the alphas, and with this relaxation no alphas "
                 "are trained: leave it out, or use a relaxation such as dnas.Softmax."
             )
+        if isinstance(observer, HessianEigenvalue | EigenvalueStop | AdaptiveDecay) and one_level:
+            raise ValueError(
+                f"{name} looks at the Hessian of the validation loss, and with one_level the batch of the alphas is "
+                "that of the weights: leave it out, or search on two levels."
+            )
         if isinstance(observer, OperationFreeze) and (one_level or not trains_alphas):
             why = "both are from one batch with one_level" if one_level else "with this relaxation there is no second"
             raise ValueError(
@@ -58,3 +63,26 @@ def check_observers(
             )
         if isinstance(observer, AdaptiveDecay) and weight_decay == 0:
             raise ValueError(f"{name} multiplies the weight decay of the weights, which is 0: give them a larger one.")
+
+
+def check_length(observers: Sequence[Observer], *, first: int, last: int) -> None:
+    """Refuse an observer that waits for something which this search is too short for.
+
+    Args:
+        observers: of the search.
+        first: the first epoch in which alphas are trained; above `last` where there is none.
+        last: number of epochs.
+
+    Raises:
+        ValueError: names the first, and says which number of epochs would do.
+    """
+    for observer in observers:
+        if isinstance(observer, EigenvalueStop | AdaptiveDecay):
+            earliest = observer.sharpening.earliest(first)
+            if earliest >= last:
+                stops = "end" if isinstance(observer, EigenvalueStop) else "go back in"
+                raise ValueError(
+                    f"{type(observer).__name__} can {stops} a search of {earliest + 1} epochs or more with this "
+                    f"warm-up and sharpening, and this one has {last}: search longer (where --time is given, with more "
+                    "of it), lower start, delta, window or every of its sharpening, or leave it out."
+                )

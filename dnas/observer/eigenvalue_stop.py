@@ -52,6 +52,13 @@ class Sharpening:
         report.memory["eigenvalues"] = [*report.memory.get("eigenvalues", []), value]
         return None if report.progress >= 1 else self.epoch_of(report.epoch, report.memory["eigenvalues"])
 
+    def earliest(self, first: int) -> int:
+        """The first epoch in which a growth can be noticed, where the alphas are trained from epoch `first` on."""
+        measured = first + (1 - first) % self.every
+        enough = measured + self.every * (self.delta + math.ceil(self.window / 2) - 1)  # values for two averages
+        late = self.start + self.every * (self.window // 2 + self.delta) + 1
+        return enough + max(0, math.ceil((late - enough) / self.every)) * self.every
+
     def epoch_of(self, epoch: int, values: Sequence[float]) -> int | None:
         """As `noticed`, for all values so far, the last of which was measured after `epoch`."""
         averages = local_averages(values, self.window)

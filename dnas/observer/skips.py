@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dnas.architecture import Architecture, CellArchitecture
+from dnas.decision import Decision
 from dnas.observer.base import EpochReport, Observer, Stop
 
 SKIPS = ("skip_connect", "skip", "identity")
@@ -43,14 +45,37 @@ class SkipStop(Observer):
         if self.most < 1:
             raise ValueError(f"most must be at least 1; got {self.most}.")
 
+    def check(self, decisions: Mapping[str, Decision]) -> None:
+        """See that these decisions have the cell, and that it can keep so many skip connections.
+
+        Raises:
+            ValueError: says what there is, and what to set.
+        """
+        cells = {name: decision for name, decision in decisions.items() if decision.kind == "operations"}
+        if self.cell not in cells:
+            instead = (
+                f"its cells are {list(cells)}: set cell to one of them" if cells else "it has no cells: leave it out"
+            )
+            raise ValueError(f"SkipStop looks at the cell {self.cell!r}, which this model has not; {instead}.")
+        most = _most_skips(cells[self.cell])
+        if most < self.most:
+            raise ValueError(
+                f"SkipStop waits for {self.most} skip connections in the cell {self.cell!r}, which can keep {most}: "
+                f"{'lower most, or leave it out' if most else 'leave it out'}."
+            )
+
     def epoch_ended(self, report: EpochReport) -> Stop | None:
         if report.architecture is None:
             raise ValueError(
                 "SkipStop looks at the architecture of every epoch, which this discretization has none of."
             )
-        kept = report.architecture.decisions.get(self.cell)
-        if not isinstance(kept, CellArchitecture):
-            raise ValueError(
-                f"SkipStop looks at the cell {self.cell!r}; there is {sorted(report.architecture.decisions)}."
-            )
+        kept = report.architecture.decisions[self.cell]
+        assert isinstance(kept, CellArchitecture)
         return Stop() if sum(edge.operation in SKIPS for edge in kept.edges) >= self.most else None
+
+
+def _most_skips(cell: Decision) -> int:
+    """How many skip connections an architecture can keep in a cell."""
+    offer = [any(name in SKIPS and name not in cell.excluded for name in cell.names(e)) for e in range(cell.num_rows)]
+    offered = [sum(offer[edge] for edge in cell.incoming(node)) for node in cell.nodes]
+    return sum(number if cell.num_kept is None else min(number, cell.num_kept) for number in offered)

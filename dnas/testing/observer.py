@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dnas.batch import Batch
 from dnas.choice import Cell
+from dnas.decision import Decision
 from dnas.observer import EpochReport, GoBack, Observer, StepReport, Stop
 from dnas.search import SearchResult, search
 from dnas.settings import SearchSettings
@@ -105,6 +106,9 @@ class _Watched(Observer):
     def __init__(self, inner: Observer, *, may_change: bool) -> None:
         self.inner = inner
         self.may_change = may_change
+
+    def check(self, decisions: Mapping[str, Decision]) -> None:
+        self.inner.check(decisions)
 
     def step_ended(self, report: StepReport) -> None:
         with self._watching(report, None):
