@@ -98,8 +98,9 @@ def search(
         display: where progress is shown.
 
     Raises:
-        ValueError: no choice in the model, no batch in the data, decisions that do not fit the discretization, or the
-            run's checkpoint is of another search; or the settings have stages, for which see `search_in_stages`.
+        ValueError: no choice in the model, no batch in the data, decisions that do not fit the discretization or an
+            observer, an observer that would see nothing, or the run's checkpoint is of another search; or the settings
+            have stages, for which see `search_in_stages`.
         NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
@@ -167,11 +168,15 @@ def search_in_stages(
         >>> [len(row) for row in result.supernet.allowed["act"]]
         [2]
     """
+    settings.check_length()
+    settings.check_observers(observers)
     stages = settings.all_stages
 
     def loop_of(index: int) -> _Loop:
         supernet = _built(build, stages[index], criterion, settings.seed if index == 0 else _key(settings, index))
         settings.discretization.check(supernet.decisions)
+        for observer in (*settings.observers, *observers):
+            observer.check(supernet.decisions)
         for stage in stages:
             if stage.num_candidates is not None:
                 check_num_candidates(supernet.decisions, stage.num_candidates)
