@@ -49,25 +49,36 @@ def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.de
     step = mean_seconds(trial.step, device) if moving else 0.0
     weight_step = mean_seconds(trial.weight_step, device) if alone else step
     evaluation = measured_seconds(trial.evaluate, device)
-    rehearsal = rehearse(job.search.discretization, trial.supernet.decisions)
-    evaluated = evenly(rehearsal.evaluated, _ASKED)
-    trained = evenly([active for _, active in rehearsal.trained], _ASKED)
+    selection, tuning_step = discretization_seconds(trial, device)
     return Measured(
         step=step + (1 if job.search.one_level else 2) * batch if moving else weight_step + batch,
         weight_step=weight_step + batch,
         evaluation=evaluation + batch,
         epoch_end=measured_seconds(trial.end_epoch, device) if job.search.observers else 0.0,
-        selection=_mean_of(trial.evaluate, evaluated, device) + batch if evaluated else 0.0,
-        tuning_step=_mean_of(trial.tune, trained, device) + batch if trained else 0.0,
+        selection=selection + batch if selection else 0.0,
+        tuning_step=tuning_step + batch if tuning_step else 0.0,
         memory=peak_memory(device),
         taken=time.perf_counter() - started,
     )
 
 
+def discretization_seconds(trial: Trial, device: torch.device) -> tuple[float, float]:
+    """Mean seconds of a batch of what the discretization evaluates, and of a step of what it trains; 0 for neither.
+
+    A few of its questions, spread over all of them, are measured.
+    """
+    rehearsal = rehearse(trial.search.discretization, trial.supernet.decisions)
+    trained = [active for _, active in rehearsal.trained]
+    return _mean_of(trial.evaluate, rehearsal.evaluated, device), _mean_of(trial.tune, trained, device)
+
+
 def _mean_of(
     work: Callable[[Mapping[str, Active]], object], actives: Sequence[Mapping[str, Active]], device: torch.device
 ) -> float:
-    """Mean seconds of some work with each of these sets of candidates."""
+    """Mean seconds of some work with a few of these sets of candidates; 0 where there is none."""
+    actives = evenly(actives, _ASKED)
+    if not actives:
+        return 0.0
     work(actives[0])  # memory is allocated and kernels are chosen
     return fmean(measured_seconds(lambda active=active: work(active), device) for active in actives)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import statistics
 import time
@@ -16,10 +15,15 @@ import torch
 from torch.autograd import DeviceType  # pyright: ignore[reportPrivateImportUsage]
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
+from torch.utils.hooks import RemovableHandle
 
 from dnas.cost.work import WorkCounter
+from dnas.counts import Counts, num_batches, search_counts
 from dnas.data import ImageBatches, ImageSet, Normalization, open_source, standard_augmentation, to_device_if_it_fits
+from dnas.discretization.rehearsal import rehearse
+from dnas.fit import Measured
 from dnas.job import Job, device_of
+from dnas.measure import discretization_seconds
 from dnas.memory import (
     RESERVE,
     available_memory,
@@ -29,7 +33,7 @@ from dnas.memory import (
     reset_peak_memory,
 )
 from dnas.peak import Peak, measure_peak, measured_seconds, synchronize
-from dnas.plan import images_in_half, number_of_threads, readable_time
+from dnas.plan import images_in_half, images_to_search_with, jobs_of_stages, number_of_threads, readable_time
 from dnas.random_state import seeded
 from dnas.threads import num_threads
 from dnas.trial import Trial, memory_of_small_batches
@@ -63,7 +67,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Phases:
-    """Seconds of one half of a search step, the architecture step or the weight step.
+    """Seconds of one part of a search step, such as the architecture step or the weight step.
 
     Args:
         forward: in the model's forward passes; of second order these are several.
@@ -83,23 +87,29 @@ class Phases:
         """Seconds of all of them."""
         return self.forward + self.backward + self.optimizer + self.other
 
+    def __add__(self, other: Phases) -> Phases:
+        return Phases(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Phases)))
+
 
 @dataclass(frozen=True)
 class StepFlops:
     """FLOPs of one search step, a multiply-add being 2 (see `dnas.cost.work.WorkCounter` for what counts).
 
     Args:
-        architecture: forward passes, and those gradients that the method needs: of first order none of weights.
-        weight: forward pass, gradients of inputs and weights.
+        architecture: forward passes, and those gradients that the method needs: of first order none of weights; 0 with
+            one level, or where no alphas are trained.
+        weight: forward pass, gradients of inputs and weights; with one level those of the alphas too.
+        observers: of what looks at a step after it.
     """
 
     architecture: float
     weight: float
+    observers: float = 0.0
 
     @property
     def total(self) -> float:
-        """Of both."""
-        return self.architecture + self.weight
+        """Of all of it."""
+        return self.architecture + self.weight + self.observers
 
 
 @dataclass(frozen=True)
@@ -127,9 +137,14 @@ class Profile:
         device: its name, and the threads that PyTorch uses on a CPU.
         torch_version: of PyTorch.
         image_size, batch_size, channels, cells: of the search.
-        step: one architecture step and one weight step, on data that are there.
-        architecture_step, weight_step: medians of their phases, measured in steps of their own.
-        data: both batches of a step: augmented, normalised and brought to the device, without decoding.
+        step: one architecture step, where alphas are trained, and one weight step, with what observers do after it, on
+            data that are there.
+        one_level: whether alphas and weights move in one pass: the weight step then is all of the step.
+        weight_steps: weight steps for each architecture step.
+        architecture_step, weight_step, observers: medians of their phases, measured in steps of their own; None for
+            what the search does not do.
+        data: the batches of a step, one of the weights and one of the alphas where they have their own: augmented,
+            normalised and brought to the device, without decoding.
         evaluation: of the supernet on one batch.
         memory: bytes at the peak of a step: of the process on a CPU, of the tensors on a GPU.
         available: bytes that this process may take in all.
@@ -138,7 +153,9 @@ class Profile:
         flops: of one step.
         peak: the best rates of this machine, measured here.
         operations: the most expensive ones.
-        search_seconds: for all epochs, evaluation of the supernet included, on a machine as busy as now.
+        work: how often the search does what.
+        measured: seconds of each of these, with data: what `work` is multiplied with.
+        search_seconds: for all of it, on a machine as busy as now.
     """
 
     device: str
@@ -148,8 +165,11 @@ class Profile:
     channels: int
     cells: int
     step: Timing
-    architecture_step: Phases
+    one_level: bool
+    weight_steps: int
+    architecture_step: Phases | None
     weight_step: Phases
+    observers: Phases | None
     data: Timing
     evaluation: Timing
     memory: int
@@ -158,6 +178,8 @@ class Profile:
     flops: StepFlops
     peak: Peak
     operations: tuple[Operation, ...]
+    work: Counts
+    measured: Measured
     search_seconds: float
 
     @property
@@ -190,14 +212,14 @@ class Profile:
                 f"{self.cells} cells",
                 "",
                 f"Search step   {_milliseconds(self.step)}",
-                f"Data          {_milliseconds(self.data)}, both batches, decoding left out",
-                f"Evaluation    {_milliseconds(self.evaluation)}, one batch after each epoch's training",
+                f"Data          {_milliseconds(self.data)}, {self._batches}, decoding left out",
+                f"Evaluation    {_milliseconds(self.evaluation)}, one batch of the whole supernet",
                 f"Memory        {gibibytes(self.memory)} at the peak, {gibibytes(self.available)} available{fits}",
                 f"FLOPs         {_billions(self.flops.total)} in a step, {_billions(self.flops_per_second)}/s: "
                 f"{self.share_of_peak:.1%} of the peak",
                 f"Peak          {_billions(peak.flops_per_second)}/s in a product of two {peak.dtype} matrices of "
                 f"{peak.size} rows; a copy moves {peak.bytes_per_second / 1e9:.1f} GB/s",
-                f"Whole search  about {readable_time(self.search_seconds)}",
+                f"Whole search  about {readable_time(self.search_seconds)}: {self._what_it_does}",
                 "",
                 *_aligned(self._phase_rows()),
                 "",
@@ -207,13 +229,37 @@ class Profile:
 
     def _phase_rows(self) -> Iterator[tuple[str, ...]]:
         yield "Milliseconds", "forward", "backward", "optimizer", "other", "total", "GFLOP"
-        halves = (
-            ("Architecture step", self.architecture_step, self.flops.architecture),
-            ("Weight step", self.weight_step, self.flops.weight),
+        every = "" if self.weight_steps == 1 else f", 1 in {self.weight_steps}"
+        parts = (
+            (f"Architecture step{every}", self.architecture_step, self.flops.architecture),
+            ("One-level step" if self.one_level else "Weight step", self.weight_step, self.flops.weight),
+            ("Observers", self.observers, self.flops.observers),
         )
-        for name, phases, flops in halves:
-            parts = (phases.forward, phases.backward, phases.optimizer, phases.other, phases.total)
-            yield name, *(f"{1e3 * part:.1f}" for part in parts), f"{flops / 1e9:.3g}"
+        for name, phases, flops in parts:
+            if phases is not None:
+                seconds = (phases.forward, phases.backward, phases.optimizer, phases.other, phases.total)
+                yield name, *(f"{1e3 * part:.1f}" for part in seconds), f"{flops / 1e9:.3g}"
+
+    @property
+    def _batches(self) -> str:
+        return "one batch" if self.architecture_step is None else "both batches"
+
+    @property
+    def _what_it_does(self) -> str:
+        """The parts of the search, each with its time."""
+        work, measured = self.work, self.measured
+        whole = "steps" if self.one_level else "steps of alphas and weights"
+        parts = (
+            (work.steps, whole, measured.step),
+            (work.weight_steps, "steps of the weights alone", measured.weight_step),
+            (work.evaluations, "batches evaluated", measured.evaluation),
+            (work.epochs, "ends of epochs with observers", measured.epoch_end),
+            (work.selections, "batches evaluated to discretize", measured.selection),
+            (work.tuning_steps, "steps of training to discretize", measured.tuning_step),
+        )
+        return ", ".join(
+            f"{count} {what} {readable_time(count * seconds)}" for count, what, seconds in parts if count and seconds
+        )
 
     def _operation_rows(self) -> Iterator[tuple[str, ...]]:
         yield "Most expensive operations", "calls", "ms", "share"
@@ -221,11 +267,50 @@ class Profile:
             yield operation.name, str(operation.count), f"{1e3 * operation.seconds:.1f}", f"{operation.share:.1%}"
 
 
-def profile_job(job: Job) -> Profile:
+@dataclass(frozen=True)
+class StagedProfile:
+    """What a search in stages takes on this machine.
+
+    Candidates that a later stage will have ruled out are counted in it, so it will take less.
+
+    Args:
+        stages: the profile of each.
+    """
+
+    stages: tuple[Profile, ...]
+
+    @property
+    def search_seconds(self) -> float:
+        """Of all stages."""
+        return sum(stage.search_seconds for stage in self.stages)
+
+    def to_data(self) -> dict[str, Any]:
+        """Everything as plain data; times in seconds, memory in bytes."""
+        return {"stages": [stage.to_data() for stage in self.stages], "search_seconds": self.search_seconds}
+
+    def to_json(self) -> str:
+        """Indented JSON."""
+        return json.dumps(self.to_data(), indent=2)
+
+    def to_text(self) -> str:
+        """The tables of each stage, and the time of all."""
+        count = len(self.stages)
+        parts = [
+            f"Stage {number} of {count}, {stage.work.epochs} epochs\n{stage.to_text()}"
+            for number, stage in enumerate(self.stages, start=1)
+        ]
+        total = (
+            f"All {count} stages  about {readable_time(self.search_seconds)}; candidates that are ruled out before a "
+            "stage are counted in it, so it will take less"
+        )
+        return "\n\n".join([*parts, total])
+
+
+def profile_job(job: Job) -> Profile | StagedProfile:
     """The profile of the search that `job` describes; the data are looked at, not decoded.
 
-    Sizes that it leaves out are those of the paper: 16 channels, 8 cells, batches of 64 (fewer where the data have
-    fewer) at the size of the data's images.
+    Sizes that it leaves out are those of the paper: 16 channels, 8 cells (of the recipe's first stage where it has
+    stages), batches of 64 (fewer where the data have fewer) at the size of the data's images.
 
     Raises:
         FileNotFoundError, ValueError: there are no such data, the batch will not fit into memory, or a time is given,
@@ -236,24 +321,27 @@ def profile_job(job: Job) -> Profile:
             f"time = {job.time} would have no effect on a profile, which says how long the search takes; leave it out "
             "and give channels, cells, batch_size or image_size."
         )
-    if job.search.stages:
-        raise ValueError(
-            f"A profile measures one supernet, and this search has {len(job.search.stages)} stages: leave them out "
-            "with --search.stages '[]', and give --cells, --channels and --space of the stage to look at. `dnas "
-            "search` says how long all of them will take."
-        )
     device = device_of(job.device)
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
-    half = images_in_half(job, catalog)
+    first = job.search.all_stages[0]
     resolved = replace(
         job,
         image_size=job.image_size or catalog.default_size,
-        batch_size=min(job.batch_size or _BATCH_SIZE, half),
-        channels=job.channels or _CHANNELS,
-        cells=job.cells or _CELLS,
+        batch_size=min(job.batch_size or _BATCH_SIZE, images_in_half(job, catalog)),
+        channels=job.channels or first.channels or _CHANNELS,
+        cells=job.cells or first.cells or _CELLS,
     )
     with num_threads(job.threads):
-        return profile_search(resolved, num_classes=len(catalog.class_names), num_images=half, device=device)
+        profiles = [
+            profile_search(
+                one,
+                num_classes=len(catalog.class_names),
+                num_images=images_to_search_with(job, catalog),
+                device=device,
+            )
+            for one in jobs_of_stages(resolved)
+        ]
+    return StagedProfile(tuple(profiles)) if job.search.stages else profiles[0]
 
 
 def profile_search(
@@ -269,7 +357,7 @@ def profile_search(
     Args:
         job: with channels, cells, image size and batch size (`dnas.plan.plan` fills them in).
         num_classes: of the data.
-        num_images: in each half of the training data, that of the weights and that of the alphas.
+        num_images: that the search may use, for weights and alphas together.
         device: to measure.
         repeats: of each measurement; the median counts.
         warmup: steps before, which are not counted: memory is allocated and kernels are chosen there.
@@ -302,12 +390,30 @@ def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, 
         whole.step()
     step = Timing.of([measured_seconds(whole.step, device) for _ in range(repeats)])
     memory = peak_memory(device)
-    architecture_step, weight_step = step_phases(whole, device, repeats=repeats)
+    architecture_step, weight_step, observers = step_phases(whole, device, repeats=repeats)
     operations = expensive_operations(whole.step, device)
+    rehearsal = rehearse(job.search.discretization, whole.supernet.decisions)
+    batches, evaluation_batches = num_batches(job, num_images, job.batch_size)
+    work = search_counts(job.search, rehearsal, batches=batches, evaluation_batches=evaluation_batches)
+    whole.weight_step()
+    alone = Timing.of([measured_seconds(whole.weight_step, device) for _ in range(repeats)])
     whole.evaluate()
     evaluation = Timing.of([measured_seconds(whole.evaluate, device) for _ in range(repeats)])
+    selection, tuning_step = discretization_seconds(whole, device)
+    epoch_end = measured_seconds(whole.end_epoch, device) if job.search.observers else 0.0
     del whole
-    data = _data_timing(job, num_classes, device, repeats=repeats)
+    in_step = 1 if architecture_step is None else 2
+    data = _data_timing(job, num_classes, device, num_batches=in_step, repeats=repeats)
+    batch = data.median / in_step
+    measured = Measured(
+        step=step.median + data.median,
+        weight_step=alone.median + batch,
+        evaluation=evaluation.median + batch,
+        memory=memory,
+        epoch_end=epoch_end,
+        selection=selection + batch if selection else 0.0,
+        tuning_step=tuning_step + batch if tuning_step else 0.0,
+    )
     return Profile(
         device=device_name(device),
         torch_version=torch.__version__,
@@ -316,8 +422,11 @@ def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, 
         channels=job.channels,
         cells=job.cells,
         step=step,
+        one_level=job.search.one_level,
+        weight_steps=job.search.weight_steps,
         architecture_step=architecture_step,
         weight_step=weight_step,
+        observers=observers,
         data=data,
         evaluation=evaluation,
         memory=memory,
@@ -326,7 +435,9 @@ def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, 
         flops=search_step_flops(job, num_classes=num_classes),
         peak=measure_peak(device),
         operations=operations,
-        search_seconds=_search_seconds(job, num_images, step, weight_step, data, evaluation),
+        work=work,
+        measured=measured,
+        search_seconds=work.seconds(measured),
     )
 
 
@@ -344,11 +455,19 @@ def _check(job: Job, *, num_classes: int, num_images: int, repeats: int, warmup:
 # Time
 
 
-def step_phases(trial: Trial, device: torch.device, *, repeats: int) -> tuple[Phases, Phases]:
-    """Medians of the phases of the architecture step and of the weight step."""
-    halves = [_timed_step(trial, device) for _ in range(repeats)]
-    architecture, weight = zip(*halves, strict=True)
-    return _median_phases(architecture), _median_phases(weight)
+# The parts of a step.
+_ARCHITECTURE, _WEIGHT, _OBSERVERS = "architecture", "weight", "observers"
+
+
+def step_phases(trial: Trial, device: torch.device, *, repeats: int) -> tuple[Phases | None, Phases, Phases | None]:
+    """Medians of the phases of the architecture step, the weight step and observers; None for what is not done."""
+    steps = [_timed_step(trial, device) for _ in range(repeats)]
+    architecture, weight, observers = (
+        _median_phases([step[part] for step in steps]) if part in steps[0] else None
+        for part in (_ARCHITECTURE, _WEIGHT, _OBSERVERS)
+    )
+    assert weight is not None
+    return architecture, weight, observers
 
 
 class _Stopwatch:
@@ -378,23 +497,38 @@ class _Stopwatch:
         return time.perf_counter()
 
 
-def _timed_step(trial: Trial, device: torch.device) -> tuple[Phases, Phases]:
+def _timed_step(trial: Trial, device: torch.device) -> dict[str, Phases]:
+    """Phases of the parts of a step; with one level all of it is the weight step."""
     watch = _Stopwatch(device)
-    halves: list[Phases] = []
+    found: dict[str, Phases] = {}
+
+    def ended(part: str) -> None:
+        found[part] = found[part] + watch.phases() if part in found else watch.phases()
+
     model, optimizers = trial.supernet.model, (trial.alpha_optimizer, trial.weight_optimizer)
     handles = [
         model.register_forward_pre_hook(lambda *_: watch.start("forward")),
         model.register_forward_hook(lambda *_: watch.start("backward")),
         *(optimizer.register_step_pre_hook(lambda *_: watch.start("optimizer")) for optimizer in optimizers),
-        *(optimizer.register_step_post_hook(lambda *_: halves.append(watch.phases())) for optimizer in optimizers),
+        *_at_ends(trial, ended),
     ]
     try:
         trial.step()
+        if trial.watches_steps:
+            ended(_OBSERVERS)
     finally:
         for handle in handles:
             handle.remove()
-    architecture, weight = halves
-    return architecture, weight
+    return found
+
+
+def _at_ends(trial: Trial, ended: Callable[[str], None]) -> list[RemovableHandle]:
+    """Hooks that tell when the architecture step and the weight step are over; with one level there is no first."""
+    alphas = _WEIGHT if trial.search.one_level else _ARCHITECTURE
+    return [
+        trial.alpha_optimizer.register_step_post_hook(lambda *_: ended(alphas)),
+        trial.weight_optimizer.register_step_post_hook(lambda *_: ended(_WEIGHT)),
+    ]
 
 
 def _median_phases(measured: Sequence[Phases]) -> Phases:
@@ -402,10 +536,10 @@ def _median_phases(measured: Sequence[Phases]) -> Phases:
     return Phases(**{name: statistics.median(getattr(phases, name) for phases in measured) for name in names})
 
 
-def _data_timing(job: Job, num_classes: int, device: torch.device, *, repeats: int) -> Timing:
-    """Both batches of a step, as a search makes them from images that are in memory."""
+def _data_timing(job: Job, num_classes: int, device: torch.device, *, num_batches: int, repeats: int) -> Timing:
+    """The batches of a step, as a search makes them from images that are in memory."""
     assert job.batch_size and job.image_size
-    count = 2 * job.batch_size
+    count = num_batches * job.batch_size
     images = ImageSet(
         torch.randint(256, (count, 3, job.image_size, job.image_size), dtype=torch.uint8),
         torch.zeros(count, dtype=torch.int64),
@@ -422,24 +556,12 @@ def _data_timing(job: Job, num_classes: int, device: torch.device, *, repeats: i
         device=device,
     )
 
-    def two_batches() -> None:
+    def all_batches() -> None:
         for _ in batches.epoch(0):
             pass
 
-    measured_seconds(two_batches, device)
-    return Timing.of([measured_seconds(two_batches, device) for _ in range(repeats)])
-
-
-def _search_seconds(
-    job: Job, num_images: int, step: Timing, weight_step: Phases, data: Timing, evaluation: Timing
-) -> float:
-    """All epochs; those of the warm-up have no architecture step. A batch is evaluated for each one trained on."""
-    assert job.batch_size
-    batches = math.ceil(num_images / job.batch_size)
-    warmup = job.search.warmup_epochs
-    searching = (job.search.epochs - warmup) * (step.median + data.median)
-    warming = warmup * (weight_step.total + data.median / 2)
-    return batches * (searching + warming + job.search.epochs * (evaluation.median + data.median / 2))
+    measured_seconds(all_batches, device)
+    return Timing.of([measured_seconds(all_batches, device) for _ in range(repeats)])
 
 
 def expensive_operations(work: Callable[[], object], device: torch.device) -> tuple[Operation, ...]:
@@ -483,19 +605,20 @@ def search_step_flops(job: Job, *, num_classes: int) -> StepFlops:
     return StepFlops(
         scale * statistics.fmean(count.architecture for count in counts),
         scale * statistics.fmean(count.weight for count in counts),
+        scale * statistics.fmean(count.observers for count in counts),
     )
 
 
 def _counted_step(trial: Trial) -> StepFlops:
-    at: list[int] = []
+    at = {_ARCHITECTURE: 0, _WEIGHT: 0}
     with WorkCounter() as counter:
-        handle = trial.alpha_optimizer.register_step_post_hook(lambda *_: at.append(counter.flops))
+        handles = _at_ends(trial, lambda part: at.update({part: counter.flops}))
         try:
             trial.step()
         finally:
-            handle.remove()
-    (architecture,) = at
-    return StepFlops(architecture, counter.flops - architecture)
+            for handle in handles:
+                handle.remove()
+    return StepFlops(at[_ARCHITECTURE], at[_WEIGHT] - at[_ARCHITECTURE], counter.flops - at[_WEIGHT])
 
 
 # Memory

@@ -8,17 +8,21 @@ import torch
 
 from dnas.cli import carry_out
 from dnas.cost import count_flops
+from dnas.counts import Counts
+from dnas.discretization import RandomSampling
+from dnas.fit import Measured
 from dnas.hypergradient import OneStep
 from dnas.job import Job, build_supernet_model
+from dnas.observer import OperationFreeze, SkipStop
 from dnas.peak import Peak
 from dnas.profile import (
     Operation,
     Phases,
     Profile,
+    StagedProfile,
     StepFlops,
     Timing,
     _max_batch_size,
-    _search_seconds,
     device_name,
     expensive_operations,
     profile_job,
@@ -26,13 +30,18 @@ from dnas.profile import (
     search_step_flops,
     step_phases,
 )
-from dnas.relaxation import GumbelSoftmax
+from dnas.relaxation import GumbelSoftmax, UniformPath
 from dnas.settings import SearchSettings
+from dnas.stage import Stage
 from dnas.threads import num_threads
 from dnas.trial import Trial
 
 CPU = torch.device("cpu")
 JOB = Job(image_size=8, batch_size=4, channels=2, cells=1)
+
+
+WORK = Counts(steps=2000, weight_steps=0, epochs=20, evaluations=2000)
+MEASURED = Measured(step=2.01, weight_step=1.2, evaluation=0.3, memory=0)
 
 
 def example() -> Profile:
@@ -44,8 +53,11 @@ def example() -> Profile:
         channels=16,
         cells=8,
         step=Timing(2.0, 1.5, 2.5),
+        one_level=False,
+        weight_steps=1,
         architecture_step=Phases(0.3, 0.4, 0.05, 0.05),
         weight_step=Phases(0.4, 0.7, 0.05, 0.05),
+        observers=None,
         data=Timing(0.01, 0.01, 0.02),
         evaluation=Timing(0.3, 0.3, 0.3),
         memory=3 * 2**30,
@@ -54,6 +66,8 @@ def example() -> Profile:
         flops=StepFlops(70e9, 130e9),
         peak=Peak(400e9, 30e9, 2048, "float32"),
         operations=(Operation("aten::mm", 12, 0.5, 0.25), Operation("aten::add", 3, 0.1, 0.05)),
+        work=WORK,
+        measured=MEASURED,
         search_seconds=7200.0,
     )
 
@@ -98,16 +112,59 @@ def test_a_step_that_draws_one_candidate_takes_a_fraction_of_the_supernet(first)
     assert 0 < drawn.total < first.total / 2
 
 
+def test_steps_of_the_weights_alone_take_the_flops_of_a_weight_step(first):
+    drawn = SearchSettings(relaxation=UniformPath())
+    found = search_step_flops(replace(JOB, search=drawn), num_classes=5)
+    assert found.architecture == 0
+    assert 0 < found.weight == found.total < first.weight
+    one_level = search_step_flops(replace(JOB, search=SearchSettings(one_level=True)), num_classes=5)
+    assert one_level.architecture == 0
+    assert one_level.weight == first.weight  # one pass gives both gradients
+
+
+def test_the_pass_of_an_observer_is_counted_apart(first):
+    oles = search_step_flops(replace(JOB, search=SearchSettings(observers=(OperationFreeze(),))), num_classes=5)
+    assert (oles.architecture, oles.weight) == (first.architecture, first.weight)
+    assert oles.observers == first.weight
+
+
 # Time
 
 
-def test_phases_are_those_of_both_halves_and_leave_no_hook_behind():
-    trial = Trial(JOB, num_classes=5, batch_size=4, device=CPU)
-    for phases in step_phases(trial, CPU, repeats=1):
-        assert min(phases.forward, phases.backward, phases.optimizer, phases.other) > 0
-        assert phases.total == phases.forward + phases.backward + phases.optimizer + phases.other
+def phases_of(**method: object) -> tuple[Phases | None, Phases, Phases | None]:
+    trial = Trial(replace(JOB, search=SearchSettings(**method)), num_classes=5, batch_size=4, device=CPU)  # type: ignore
+    found = step_phases(trial, CPU, repeats=1)
     assert not trial.supernet.model._forward_hooks
     assert not trial.supernet.model._forward_pre_hooks
+    return found
+
+
+def test_phases_are_those_of_both_halves_and_leave_no_hook_behind():
+    *halves, observers = phases_of()
+    for phases in halves:
+        assert phases is not None
+        assert min(phases.forward, phases.backward, phases.optimizer, phases.other) > 0
+        assert phases.total == phases.forward + phases.backward + phases.optimizer + phases.other
+    assert observers is None
+
+
+@pytest.mark.parametrize("method", [{"one_level": True}, {"relaxation": UniformPath()}])
+def test_there_is_no_architecture_step_where_a_search_takes_none(method: dict):
+    architecture, weight, _ = phases_of(**method)
+    assert architecture is None
+    assert min(weight.forward, weight.backward, weight.optimizer) > 0
+
+
+def test_what_observers_do_after_a_step_is_told_by_itself():
+    freeze, share = (phases_of(observers=(one,))[2] for one in (OperationFreeze(), SkipStop()))
+    assert share is None
+    assert freeze is not None
+    assert freeze.forward > 0
+    assert freeze.optimizer == 0
+
+
+def test_phases_add_up():
+    assert Phases(1, 2, 3, 4) + Phases(10, 20, 30, 40) == Phases(11, 22, 33, 44)
 
 
 def test_the_spread_is_that_of_all_repeats():
@@ -127,15 +184,6 @@ def test_the_most_expensive_operations_come_first_and_are_counted():
     assert others
     assert all(first.seconds >= other.seconds for other in others)
     assert sum(operation.share for operation in (first, *others)) == pytest.approx(1)
-
-
-def test_a_search_takes_the_steps_of_all_epochs_and_none_of_the_alphas_in_warm_up():
-    job = replace(JOB, batch_size=10, search=SearchSettings(epochs=5, warmup_epochs=2))
-    step, data, evaluation = Timing(8.0, 7.0, 9.0), Timing(0.5, 0.5, 0.5), Timing(2.0, 2.0, 2.0)
-    weight_step = Phases(1.0, 2.0, 0.0, 0.0)
-    # 41 images: 5 batches per epoch. Two batches of data are 0.5 s, so one is 0.25 s.
-    searching, warming, evaluating = 3 * (8.0 + 0.5), 2 * (3.0 + 0.25), 5 * (2.0 + 0.25)
-    assert _search_seconds(job, 41, step, weight_step, data, evaluation) == 5 * (searching + warming + evaluating)
 
 
 def test_the_largest_batch_goes_by_the_two_largest_that_were_measured():
@@ -160,6 +208,66 @@ def test_the_text_names_every_number():
     rows = [line.split() for line in text.splitlines()]
     assert ["Architecture", "step", "300.0", "400.0", "50.0", "50.0", "800.0", "70"] in rows
     assert ["aten::mm", "12", "500.0", "25.0%"] in rows
+    assert "about 2.0 h: 2000 steps of alphas and weights 67 min, 2000 batches evaluated 10 min\n" in text
+
+
+def test_the_text_names_what_a_method_does_and_nothing_else():
+    work = Counts(0, 700, 10, 0, selections=500, tuning_steps=60)
+    measured = replace(MEASURED, epoch_end=0.5, selection=0.1, tuning_step=1.0)
+    paths = replace(example(), architecture_step=None, work=work, measured=measured)
+    text = paths.to_text()
+    assert "Architecture step" not in text
+    assert "one batch, decoding" in text
+    assert (
+        ": 700 steps of the weights alone 14 min, 10 ends of epochs with observers 5 s, 500 batches evaluated to "
+        "discretize 50 s, 60 steps of training to discretize 60 s\n" in text
+    )
+    one_level = replace(example(), architecture_step=None, one_level=True).to_text()
+    assert "One-level step" in one_level
+    assert "2000 steps 67 min" in one_level
+    assert "Weight step" not in one_level
+    some = replace(example(), weight_steps=4, observers=Phases(0.1, 0.2, 0, 0.1)).to_text()
+    assert "Architecture step, 1 in 4  " in some
+    assert "Observers " in some
+
+
+def test_stages_are_told_one_after_the_other_and_their_times_added_up():
+    stages = StagedProfile((example(), replace(example(), cells=17, search_seconds=3600.0)))
+    assert stages.search_seconds == 10800.0
+    text = stages.to_text()
+    assert text.index("Stage 1 of 2, 20 epochs") < text.index("8 cells") < text.index("Stage 2 of 2")
+    assert text.splitlines()[-1].startswith("All 2 stages  about 3.0 h")
+    data = json.loads(stages.to_json())
+    assert [stage["cells"] for stage in data["stages"]] == [8, 17]
+    assert data["search_seconds"] == 10800.0
+
+
+def profiled(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The jobs that are measured for the profile of a job, on the digits."""
+    measured = []
+
+    def note(job: Job, **_: object) -> Profile:
+        measured.append(job)
+        return example()
+
+    monkeypatch.setattr("dnas.profile.profile_search", note)
+    found = profile_job(job)
+    assert isinstance(found, StagedProfile) == bool(job.search.stages)
+    return measured
+
+
+def test_each_stage_is_measured_at_its_sizes(monkeypatch):
+    stages = (Stage(3, 1, cells=4), Stage(2, cells=6), Stage(1, cells=8))
+    job = Job(search=SearchSettings(epochs=6, stages=stages, discretization=RandomSampling()))
+    found = profiled(job, monkeypatch)
+    assert [(one.cells, one.channels, one.search.epochs, one.search.warmup_epochs) for one in found] == [
+        (4, 16, 3, 1),
+        (6, 16, 2, 0),
+        (8, 16, 1, 0),
+    ]
+    assert [one.search.discretization.needs_training for one in found] == [False, False, True]
+    assert [one.cells for one in profiled(replace(job, cells=2), monkeypatch)] == [2, 3, 4]
+    assert [one.cells for one in profiled(Job(), monkeypatch)] == [8]
 
 
 def test_the_json_holds_everything():
@@ -181,6 +289,9 @@ def test_a_search_is_profiled_and_leaves_the_random_generators_as_they_were():
     assert 0 < profile.memory < profile.available
     assert profile.flops.total > 0
     assert json.loads(profile.to_json())["batch_size"] == 16
+    # 50 images in each half: 4 batches of 16.
+    assert profile.work == Counts(steps=12, weight_steps=0, epochs=3, evaluations=12)
+    assert profile.search_seconds == profile.work.seconds(profile.measured)
     assert profile.to_text().startswith(profile.device)
 
 
@@ -254,3 +365,14 @@ def test_the_command_takes_a_recipe_by_name_and_prints_json(capfd):
     data = json.loads(capfd.readouterr().out)
     assert (data["image_size"], data["batch_size"], data["channels"], data["cells"]) == (8, 8, 2, 1)
     assert data["search_seconds"] > 0
+
+
+@pytest.mark.slow
+def test_the_command_measures_each_stage(capfd):
+    stages = "[{epochs: 1, cells: 1}, {epochs: 1, cells: 2, num_candidates: 2}]"
+    words = ["--channels", "2", "--batch-size", "8", "--search.epochs", "2", "--search.stages", stages]
+    assert carry_out(["profile", "--data", "digits", *words]) == 0
+    out = capfd.readouterr().out
+    assert ", 1 cells\n" in out
+    assert ", 2 cells\n" in out
+    assert "All 2 stages  about " in out
