@@ -453,6 +453,8 @@ class CompareOptions:
         report: column of the table that is reported; test200_c10 where nothing is said.
         baseline_recipe: name of the recipe that the others are tested against; the first where nothing is said.
         num_random: number of random architectures that are retrained where there is no table; 8 where nothing is said.
+        agreement: with a table, number of random architectures over which each supernet's ranking is compared with it
+            at the end of its search; 50 of them take about as long as five epochs. The table then has a column tau.
     """
 
     run: Path
@@ -462,8 +464,11 @@ class CompareOptions:
     report: str | None = None
     baseline_recipe: str | None = None
     num_random: int | None = None
+    agreement: int | None = None
 
     def __post_init__(self) -> None:
+        if self.agreement is not None and self.table is None:
+            raise ValueError("--agreement has no effect without --table; add that, or leave it out.")
         if self.num_random is not None and self.table is not None:
             raise ValueError("--num_random has no effect with --table, which knows all architectures; leave it out.")
 
@@ -498,6 +503,7 @@ def _compare(config: Namespace) -> None:
             table=table,
             columns=columns_of(table, options.select, options.report),
             num_random=options.num_random or 8,
+            agreement=options.agreement or 0,
         )
         try:
             rows = compare(grid, display)

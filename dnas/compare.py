@@ -47,7 +47,8 @@ from dnas.plan import images_in_half, plan
 from dnas.run import Run
 from dnas.significance import verdict, verdict_on_mean
 from dnas.space import NasBench201Space
-from dnas.table import Table
+from dnas.table import RankAgreement, Table
+from dnas.table.supernet_agreement import LOGGED
 from dnas.threads import num_threads
 
 # What must be the same in all runs of one table, besides the space.
@@ -73,6 +74,8 @@ class Grid:
         table: where accuracies come from; None retrains what is found.
         columns: of the table, or `RETRAINED`.
         num_random: without a table, number of random architectures that are retrained alike.
+        agreement: with a table, number of random architectures over which each supernet's ranking is compared with it
+            at the end of its search; 0 for no comparison.
     """
 
     jobs: Mapping[str, Job]
@@ -82,12 +85,16 @@ class Grid:
     table: Table | None
     columns: Columns
     num_random: int = 8
+    agreement: int = 0
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1; got {self.seeds}.")
         if self.num_random < 1:
             raise ValueError(f"num_random must be at least 1; got {self.num_random}.")
+        if self.agreement and self.table is None:
+            raise ValueError("agreement has no effect without a table; add one, or leave it out.")
+        self.watching()  # which checks the number
         if self.baseline not in self.jobs:
             raise ValueError(
                 f"The baseline recipe must be one of the recipes, {', '.join(self.jobs)}; got {self.baseline!r}."
@@ -112,6 +119,12 @@ class Grid:
 
     def row_path(self, recipe: str, seed: int) -> Path:
         return self.out / "rows" / f"{recipe}-seed-{seed}.json"
+
+    def watching(self) -> list[RankAgreement]:
+        """What looks on at each search."""
+        if self.table is None or not self.agreement:
+            return []
+        return [RankAgreement(self.table, self.columns.select, self.agreement)]
 
     @property
     def cases(self) -> list[tuple[str, int]]:
@@ -154,8 +167,12 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
     _check_alike(grid)
     jobs = _settled(grid, display)
     # Before anything that takes long.
-    for name, values in _differing_sizes(jobs, _load_rows(grid, jobs)).items():
+    rows = _load_rows(grid, jobs)
+    for name, values in _differing_sizes(jobs, rows).items():
         display.say(f"Note: the recipes differ in {name} ({values}); --{name} sets it for all.")
+    without = sum(row.found is not None and row.agreement is None for row in rows)
+    if grid.agreement and without:
+        display.say(f"Note: {without} of the rows that are there have no Kendall's tau; only new searches measure it.")
     for recipe, seed in grid.cases:
         _check_run(grid, jobs[recipe], recipe, seed)
     for index, (recipe, seed) in enumerate(grid.cases):
@@ -353,7 +370,7 @@ def _complete(grid: Grid, job: Job, recipe: str, seed: int, display: _PartOfBar)
     if path.exists():
         row = CompareRow.load(path)
     else:
-        row = _searched(run, job, recipe, display)
+        row = _searched(run, job, recipe, display, grid.watching())
         row.save(path)
     if row.found is not None and grid.table is not None and row.table != table_digest(grid.table):
         row = _looked_up(row, grid.table)
@@ -375,14 +392,14 @@ def _complete(grid: Grid, job: Job, recipe: str, seed: int, display: _PartOfBar)
         display.finished(f"{recipe}, seed {seed}: no result ({row.failure})")
 
 
-def _searched(run: Run, job: Job, recipe: str, display: _PartOfBar) -> CompareRow:
+def _searched(run: Run, job: Job, recipe: str, display: _PartOfBar, observers: Sequence[RankAgreement]) -> CompareRow:
     """Search, or go on with a search, or read what a finished one left."""
     failure, found = "", None
     if not run.config_path.exists():
         begin(run, job)
     if not ((run.path / "search.json").exists() and run.architecture_path.exists()):
         try:
-            search_command(run, job, read_data(run, job, display), display)
+            search_command(run, job, read_data(run, job, display), display, observers)
         except ArithmeticError as error:  # the loss is no number any more: a result of this recipe
             failure = str(error)
             display.say(f"{recipe}, seed {job.seed}, failed: {failure}")
@@ -398,6 +415,7 @@ def _searched(run: Run, job: Job, recipe: str, display: _PartOfBar) -> CompareRo
         found=found,
         trajectory=tuple(_trajectory(run)),
         failure=failure,
+        agreement=next((row[LOGGED] for row in reversed(run.metrics()) if LOGGED in row), None),
     )
 
 
@@ -610,11 +628,13 @@ def _caption(grid: Grid, rows: Sequence[CompareRow], differing: Mapping[str, str
     for row in rows:
         recipes.setdefault(row.device, {})[row.recipe] = None
     ran = [device if len(recipes) == 1 else f"{device} ({', '.join(names)})" for device, names in recipes.items()]
+    measured = any(row.agreement is not None for row in rows)
+    tau = " `tau` is Kendall's, of supernets and table over random architectures." if measured else ""
     unlike = "".join(f" The recipes differ in {name}: {values}." for name, values in differing.items())
     return (
         f"Test accuracy in percent, `{grid.columns.report}`, selected by `{grid.columns.select}`; space "
         f"`{job.space.name}`, data `{Path(job.data).name}`. {how} Mean and sample standard deviation over seeds."
-        f" Searches ran on {' and '.join(ran)}.{unlike}"
+        f" Searches ran on {' and '.join(ran)}.{tau}{unlike}"
     )
 
 

@@ -74,6 +74,7 @@ class CompareRow:
         trajectory: what would have been found after each epoch.
         table: digest of the table that the values are of; empty where they are of none.
         failure: why there is no result; empty where there is one.
+        agreement: Kendall's tau between the supernet's ranking and the table's at the end; None if not measured.
     """
 
     recipe: str
@@ -85,6 +86,7 @@ class CompareRow:
     trajectory: tuple[Found, ...] = ()
     table: str = ""
     failure: str = ""
+    agreement: float | None = None
 
     @property
     def values(self) -> Mapping[str, float]:
@@ -103,7 +105,10 @@ class CompareRow:
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
+        # Files from before it could be measured have no such entry, and those without it need none.
+        agreement = {} if self.agreement is None else {"kendall_tau": self.agreement}
         return {
+            **agreement,
             "recipe": self.recipe,
             "seed": self.seed,
             "failure": self.failure,
@@ -135,7 +140,8 @@ class CompareRow:
         kinds = {**texts, "seed": int, "seconds": float, "environment": dict, "settings": dict, "trajectory": list}
         source = f"{path} is damaged, remove it to have the row made anew"
         is_found = isinstance(data, Mapping) and data.get("found") is not None
-        _check_entries(data, {**kinds, "found": dict if is_found else type(None)}, source)
+        agreement = {"kendall_tau": float} if isinstance(data, Mapping) and "kendall_tau" in data else {}
+        _check_entries(data, {**kinds, **agreement, "found": dict if is_found else type(None)}, source)
         if digest(data["settings"]) != data["settings_digest"]:
             raise ValueError(f"{source}: the settings in it are not those that it was made under.")
         if (data["found"] is None) == (not data["failure"]):
@@ -153,6 +159,7 @@ class CompareRow:
             ),
             table=data["table"],
             failure=data["failure"],
+            agreement=data.get("kendall_tau"),
         )
 
 

@@ -23,6 +23,7 @@ class Line:
         mean, std, best: of the reported column; `std` is the sample standard deviation.
         selected: reported value of the run whose selecting value is the highest.
         percentile: mean share of random architectures that are worse, in percent.
+        agreement: mean of Kendall's tau between a supernet's ranking and the table's.
         seconds: mean of the searches.
         device: where they ran.
         against_baseline: Welch's t-test against the runs of the baseline recipe, in words.
@@ -37,6 +38,7 @@ class Line:
     best: float | None
     selected: float | None
     percentile: float | None
+    agreement: float | None
     seconds: float | None
     device: str
     against_baseline: str
@@ -52,6 +54,7 @@ HEADINGS = {
     "best": "best",
     "selected": "selected",
     "percentile": "percentile",
+    "agreement": "tau",
     "seconds": "seconds",
     "device": "device",
     "against_baseline": "against",
@@ -62,7 +65,7 @@ _TESTS = ("against_baseline", "against_random")
 _WORDS = ("device", *_TESTS)
 # What stands in the place of a test of a recipe against itself.
 BASELINE = "baseline"
-_DECIMALS = {"mean": 2, "std": 2, "best": 2, "selected": 2, "percentile": 1, "seconds": 0}
+_DECIMALS = {"mean": 2, "std": 2, "best": 2, "selected": 2, "percentile": 1, "agreement": 2, "seconds": 0}
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def recipe_line(
     """
     good = [row for row in rows if row.found is not None]
     values = [row.values[columns.report] for row in good]
+    agreements = [row.agreement for row in good if row.agreement is not None]
     devices = list(dict.fromkeys(row.device for row in rows))
     return Line(
         recipe=recipe,
@@ -113,6 +117,7 @@ def recipe_line(
             [row.values[columns.select] for row in good], [row.values[columns.report] for row in good]
         ),
         percentile=mean(percentiles) if percentiles else None,
+        agreement=mean(agreements) if agreements else None,
         seconds=mean([row.seconds for row in good]) if good else None,
         device=", ".join(devices),
         against_baseline=BASELINE if is_baseline else verdict(values, baseline),
@@ -130,7 +135,7 @@ def selected_by(select: Sequence[float], report: Sequence[float]) -> float | Non
 def reference_line(name: str, values: Sequence[float], selected: float | None, percentile: float | None) -> Line:
     """A line of architectures that no search found."""
     return Line(
-        name, len(values), 0, mean(values), deviation(values), max(values), selected, percentile, None, "", "", ""
+        name, len(values), 0, mean(values), deviation(values), max(values), selected, percentile, None, None, "", "", ""
     )
 
 
@@ -139,8 +144,9 @@ def reference_line(name: str, values: Sequence[float], selected: float | None, p
 
 def to_markdown(lines: Sequence[Line], *, caption: str, baseline: str) -> str:
     """A table in Markdown with a caption."""
-    head = _headings(baseline)
-    cells = [_cells(line) for line in lines]
+    shown = _columns(lines)
+    head = [_headings(baseline)[index] for index in shown]
+    cells = [[_cells(line)[index] for index in shown] for line in lines]
     widths = [max(len(row[column]) for row in (head, *cells)) for column in range(len(head))]
 
     def written(row: Sequence[str]) -> str:
@@ -162,15 +168,15 @@ def rich_table(lines: Sequence[Line]) -> Any:
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     left_out = (*_WORDS, *(() if any(line.failed for line in lines) else ("failed",)))
-    shown = [index for index, name in enumerate(HEADINGS) if name not in left_out]
+    shown = [index for index in _columns(lines) if list(HEADINGS)[index] not in left_out]
     for index in shown:
         name = list(HEADINGS)[index]
         table.add_column(
-            HEADINGS[name].replace("percentile", "per-\ncentile"),
+            HEADINGS[name].replace("percentile", "per-\ncentile").replace("selected", "se-\nlected"),
             justify="left" if name == "recipe" else "right",
             no_wrap=name != "recipe",
             overflow="fold",
-            min_width=18 if name == "recipe" else None,
+            min_width=17 if name == "recipe" else None,
         )
     for line in lines:
         cells = _cells(line)
@@ -205,6 +211,12 @@ def trajectory_csv(rows: Sequence[CompareRow], first: Columns) -> str:
             values = [found.values.get(column, "") for column in columns]
             lines.append([row.recipe, row.seed, found.epoch, found.string, *values])
     return _csv(lines)
+
+
+def _columns(lines: Sequence[Line]) -> list[int]:
+    """Which columns are shown, of those in `HEADINGS`: all but Kendall's tau where none was measured."""
+    measured = any(line.agreement is not None for line in lines)
+    return [index for index, name in enumerate(HEADINGS) if measured or name != "agreement"]
 
 
 def _headings(baseline: str) -> list[str]:

@@ -293,6 +293,27 @@ def test_a_run_at_which_another_process_works_is_left_to_it(out: Path, again):
     assert not (out / "rows" / "mine-seed-0.json").exists()
 
 
+def test_the_agreement_of_new_searches_is_in_row_and_table(out: Path, again, whole: Path):
+    path = out / "rows" / "mine-seed-1.json"
+    path.unlink()
+    shutil.rmtree(out / "searches" / "mine" / "seed-1")
+    printed = done(*again, "--agreement", 4)
+    assert "3 of the rows that are there have no Kendall's tau" in printed
+    rows = rows_in(out)
+    measured = rows["mine-seed-1"].agreement
+    assert measured is not None
+    assert -1 <= measured <= 1
+    assert replace(rows["mine-seed-1"], seconds=0, agreement=None, environment={}) == replace(
+        rows_in(whole)["mine-seed-1"], seconds=0, environment={}
+    )  # to look on changes nothing
+    lines = {line["recipe"]: line["agreement"] for line in csv_in(out / "table.csv")}
+    assert (float(lines["mine"]), lines["darts_1st"]) == (measured, "")
+    assert "`tau` is Kendall's" in (out / "table.md").read_text()
+    path.unlink()
+    done(*again)
+    assert CompareRow.load(path).agreement == measured  # from the metrics of the search
+
+
 # Runs without a result
 
 
@@ -380,6 +401,7 @@ def test_damaged_sizes_are_named(out: Path, again):
         (("--recipes", "darts_1st", "--seeds", "0"), "seeds must be at least 1"),
         (("--recipes", "darts_1st", "--select", "top1"), "no column 'top1'; name another with --select, of test200"),
         (("--recipes", "darts_1st", "--num_random", "3"), "--num_random has no effect with --table"),
+        (("--recipes", "darts_1st", "--agreement", "1"), "Agreement needs 2 to 15625 architectures; got 1"),
         (("--recipes", "darts_1st", "--time", "1h"), "same epochs, not a time"),
         (("--recipes", "darts_1st", "--space", "dnas.DartsSpace"), "table is of space 'nasbench201'"),
         (("--recipes", "darts_1st", "--search.epoch", "1"), "--search.epoch"),
@@ -411,4 +433,5 @@ def test_without_a_table_retraining_is_checked_before_anything_else(tmp_path: Pa
     command = ("compare", "--recipes", "darts_1st", "--run", tmp_path / "out", *SIZES)
     assert "no auxiliary head" in refused(*command, "--retrain.auxiliary", "true")
     assert "--validation_fraction 0.1" in refused(*command, "--validation_fraction", "0")
+    assert "--agreement has no effect without --table" in refused(*command, "--agreement", "0")
     assert not (tmp_path / "out").exists()

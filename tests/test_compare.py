@@ -50,6 +50,8 @@ def test_every_recipe_of_a_seed_comes_before_the_next_seed():
     [
         ({"seeds": 0}, "seeds must be at least 1; got 0"),
         ({"num_random": 0}, "num_random must be at least 1; got 0"),
+        ({"agreement": 1}, "Agreement needs 2 to 15625 architectures; got 1"),
+        ({"agreement": 5, "table": None, "columns": RETRAINED}, "agreement has no effect without a table"),
         ({"baseline": "snas"}, "one of the recipes, darts, gdas; got 'snas'"),
         ({"jobs": {"darts": replace(JOB, time="1h")}}, "same epochs, not a time"),
         ({"jobs": {"darts": replace(JOB, seed=3)}}, "leave out seed 3"),

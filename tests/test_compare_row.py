@@ -36,10 +36,17 @@ def a_row(**changes) -> CompareRow:
 # Files
 
 
-@pytest.mark.parametrize("row", [a_row(), a_row(found=None, trajectory=(), failure="the loss is nan")])
+@pytest.mark.parametrize(
+    "row", [a_row(), a_row(agreement=-0.25), a_row(found=None, trajectory=(), failure="the loss is nan")]
+)
 def test_a_row_comes_back_as_it_was_saved(tmp_path: Path, row: CompareRow):
     row.save(tmp_path / "row.json")
     assert CompareRow.load(tmp_path / "row.json") == row
+
+
+def test_a_row_without_an_agreement_is_written_as_before_there_was_one():
+    assert "kendall_tau" not in a_row().to_data()
+    assert a_row(agreement=0.5).to_data() == {**a_row().to_data(), "kendall_tau": 0.5}
 
 
 def test_a_row_holds_the_string_of_the_benchmark(tmp_path: Path):
@@ -61,6 +68,7 @@ def test_the_device_is_said_in_words(written: str, shown: str):
     [
         (lambda data: data.pop("seed"), "expected the entries"),
         (lambda data: data.update(seed="1"), "seed must be of type int"),
+        (lambda data: data.update(kendall_tau="high"), "kendall_tau must be of type float"),
         (lambda data: data["settings"].update(seed=7), "settings in it are not those"),
         (lambda data: data.update(found=None), "either what was found or a failure"),
         (lambda data: data["found"]["values"].update(valid="high"), "'valid' must be a number"),

@@ -72,6 +72,15 @@ def test_markdown_has_one_column_for_each_heading():
     assert [cell.strip() for cell in table[3].split("|")][-3:-1] == ["baseline", "p < 0.0001 (better)"]
 
 
+def test_the_agreement_has_a_column_where_it_was_measured():
+    measured = line([replace(ROWS[0], agreement=0.5), replace(ROWS[1], agreement=0.25), ROWS[2]])
+    assert measured.agreement == 0.375
+    head, _, row, without = to_markdown([measured, line(ROWS)], caption="", baseline="gdas").splitlines()[2:]
+    place = [cell.strip() for cell in head.split("|")].index("tau")
+    assert [text.split("|")[place].strip() for text in (row, without)] == ["0.38", ""]
+    assert "tau" not in to_markdown([line(ROWS)], caption="", baseline="gdas")
+
+
 def test_csv_keeps_all_digits():
     rows = list(csv.DictReader(io.StringIO(to_csv([line(ROWS, percentiles=[1 / 3])]))))
     assert float(rows[0]["percentile"]) == 1 / 3
@@ -93,10 +102,10 @@ def test_the_table_for_a_terminal_shows_every_number_whole(width: int):
 
     console = Console(width=width, record=True, file=io.StringIO())
     whole = reference_line("random architecture (whole table)", [float(n) / 157 for n in range(15625)], None, 50.0)
-    found = line(ROWS)
+    found = line([replace(row, agreement=-0.25) for row in ROWS])
     console.print(rich_table([found, replace(found, recipe="drnas_progressive", failed=2), whole]))
     text = console.export_text()
-    for word in ("15625", "90.00", "49.76", "99.52", "20.0", "drnas_progressive", "failed", "50.0"):
+    for word in ("15625", "90.00", "49.76", "99.52", "20.0", "drnas_progressive", "failed", "-0.25", "50.0"):
         assert word in text
     assert "…" not in text
 
