@@ -49,6 +49,12 @@ def _about_value(name: str, problem: str) -> str:
     nested = re.fullmatch(r"Problem with given class_path '([^']+)': (.*)", problem)
     if nested:
         return _about_part(name, nested[1], nested[2])
+    incomplete = re.search(r"Given value: Namespace\(class_path='([^']+)', init_args=Namespace\((.*)\)\)$", problem)
+    if incomplete:
+        return _about_arguments(name, incomplete[1], incomplete[2])
+    number = re.fullmatch(r"Expected a dot import path string: ([-+\d.e]+)", problem)
+    if number and name.rpartition(".")[2] in _names_of_schedules():
+        return f"--{name}: {_no_part(number[1], 'Schedule')}"
     for pattern, say in _ABOUT_VALUES:
         found = re.fullmatch(pattern, problem)
         if found:
@@ -69,6 +75,21 @@ def _about_part(name: str, path: str, problem: str) -> str:
     if nested:
         return _about_value(f"{name}.{nested[1]}", nested[2])
     return f"--{name}: there is no part {path!r} ({problem}). {_how_to_name_a_part()}"
+
+
+def _about_arguments(name: str, path: str, arguments: str) -> str:
+    """What is wrong with a part that was named by its class, where all that is known is what it was given."""
+    missing = re.findall(r"(\w+)=None", arguments)
+    if missing:
+        needs = f"{path} needs {', '.join(missing)}"
+        return f"--{name}: {needs}; give it as --{name}.{missing[0]}, or as init_args in a recipe."
+    return f"--{name}: {path} does not take {arguments}; it has {_settings_of(path)}."
+
+
+def _names_of_schedules() -> set[str]:
+    """Settings of public parts that may be a `Schedule`."""
+    parts = [part for name in dnas.__all__ if is_dataclass(part := getattr(dnas, name))]
+    return {field.name for part in parts for field in fields(part) if "Schedule" in str(field.type)}
 
 
 def _settings_of(path: str) -> str:
@@ -120,7 +141,11 @@ _ABOUT_VALUES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"Expected a dot import path string: (.*)", lambda m: f"there is no part {m[1]!r}. {_how_to_name_a_part()}"),
     (
         r"Import path (\S+) does not correspond to a subclass of (\w+)",
-        lambda m: f"{m[1]} is no {m[2]}; known are {_known_parts(m[2])}.",
+        lambda m: (
+            f"{m[1]} is searched on a text, by `dnas language TEXT`; known here are {_known_parts(m[2])}."
+            if m[1].endswith(".RecurrentSpace")
+            else f"{m[1]} is no {m[2]}; known are {_known_parts(m[2])}."
+        ),
     ),
     (
         r"Expected an instantiatable class, but (\S+) is abstract",
@@ -155,6 +180,6 @@ _Say = Callable[[re.Match[str], str, Collection[str]], str]
 _ABOUT_ARGUMENTS: tuple[tuple[str, _Say], ...] = (
     (r"unrecognized arguments: (.*)", _unknown_option),
     (r"argument COMMAND: invalid choice: '(.+?)' \(choose from (.*)\)", _unknown_command),
-    (r"the following arguments are required: (\S+).*", _missing),
+    (r"the following arguments are required: ([^\s,]+).*", _missing),
     (r"argument (--\S+): expected .*", lambda m, c, o: f"{m[1]} needs a value. See `dnas {c} --help`."),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dnas.combination import check_discretization, check_penalties, check_without_alphas
 from dnas.discretization import Argmax, Discretization
 from dnas.hypergradient import FiniteDifference, FirstOrder, Hypergradient, OneStep
 from dnas.observer import Observer, check_length, check_observers
@@ -38,6 +40,17 @@ class WeightSGD:
     clip: float | None = 5.0
 
     def __post_init__(self) -> None:
+        for end, progress in (("start", 0.0), ("end", 1.0)):
+            if not 0 <= self.lr_at(progress) < math.inf:
+                raise ValueError(f"lr of the weights must be 0 or more; at the {end} it is {self.lr_at(progress):g}.")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be from 0 up to below 1; got {self.momentum}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay of the weights must be 0 or more; got {self.weight_decay}.")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError(
+                "nesterov is a form of momentum, which is 0: give a momentum such as 0.9, or leave it out."
+            )
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip is a largest gradient norm and must be over 0, or null for none; got {self.clip}.")
 
@@ -69,6 +82,14 @@ class AlphaAdam:
     lr: float = 3e-4
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lr < math.inf:
+            raise ValueError(f"lr of the alphas must be 0 or more; got {self.lr}.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be from 0 up to below 1; got {list(self.betas)}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay of the alphas must be 0 or more; got {self.weight_decay}.")
 
     def build(self, alphas: list[Tensor]) -> torch.optim.Optimizer:
         """The optimizer at the start of the search."""
@@ -128,7 +149,10 @@ class SearchSettings:
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1; got {self.epochs}.")
         if not 0 <= self.warmup_epochs <= self.epochs:
-            raise ValueError(f"warmup_epochs must lie between 0 and epochs = {self.epochs}; got {self.warmup_epochs}.")
+            raise ValueError(
+                f"warmup_epochs must lie between 0 and epochs = {self.epochs}; got {self.warmup_epochs}. In a shorter "
+                "search set it too (--search.warmup_epochs)."
+            )
         if self.log_every < 1:
             raise ValueError(f"log_every must be at least 1; got {self.log_every}.")
         if self.weight_steps < 1:
@@ -151,9 +175,25 @@ class SearchSettings:
                 f"{type(self.smoothing).__name__} has no effect with {type(self.relaxation).__name__}, which draws one "
                 "candidate per edge: there is nothing around it to smooth. Use dnas.Softmax, or leave smoothing out."
             )
-        self.check_observers(self.observers)
         if self.stages:
             self._set_stages()
+        check_without_alphas(self.relaxation, self._of_alphas())
+        check_penalties(self.penalties, self.relaxation)
+        tuning_lr = None if self.tuning_lr == SearchSettings.tuning_lr else self.tuning_lr
+        check_discretization(self.discretization, self.relaxation, tuning_lr=tuning_lr)
+        self.check_observers(self.observers)
+
+    def _of_alphas(self) -> list[str]:
+        """Names of settings that differ from their defaults and say nothing but how alphas are trained."""
+        said = {
+            "penalties": bool(self.penalties),
+            "hypergradient": not isinstance(self.hypergradient, FirstOrder),
+            "alphas": self.alphas != AlphaAdam(),
+            "weight_steps": self.weight_steps > 1,
+            "warmup_epochs": any(stage.warmup_epochs for stage in self.all_stages),
+            "num_candidates of a stage": any(stage.num_candidates for stage in self.stages),
+        }
+        return [name for name, is_said in said.items() if is_said]
 
     def check_observers(self, observers: Sequence[Observer]) -> None:
         """See that this search has something to show to observers.

@@ -50,6 +50,7 @@ ORDER = [
     "run",
     "observer",
     "stage",
+    "combination",
     "settings",
     "plain_data",
     "search_step",

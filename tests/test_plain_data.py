@@ -17,12 +17,15 @@ from torch import Tensor
 import dnas
 from dnas import (
     AlphaAdam,
+    Anchor,
     Argmax,
     BetaDecay,
     ConjugateGradient,
     Constant,
     Cosine,
     DartsSpace,
+    Dirichlet,
+    DirichletPrior,
     Discretization,
     ExactProduct,
     ExpectedCost,
@@ -37,6 +40,7 @@ from dnas import (
     Observer,
     OneStep,
     Penalty,
+    RandomSampling,
     Relaxation,
     Schedule,
     SearchSettings,
@@ -47,16 +51,18 @@ from dnas import (
     Threshold,
     Unrolled,
     WeightSGD,
+    ZeroOne,
 )
 from dnas.plain_data import check_only_own_parts, to_plain
 
 COST = ExpectedCost({"op": [1.5, 2.0], "normal.edges": [[0.0, 1.0], [2.0, 3.0]]}, target=4.0, exponent=0.5)
+OF_PENALTY: dict[type, Relaxation] = {ZeroOne: Sigmoid(), DirichletPrior: Dirichlet(), Anchor: Dirichlet()}
 SETTINGS = [
     SearchSettings(),
     SearchSettings(
         relaxation=GumbelSoftmax(Linear(5.0, 0.5), hard=False, compute_all=True),
         hypergradient=OneStep(FiniteDifference(0.02), clip=3.0),
-        discretization=Threshold(0.7),
+        discretization=Threshold(0.3),
         penalties=(BetaDecay(Linear(0.0, 25.0)), COST),
         weights=WeightSGD(Constant(0.1), momentum=0.0, weight_decay=1e-5, nesterov=False, clip=None),
         alphas=AlphaAdam(1e-3, betas=(0.9, 0.99), weight_decay=0.0),
@@ -71,9 +77,18 @@ SETTINGS = [
     SearchSettings(hypergradient=Neumann(4, rate=0.1, stochastic=True)),
     SearchSettings(hypergradient=ConjugateGradient(5, tolerance=1e-4, damping=0.1), relaxation=GumbelSoftmax()),
     SearchSettings(hypergradient=FirstOrder()),
-    *(SearchSettings(relaxation=part) for part in public_parts(dnas.relaxation, Relaxation, {})),
-    *(SearchSettings(discretization=part) for part in public_parts(dnas.discretization, Discretization, {})),
-    *(SearchSettings(penalties=(part,)) for part in public_parts(dnas.penalty, Penalty, {ExpectedCost: [COST]})),
+    *(
+        SearchSettings(relaxation=part, discretization=Argmax() if part.trains_alphas else RandomSampling())
+        for part in public_parts(dnas.relaxation, Relaxation, {})
+    ),
+    *(
+        SearchSettings(discretization=part, relaxation=Sigmoid() if isinstance(part, Threshold) else Softmax())
+        for part in public_parts(dnas.discretization, Discretization, {})
+    ),
+    *(
+        SearchSettings(penalties=(part,), relaxation=OF_PENALTY.get(type(part), Softmax()))
+        for part in public_parts(dnas.penalty, Penalty, {ExpectedCost: [COST]})
+    ),
     *(SearchSettings(smoothing=part) for part in public_parts(dnas.smoothing, Smoothing, {})),
     *(SearchSettings(observers=(part,)) for part in public_parts(dnas.observer, Observer, {})),
     SearchSettings(weights=WeightSGD(lr=Exponential(0.1, 0.01))),

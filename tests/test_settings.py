@@ -1,5 +1,7 @@
 """Settings of a search: the defaults of DARTS, and what is refused."""
 
+import math
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -55,12 +57,38 @@ def test_the_learning_rate_is_a_plain_number():
         ({"epochs": 0}, "epochs must be at least 1; got 0"),
         ({"warmup_epochs": -1}, "warmup_epochs must lie between 0 and epochs = 50; got -1"),
         ({"epochs": 2, "warmup_epochs": 3}, "warmup_epochs must lie between 0 and epochs = 2; got 3"),
+        ({"epochs": 1, "warmup_epochs": 15}, "got 15. In a shorter search set it too .--search.warmup_epochs"),
         ({"log_every": 0}, "log_every must be at least 1; got 0"),
     ],
 )
 def test_a_setting_out_of_its_range_is_told_by_name(changes: dict, message: str):
     with pytest.raises(ValueError, match=message):
         SearchSettings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: WeightSGD(lr=Constant(-0.1)), "lr of the weights must be 0 or more; at the start it is -0.1"),
+        (lambda: WeightSGD(lr=Linear(0.1, -0.1)), "lr of the weights must be 0 or more; at the end it is -0.1"),
+        (lambda: WeightSGD(lr=Constant(math.inf)), "lr of the weights"),
+        (lambda: WeightSGD(momentum=1.0), "momentum must be from 0 up to below 1; got 1.0"),
+        (lambda: WeightSGD(momentum=math.nan), "momentum must be from 0 up to below 1; got nan"),
+        (lambda: WeightSGD(weight_decay=-1e-4), "weight_decay of the weights must be 0 or more; got -0.0001"),
+        (lambda: WeightSGD(momentum=0.0, nesterov=True), "nesterov is a form of momentum, which is 0"),
+        (lambda: AlphaAdam(lr=-1.0), "lr of the alphas must be 0 or more; got -1.0"),
+        (lambda: AlphaAdam(betas=(2.0, 3.0)), r"betas must be from 0 up to below 1; got \[2.0, 3.0\]"),
+        (lambda: AlphaAdam(weight_decay=-1.0), "weight_decay of the alphas must be 0 or more; got -1.0"),
+    ],
+)
+def test_what_no_optimizer_takes_is_told_by_name(make: Callable[[], object], message: str):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_learning_rates_and_decays_of_0_are_taken():
+    assert WeightSGD(lr=Constant(0.0), momentum=0.0, weight_decay=0.0).lr_at(0.5) == 0.0
+    assert AlphaAdam(lr=0.0, betas=(0.0, 0.0), weight_decay=0.0).lr == 0.0
 
 
 def test_settings_do_not_change():

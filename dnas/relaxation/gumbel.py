@@ -27,11 +27,22 @@ class GumbelSoftmax(Relaxation):
         hard: draw one candidate per row.
         compute_all: with `hard`, compute every candidate all the same: slow, but with the true straight-through
             gradient in all entries.
+
+    Raises:
+        ValueError: a temperature of 0 or below at the start or at the end.
     """
 
     temperature: Schedule = Linear(10.0, 0.1)
     hard: bool = True
     compute_all: bool = False
+
+    def __post_init__(self) -> None:
+        ends = [float(self.temperature(torch.tensor(progress))) for progress in (0.0, 1.0)]
+        if not min(ends) > 0:
+            raise ValueError(
+                f"GumbelSoftmax divides by its temperature, which must be above 0; got {ends[0]:g} at the start and "
+                f"{ends[1]:g} at the end. A low one such as 0.1 is close to a hard choice."
+            )
 
     def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:
         logits = alpha.log_softmax(dim=-1)
