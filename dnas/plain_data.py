@@ -16,6 +16,9 @@ _WORD = re.compile(r"[A-Za-z0-9_+-]*", re.ASCII)
 # Settings whose value is such a word: their types are text, so no file is looked for.
 WORD_SETTINGS = ("precision", "candidate", "cell", "against")
 
+# What costs may be instead of a mapping: see `ExpectedCost`.
+UNITS = ("flops", "parameters")
+
 
 def to_plain(value: Any) -> Any:
     """Dataclasses as mappings; parts, which a recipe can swap, with their class: `{class_path, init_args}`.
@@ -64,7 +67,8 @@ def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
             if not (isinstance(item, str) and _WORD.fullmatch(item)):
                 check_only_own_parts(item, source, f"{place}[{index}]")
     elif isinstance(data, str):
-        is_word = place.rsplit(".", 1)[-1] in WORD_SETTINGS and _WORD.fullmatch(data)
+        name = place.rsplit(".", 1)[-1]
+        is_word = (name in WORD_SETTINGS and _WORD.fullmatch(data)) or (name == "costs" and data in UNITS)
         if not is_word and data not in {f"dnas.{name}" for name in dnas.__all__}:
             raise ValueError(
                 f"{source}: {place} is {data!r}, neither a number nor a public part of dnas; code outside dnas is not "

@@ -1,6 +1,7 @@
 """Costs that are measured on the supernet are what one would write by hand, as a share of what equal weights cost."""
 
 from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from dnas import (
 )
 from dnas.cost import candidate_costs, candidate_parameters
 from dnas.mixture import Mixture, uniform
+from dnas.penalty.expected_cost import Unit
+from dnas.plain_data import check_only_own_parts, to_plain
 from dnas.settings import AlphaAdam
 
 LOSS = torch.tensor(1.7, dtype=torch.float64)
@@ -154,3 +157,15 @@ def test_nothing_to_pay_for_is_named():
     settings = replace(SETTINGS, penalties=(ExpectedCost("parameters", target=0.5),))
     with pytest.raises(ValueError, match="No candidate of this supernet has parameters"):
         search(Supernet(free), data, data, settings=settings)
+
+
+def test_a_run_folder_may_name_a_unit_and_no_other_word():
+    def plain(costs: str) -> Any:
+        data = to_plain(SearchSettings(penalties=(ExpectedCost("flops", target=0.5),)))
+        data["penalties"][0]["init_args"]["costs"] = costs
+        return data
+
+    for unit in get_args(Unit):
+        check_only_own_parts(plain(unit), "config.yaml", "search")
+    with pytest.raises(ValueError, match=r"penalties\[0\].init_args.costs is 'evil'.*--trust"):
+        check_only_own_parts(plain("evil"), "config.yaml", "search")
