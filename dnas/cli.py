@@ -639,8 +639,7 @@ def _search(config: Namespace) -> None:
             data = read_data(run, job, display)
             found = search_command(run, job, data, display, watching)
             if table is not None:
-                display.say(standing(table, found.architecture))
-                run.save_json("standing", standing_data(table, found.architecture))
+                display.say(_kept_standing(run, table, found.architecture))
             if watching:
                 display.say(_agreement_text(found.metrics, watching[0].num))
             if options.baseline == "random":
@@ -652,6 +651,15 @@ def _search(config: Namespace) -> None:
                 display.say(baseline_command(run, job, data, options.num_random or 8, display))
         display.say(f"Everything is in {run.path}.")
         _say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
+
+
+def _kept_standing(run: Run, table: Table, architecture: Architecture) -> str:
+    """Where what was found stands, which is kept in the run; or that it stands nowhere."""
+    try:
+        run.save_json("standing", standing_data(table, architecture))
+    except ValueError as error:  # a recipe that drops edges, by a threshold for instance
+        return f"What was found is not in the table: {error}"
+    return standing(table, architecture)
 
 
 def _agreement(table: Table | None, options: SearchOptions) -> list[RankAgreement]:

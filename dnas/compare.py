@@ -444,16 +444,36 @@ def table_digest(table: Table) -> str:
 
 
 def _looked_up(row: CompareRow, table: Table) -> CompareRow:
-    """The row with what a table says of every architecture in it, instead of what another table said."""
+    """The row with what a table says of every architecture in it, instead of what another table said.
+
+    A recipe that drops edges, by a threshold for instance, may find what the table does not hold: no result.
+    """
     assert row.found is not None
-    kept = {name: value for name, value in row.values.items() if name in (RETRAINED.select, RETRAINED.report)}
-    found = replace(row.found, values={**kept, **table_values(table, row.found.architecture)})
-    trajectory = tuple(replace(part, values=table_values(table, part.architecture)) for part in row.trajectory)
-    return replace(row, found=found, trajectory=trajectory, table=table_digest(table))
+    found, digest = row.found, table_digest(table)
+    kept = {name: value for name, value in found.values.items() if name in (RETRAINED.select, RETRAINED.report)}
+    trajectory = tuple(_with_table_values(part, table) for part in row.trajectory)
+    try:
+        found = replace(found, values={**kept, **table_values(table, found.architecture)})
+    except ValueError as error:
+        failure = f"what was found is not in the table: {error}"
+        return replace(row, found=None, failure=failure, trajectory=trajectory, table=digest)
+    return replace(row, found=found, trajectory=trajectory, table=digest)
+
+
+def _with_table_values(found: Found, table: Table) -> Found:
+    """With what a table says of an architecture; with nothing where it does not hold it."""
+    try:
+        return replace(found, values=table_values(table, found.architecture))
+    except ValueError:
+        return replace(found, values={})
 
 
 def table_values(table: Table, architecture: Architecture) -> dict[str, float]:
-    """What each column says of an architecture; columns that do not know it are left out."""
+    """What each column says of an architecture; columns that do not know it are left out.
+
+    Raises:
+        ValueError: the table does not hold such an architecture.
+    """
     row = table.row_of(architecture)
     values = {name: float(column[row]) for name, column in table.columns.items()}
     return {name: value for name, value in values.items() if not np.isnan(value)}

@@ -335,6 +335,26 @@ def test_a_run_that_diverges_is_a_row_and_the_rest_goes_on(table: Path, tmp_path
     ]
 
 
+def test_what_a_table_does_not_hold_is_no_result(table: Path, tmp_path: Path):
+    bare = tmp_path / "bare.yaml"
+    bare.write_text(
+        "search: {relaxation: dnas.Sigmoid, "
+        "discretization: {class_path: dnas.Threshold, init_args: {threshold: 0.99}}}\n"
+    )
+    command = ("compare", "--recipes", bare, "--seeds", 1, "--table", table, "--run", tmp_path / "out", *SIZES)
+    for _ in range(2):  # the second time the row is there
+        ended = dnas(*command)
+        assert ended.code == 1
+        assert ended.err.strip() == "dnas: without a result: bare, seed 0"
+    (row,) = rows_in(tmp_path / "out").values()
+    assert row.found is None
+    assert "not in the table: " in row.failure
+    assert [dict(found.values) for found in row.trajectory] == [{}, {}]
+    said = done("search", "--recipe", bare, *SIZES, "--table", table, "--run", tmp_path / "run")
+    assert "What was found is not in the table: " in said
+    assert not (tmp_path / "run" / "standing.json").exists()
+
+
 # Without a table
 
 
