@@ -46,7 +46,10 @@ class Counts:
 
 
 def search_counts(settings: SearchSettings, rehearsal: Rehearsal, *, batches: int, evaluation_batches: int) -> Counts:
-    """What a search of one stage does; an observer that stops it, or sends it back, makes it shorter or longer.
+    """What a search of one stage does.
+
+    An observer that stops it, or sends it back, makes it shorter or longer. One that looks at some epochs or steps only
+    is counted in all of them.
 
     Args:
         settings: of the search.
