@@ -294,18 +294,21 @@ def with_recipe_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def with_warmup_in_proportion(arguments: Sequence[str]) -> list[str]:
-    """`dnas compare --search.epochs N` with the warm-up of the recipe in proportion, where it is not given.
+    """`--recipe R --search.epochs N` with the warm-up of the recipe in proportion, where it is not given.
 
     Stages, and the warm-up of each, are scaled by `SearchSettings` itself.
     """
     result, given = list(arguments), dict[str, str]()
     for argument, following in pairwise([*result, ""]):
         option, equals, value = argument.partition("=")
+        if option == "--recipe":  # what it says goes over what is written before it
+            given.pop("--search.epochs", None)
         given[option] = value if equals else following
     number = given.get("--search.epochs", "")
-    if result[:2] != ["compare", "--recipe"] or "--search.warmup_epochs" in given or not number.isdecimal():
+    is_search = result[:1] in (["search"], ["compare"], ["profile"]) and "--recipe" in given
+    if not is_search or "--search.warmup_epochs" in given or not number.isdecimal():
         return result
-    warmup, epochs = search_epochs(Path(result[2]))
+    warmup, epochs = search_epochs(Path(given["--recipe"]))
     if not 0 < warmup <= epochs or int(number) < 1:
         return result
     return [*result, "--search.warmup_epochs", str(scaled_warmup(warmup, epochs, int(number)))]

@@ -189,6 +189,19 @@ def test_numbers_are_read_as_people_write_them(tmp_path, written: str):
     assert printed_job("--search.alphas.lr", written)["search"]["alphas"]["lr"] == 3e-4
 
 
+def test_the_warm_up_of_a_recipe_follows_the_epochs_where_it_is_not_given():
+    def warmup(*arguments: object) -> tuple[int, int]:
+        search = printed_job(*arguments)["search"]
+        return search["epochs"], search["warmup_epochs"]
+
+    recipe = ("--recipe", "pc_darts")  # 15 of 50
+    assert warmup(*recipe, "--search.epochs", 30) == (30, 9)
+    assert warmup("--recipe=pc_darts", "--search.epochs=10") == (10, 3)
+    assert warmup(*recipe, "--search.epochs", 30, "--search.warmup_epochs", 4) == (30, 4)
+    assert warmup("--search.epochs", 30, *recipe) == (50, 15)  # what comes later counts
+    assert warmup("--recipe", "darts_1st", "--search.epochs", 30) == (30, 0)
+
+
 def test_a_part_can_be_named_in_short_or_with_its_arguments_or_in_a_list():
     short = printed_job("--search.relaxation", "dnas.Sigmoid", "--search.penalties", "[dnas.BetaDecay]")["search"]
     assert short["relaxation"]["class_path"] == "dnas.Sigmoid"
