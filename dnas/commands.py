@@ -47,7 +47,7 @@ from dnas.plan import (
     THREADS_PLANNING,
     RetrainPlan,
     choose_threads,
-    images_in_half,
+    images_to_search_with,
     on_threads,
     plan,
     plan_retraining,
@@ -90,7 +90,6 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
     """What `dnas retrain` will take, by an architecture drawn at random."""
     assert job.image_size is not None
     architecture = job.space.random(torch.Generator().manual_seed(job.seed))
-    num_rest = 2 * images_in_half(job, catalog)
     try:
         outlook = _plan_retraining(
             job,
@@ -98,7 +97,7 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
             time=job.time,
             shape=(3, job.image_size, job.image_size),
             num_classes=len(catalog.class_names),
-            num_rest=num_rest,
+            num_rest=images_to_search_with(job, catalog),
             device=device,
             planning=OUTLOOK_PLANNING * planning_seconds(job.time),
         )
