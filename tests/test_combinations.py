@@ -52,6 +52,29 @@ def test_the_combination_in_the_documentation_takes_two_steps(tmp_path: Path):
             "space: dnas.NasBench201Space\nsearch: {discretization: dnas.LimitedSkips}",
             "LimitedSkips limits 'skip_connect' in cell 'normal'",
         ),
+        ("search: {relaxation: dnas.UniformPath}", "Argmax goes by the mixture, and UniformPath trains no alphas"),
+        (
+            "search: {relaxation: dnas.UniformPath, discretization: dnas.Evolution, penalties: [dnas.BetaDecay]}",
+            "penalties would have no effect: UniformPath trains no alphas",
+        ),
+        ("search: {penalties: [dnas.ZeroOne]}", "ZeroOne pushes gates"),
+        ("search: {penalties: [dnas.DirichletPrior]}", "DirichletPrior is of a Dirichlet distribution, and Softmax"),
+        ("search: {discretization: dnas.Threshold}", "Threshold(0.85) is for gates, and with Softmax"),
+        ("search: {tuning_lr: 0.5}", "tuning_lr = 0.5 has no effect: Argmax does not train"),
+        ("search: {one_level: true, observers: [dnas.HessianEigenvalue]}", "with one_level the batch of the alphas is"),
+        (
+            "search: {epochs: 3, observers: [dnas.EigenvalueStop]}",
+            "EigenvalueStop can end a search of 18 epochs or more",
+        ),
+        (
+            "space: dnas.NasBench201Space\nsearch: {observers: [dnas.SkipStop]}",
+            "SkipStop looks at the cell 'normal', which this model has not; its cells are ['cell']: set cell",
+        ),
+        (
+            "search: {relaxation: {class_path: dnas.GumbelSoftmax, init_args: {temperature: "
+            "{class_path: dnas.Linear, init_args: {start: 1, end: 0}}}}}",
+            "temperature, which must be above 0",
+        ),
         (
             "search: {discretization: {class_path: dnas.LimitedSkips, init_args: {rule: dnas.Perturbation}}}",
             "LimitedSkips asks its rule several times",
