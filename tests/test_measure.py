@@ -122,7 +122,7 @@ def test_what_a_method_does_not_do_is_not_measured(search: SearchSettings, measu
         (SearchSettings(), True, False),
         (SearchSettings(warmup_epochs=1), True, True),
         (SearchSettings(weight_steps=2), True, True),
-        (SearchSettings(relaxation=UniformPath()), False, True),
+        (SearchSettings(relaxation=UniformPath(), discretization=RandomSampling()), False, True),
     ],
 )
 def test_steps_of_both_kinds_are_taken_where_a_search_takes_them(monkeypatch, search, steps, weight_steps):

@@ -113,7 +113,7 @@ def test_a_step_that_draws_one_candidate_takes_a_fraction_of_the_supernet(first)
 
 
 def test_steps_of_the_weights_alone_take_the_flops_of_a_weight_step(first):
-    drawn = SearchSettings(relaxation=UniformPath())
+    drawn = SearchSettings(relaxation=UniformPath(), discretization=RandomSampling())
     found = search_step_flops(replace(JOB, search=drawn), num_classes=5)
     assert found.architecture == 0
     assert 0 < found.weight == found.total < first.weight
