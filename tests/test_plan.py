@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from cli_support import done, make_photos
+from cli_support import SMALL, done, make_photos
 
 from dnas.counts import Counts
 from dnas.data import Catalog
@@ -466,7 +466,7 @@ def test_a_plan_by_measurements_has_all_sizes_and_leaves_random_numbers_alone(tm
 @pytest.mark.slow
 def test_a_search_says_what_it_chose_and_what_will_follow_before_it_starts(tmp_path):
     photos = make_photos(tmp_path / "photos", count=30, size=20)
-    out = done("search", "--data", photos, "--run", tmp_path / "run", "--time", "40s", "--search.epochs", 10)
+    out = done("search", "--data", photos, "--run", tmp_path / "run", "--time", "10min", *SMALL)
     lines = out.splitlines()
     said = next(i for i, line in enumerate(lines) if re.match(r"Search: images \d+x\d+, batch \d+, \d+ channels", line))
     assert re.search(r"about [\d.]+ (s|min).*, [\d.]+ (GiB|MiB) of memory", lines[said])

@@ -148,7 +148,9 @@ def test_phases_are_those_of_both_halves_and_leave_no_hook_behind():
     assert observers is None
 
 
-@pytest.mark.parametrize("method", [{"one_level": True}, {"relaxation": UniformPath()}])
+@pytest.mark.parametrize(
+    "method", [{"one_level": True}, {"relaxation": UniformPath(), "discretization": RandomSampling()}]
+)
 def test_there_is_no_architecture_step_where_a_search_takes_none(method: dict):
     architecture, weight, _ = phases_of(**method)
     assert architecture is None
