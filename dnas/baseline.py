@@ -127,7 +127,7 @@ def train_beside(
     for name, architecture in architectures.items():
         training.build(architecture)
         folder = folders[name]
-        if (folder.path / "architecture.json").exists() and folder.load_architecture() != architecture:
+        if folder.architecture_path.exists() and folder.load_architecture() != architecture:
             raise ValueError(
                 f"{folder.path} is of another architecture than the {name} that is asked for: move that folder away."
             )

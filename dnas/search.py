@@ -534,22 +534,12 @@ class _Loop:
         set_progress(self.supernet.model, self.progress)
         return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0))
 
-    @contextmanager
-    def _only(self, active: Mapping[str, Active]) -> Iterator[None]:
-        """Within the block only these candidates are allowed, where a decision is named."""
-        before = self.supernet.allowed
-        self.supernet.allowed = {**before, **active}
-        try:
-            yield
-        finally:
-            self.supernet.allowed = before
-
     def _accuracy_with(self, active: Mapping[str, Active]) -> float:
         decisions = self.supernet.decisions
         if is_whole(active, decisions):  # judged as it is derived: gates open, edges without weights
             mixtures = self.supernet.one_hot(Architecture(kept_of(active, decisions)))
         else:
-            with self._only(active):
+            with self.supernet.only(active):
                 mixtures = self.supernet.expected(self.settings.relaxation, self.progress)
         measured = self._measure(mixtures)
         return measured.get("accuracy", -measured["loss"])  # what is no classifier has a loss alone
@@ -560,7 +550,7 @@ class _Loop:
         for group in self.weight_optimizer.param_groups:
             group["lr"] = self.settings.tuning_lr * settings.lr_at(0.0)
         total = epochs * self.steps_per_epoch
-        with self._only(active):
+        with self.supernet.only(active):
             for step in range(total):
                 heeded()
                 self.stepper.take([self.train_stream.batch(self.step + self.tuning_steps)], None, self._progress)

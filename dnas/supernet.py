@@ -113,6 +113,16 @@ class Supernet:
             for name, decision in self.decisions.items()
         }
 
+    @contextmanager
+    def only(self, active: Mapping[str, Active]) -> Iterator[None]:
+        """Within the block only these candidates are allowed, where a decision is named."""
+        before = self.allowed
+        self.allowed = {**before, **active}
+        try:
+            yield
+        finally:
+            self.allowed = before
+
     def one_hot(self, architecture: Architecture) -> dict[str, Mixture]:
         """Mixtures under which the supernet computes what the derived network computes."""
         return architecture.one_hot(self.decisions, next(iter(self.alphas.values())).detach())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 import torch
@@ -98,24 +97,15 @@ class Trial:
 
     def evaluate(self, active: Mapping[str, Active] = {}) -> float:
         """What an evaluation of the supernet, or of these candidates of it, does with a batch."""
-        with self._only(active):
+        with self.supernet.only(active):
             mixtures = self._expected()
         measured = evaluate_supernet(self.supernet, mixtures, [self.batch])
         return measured.get("accuracy", -measured["loss"])
 
     def tune(self, active: Mapping[str, Active]) -> None:
         """One step of the weights of these candidates, as for a discretization that trains."""
-        with self._only(active):
+        with self.supernet.only(active):
             self.stepper.take([self.batch], None, 0.0)
-
-    @contextmanager
-    def _only(self, active: Mapping[str, Active]) -> Iterator[None]:
-        before = self.supernet.allowed
-        self.supernet.allowed = {**before, **active}
-        try:
-            yield
-        finally:
-            self.supernet.allowed = before
 
     def _expected(self) -> dict[str, Mixture]:
         return self.supernet.expected(self.search.relaxation, torch.tensor(0.0))
