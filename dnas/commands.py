@@ -57,6 +57,8 @@ from dnas.random_state import seeded
 from dnas.retrain import SUMMARY, retrain
 from dnas.run import Run
 from dnas.search import SearchResult, search_in_stages
+from dnas.space import Space
+from dnas.space.recurrent import RecurrentSpace
 from dnas.stage import Stage
 from dnas.threads import num_threads, threads_that_help
 
@@ -346,7 +348,7 @@ def baseline_command(
         found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
         others = train_beside(beside or {}, training, run=run, display=display)
         random = train_random_baseline(
-            lambda index: draw_random(job, index), training, run=run, num=num, display=display
+            lambda index: draw_random(job.space, job.seed, index), training, run=run, num=num, display=display
         )
     comparison = Comparison(found, tuple(random), search_seconds, len(data.test), tuple(others))
     table = comparison_table(comparison)
@@ -370,9 +372,9 @@ def comparable_training(job: Job, data: JobData) -> Training:
     )
 
 
-def draw_random(job: Job, index: int) -> Architecture:
-    """Random architecture number `index` (0, 1 ...) of a job's space; the same for the same seed."""
-    return job.space.random(torch.Generator().manual_seed(stream_key(job.seed, index)))
+def draw_random(space: Space | RecurrentSpace, seed: int, index: int) -> Architecture:
+    """Random architecture number `index` (0, 1 ...) of a space; the same for the same seed."""
+    return space.random(torch.Generator().manual_seed(stream_key(seed, index)))
 
 
 def _search_seconds(run: Run) -> float:

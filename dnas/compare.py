@@ -308,7 +308,7 @@ def _check_retraining(job: Job) -> None:
             "Without a table found networks are chosen by images that are held out from retraining, but "
             "validation_fraction is 0. Give --validation_fraction 0.1."
         )
-    architecture = draw_random(job, 0)
+    architecture = draw_random(job.space, job.seed, 0)
     with torch.device("meta"):
         job.space.network(
             architecture,
@@ -507,7 +507,7 @@ def _random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float
         data = read_data(run, job, display)
         with num_threads(job.threads):
             rows = train_random_baseline(
-                lambda index: draw_random(job, index),
+                lambda index: draw_random(job.space, job.seed, index),
                 comparable_training(job, data),
                 run=run,
                 num=grid.num_random,

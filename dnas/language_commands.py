@@ -10,9 +10,8 @@ import torch
 
 from dnas.architecture import Architecture
 from dnas.atomic import write, write_text
-from dnas.commands import check_new
+from dnas.commands import check_new, draw_random
 from dnas.cost import count_parameters
-from dnas.data.keyed_random import stream_key
 from dnas.data.text import Corpus, load_text
 from dnas.display import Display
 from dnas.formats import architecture_text
@@ -118,17 +117,13 @@ def language_command(
         row = trained_row(run, FOUND, found.architecture, job, corpus, display)
         others = [trained_row(run, name, cell, job, corpus, display) for name, cell in beside.items()]
         random = [
-            trained_row(run, f"random {index}", draw_cell(job, index), job, corpus, display) for index in range(job.num)
+            trained_row(run, f"random {index}", draw_random(job.space, job.seed, index), job, corpus, display)
+            for index in range(job.num)
         ]
     comparison = CellComparison(row, tuple(others), tuple(random), found.seconds, corpus.level)
     run.save_json(COMPARISON, comparison.to_data())
     write_text(run.path / f"{COMPARISON}.txt", comparison.to_text() + "\n")
     return comparison.to_text()
-
-
-def draw_cell(job: LanguageJob, index: int) -> Architecture:
-    """Random cell number `index` (0, 1 ...) of a job's space; the same for the same seed."""
-    return job.space.random(torch.Generator().manual_seed(stream_key(job.seed, index)))
 
 
 def trained_row(
