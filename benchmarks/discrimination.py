@@ -10,9 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-from dnas.comparison import Row
 from dnas.formats import write_nasbench201
 from dnas.table import kendall_tau, load_table
+from dnas.training.baseline_report import Row
 
 
 def main(run: str, table_file: str, column: str = "valid200_c10") -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from dnas import memory
+from dnas.system import memory
 
 T = TypeVar("T")
 

@@ -35,18 +35,18 @@ sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
 from benchmarks.in_turns import machine, measure, requests, table  # noqa: E402
 from benchmarks.search_step import in_words, relative  # noqa: E402
-from dnas.batch import Batch  # noqa: E402
+from dnas.core.batch import Batch  # noqa: E402
+from dnas.core.schedule import Constant  # noqa: E402
 from dnas.data.batches import Batches  # noqa: E402
 from dnas.formats import published  # noqa: E402
-from dnas.hypergradient.precision import in_precision  # noqa: E402
-from dnas.random_state import seeded  # noqa: E402
-from dnas.retrain import RetrainSettings, retrain  # noqa: E402
-from dnas.schedule import Constant  # noqa: E402
-from dnas.settings import WeightSGD  # noqa: E402
+from dnas.method.hypergradient.precision import in_precision  # noqa: E402
+from dnas.searching.settings import WeightSGD  # noqa: E402
 from dnas.space import DartsSpace  # noqa: E402
 from dnas.space.depthwise import DepthwiseConv  # noqa: E402
 from dnas.space.drop_path import set_drop_path  # noqa: E402
 from dnas.space.skeleton import Skeleton  # noqa: E402
+from dnas.system.random_state import seeded  # noqa: E402
+from dnas.training.retrain import RetrainSettings, retrain  # noqa: E402
 
 VARIANTS = ("plain", "ours")
 NUM_CLASSES = 10

@@ -41,13 +41,13 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
-from dnas.hypergradient import FirstOrder, OneStep  # noqa: E402
-from dnas.job import Job  # noqa: E402
-from dnas.memory import peak_memory, reset_peak_memory  # noqa: E402
-from dnas.peak import measured_seconds  # noqa: E402
-from dnas.profile import Timing, device_name  # noqa: E402
-from dnas.settings import SearchSettings  # noqa: E402
-from dnas.trial import Trial  # noqa: E402
+from dnas.jobs.job import Job  # noqa: E402
+from dnas.jobs.planning.profile import Timing, device_name  # noqa: E402
+from dnas.jobs.planning.trial import Trial  # noqa: E402
+from dnas.method.hypergradient import FirstOrder, OneStep  # noqa: E402
+from dnas.searching.settings import SearchSettings  # noqa: E402
+from dnas.system.memory import peak_memory, reset_peak_memory  # noqa: E402
+from dnas.system.peak import measured_seconds  # noqa: E402
 
 NUM_CLASSES = 10
 VARIED = ("batch", "channels", "cells", "size")

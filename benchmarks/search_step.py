@@ -43,17 +43,17 @@ sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 from benchmarks import reference  # noqa: E402
 from benchmarks.in_turns import machine, measure, requests, table  # noqa: E402
 from benchmarks.partial_reference import partial_supernet  # noqa: E402
-from dnas.architecture import Architecture, CellArchitecture, KeptEdge  # noqa: E402
-from dnas.batch import Batch  # noqa: E402
-from dnas.derive import derive  # noqa: E402
-from dnas.execution import Stepper  # noqa: E402
-from dnas.hypergradient import FiniteDifference, FirstOrder, OneStep  # noqa: E402
-from dnas.hypergradient.precision import in_precision  # noqa: E402
-from dnas.mixture import Mixture  # noqa: E402
-from dnas.relaxation import GumbelSoftmax, Softmax  # noqa: E402
-from dnas.settings import SearchSettings  # noqa: E402
+from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge  # noqa: E402
+from dnas.core.batch import Batch  # noqa: E402
+from dnas.core.derive import derive  # noqa: E402
+from dnas.core.mixture import Mixture  # noqa: E402
+from dnas.method.hypergradient import FiniteDifference, FirstOrder, OneStep  # noqa: E402
+from dnas.method.hypergradient.precision import in_precision  # noqa: E402
+from dnas.method.relaxation import GumbelSoftmax, Softmax  # noqa: E402
+from dnas.searching.execution import Stepper  # noqa: E402
+from dnas.searching.settings import SearchSettings  # noqa: E402
+from dnas.searching.supernet import Supernet  # noqa: E402
 from dnas.space import DartsSpace  # noqa: E402
-from dnas.supernet import Supernet  # noqa: E402
 
 VARIANTS = ("reference", "ours")
 # With --relaxation hard: the drawn network's training step, ours, and the step of the whole supernet.

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
 from benchmarks.in_turns import machine  # noqa: E402
+from dnas.core.run import Run  # noqa: E402
 from dnas.data import (  # noqa: E402
     ImageBatches,
     ImageSet,
@@ -37,14 +38,13 @@ from dnas.data import (  # noqa: E402
     standard_augmentation,
     to_device_if_it_fits,
 )
-from dnas.hypergradient import FiniteDifference, FirstOrder, OneStep  # noqa: E402
-from dnas.interrupt import Interrupted  # noqa: E402
-from dnas.observer import EpochReport, Observer, Stop  # noqa: E402
-from dnas.random_state import seeded  # noqa: E402
-from dnas.run import Run  # noqa: E402
-from dnas.search import search  # noqa: E402
-from dnas.settings import SearchSettings  # noqa: E402
+from dnas.method.hypergradient import FiniteDifference, FirstOrder, OneStep  # noqa: E402
+from dnas.searching.observer import EpochReport, Observer, Stop  # noqa: E402
+from dnas.searching.search import search  # noqa: E402
+from dnas.searching.settings import SearchSettings  # noqa: E402
 from dnas.space import DartsSpace  # noqa: E402
+from dnas.system.interrupt import Interrupted  # noqa: E402
+from dnas.system.random_state import seeded  # noqa: E402
 
 NUM_CLASSES = 10
 

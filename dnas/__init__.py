@@ -4,12 +4,16 @@ The public names are the parts of a search (choices, relaxations, hypergradients
 search itself, and what is done with its result. `docs/design.md` says how they fit together.
 """
 
-from dnas.architecture import Architecture, CellArchitecture, KeptEdge
-from dnas.batch import Batch
-from dnas.choice import Cell, Choice, InputChoice, PlainCell, Searchable, SharedPrefix, Zero
-from dnas.decision import Decision
-from dnas.derive import derive
-from dnas.discretization import (
+from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
+from dnas.core.batch import Batch
+from dnas.core.choice import Cell, Choice, InputChoice, PlainCell, Searchable, SharedPrefix, Zero
+from dnas.core.decision import Decision
+from dnas.core.derive import derive
+from dnas.core.mixture import Mixture
+from dnas.core.progress import FollowsProgress, set_progress
+from dnas.core.run import Run
+from dnas.core.schedule import Constant, Cosine, Exponential, Linear, Schedule
+from dnas.method.discretization import (
     Argmax,
     Discretization,
     Evolution,
@@ -18,8 +22,7 @@ from dnas.discretization import (
     RandomSampling,
     Threshold,
 )
-from dnas.evaluate import Evaluation, evaluate
-from dnas.hypergradient import (
+from dnas.method.hypergradient import (
     ConjugateGradient,
     ExactProduct,
     FiniteDifference,
@@ -29,10 +32,10 @@ from dnas.hypergradient import (
     OneStep,
     Unrolled,
 )
-from dnas.interrupt import Interrupted
-from dnas.load import load
-from dnas.mixture import Mixture
-from dnas.observer import (
+from dnas.method.penalty import Anchor, BetaDecay, DirichletPrior, Entropy, ExpectedCost, Penalty, ZeroOne
+from dnas.method.relaxation import Dirichlet, GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax, UniformPath
+from dnas.method.smoothing import AdversarialSmoothing, RandomSmoothing, Smoothing
+from dnas.searching.observer import (
     AdaptiveDecay,
     EigenvalueStop,
     EpochReport,
@@ -45,16 +48,12 @@ from dnas.observer import (
     StepReport,
     Stop,
 )
-from dnas.penalty import Anchor, BetaDecay, DirichletPrior, Entropy, ExpectedCost, Penalty, ZeroOne
-from dnas.progress import FollowsProgress, set_progress
-from dnas.relaxation import Dirichlet, GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax, UniformPath
-from dnas.retrain import RetrainSettings, retrain
-from dnas.run import Run
-from dnas.schedule import Constant, Cosine, Exponential, Linear, Schedule
-from dnas.search import NonFiniteLoss, SearchResult, search, search_in_stages
-from dnas.search_step import StepResult, search_step
-from dnas.settings import AlphaAdam, SearchSettings, WeightSGD
-from dnas.smoothing import AdversarialSmoothing, RandomSmoothing, Smoothing
+from dnas.searching.search import NonFiniteLoss, SearchResult, search, search_in_stages
+from dnas.searching.search_step import StepResult, search_step
+from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
+from dnas.searching.stage import Stage
+from dnas.searching.supernet import Supernet
+from dnas.shipping.load import load
 from dnas.space import (
     DartsSpace,
     MobileSpace,
@@ -64,9 +63,10 @@ from dnas.space import (
     Space,
     TransformerSpace,
 )
-from dnas.stage import Stage
-from dnas.supernet import Supernet
+from dnas.system.interrupt import Interrupted
 from dnas.table import Table, load_table
+from dnas.training.evaluate import Evaluation, evaluate
+from dnas.training.retrain import RetrainSettings, retrain
 from dnas.version import __version__
 
 __all__ = [

@@ -1,5 +1,5 @@
 """`python -m dnas` is the command `dnas`."""
 
-from dnas.cli import main
+from dnas.cli.parser import main
 
 main()

@@ -19,10 +19,17 @@ import torch
 
 import dnas
 from dnas.data import Corpus, load_text
-from dnas.display import Display
 from dnas.formats import architecture_text, published
-from dnas.language import LanguageSearch, LanguageTraining, perplexity, search_language, train_language, whole_text
+from dnas.language.training import (
+    LanguageSearch,
+    LanguageTraining,
+    perplexity,
+    search_language,
+    train_language,
+    whole_text,
+)
 from dnas.space.recurrent import RecurrentDropout, RecurrentSpace
+from dnas.system.display import Display
 
 SPACE = RecurrentSpace()
 # Weaker than for Penn Treebank: these networks are too small to learn a text by heart.

@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks are not installed with the package
 
 from benchmarks import operators, reference, retrain, search_step, whole_search  # noqa: E402
-from dnas.batch import Batch  # noqa: E402
-from dnas.relaxation import Softmax  # noqa: E402
+from dnas.core.batch import Batch  # noqa: E402
+from dnas.method.relaxation import Softmax  # noqa: E402
+from dnas.searching.supernet import Supernet  # noqa: E402
 from dnas.space import NasBench201Space  # noqa: E402
-from dnas.supernet import Supernet  # noqa: E402
 
 FIRST = search_step.Setup("cpu", threads=1, batch=4, channels=4, cells=3, size=8, second_order=False)
 SECOND = search_step.Setup("cpu", threads=1, batch=4, channels=4, cells=3, size=8, second_order=True)

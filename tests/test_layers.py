@@ -4,102 +4,40 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dnas"
 
-# From the bottom up (docs/design.md, layout). A module or folder imports only those that come before it.
-ORDER = [
-    # Values that everything hands around.
-    "version",
-    "atomic",
-    "interrupt",
-    "display",
-    "random_state",
-    "memory",
-    "peak",
-    "threads",
-    "allocator",
-    "schedule",
-    "mixture",
-    "decision",
-    "batch",
-    "functional",
-    "progress",
-    # What is searchable, and what was found.
-    "architecture",
-    "choice",
-    "derive",
-    # The parts of a method; they do not know each other (see below).
-    "relaxation",
-    "hypergradient",
-    "penalty",
-    "discretization",
-    "smoothing",
-    "optim",
-    # Supernets, spaces, what they cost.
-    "supernet",
-    "totals",
-    "supernet_measures",
+# From the top down (docs/design.md, rooms). A room imports only those that come after it.
+ROOMS = [
+    "cli",
+    "compare",
+    "language",
+    "jobs",
+    "report",
+    "shipping",
+    "training",
+    "table",
+    "searching",
+    "method",
+    "formats",
     "space",
     "cost",
     "data",
-    # The search and what is done with its result.
-    "run",
-    "observer",
-    "stage",
-    "combination",
-    "settings",
-    "plain_data",
-    "search_step",
-    "capture",
-    "execution",
-    "handover",
-    "search",
-    "testing",
-    "formats",
-    "table",
-    "describe",
-    "describe_cell",
-    "evaluate",
-    "retrain",
-    "language",
-    "significance",
-    "comparison",
-    "baseline",
-    "package",
-    "load",
-    "export",
-    "predict",
-    # The package's public names, then the command.
-    "",
-    "list_spaces",
-    "job",
-    "trial",
-    "fit",
-    "counts",
-    "measure",
-    "plan",
-    "profile",
-    "commands",
-    "language_job",
-    "language_table",
-    "language_commands",
-    "language_sample",
-    "compare_row",
-    "compare_table",
-    "compare",
-    "recipe",
-    "cli_messages",
-    "cli",
-    "__main__",
+    "core",
+    "system",
+    "version",
 ]
-PARTS = ("relaxation", "hypergradient", "penalty", "discretization", "smoothing")
+# May import everything; nothing imports it.
+CONTRACTS = "testing"
+
+FILES = ("__init__.py", "__main__.py", "version.py", "language_sample.py")
 
 # Asked for when called, long after everything is imported: which of its public names a class has.
-EXCEPTIONS = {("plain_data", "")}
+EXCEPTIONS = {("system", ""), ("jobs", ""), ("cli", "")}
 
 # What only the command, the hub and the export need; they are imported where they are used. Triton comes with torch for
 # CUDA; files of kernels, named so, hold nothing else and are themselves imported where they are used.
@@ -121,11 +59,6 @@ OPTIONAL = (
 KERNELS = "_triton"
 
 
-def unit(module: tuple[str, ...]) -> str:
-    """The module or folder right below dnas; '' for dnas itself."""
-    return module[0] if module else ""
-
-
 def imports(path: Path) -> Iterator[tuple[str, ...]]:
     """The parts of every imported name, such as ('dnas', 'space', 'ops'); also of imports inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -134,61 +67,93 @@ def imports(path: Path) -> Iterator[tuple[str, ...]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}, line {node.lineno}: a relative import"
             base = tuple((node.module or "").split("."))
-            # `from dnas import x` may mean the module x or a public name of the package.
-            yield from ((*base, alias.name) for alias in node.names) if base == ("dnas",) else iter([base])
+            # `from dnas.space import x` may mean the module x or a name that the package has.
+            yield from (
+                found if is_module(found := (*base, alias.name)) or base == ("dnas",) else base for alias in node.names
+            )
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    """Every file of dnas with the module or folder that it belongs to."""
+def is_module(parts: tuple[str, ...]) -> bool:
+    path = PACKAGE.parent.joinpath(*parts)
+    return parts[0] == "dnas" and (path.is_dir() or path.with_suffix(".py").exists())
+
+
+def modules() -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Every file of dnas, as ('dnas', 'space', 'ops'); a folder's __init__ is the folder."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        yield unit(() if parts == ("__init__",) else parts), path
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        yield parts[:-1] if parts[-1] == "__init__" else parts, path
 
 
-def inner_imports() -> Iterator[tuple[str, str, Path]]:
-    """(importing unit, imported unit, file) for every import of one unit of dnas by another."""
-    names = {name for name, _ in modules()}
+def room(parts: tuple[str, ...]) -> str:
+    """The folder right below dnas; '' for dnas itself and for its public names."""
+    return parts[1] if len(parts) > 1 and parts[1] in (*ROOMS, CONTRACTS) else ""
+
+
+def inner_imports() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """(importing module, imported module) for every import of one module of dnas by another."""
     for importer, path in modules():
         for parts in imports(path):
-            if parts[0] == "dnas":
-                imported = parts[1] if len(parts) > 1 and parts[1] in names else ""
-                if imported != importer:
-                    yield importer, imported, path
+            if parts[0] == "dnas" and importer not in (("dnas",), ("dnas", "__main__")):
+                yield importer, parts
 
 
-def test_every_module_has_a_place_in_the_order():
-    missing = {name for name, _ in modules()} - set(ORDER)
-    assert not missing, f"Say in ORDER which layer these are in: {sorted(missing)}."
+def test_every_folder_is_a_room():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name not in ("__pycache__", "recipes")}
+    assert folders == {*ROOMS, CONTRACTS} - {"version"}
+    assert {path.name for path in PACKAGE.glob("*.py")} == {*FILES}
 
 
-def test_no_module_imports_upward():
-    rank = {name: index for index, name in enumerate(ORDER)}
+def test_every_room_says_first_what_is_in_it():
+    silent = [
+        str(path.relative_to(PACKAGE))
+        for parts, path in modules()
+        if path.name == "__init__.py" and not (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+    ]
+    assert not silent
+
+
+def test_no_room_imports_upward():
+    rank = {name: index for index, name in enumerate(ROOMS)}
     upward = [
-        f"{path.relative_to(PACKAGE)} imports {'dnas.' + imported if imported else 'dnas'}"
-        for importer, imported, path in inner_imports()
-        if rank.get(imported, 0) >= rank.get(importer, len(ORDER)) and (importer, imported) not in EXCEPTIONS
+        f"{'.'.join(importer)} imports {'.'.join(imported)}"
+        for importer, imported in inner_imports()
+        if room(importer) in rank
+        and (room(importer), room(imported)) not in EXCEPTIONS
+        and rank.get(room(imported), -1) < rank[room(importer)]
     ]
     assert not upward, "\n".join(upward)
 
 
+def test_files_of_a_room_can_be_put_in_an_order():
+    """Inside a room too imports go one way: there is an order of its files in which each imports earlier ones."""
+    graph: dict[str, set[str]] = {}
+    for importer, imported in inner_imports():
+        if room(importer) == room(imported) and importer != imported:
+            graph.setdefault(".".join(importer), set()).add(".".join(imported))
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise AssertionError(" imports ".join(reversed(error.args[1]))) from error
+
+
 def test_the_parts_of_a_method_never_import_each_other():
     mixed = [
-        f"{path.relative_to(PACKAGE)} imports dnas.{imported}"
-        for importer, imported, path in inner_imports()
-        if importer in PARTS and imported in PARTS
+        f"{'.'.join(importer)} imports {'.'.join(imported)}"
+        for importer, imported in inner_imports()
+        if room(importer) == room(imported) == "method" and len(imported) > 2 and imported[2] != importer[2]
     ]
     assert not mixed, "\n".join(mixed)
 
 
 def test_hypergradients_serve_any_bilevel_problem_and_import_torch_alone():
+    own = ("dnas", "method", "hypergradient")
     foreign = {
         ".".join(parts)
         for name, path in modules()
-        if name == "hypergradient"
+        if name[:3] == own
         for parts in imports(path)
-        if parts[0] not in sys.stdlib_module_names
-        and parts[0] != "torch"
-        and parts[:2] not in {("dnas", "hypergradient"), ("dnas", "optim")}
+        if parts[0] not in sys.stdlib_module_names and parts[0] != "torch" and parts[:3] != own
     }
     assert not foreign
 
@@ -204,21 +169,23 @@ def top_level_imports(path: Path) -> Iterator[str]:
 
 def test_only_the_command_imports_optional_packages_when_it_is_imported():
     allowed = {*sys.stdlib_module_names, "torch", "numpy", "dnas"}
-    found = {(path.stem, package) for _, path in modules() for package in top_level_imports(path)}
-    optional = {(stem, package) for stem, package in found if package not in allowed}
-    assert {one for one in optional if not one[0].endswith(KERNELS)} <= {("cli", "jsonargparse")}
-    assert {package for stem, package in optional if stem.endswith(KERNELS)} <= {"triton"}
+    found = {(name, package) for name, path in modules() for package in top_level_imports(path)}
+    optional = {(name, package) for name, package in found if package not in allowed}
+    assert {(room(name), package) for name, package in optional if not name[-1].endswith(KERNELS)} <= {
+        ("cli", "jsonargparse")
+    }
+    assert {package for name, package in optional if name[-1].endswith(KERNELS)} <= {"triton"}
 
 
 def test_only_the_command_line_knows_jsonargparse():
-    assert {name for name, path in modules() for parts in imports(path) if parts[0] == "jsonargparse"} <= {"cli"}
+    assert {room(name) for name, path in modules() for parts in imports(path) if parts[0] == "jsonargparse"} == {"cli"}
 
 
 def test_dnas_and_its_parts_can_be_imported_with_torch_and_numpy_alone():
     names = [
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        ".".join(name)
         for name, path in modules()
-        if name not in ("cli", "__main__") and not path.stem.endswith(KERNELS)
+        if room(name) != "cli" and name != ("dnas", "__main__") and not path.stem.endswith(KERNELS)
     ]
     code = f"""
 import importlib, sys
@@ -226,17 +193,17 @@ for name in {OPTIONAL!r}:
     sys.modules[name] = None
 import dnas
 for name in {names!r}:
-    importlib.import_module("dnas." + name.removesuffix("__init__").rstrip(".") if name != "__init__" else "dnas")
+    importlib.import_module(name)
 """
     answer = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
 
 
 @pytest.mark.parametrize(
-    "statement", ["import dnas.relaxation", "from dnas import penalty", "from dnas.space.ops import x"]
+    "statement", ["import dnas.method.relaxation", "from dnas import Penalty", "from dnas.space.ops import x"]
 )
 def test_the_reader_of_imports_sees_every_form(tmp_path, statement):
     path = tmp_path / "module.py"
     path.write_text(f"def f():\n    {statement}\n")
     ((root, name, *_),) = imports(path)
-    assert (root, name) in {("dnas", "relaxation"), ("dnas", "penalty"), ("dnas", "space")}
+    assert (root, name) in {("dnas", "method"), ("dnas", "Penalty"), ("dnas", "space")}

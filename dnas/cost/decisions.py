@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from dnas.choice import Cell, Choice, InputChoice, Searchable
+from dnas.core.choice import Cell, Choice, InputChoice, Searchable
 
 # (K,) of a choice or (E, K) of a cell, as nested lists.
 Costs = list[float] | list[list[float]]

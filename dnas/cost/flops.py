@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dnas.functional import call_with
+from dnas.core.functional import call_with
 
 # A tensor (the model is called as `model(inputs)`), a tuple or list (`model(*inputs)`) or a dict (`model(**inputs)`).
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from dnas.choice import Cell, Choice
+from dnas.core.choice import Cell, Choice
 from dnas.cost.decisions import Costs, add_costs, costed_modules
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
-from dnas.batch import Batch
+from dnas.core.batch import Batch
 
 
 class Batches(ABC):

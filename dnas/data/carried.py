@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnas.batch import Batch
+from dnas.core.batch import Batch
 from dnas.data.batches import Batches
 
 

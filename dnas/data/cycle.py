@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dnas.batch import Batch
+from dnas.core.batch import Batch
 from dnas.data.batches import Batches
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dnas.batch import Batch
+from dnas.core.batch import Batch
 from dnas.data.augmentation import Augmentation
 from dnas.data.batches import Batches, check_start
 from dnas.data.image_set import ImageSet

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnas.batch import Batch, to_device
+from dnas.core.batch import Batch, to_device
 from dnas.data.batches import Batches, check_start
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dnas.batch import Batch
+from dnas.core.batch import Batch
 from dnas.data.batches import Batches, check_start
 from dnas.data.keyed_random import stream_key
 

@@ -13,7 +13,7 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
-from dnas.architecture import Architecture, CellArchitecture, Kept, KeptEdge
+from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
 from dnas.space.ops import OPERATIONS
 from dnas.space.recurrent import ACTIVATIONS, RecurrentSpace
 

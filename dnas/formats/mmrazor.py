@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from dnas.architecture import Architecture, CellArchitecture, KeptEdge
+from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.space.ops import OPERATIONS
 
 SPACE = "darts"

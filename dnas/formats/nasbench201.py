@@ -6,7 +6,7 @@ before it; state 0 is the cell's input and state 3 its output.
 
 from __future__ import annotations
 
-from dnas.architecture import Architecture, CellArchitecture, KeptEdge
+from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.space.nasbench201 import CANDIDATES, EDGES, NAME, OUTPUT, NasBench201Space
 
 _EXAMPLE = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|avg_pool_3x3~1|nor_conv_1x1~2|"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnas.architecture import Architecture
+from dnas.core.architecture import Architecture
 from dnas.formats.genotype import read_genotype
 
 # NASNet-A (Zoph et al. 2018, https://arxiv.org/abs/1707.07012) and AmoebaNet-A (Real et al. 2019,

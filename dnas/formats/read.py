@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dnas.architecture import FORMAT, Architecture
+from dnas.core.architecture import FORMAT, Architecture
+from dnas.core.run import Run
 from dnas.formats.genotype import read_genotype, write_genotype
 from dnas.formats.mmrazor import read_mmrazor
 from dnas.formats.nasbench201 import read_nasbench201, write_nasbench201
 from dnas.formats.published import PUBLISHED, published
-from dnas.run import Run
 
 EXPECTED = (
     "a run folder, an architecture.json, a file or text with Genotype(...), a NAS-Bench-201 string, a subnet YAML of "

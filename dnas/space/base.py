@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from dnas.architecture import Architecture, CellArchitecture, Kept
-from dnas.decision import Decision
-from dnas.schedule import Schedule
+from dnas.core.architecture import Architecture, CellArchitecture, Kept
+from dnas.core.decision import Decision
+from dnas.core.schedule import Schedule
 from dnas.space.ops import OPERATIONS
 
 Stem = Literal["cifar", "imagenet"]

@@ -8,10 +8,10 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from dnas.architecture import CellArchitecture, Kept, KeptEdge
-from dnas.choice import Cell, Zero, add_up, concatenate, dense
-from dnas.mixture import Mixture, uniform
-from dnas.progress import Scheduled
+from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
+from dnas.core.choice import Cell, Zero, add_up, concatenate, dense
+from dnas.core.mixture import Mixture, uniform
+from dnas.core.progress import Scheduled
 from dnas.space.drop_path import path_masks
 from dnas.space.partial import PartialChannels, PartialPlainCell
 from dnas.space.skip_dropout import SkipDropout

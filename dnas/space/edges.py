@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dnas.choice import Cell
-from dnas.decision import Decision, edges_name
-from dnas.progress import Scheduled
-from dnas.schedule import Schedule
+from dnas.core.choice import Cell
+from dnas.core.decision import Decision, edges_name
+from dnas.core.progress import Scheduled
+from dnas.core.schedule import Schedule
 from dnas.space.edge_cell import EdgeCell
 from dnas.space.ops import Form, operation
 from dnas.space.partial import PartialChannels

@@ -34,8 +34,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.choice import Cell, SharedPrefix, Zero, add_up, concatenate, dense
-from dnas.mixture import Mixture, uniform
+from dnas.core.choice import Cell, SharedPrefix, Zero, add_up, concatenate, dense
+from dnas.core.mixture import Mixture, uniform
 from dnas.space.depthwise import _Depthwise, _triton_is_installed
 from dnas.space.edge_cell import EdgeCell, Pass
 from dnas.space.ops import DilConv, Pool, SepConv

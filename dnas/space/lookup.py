@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from dnas.architecture import Architecture
+from dnas.core.architecture import Architecture
 from dnas.space.base import Space
 from dnas.space.darts import DartsSpace
 from dnas.space.mobile import MobileSpace

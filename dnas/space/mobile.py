@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.architecture import Architecture
-from dnas.choice import Choice, Zero
-from dnas.decision import Decision
+from dnas.core.architecture import Architecture
+from dnas.core.choice import Choice, Zero
+from dnas.core.decision import Decision
 from dnas.space.base import Space, Stem, check_size, check_space, random_choices
 from dnas.space.depthwise import DepthwiseConv
 from dnas.space.drop_path import DropPath

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.architecture import Architecture, CellArchitecture, KeptEdge
-from dnas.choice import Cell, PlainCell
-from dnas.decision import Decision
-from dnas.schedule import Schedule
+from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
+from dnas.core.choice import Cell, PlainCell
+from dnas.core.decision import Decision
+from dnas.core.schedule import Schedule
 from dnas.space.base import Space, Stem, check_cell, check_size, check_space, draw
 from dnas.space.drop_path import DropPath
 from dnas.space.edges import CellBuilder, EdgeSettings

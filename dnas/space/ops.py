@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.choice import SharedPrefix, Zero
+from dnas.core.choice import SharedPrefix, Zero
 from dnas.space.depthwise import DepthwiseConv
 
 # All operations that a cell of an evaluation network may hold.

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.choice import add_up, concatenate
+from dnas.core.choice import add_up, concatenate
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dnas.architecture import Architecture, CellArchitecture, Kept, KeptEdge
-from dnas.choice import Searchable
-from dnas.decision import Decision
-from dnas.mixture import Mixture, uniform
+from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
+from dnas.core.choice import Searchable
+from dnas.core.decision import Decision
+from dnas.core.mixture import Mixture, uniform
 from dnas.space.base import draw
 
 # Legend: T steps of time, B rows of a batch, H hidden units, V tokens of the vocabulary, N edges into one node.

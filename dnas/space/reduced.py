@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from dnas.architecture import Architecture
-from dnas.choice import places
-from dnas.decision import Decision
-from dnas.schedule import Schedule
+from dnas.core.architecture import Architecture
+from dnas.core.choice import places
+from dnas.core.decision import Decision
+from dnas.core.schedule import Schedule
 from dnas.space.base import Space, Stem, check_space
 from dnas.space.darts import (
     CELLS,

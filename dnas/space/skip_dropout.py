@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dnas.progress import Scheduled
+from dnas.core.progress import Scheduled
 
 
 class SkipDropout(nn.Module):

@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.choice import Cell, SharedPrefix, Zero, add_up, concatenate, dense
-from dnas.mixture import Mixture, uniform
+from dnas.core.choice import Cell, SharedPrefix, Zero, add_up, concatenate, dense
+from dnas.core.mixture import Mixture, uniform
 from dnas.space.ops import FULL_VECTOR, BatchNorm, Pool, ReLUConvBN
 
 T = TypeVar("T")

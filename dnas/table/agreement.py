@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dnas.architecture import Architecture
+from dnas.core.architecture import Architecture
 from dnas.table.table import Table
 
 

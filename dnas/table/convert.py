@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnas.display import Display, Silent
 from dnas.formats import read_nasbench201, write_nasbench201
+from dnas.system.display import Display, Silent
 from dnas.table.file import is_table_file, read_arrays, save_table
 from dnas.table.natsbench import from_nats_bench
 from dnas.table.order import NUM_ARCHITECTURES, official_strings, rows_of_strings

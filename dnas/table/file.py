@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnas import atomic
 from dnas.space.nasbench201 import CANDIDATES, EDGES
+from dnas.system import atomic
 from dnas.table.order import NUM_ARCHITECTURES, official_operations, operation_string
 from dnas.table.table import Table
 

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dnas.architecture import Architecture
-from dnas.display import Display, Silent
+from dnas.core.architecture import Architecture
 from dnas.formats import write_nasbench201
+from dnas.system.display import Display, Silent
 from dnas.table.order import NUM_ARCHITECTURES, official_strings
 from dnas.table.table import Table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dnas.architecture import Architecture
+from dnas.core.architecture import Architecture
 from dnas.table.order import NUM_ARCHITECTURES
 from dnas.table.table import Table
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from dnas.architecture import Architecture, CellArchitecture
-from dnas.decision import Decision
-from dnas.mixture import Active
-from dnas.observer import EpochReport, Observer, Stop
+from dnas.core.architecture import Architecture, CellArchitecture
+from dnas.core.decision import Decision
+from dnas.core.mixture import Active
+from dnas.searching.observer import EpochReport, Observer, Stop
 from dnas.table.agreement import rank_agreement
 from dnas.table.order import NUM_ARCHITECTURES
 from dnas.table.table import Table

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dnas.architecture import Architecture
+from dnas.core.architecture import Architecture
 from dnas.formats import read_nasbench201, write_nasbench201
 from dnas.space import NasBench201Space
 from dnas.table.order import NUM_ARCHITECTURES, official_strings, rows_of_strings

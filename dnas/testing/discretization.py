@@ -9,10 +9,10 @@ from zlib import crc32
 
 import torch
 
-from dnas.architecture import Architecture, CellArchitecture, Kept
-from dnas.decision import Decision
-from dnas.discretization import Discretization
-from dnas.mixture import Active, Mixture
+from dnas.core.architecture import Architecture, CellArchitecture, Kept
+from dnas.core.decision import Decision
+from dnas.core.mixture import Active, Mixture
+from dnas.method.discretization import Discretization
 from dnas.testing.require import copies, require, same, unchanged
 
 NAMES = ("none", "skip_connect", "conv")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from dnas.hypergradient import BilevelProblem, Hypergradient, HypergradientResult, Tensors
-from dnas.optim import functional_step
+from dnas.method.hypergradient import BilevelProblem, Hypergradient, HypergradientResult, Tensors
+from dnas.method.hypergradient.optimizer_steps import functional_step
 from dnas.testing.require import require, same
 
 

@@ -12,13 +12,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dnas.batch import Batch
-from dnas.choice import Cell
-from dnas.decision import Decision
-from dnas.observer import EpochReport, GoBack, Observer, StepReport, Stop
-from dnas.search import SearchResult, search
-from dnas.settings import SearchSettings
-from dnas.supernet import Supernet
+from dnas.core.batch import Batch
+from dnas.core.choice import Cell
+from dnas.core.decision import Decision
+from dnas.searching.observer import EpochReport, GoBack, Observer, StepReport, Stop
+from dnas.searching.search import SearchResult, search
+from dnas.searching.settings import SearchSettings
+from dnas.searching.supernet import Supernet
 from dnas.testing.require import copies, require, same, unchanged
 
 

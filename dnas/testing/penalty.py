@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from dnas.mixture import Mixture
-from dnas.penalty import Penalty
+from dnas.core.mixture import Mixture
+from dnas.method.penalty import Penalty
 from dnas.testing.require import copies, require, same, unchanged
 
 # A choice, a cell, and the edges of that cell.

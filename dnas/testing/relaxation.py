@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from dnas.mixture import Mixture
-from dnas.relaxation import Relaxation
+from dnas.core.mixture import Mixture
+from dnas.method.relaxation import Relaxation
 from dnas.testing.require import copies, require, same, unchanged
 
 NONE = -torch.inf  # the alpha of a candidate that is ruled out

@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 
-from dnas.schedule import Schedule
+from dnas.core.schedule import Schedule
 from dnas.testing.require import copies, require, same, unchanged
 
 

@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from dnas.mixture import Mixture
-from dnas.smoothing import Smoothing
+from dnas.core.mixture import Mixture
+from dnas.method.smoothing import Smoothing
 from dnas.testing.require import copies, require, same, unchanged
 
 

@@ -11,18 +11,18 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from dnas.architecture import Architecture, CellArchitecture, Kept
-from dnas.batch import Batch
-from dnas.choice import Searchable
-from dnas.decision import Decision
-from dnas.derive import derive
-from dnas.discretization.genome import sites
-from dnas.discretization.genome import size as num_ways
-from dnas.mixture import uniform
-from dnas.progress import FollowsProgress
-from dnas.random_state import seeded
+from dnas.core.architecture import Architecture, CellArchitecture, Kept
+from dnas.core.batch import Batch
+from dnas.core.choice import Searchable
+from dnas.core.decision import Decision
+from dnas.core.derive import derive
+from dnas.core.mixture import uniform
+from dnas.core.progress import FollowsProgress
+from dnas.method.discretization.genome import sites
+from dnas.method.discretization.genome import size as num_ways
+from dnas.searching.supernet import Supernet
 from dnas.space import Space
-from dnas.supernet import Supernet
+from dnas.system.random_state import seeded
 from dnas.testing.require import copies, require, same, unchanged
 
 NUM_CLASSES, IN_CHANNELS, BATCH = 3, 2, 2

@@ -1,0 +1,8 @@
+"""The command line: one line of text becomes settings and a call into `jobs`, `compare` or `language`.
+
+The only room that knows jsonargparse. What a command does with a run folder is not here.
+"""
+
+from dnas.cli.parser import main
+
+__all__ = ["main"]

@@ -1,0 +1,240 @@
+"""One finished run of a comparison: what was found, under which settings, and how good it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from abc import ABC
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dnas.core.architecture import Architecture
+from dnas.formats import architecture_text
+from dnas.system.atomic import write_text
+from dnas.system.plain_data import to_plain
+
+
+@dataclass(frozen=True)
+class Found:
+    """An architecture and what is known of it.
+
+    Args:
+        architecture: of the space that was searched.
+        values: accuracy in percent by column of a table.
+        epoch: after which it would have been found; 0 for the end.
+    """
+
+    architecture: Architecture
+    values: Mapping[str, float] = field(default_factory=dict)
+    epoch: int = 0
+
+    @property
+    def string(self) -> str:
+        """NAS-Bench-201 string, genotype, or JSON."""
+        return architecture_text(self.architecture)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for a JSON file."""
+        return {
+            "epoch": self.epoch,
+            "string": self.string,
+            "values": dict(self.values),
+            "architecture": json.loads(self.architecture.to_json()),
+        }
+
+    @staticmethod
+    def from_data(data: Any, *, source: str) -> Found:
+        """Validate what `to_data` gives.
+
+        Raises:
+            ValueError: an entry is missing or of a wrong type.
+        """
+        _check_entries(data, {"epoch": int, "string": str, "values": dict, "architecture": dict}, source)
+        for column, value in data["values"].items():
+            if not isinstance(value, int | float):
+                raise ValueError(f"{source}: the value of {column!r} must be a number; got {value!r}.")
+        architecture = Architecture.from_json(json.dumps(data["architecture"]), source=f"{source}, architecture")
+        return Found(architecture, {name: float(value) for name, value in data["values"].items()}, data["epoch"])
+
+
+@dataclass(frozen=True)
+class CompareRow:
+    """What one search of a comparison left.
+
+    Args:
+        recipe: name of the method.
+        seed: of the run.
+        settings: the job as plain data.
+        environment: versions, commit, device and threads under which the search ran.
+        seconds: of the search.
+        found: at the end; None where the search failed.
+        trajectory: what would have been found after each epoch.
+        table: digest of the table that the values are of; empty where they are of none.
+        failure: why there is no result; empty where there is one.
+        agreement: Kendall's tau between the supernet's ranking and the table's at the end; None if not measured.
+    """
+
+    recipe: str
+    seed: int
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    seconds: float
+    found: Found | None
+    trajectory: tuple[Found, ...] = ()
+    table: str = ""
+    failure: str = ""
+    agreement: float | None = None
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """Of what was found; empty where the search failed."""
+        return {} if self.found is None else self.found.values
+
+    @property
+    def device(self) -> str:
+        """Where the search ran, such as 'cpu, 1 thread'."""
+        return re.sub(r"\b1 threads$", "1 thread", str(self.environment.get("device", "unknown")))
+
+    def with_values(self, values: Mapping[str, float]) -> CompareRow:
+        """The row with more values of what was found."""
+        assert self.found is not None
+        return replace(self, found=replace(self.found, values={**self.found.values, **values}))
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for a JSON file."""
+        # Files from before it could be measured have no such entry, and those without it need none.
+        agreement = {} if self.agreement is None else {"kendall_tau": self.agreement}
+        return {
+            **agreement,
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "failure": self.failure,
+            "seconds": self.seconds,
+            "table": self.table,
+            "settings_digest": digest(self.settings),
+            "environment": dict(self.environment),
+            "settings": dict(self.settings),
+            "found": None if self.found is None else self.found.to_data(),
+            "trajectory": [found.to_data() for found in self.trajectory],
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the row, whole or not at all."""
+        write_text(path, json.dumps(self.to_data(), indent=1) + "\n")
+
+    @staticmethod
+    def load(path: Path) -> CompareRow:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: names the file and what is wrong in it.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}. Remove it to have the row made anew.") from error
+        texts = dict.fromkeys(("recipe", "failure", "table", "settings_digest"), str)
+        kinds = {**texts, "seed": int, "seconds": float, "environment": dict, "settings": dict, "trajectory": list}
+        source = f"{path} is damaged, remove it to have the row made anew"
+        is_found = isinstance(data, Mapping) and data.get("found") is not None
+        agreement = {"kendall_tau": float} if isinstance(data, Mapping) and "kendall_tau" in data else {}
+        _check_entries(data, {**kinds, **agreement, "found": dict if is_found else type(None)}, source)
+        if digest(data["settings"]) != data["settings_digest"]:
+            raise ValueError(f"{source}: the settings in it are not those that it was made under.")
+        if (data["found"] is None) == (not data["failure"]):
+            raise ValueError(f"{source}: it must hold either what was found or a failure.")
+        return CompareRow(
+            recipe=data["recipe"],
+            seed=data["seed"],
+            settings=data["settings"],
+            environment=data["environment"],
+            seconds=data["seconds"],
+            found=None if data["found"] is None else Found.from_data(data["found"], source=f"{source}: found"),
+            trajectory=tuple(
+                Found.from_data(part, source=f"{source}: trajectory, entry {index}")
+                for index, part in enumerate(data["trajectory"])
+            ),
+            table=data["table"],
+            failure=data["failure"],
+            agreement=data.get("kendall_tau"),
+        )
+
+
+def _check_entries(data: Any, kinds: Mapping[str, type], source: str) -> None:
+    if not isinstance(data, Mapping) or set(data) != set(kinds):
+        got = sorted(data) if isinstance(data, Mapping) else data
+        raise ValueError(f"{source}: expected the entries {list(kinds)}; got {got!r}.")
+    for name, kind in kinds.items():
+        if type(data[name]) is not kind:
+            raise ValueError(f"{source}: {name} must be of type {kind.__name__}; got {data[name]!r}.")
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """A text that changes with any setting."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def settings_difference(
+    there: Any,
+    here: Any,
+    *,
+    ignored: Collection[str] = (),
+    place: str = "",
+    words: tuple[str, str] = ("there", "here"),
+) -> str:
+    """Which setting is first another one, in words; empty where all are the same.
+
+    A setting that `there` does not know yet counts as its default: it was added to dnas later.
+
+    Args:
+        there: plain data, as `to_plain` gives; no import path in it is followed.
+        here: the settings.
+        ignored: places that do not matter, such as 'search.log_every'.
+        place: of both in the whole.
+        words: what the two are called.
+    """
+    if place in ignored:
+        return ""
+
+    def inner(one: Any, other: Any, place: str) -> str:
+        return settings_difference(one, other, ignored=ignored, place=place, words=words)
+
+    def differs(one: Any, other: Any) -> str:
+        return f"{place} is {one} {words[0]} and {other} {words[1]}"
+
+    if is_dataclass(here) and not isinstance(here, type):
+        if isinstance(here, ABC):
+            own, other = to_plain(here)["class_path"], there.get("class_path") if isinstance(there, Mapping) else there
+            if own != other:
+                return differs(other, own)
+            there = there.get("init_args", {})
+        if not isinstance(there, Mapping):
+            return differs(repr(there), repr(to_plain(here)))
+        entries = {entry.name: entry for entry in fields(here) if entry.init}
+        pairs = [
+            inner(there.get(name, to_plain(_default(entry))), getattr(here, name), _join(place, name))
+            for name, entry in entries.items()
+        ]
+        gone = [f"{_join(place, name)} is unknown {words[1]}" for name in there if name not in entries]
+        return _first([*pairs, *gone])
+    if isinstance(here, tuple | list) and isinstance(there, list) and len(here) == len(there):
+        pairs = zip(there, here, strict=True)
+        return _first([inner(one, other, f"{place}[{index}]") for index, (one, other) in enumerate(pairs)])
+    return "" if to_plain(here) == there else differs(repr(there), repr(to_plain(here)))
+
+
+def _first(texts: Sequence[str]) -> str:
+    return next((text for text in texts if text), "")
+
+
+def _join(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _default(entry: Field[Any]) -> Any:
+    if entry.default is not MISSING:
+        return entry.default
+    return entry.default_factory() if entry.default_factory is not MISSING else "missing"

@@ -1,0 +1,65 @@
+"""From a supernet's model and an architecture to a plain module that holds no trace of search."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+
+from dnas.core.architecture import Architecture
+from dnas.core.choice import Searchable
+from dnas.core.decision import Decision
+
+
+def find_decisions(model: nn.Module) -> dict[str, Decision]:
+    """All decisions in a model by name, in the order of its modules.
+
+    Raises:
+        ValueError: two choices of one name differ, or there is no choice.
+    """
+    found: dict[str, Decision] = {}
+    for module in model.modules():
+        if not isinstance(module, Searchable):
+            continue
+        for decision in module.decisions():
+            difference = found.setdefault(decision.name, decision).difference(decision)
+            if difference is not None:
+                raise ValueError(
+                    f"Choices named {decision.name!r} differ in {difference}; "
+                    "choices that share a name share one decision."
+                )
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} holds no choice, so there is nothing to search: "
+            "put a dnas.Choice, InputChoice or Cell where something may vary."
+        )
+    return found
+
+
+def derive(model: nn.Module, architecture: Architecture) -> nn.Module:
+    """A copy of `model` in which every choice is replaced by what the architecture keeps of it.
+
+    The copy holds the searched weights and none of the candidates that lost; `model` stays as it is. In train mode
+    it computes what the supernet computes under the architecture's one-hot mixtures.
+
+    Raises:
+        ValueError: the architecture does not fit the model.
+    """
+    if not any(isinstance(module, Searchable) for module in model.modules()):
+        raise ValueError(f"{type(model).__name__} holds no choice, so there is nothing to derive.")
+    architecture.check(find_decisions(model))
+    return _plain(copy.deepcopy(model), architecture, {})
+
+
+def _plain(module: nn.Module, architecture: Architecture, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    """`module` with all choices below it replaced; `done` keeps modules that are used in several places shared."""
+    if module not in done:
+        if isinstance(module, Searchable):
+            kept = architecture.decisions[module.decisions()[0].name]
+            done[module] = _plain(module.plain(kept), architecture, done)
+        else:
+            done[module] = module
+            for name, child in list(module._modules.items()):  # unlike named_children, with repeated modules
+                if child is not None:
+                    setattr(module, name, _plain(child, architecture, done))
+    return done[module]

@@ -1,0 +1,273 @@
+"""The run folder: settings, metrics, checkpoints and architectures; all that commands hand each other."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnas.core.architecture import Architecture
+from dnas.system.atomic import write, write_text
+from dnas.version import __version__
+
+
+class Run:
+    """A folder that a search or a training leaves behind.
+
+        config.yaml          resolved settings, versions, commit, seed
+        metrics.jsonl        one JSON object per line, each with its "step"
+        tensorboard/         the same numbers as TensorBoard events (where tensorboard is installed)
+        checkpoints/NAME.pt  everything needed to go on
+        architecture.json    what was found; architectures/epoch_0007.json what would have been after epoch 7
+
+    Every file is written whole or not at all.
+
+    Args:
+        path: the folder; it is made when something is written.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._writer: Any = None
+
+    @staticmethod
+    def open(path: Path | str) -> Run:
+        """An existing run.
+
+        Raises:
+            FileNotFoundError: no such folder, or no run in it.
+        """
+        run = Run(path)
+        if not run.path.is_dir():
+            raise FileNotFoundError(f"There is no run folder {run.path}.")
+        if not run.config_path.exists():
+            raise FileNotFoundError(f"{run.path} is not a run folder: it holds no config.yaml.")
+        return run
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def architecture_path(self) -> Path:
+        return self.path / "architecture.json"
+
+    def child(self, name: str) -> Run:
+        """A run inside this one, such as its retraining."""
+        return Run(self.path / name)
+
+    # Settings
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings (plain data), with the versions they ran under."""
+        yaml = _yaml()
+        data = {**settings, "environment": environment()}
+        write_text(self.config_path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings as plain data.
+
+        Raises:
+            ValueError: damaged file.
+        """
+        yaml = _yaml()
+        try:
+            data = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.config_path} is not readable YAML: {error}") from error
+        if not isinstance(data, dict):
+            raise ValueError(f"{self.config_path} must hold a mapping; got {type(data).__name__}.")
+        return data
+
+    # Metrics
+
+    def log(self, step: int, scalars: Mapping[str, float | int | str]) -> None:
+        """Append one row to metrics.jsonl and to TensorBoard."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        row = {"step": step, **{name: _finite_or_text(value) for name, value in scalars.items()}}
+        with self.metrics_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self._to_tensorboard(row)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All rows; a last line that a kill has cut short is left out.
+
+        Raises:
+            ValueError: a damaged line elsewhere.
+        """
+        if not self.metrics_path.exists():
+            return []
+        lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                if number == len(lines):
+                    break
+                raise ValueError(f"{self.metrics_path}, line {number}, is not JSON: {error}") from error
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise ValueError(f"{self.metrics_path}, line {number}, is no row of metrics with its step: {line[:80]}")
+            rows.append(row)
+        return rows
+
+    def cut_metrics(self, step: int) -> None:
+        """Forget all rows after `step`, in metrics.jsonl and in TensorBoard, before a resumed run writes them anew."""
+        kept = [row for row in self.metrics() if row["step"] <= step]
+        write_text(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
+        self.close()
+        for events in (self.path / "tensorboard").glob("events.*"):
+            events.unlink()
+        for row in kept:
+            self._to_tensorboard(row)
+
+    def _to_tensorboard(self, row: Mapping[str, Any]) -> None:
+        if self._writer is None:
+            self._writer = _summary_writer(self.path / "tensorboard")
+        for name, value in row.items():
+            if name != "step" and isinstance(value, int | float):
+                self._writer.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        """Flush and close the TensorBoard file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    # Checkpoints and architectures
+
+    def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
+        """Write tensors and plain data to checkpoints/NAME.pt."""
+        write(self.checkpoint_path(name), lambda file: torch.save(dict(state), file))
+
+    def checkpoint_path(self, name: str) -> Path:
+        return self.path / "checkpoints" / f"{name}.pt"
+
+    def load_checkpoint(self, name: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+        """Read a checkpoint as data only; no code in it is run.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: damaged, or it holds something other than tensors and plain data.
+        """
+        return load_tensors(self.checkpoint_path(name), device)
+
+    def save_architecture(self, architecture: Architecture, epoch: int | None = None) -> None:
+        """Write architecture.json, or the one of an epoch."""
+        path = self.architecture_path if epoch is None else self.path / "architectures" / f"epoch_{epoch:04d}.json"
+        architecture.save(path)
+
+    def load_architecture(self) -> Architecture:
+        """What was found.
+
+        Raises:
+            FileNotFoundError: the search has not finished.
+        """
+        if not self.architecture_path.exists():
+            raise FileNotFoundError(
+                f"{self.path} holds no architecture.json: its search has not finished; "
+                f"`dnas search --resume {self.path}` goes on with it."
+            )
+        return Architecture.load(self.architecture_path)
+
+    # Other files
+
+    def save_json(self, name: str, data: Any) -> None:
+        """Write NAME.json."""
+        write_text(self.path / f"{name}.json", json.dumps(data, indent=2) + "\n")
+
+    def load_json(self, name: str) -> Any:
+        """Read NAME.json.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: damaged.
+        """
+        path = self.path / f"{name}.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """A file of tensors and plain data, read with `weights_only=True`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: damaged, or it holds something else.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"There is no checkpoint {path}.")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, BadZipFile ... for damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is damaged or no checkpoint of dnas: {reason}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} is no checkpoint of dnas: it holds a {type(state).__name__}.")
+    return state
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit and hardware under which something ran."""
+    return {
+        "dnas": __version__,
+        "commit": commit(),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({os.cpu_count()} cores)",
+    }
+
+
+def commit() -> str | None:
+    """The git commit of this source tree; None where it was installed from a package or git is missing."""
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError('A run folder needs PyYAML: pip install "dnas[cli]"') from error
+    return yaml
+
+
+def _finite_or_text(value: float | int | str) -> float | int | str:
+    """JSON has no NaN or infinity: they are written as text."""
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _summary_writer(path: Path) -> Any:
+    """A TensorBoard writer; one that writes nothing where tensorboard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return _NoWriter()
+    return SummaryWriter(str(path))
+
+
+class _NoWriter:
+    def add_scalar(self, name: str, value: float, step: int) -> None: ...
+
+    def close(self) -> None: ...

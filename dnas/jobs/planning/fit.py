@@ -1,0 +1,197 @@
+"""The largest sizes that fit the time and the memory, by a few measurements of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dnas.jobs.job import Job
+from dnas.system.memory import RESERVE, check_batch_fits, gibibytes
+
+# A prediction may be off by so much: a size is tried where it could fit.
+HOPE = 1.5
+# One measurement runs about so many steps.
+STEPS_MEASURED = 5
+# Batches of the two measurements that predictions start from.
+_TINY, _SMALL = 4, 16
+# A step holds at least so many numbers per image, pixel, channel and cell, and so many weights per squared channel and
+# cell, in four copies: weights, gradients, momentum, virtual step. Measured on DARTS: three times as many or more.
+_LEAST_NUMBERS, _LEAST_WEIGHTS = 20, 40
+
+
+class Sizes(NamedTuple):
+    """What the time and memory of a step depend on: pixels of an image's side, images, channels and cells."""
+
+    image_size: int
+    batch_size: int
+    channels: int
+    cells: int
+
+    @staticmethod
+    def of(job: Job) -> Sizes:
+        """Those of a job that says them all."""
+        assert job.image_size and job.batch_size and job.channels and job.cells
+        return Sizes(job.image_size, job.batch_size, job.channels, job.cells)
+
+    @property
+    def work(self) -> float:
+        """In proportion to the seconds of large steps: some operations go with the channels, some with their square."""
+        return self.batch_size * self.image_size**2 * self.channels**1.5 * self.cells
+
+    @property
+    def volume(self) -> int:
+        """In proportion to the numbers that a step holds."""
+        return self.batch_size * self.image_size**2 * self.channels * self.cells
+
+    @property
+    def least_memory(self) -> int:
+        """Bytes that a step takes at the very least."""
+        return 4 * (_LEAST_NUMBERS * self.volume + _LEAST_WEIGHTS * self.channels**2 * self.cells)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured at some sizes.
+
+    Args:
+        step: seconds of a step, with the making of its batches.
+        weight_step: seconds of a step of the weights alone, as in the warm-up.
+        evaluation: seconds of the evaluation of one batch.
+        memory: bytes at the peak, of the process or of a GPU's tensors.
+        taken: seconds that measuring took.
+        epoch_end: seconds at the end of an epoch, in which observers look at the search.
+        selection: seconds of the evaluation of one batch with what the discretization leaves of the supernet.
+        tuning_step: seconds of a step of the weights with what it leaves.
+    """
+
+    step: float
+    weight_step: float
+    evaluation: float
+    memory: int
+    taken: float = 0.0
+    epoch_end: float = 0.0
+    selection: float = 0.0
+    tuning_step: float = 0.0
+
+    def times(self, factor: float, memory: int) -> Measured:
+        """All seconds times a factor."""
+        return Measured(
+            step=self.step * factor,
+            weight_step=self.weight_step * factor,
+            evaluation=self.evaluation * factor,
+            memory=memory,
+            epoch_end=self.epoch_end * factor,
+            selection=self.selection * factor,
+            tuning_step=self.tuning_step * factor,
+        )
+
+
+Measure = Callable[[Sizes], Measured]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be used.
+
+    Args:
+        seconds: for all of the work.
+        memory: bytes.
+        planning: seconds for measuring.
+    """
+
+    seconds: float
+    memory: int
+    planning: float
+
+
+class Scaling:
+    """Predicts steps: seconds = a cells + b work, bytes = c + d volume, from two batch sizes of one network."""
+
+    def __init__(self, sizes: Sizes, measure: Measure):
+        few, more = (sizes._replace(batch_size=min(batch, sizes.batch_size)) for batch in (_TINY, _SMALL))
+        self.measured = {each: measure(each) for each in dict.fromkeys([few, more])}
+        self.taken = sum(measured.taken for measured in self.measured.values())
+        self._largest = more
+        first, last = self.measured[few], self.measured[more]
+        # All time counts as work where one batch size alone can be measured.
+        self._per_work = (
+            last.step / more.work if few == more else max(last.step - first.step, 0.0) / (more.work - few.work)
+        )
+        self._per_cell = max(last.step - self._per_work * more.work, 0.0) / sizes.cells
+        self._per_volume = 0.0 if few == more else max(last.memory - first.memory, 0) / (more.volume - few.volume)
+        self._factor = 1.0
+
+    def __call__(self, sizes: Sizes) -> Measured:
+        known = self.measured[self._largest]
+        step = self._factor * (self._per_cell * sizes.cells + self._per_work * sizes.work)
+        memory = known.memory + self._per_volume * max(sizes.volume - self._largest.volume, 0)
+        return known.times(step / known.step, round(memory))
+
+    def correct(self, sizes: Sizes, measured: Measured) -> None:
+        """Let later predictions agree with what was measured."""
+        self._factor *= measured.step / self(sizes).step
+
+    def check_memory(self, sizes: Sizes, available: int) -> None:
+        """See that a step will fit into memory.
+
+        Raises:
+            ValueError: it will not; the message says which batch would.
+        """
+        memory = {each.batch_size: measured.memory for each, measured in self.measured.items()}
+        if len(memory) == 2:
+            check_batch_fits(memory, available, sizes.batch_size)
+
+
+def largest_that_fits(
+    ladder: Sequence[Sizes], measure: Measure, needed: Callable[[Sizes, Measured], tuple[float, int]], limits: Limits
+) -> tuple[Sizes, Measured]:
+    """The first sizes of a ladder that fit; where none does, the last, which may take too long.
+
+    The smallest is measured with few images; from that the others are predicted. Those that could fit are measured,
+    which corrects the predictions, and the first that does fit is taken. A size whose measurement itself would take
+    too long is judged by its prediction, cautiously.
+
+    Args:
+        ladder: from large to small.
+        measure: what a step takes.
+        needed: seconds and bytes of all the work, from what was measured at some sizes.
+        limits: what may be used.
+
+    Raises:
+        ValueError: memory does not even hold the smallest.
+    """
+    _check_least_memory(ladder[-1], limits.memory)
+    scaling = Scaling(ladder[-1], measure)
+    scaling.check_memory(ladder[-1], limits.memory)
+    usable = (1 - RESERVE) * limits.memory
+    rest = limits.planning - scaling.taken
+    for sizes in ladder:
+        expected = scaling(sizes)
+        duration, memory = needed(sizes, expected)
+        last = sizes == ladder[-1]
+        if not last and (duration > HOPE * limits.seconds or memory > usable):
+            continue
+        if STEPS_MEASURED * expected.step > rest:
+            cautious = expected.times(HOPE, expected.memory) if len(ladder) > 1 else expected
+            if last or needed(sizes, cautious)[0] <= limits.seconds:
+                return sizes, cautious
+            continue
+        measured = scaling.measured.get(sizes) or measure(sizes)
+        rest -= measured.taken
+        duration, memory = needed(sizes, measured)
+        if last or (duration <= limits.seconds and memory <= usable):
+            return sizes, measured
+        scaling.correct(sizes, measured)
+    raise AssertionError("the last is always taken")
+
+
+def _check_least_memory(sizes: Sizes, available: int) -> None:
+    """See that sizes are not absurd, before anything is tried: too large a tensor ends a process without a word."""
+    least = sizes._replace(batch_size=min(sizes.batch_size, _TINY)).least_memory
+    if least > available:
+        raise ValueError(
+            f"Out of memory: a step with images of {sizes.image_size} pixels, {sizes.channels} channels and "
+            f"{sizes.cells} cells takes more than {gibibytes(least)}, and {gibibytes(available)} are available. "
+            "Lower image_size, channels or cells."
+        )

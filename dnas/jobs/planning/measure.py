@@ -1,0 +1,187 @@
+"""What a step of a search or of a training, and the reading of images, take on this machine."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+import torch
+from torch import nn
+
+from dnas.core.mixture import Active
+from dnas.data import Catalog, ImageBatches, ImageSet, Normalization, standard_augmentation, to_device_if_it_fits
+from dnas.jobs.job import Job
+from dnas.jobs.planning.fit import Measured, Sizes
+from dnas.jobs.planning.trial import Trial
+from dnas.method.discretization.rehearsal import evenly, rehearse
+from dnas.system.memory import peak_memory, reset_peak_memory
+from dnas.system.peak import measured_seconds
+from dnas.training.retrain import RetrainSettings
+
+# A mean is taken over at least so many steps and seconds, unless they are slow.
+_STEPS, _SECONDS, _SLOW = 3, 0.1, 2.0
+_READ_IMAGES = 128
+# Of all that a discretization asks for, so much is measured.
+_ASKED = 4
+
+
+def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.device) -> Measured:
+    """Run a few steps of a search with these sizes, on random images.
+
+    Args:
+        job: with the method; its own sizes do not matter.
+        sizes: to measure at.
+        num_classes: of the data.
+        device: where it runs.
+    """
+    started = time.perf_counter()
+    gc.collect()  # what is left of an earlier measurement would be counted
+    reset_peak_memory(device)
+    job = replace(job, **sizes._asdict())
+    trial = Trial(job, num_classes=num_classes, batch_size=sizes.batch_size, device=device)
+
+    batch = _batch_seconds(sizes, num_classes=num_classes, device=device)
+    moving = job.search.relaxation.trains_alphas
+    alone = not moving or job.search.warmup_epochs > 0 or job.search.weight_steps > 1
+    step = mean_seconds(trial.step, device) if moving else 0.0
+    weight_step = mean_seconds(trial.weight_step, device) if alone else step
+    evaluation = measured_seconds(trial.evaluate, device)
+    selection, tuning_step = discretization_seconds(trial, device)
+    return Measured(
+        step=step + (1 if job.search.one_level else 2) * batch if moving else weight_step + batch,
+        weight_step=weight_step + batch,
+        evaluation=evaluation + batch,
+        epoch_end=measured_seconds(trial.end_epoch, device) if job.search.observers else 0.0,
+        selection=selection + batch if selection else 0.0,
+        tuning_step=tuning_step + batch if tuning_step else 0.0,
+        memory=peak_memory(device),
+        taken=time.perf_counter() - started,
+    )
+
+
+def discretization_seconds(trial: Trial, device: torch.device) -> tuple[float, float]:
+    """Mean seconds of a batch of what the discretization evaluates, and of a step of what it trains; 0 for neither.
+
+    A few of its questions, spread over all of them, are measured.
+    """
+    rehearsal = rehearse(trial.search.discretization, trial.supernet.decisions)
+    trained = [active for _, active in rehearsal.trained]
+    return _mean_of(trial.evaluate, rehearsal.evaluated, device), _mean_of(trial.tune, trained, device)
+
+
+def _mean_of(
+    work: Callable[[Mapping[str, Active]], object], actives: Sequence[Mapping[str, Active]], device: torch.device
+) -> float:
+    """Mean seconds of some work with a few of these sets of candidates; 0 where there is none."""
+    actives = evenly(actives, _ASKED)
+    if not actives:
+        return 0.0
+    work(actives[0])  # memory is allocated and kernels are chosen
+    return fmean(measured_seconds(lambda active=active: work(active), device) for active in actives)
+
+
+def measure_training(
+    network: nn.Module, settings: RetrainSettings, sizes: Sizes, *, in_channels: int, device: torch.device
+) -> Measured:
+    """Run a few steps of training a network, on random images.
+
+    Args:
+        network: of these sizes, with logits or `(logits, auxiliary logits)` as outputs; it is trained.
+        settings: with the optimizer.
+        sizes: of the network and of the batch.
+        in_channels: of the images.
+        device: where it runs.
+    """
+    started = time.perf_counter()
+    gc.collect()
+    reset_peak_memory(device)
+    network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = settings.weights.build(list(network.parameters()))
+    images = torch.randn(sizes.batch_size, in_channels, sizes.image_size, sizes.image_size, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        outputs = network.train()(images)
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        optimizer.zero_grad()
+        torch.stack([part.square().mean() for part in parts]).sum().backward()
+        optimizer.step()
+
+    def evaluation() -> None:
+        with torch.no_grad():
+            network.eval()(images)
+
+    batch = _batch_seconds(sizes, num_classes=2, device=device)
+    seconds = mean_seconds(step, device) + batch
+    return Measured(
+        step=seconds,
+        weight_step=seconds,
+        evaluation=measured_seconds(evaluation, device) + batch,
+        memory=peak_memory(device),
+        taken=time.perf_counter() - started,
+    )
+
+
+def reading_seconds(catalog: Catalog, size: int, *, patience: float) -> float:
+    """How long reading all images at a size, in pixels, will take, from reading the first ones.
+
+    Args:
+        catalog: of the data.
+        size: height and width to which the images are brought, in pixels.
+        patience: seconds after which no more images are read.
+
+    Raises:
+        ValueError: an image among the first cannot be read.
+    """
+    started = time.perf_counter()
+
+    def progress(done: int, total: int) -> None:
+        if done < total and (done >= _READ_IMAGES or time.perf_counter() - started > patience):
+            raise _Enough(done)
+
+    try:
+        catalog.load(size=size, progress=progress)
+    except _Enough as enough:
+        return (time.perf_counter() - started) * (catalog.num_train + catalog.num_test) / enough.done
+    return time.perf_counter() - started
+
+
+class _Enough(Exception):
+    """Ends a reading that has shown how fast it is."""
+
+    def __init__(self, done: int):
+        super().__init__(done)
+        self.done = done
+
+
+def mean_seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that `work` takes, after a first time in which memory is allocated and kernels are chosen."""
+    first = measured_seconds(work, device)
+    taken: Sequence[float] = [measured_seconds(work, device)]
+    while first < _SLOW and (len(taken) < _STEPS or sum(taken) < _SECONDS):
+        taken = [*taken, measured_seconds(work, device)]
+    return sum(taken) / len(taken)
+
+
+def _batch_seconds(sizes: Sizes, *, num_classes: int, device: torch.device) -> float:
+    """Seconds to make one batch of images that are in memory, with augmentation."""
+    shape = (2 * sizes.batch_size, 3, sizes.image_size, sizes.image_size)
+    images = ImageSet(
+        torch.randint(256, shape, dtype=torch.uint8),
+        torch.zeros(shape[0], dtype=torch.int64),
+        tuple(f"class {index}" for index in range(num_classes)),
+        "random images",
+    )
+    batches = ImageBatches(
+        to_device_if_it_fits(images, device),
+        batch_size=sizes.batch_size,
+        augmentation=standard_augmentation(images),
+        normalization=Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        seed=0,
+        shuffle=True,
+        device=device,
+    )
+    return mean_seconds(lambda: list(batches.epoch(0)), device) / len(batches)

@@ -1,0 +1,148 @@
+"""The search step of a job on random images: what planning and profiling run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+import torch
+
+from dnas.core.architecture import Architecture
+from dnas.core.batch import Batch
+from dnas.core.mixture import Active, Mixture
+from dnas.jobs.job import Job, build_supernet_model
+from dnas.searching.execution import Stepper
+from dnas.searching.observer import EpochReport, StepReport
+from dnas.searching.supernet import Supernet
+from dnas.searching.supernet_measures import evaluate_supernet
+from dnas.system.memory import available_memory, check_batch_fits, peak_memory, reset_peak_memory
+
+_IN_CHANNELS = 3  # what the images have is known only when they are decoded; it matters little
+# Below this size a batch is not checked before it is tried: it takes little.
+_CHECKED_BATCH = 16
+
+
+class Trial:
+    """The supernet and optimizers of a job, and one batch that serves every step.
+
+    Args:
+        job: with channels, cells and image size.
+        num_classes: of the data.
+        batch_size: images in the batch.
+        device: where it runs.
+    """
+
+    def __init__(self, job: Job, *, num_classes: int, batch_size: int, device: torch.device):
+        assert job.image_size is not None
+        self.search = job.search
+        model = build_supernet_model(job, num_classes=num_classes, in_channels=_IN_CHANNELS)
+        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.supernet = Supernet(model, seed=job.seed).to(device)
+        self.watches_steps = any(observer.watches_steps for observer in job.search.observers)
+        self.stepper = Stepper(self.supernet, job.search, say=lambda text: None, watched=self.watches_steps)
+        self.weight_optimizer = self.stepper.weight_optimizer
+        self.alpha_optimizer = self.stepper.alpha_optimizer
+        generator = torch.Generator().manual_seed(job.seed)
+        inputs = torch.randn(batch_size, _IN_CHANNELS, job.image_size, job.image_size, generator=generator)
+        targets = torch.randint(num_classes, (batch_size,), generator=generator)
+        self.batch = Batch(inputs.to(device).contiguous(memory_format=torch.channels_last), targets.to(device))
+
+    def step(self) -> None:
+        """One architecture step, where alphas are trained, and one weight step; then what observers do."""
+        if not self.search.relaxation.trains_alphas:
+            self.weight_step()
+            return
+        ahead = 0 if self.search.one_level else self.search.hypergradient.num_train_batches
+        self.stepper.take([self.batch] * max(ahead, 1), self.batch, 0.0)
+        self._watch(self.batch)
+
+    def weight_step(self) -> None:
+        """One step of the weights alone, as in the warm-up."""
+        self.stepper.take([self.batch], None, 0.0)
+        self._watch(None)
+
+    def _watch(self, alpha_batch: Batch | None) -> None:
+        if self.watches_steps:
+            mixtures = self._expected()
+            for observer in self.search.observers:
+                # Each time with an empty memory: nothing adds up to what would change the steps that follow.
+                observer.step_ended(StepReport(0, 0, self.supernet, mixtures, self.batch, alpha_batch, {}))
+
+    def end_epoch(self) -> None:
+        """What observers do at the end of an epoch in which the alphas have moved."""
+        mixtures, discretization = self._expected(), self.search.discretization
+        architecture = None
+        if not discretization.needs_training:
+            architecture = Architecture(
+                discretization(self.supernet.decisions, mixtures, evaluate=_asked_in_vain, train=_asked_in_vain)
+            )
+        for observer in self.search.observers:
+            observer.epoch_ended(
+                EpochReport(
+                    epoch=1,
+                    step=1,
+                    progress=torch.tensor(0.0),
+                    supernet=self.supernet,
+                    mixtures=mixtures,
+                    relaxation=self.search.relaxation,
+                    architecture=architecture,
+                    train_batch=self.batch,
+                    val_batch=self.batch if self.search.relaxation.trains_alphas else None,
+                    scalars={},
+                    weight_optimizer=self.weight_optimizer,
+                    evaluate=self.evaluate,
+                    memory={},
+                )
+            )
+
+    def evaluate(self, active: Mapping[str, Active] = {}) -> float:
+        """What an evaluation of the supernet, or of these candidates of it, does with a batch."""
+        with self.supernet.only(active):
+            mixtures = self._expected()
+        measured = evaluate_supernet(self.supernet, mixtures, [self.batch])
+        return measured.get("accuracy", -measured["loss"])
+
+    def tune(self, active: Mapping[str, Active]) -> None:
+        """One step of the weights of these candidates, as for a discretization that trains."""
+        with self.supernet.only(active):
+            self.stepper.take([self.batch], None, 0.0)
+
+    def _expected(self) -> dict[str, Mixture]:
+        return self.supernet.expected(self.search.relaxation, torch.tensor(0.0))
+
+    def draw(self) -> dict[str, Mixture]:
+        """The mixtures of a step, without gradient."""
+        with torch.no_grad():
+            return self.supernet.sample(self.search.relaxation, torch.tensor(0.0))
+
+
+def _asked_in_vain(*arguments: object) -> NoReturn:
+    raise AssertionError("a discretization that needs no training asks for nothing")
+
+
+def memory_of_small_batches(make: Callable[[int], Trial], batch_size: int, device: torch.device) -> dict[int, int]:
+    """Peak memory of a step with an eighth and a quarter of the batch; nothing where the batch is small anyway.
+
+    Too large a batch ends a process on a CPU without a word, so it is not simply tried.
+
+    Args:
+        make: a trial with a given batch size.
+
+    Returns:
+        Batch size -> bytes.
+
+    Raises:
+        ValueError: by these two the whole batch will not fit; the message says which will.
+    """
+    if batch_size < _CHECKED_BATCH:
+        return {}
+    available = available_memory(device)
+    measured = {size: _step_memory(make, size, device) for size in (batch_size // 8, batch_size // 4)}
+    check_batch_fits(measured, available, batch_size)
+    return measured
+
+
+def _step_memory(make: Callable[[int], Trial], batch_size: int, device: torch.device) -> int:
+    reset_peak_memory(device)
+    make(batch_size).step()
+    return peak_memory(device)

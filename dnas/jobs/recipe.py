@@ -1,0 +1,190 @@
+"""Recipes: files of settings that name a method."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from dnas.space import DartsSpace, NasBench201Space, ReducedDartsSpace, Space
+
+FOLDER = Path(__file__).parents[1] / "recipes"
+LANGUAGE = FOLDER / "language"  # those of `dnas language`
+# Arguments of a space that are parts of a method: partial channels and edge normalisation of PC-DARTS, the auxiliary
+# skip connection of DARTS-, dropout after skip connections of P-DARTS, drop path of RobustDARTS; and who has them.
+OF_METHODS = ("partial_channels", "edge_weights", "auxiliary_skip", "skip_dropout", "drop_path")
+WITH_CELLS = (DartsSpace, ReducedDartsSpace, NasBench201Space)
+
+
+def recipe_names(folder: Path = FOLDER) -> list[str]:
+    """Names of the recipes that come with dnas."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def recipe_path(name: str, folder: Path = FOLDER) -> Path:
+    """The file of a recipe.
+
+    Args:
+        name: of one that comes with dnas, or the path of a YAML file.
+        folder: of those that come with dnas.
+
+    Raises:
+        ValueError: neither.
+    """
+    known = recipe_names(folder)
+    if name in known:
+        return folder / f"{name}.yaml"
+    if not Path(name).is_file():
+        raise ValueError(
+            f"There is no recipe {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}, "
+            "or give a YAML file of settings."
+        )
+    return Path(name)
+
+
+def check_recipe(path: Path, hints: Mapping[str, Any]) -> None:
+    """See that a file is YAML and that its settings exist, at every level.
+
+    Args:
+        path: of the recipe.
+        hints: name and type of each setting at the top.
+
+    Raises:
+        ValueError: names the file and the first setting that does not fit.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        _check_keys(text, str(path))
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable YAML: {error}") from error
+    check_names(data, hints, str(path))
+
+
+def _check_keys(text: str, source: str) -> None:
+    """See that no mapping of a YAML text has a key twice: the last would count, the others vanish without a word."""
+    import yaml
+
+    todo: list[tuple[str, Any]] = [("", yaml.compose(text, Loader=yaml.SafeLoader))]
+    done: list[Any] = []  # what an alias names comes up again, and may be within itself
+    while todo:
+        place, node = todo.pop()
+        if not isinstance(node, yaml.CollectionNode) or node in done:
+            continue
+        done.append(node)
+        if not isinstance(node, yaml.MappingNode):
+            todo += [(place, item) for item in node.value]
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = f"{place}{key.value}", key.start_mark.line + 1
+            if name in lines:
+                raise ValueError(
+                    f"{source}: {name!r} is set twice, on lines {lines[name]} and {line}, and only the last would "
+                    "count: write it once, with all that is under it."
+                )
+            lines[name] = line
+            todo.append((f"{name}.", value))
+
+
+def space_arguments(path: Path) -> dict[str, Any]:
+    """The arguments that a recipe gives its space, as plain data.
+
+    Args:
+        path: of a recipe that has been checked.
+    """
+    space = _read(path).get("space")
+    arguments = space.get("init_args") if isinstance(space, Mapping) else None
+    return dict(arguments) if isinstance(arguments, Mapping) else {}
+
+
+def what_its_space_lacks(path: Path, space: Space) -> str:
+    """A note on the arguments that a recipe gives its space and another space does not have; empty where it has all.
+
+    The parser of the command line leaves them out without a word.
+
+    Args:
+        path: of a recipe that has been checked.
+        space: that is searched.
+
+    Raises:
+        ValueError: the method is not what it is named without them.
+    """
+    known = [field.name for field in fields(space)]  # pyright: ignore[reportArgumentType], spaces are dataclasses
+    lost = {name: value for name, value in space_arguments(path).items() if name not in known}
+    kind = type(space).__name__
+    needed = [name for name in OF_METHODS if name in lost and lost[name] != getattr(DartsSpace(), name)]
+    if needed:
+        *others, last = (f"dnas.{one.__name__}" for one in WITH_CELLS)
+        raise ValueError(
+            f"Recipe {path.stem} sets {' and '.join(needed)} of its space, which {kind} does not have, and would be "
+            f"another method without: use {', '.join(others)} or {last}, or another recipe."
+        )
+    return f"Note: {kind} has no {', '.join(lost)}, which recipe {path.stem} sets; left out." if lost else ""
+
+
+def search_epochs(path: Path) -> tuple[int, int]:
+    """Warm-up epochs and epochs that a recipe gives its search; 0 where it does not say them.
+
+    Args:
+        path: of a recipe that has been checked.
+    """
+    search = _read(path).get("search")
+    numbers = [search.get(name) if isinstance(search, Mapping) else 0 for name in ("warmup_epochs", "epochs")]
+    warmup, epochs = (number if isinstance(number, int) else 0 for number in numbers)
+    return warmup, epochs
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def check_names(data: Any, hints: Mapping[str, Any], source: str, place: str = "") -> None:
+    """See that settings are a mapping of known names, those of a dataclass within likewise, and none is empty.
+
+    The values themselves, and the arguments of parts, are for who builds objects of them.
+
+    Args:
+        data: what a YAML file holds.
+        hints: name and type of each setting.
+        source: what messages call the file.
+        place: of `data` in it.
+
+    Raises:
+        ValueError: names the first setting that does not fit.
+    """
+    if not isinstance(data, Mapping):
+        raise ValueError(
+            f"{source}: expected settings{f' under {place}' if place else ''}, such as `{next(iter(hints))}: VALUE`; "
+            f"got {'nothing' if data is None else repr(data)}."
+        )
+    for name, value in data.items():
+        full = f"{place}.{name}" if place else str(name)
+        if name not in hints:
+            raise ValueError(
+                f"{source}: there is no setting {full!r}{did_you_mean(str(name), hints)}; "
+                f"{f'under {place!r}' if place else 'at the top'} there are {', '.join(hints)}."
+            )
+        hint = hints[name]
+        if value is None and type(None) not in get_args(hint):
+            raise ValueError(f"{source}: {full} is empty; give a value, or leave it out for the default.")
+        if isinstance(hint, type) and is_dataclass(hint) and not issubclass(hint, ABC):
+            check_names(value, get_type_hints(hint), source, full)
+
+
+def did_you_mean(name: str, known: Any) -> str:
+    """`, did you mean 'x'?` where a known name is close; else nothing.
+
+    Args:
+        name: what was written.
+        known: an iterable of names.
+    """
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

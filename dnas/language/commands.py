@@ -1,0 +1,190 @@
+"""What `dnas language` does with a run folder: search for a cell, train it and others alike, compare."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from dnas.core.architecture import Architecture
+from dnas.core.run import Run
+from dnas.cost import count_parameters
+from dnas.data.text import Corpus, load_text
+from dnas.formats import architecture_text
+from dnas.jobs.commands import check_new, draw_random
+from dnas.jobs.job import device_of
+from dnas.jobs.planning.plan import readable_time
+from dnas.language.job import LanguageJob, fitted, remember_text, seeded_job
+from dnas.language.table import FOUND, CellComparison, CellRow
+from dnas.language.training import LanguageTraining, perplexity, search_language, train_language, whole_text
+from dnas.searching.search import CHECKPOINT
+from dnas.shipping.package import WEIGHTS_FILE
+from dnas.space.recurrent import RecurrentSpace
+from dnas.system.atomic import write, write_text
+from dnas.system.display import Display
+from dnas.system.plain_data import to_plain
+from dnas.system.random_state import seeded
+from dnas.system.threads import num_threads, threads_that_help
+from dnas.training.retrain import first_difference
+
+CELLS = "cells"  # the folder inside a run that holds the trained cells
+RESULT = "result"  # name of the JSON file of one that has finished
+COMPARISON = "comparison"  # name of the files that hold the table
+ENTRY = "language"  # of config.yaml
+
+
+def plan_language(run: Run, job: LanguageJob, corpus: Corpus, display: Display) -> LanguageJob:
+    """The job in sizes that the text is long enough for; says what was chosen.
+
+    Raises:
+        ValueError: the folder cannot take a run, the device is not there, or the text is too short.
+    """
+    check_new(run, "language")
+    to_plain(job)  # refuses parts that no config.yaml can hold
+    device = device_of(job.device)
+    token = {"char": "characters", "word": "words"}[job.level]
+    display.say(
+        f"Text: {job.text}, {len(corpus.train):,} {token} to train on, {len(corpus.valid):,} to validate, "
+        f"{len(corpus.test):,} to test; {len(corpus.vocabulary):,} different ones."
+    )
+    job, notes = fitted(job, corpus)
+    for note in notes:
+        display.say(f"Note: {note}")
+    if job.threads is None and device.type == "cpu":
+        job = replace(job, threads=threads_that_help())
+    search, train = job.search, job.train
+    display.say(
+        f"Search: hidden {search.hidden}, epochs {search.search.epochs}. Then {1 + len(job.beside) + job.num} "
+        f"trainings: hidden {train.hidden}, epochs {train.epochs} each."
+    )
+    return job
+
+
+def begin_language(run: Run, job: LanguageJob, corpus: Corpus) -> None:
+    """Write the resolved settings of a new run, and which text it is of."""
+    check_new(run, "language")
+    with num_threads(job.threads):
+        run.write_config({ENTRY: job.to_data()})
+    remember_text(run, corpus)
+
+
+def read_text(job: LanguageJob) -> Corpus:
+    """The job's text.
+
+    Raises:
+        FileNotFoundError, ValueError: as `dnas.data.load_text`; or it holds zero bytes.
+    """
+    corpus = load_text(job.text, level=job.level, min_count=job.min_count)
+    if any("\0" in token for token in corpus.vocabulary.tokens):
+        raise ValueError(f"{job.text} is no text: it holds zero bytes, as binary files do.")
+    return corpus
+
+
+def language_command(
+    run: Run, job: LanguageJob, corpus: Corpus, beside: Mapping[str, Architecture], display: Display
+) -> str:
+    """Search, train what was found and other cells alike, and compare; what has finished is not repeated.
+
+    Args:
+        run: that has begun.
+        job: of the run.
+        corpus: its text.
+        beside: cells to train, besides the found and the random ones, by name.
+        display: where progress is shown.
+
+    Raises:
+        ValueError: the text has changed, or what the folder holds is of other settings.
+        ArithmeticError: a search or training diverged.
+        Interrupted: Ctrl-C; it goes on when called again.
+    """
+    remember_text(run, corpus)
+    job = seeded_job(job)
+    for architecture in beside.values():
+        job.space.check(architecture)
+    with num_threads(job.threads):
+        found = search_language(
+            corpus,
+            space=job.space,
+            settings=job.search,
+            run=run,
+            display=display,
+            device=device_of(job.device),
+        )
+        display.say(f"Found after {readable_time(found.seconds)}:\n{architecture_text(found.architecture)}")
+        write_text(run.path / "genotype.txt", architecture_text(found.architecture) + "\n")
+        row = trained_row(run, FOUND, found.architecture, job, corpus, display)
+        others = [trained_row(run, name, cell, job, corpus, display) for name, cell in beside.items()]
+        random = [
+            trained_row(run, f"random {index}", draw_random(job.space, job.seed, index), job, corpus, display)
+            for index in range(job.num)
+        ]
+    comparison = CellComparison(row, tuple(others), tuple(random), found.seconds, corpus.level)
+    run.save_json(COMPARISON, comparison.to_data())
+    write_text(run.path / f"{COMPARISON}.txt", comparison.to_text() + "\n")
+    return comparison.to_text()
+
+
+def trained_row(
+    run: Run, name: str, architecture: Architecture, job: LanguageJob, corpus: Corpus, display: Display
+) -> CellRow:
+    """Train one cell in RUN/cells/NAME and measure it; one that has finished is read.
+
+    Args:
+        run: of the search.
+        name: of the row; its words are joined by '-' in the folder's name.
+        architecture: of the cell.
+        job: with the seed in its settings (`seeded_job`).
+        corpus: of the job.
+        display: where progress is shown, under the row's name.
+
+    Raises:
+        ValueError: the folder is of another cell or of other settings.
+        FloatingPointError, Interrupted: as `dnas.language.train_language`.
+    """
+    folder = run.child(CELLS).child(name.replace(" ", "-"))
+    settings = job.train
+    if folder.architecture_path.exists() and folder.load_architecture() != architecture:
+        raise ValueError(
+            f"{folder.path} is of another cell than the {name} that is asked for: move that folder away, or begin a "
+            "new run."
+        )
+    if (folder.path / f"{RESULT}.json").exists():
+        return _finished(folder, settings)
+    folder.save_architecture(architecture)
+    with seeded(settings.seed):
+        network = RecurrentSpace().network(
+            architecture, vocabulary=len(corpus.vocabulary), hidden=settings.hidden, dropout=settings.dropout
+        )
+    device = device_of(job.device)
+    trained = train_language(network.to(device), corpus, settings=settings, run=folder, display=display, phase=name)
+    test = whole_text(corpus.test, batch_size=settings.test_batch_size, bptt=settings.bptt, device=device)
+    row = CellRow(
+        name,
+        architecture,
+        count_parameters(network),
+        min(trained.validation),
+        perplexity(trained.network, test),
+        trained.seconds,
+    )
+    weights = {name: value.cpu() for name, value in trained.network.state_dict().items()}
+    write(folder.path / WEIGHTS_FILE, lambda file: torch.save(weights, file))
+    # The row last: with it the training counts as finished.
+    folder.save_json(RESULT, {**row.to_data(), "settings": to_plain(settings)})
+    shutil.rmtree(folder.checkpoint_path(CHECKPOINT).parent)
+    display.say(f"{name}: perplexity {row.validation:.3f} in validation, {row.test:.3f} in the test.")
+    return row
+
+
+def _finished(folder: Run, settings: LanguageTraining) -> CellRow:
+    """The row of an earlier call, if it was made under the same settings."""
+    source, data = folder.path / f"{RESULT}.json", folder.load_json(RESULT)
+    row = CellRow.from_data(data, source=str(source))
+    difference = first_difference(to_plain(settings), data.get("settings") or {})
+    if difference:
+        raise ValueError(
+            f"{source} was made with other settings: {difference}. Cells that are compared must be trained alike; "
+            "begin a new run, or move that folder away."
+        )
+    return row

@@ -1,0 +1,101 @@
+"""Keep the best of several generations of architectures, judged with shared weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from random import Random
+
+from dnas.core.architecture import Kept
+from dnas.core.decision import Decision
+from dnas.core.mixture import Mixture
+from dnas.method.discretization.base import Discretization, Evaluate, Train
+from dnas.method.discretization.genome import Genome, crossed
+from dnas.method.discretization.pool import Pool
+
+# Tries per child, after which random architectures take the place of children that are not new (official code).
+TRIES = 10
+
+
+@dataclass(frozen=True)
+class Evolution(Discretization):
+    """Single-path one-shot: the most accurate architecture that evolution finds, judged with the supernet's weights.
+
+    Guo et al. 2020, https://arxiv.org/abs/1904.00420, algorithm 1; official code megvii-model/SinglePathOneShot,
+    `EvolutionSearcher`. The first generation is random. Of each later one, half are mutants of the best so far and
+    half are crossings of two of them; what is no new architecture is drawn again, up to ten times as often as there
+    are children, and random ones fill up. A gene is the candidate of a choice or of an edge, and the subset of inputs
+    of a node or an input choice. Exactly `population * generations` architectures are evaluated, none twice. We
+    differ in two points: the official code evaluates one more generation, from which nothing is selected, and a space
+    of no more architectures than that is evaluated whole. Nor is batch norm calibrated anew for each architecture (200
+    batches of training images there): supernets of our spaces normalise by the batch. Ties: the one that came first.
+
+    The alphas are not looked at. It is meant for a supernet that was trained on random single paths.
+
+    Args:
+        population: architectures per generation.
+        generations: how many populations are evaluated, the random one included.
+        parents: how many of the best so far have children.
+        mutation_probability: with which a mutant draws a gene anew.
+        seed: of all that is drawn; the seed of the search is added.
+    """
+
+    needs_training = True
+
+    population: int = 50
+    generations: int = 20
+    parents: int = 10
+    mutation_probability: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("population", 2), ("generations", 1), ("parents", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}.")
+        if not 0 <= self.mutation_probability <= 1:
+            raise ValueError(f"mutation_probability must lie in [0, 1]; got {self.mutation_probability}.")
+
+    def seeded(self, seed: int) -> Evolution:
+        return replace(self, seed=self.seed + seed)
+
+    def __call__(
+        self,
+        decisions: Mapping[str, Decision],
+        mixtures: Mapping[str, Mixture],
+        *,
+        evaluate: Evaluate,
+        train: Train,
+    ) -> dict[str, Kept]:
+        pool = Pool(decisions, mixtures, evaluate)
+        if pool.space_size <= self.population * self.generations:
+            pool.add_all()
+        else:
+            self._evolve(pool, Random(self.seed))
+        return pool.kept()
+
+    def _evolve(self, pool: Pool, random: Random) -> None:
+        pool.add_random(self.population, random)
+        for generation in range(1, self.generations):
+            parents = pool.best(self.parents)
+
+            def mutant(parents: list[Genome] = parents) -> Genome:
+                genes = zip(random.choice(parents), pool.sites, strict=True)
+                return tuple(site.mutated(gene, self.mutation_probability, random) for gene, site in genes)
+
+            def crossing(parents: list[Genome] = parents) -> Genome:
+                pairs = zip(random.choice(parents), random.choice(parents), strict=True)
+                return tuple(crossed(first, second, random) for first, second in pairs)
+
+            half = self.population // 2
+            _add_children(pool, mutant, half)
+            _add_children(pool, crossing, self.population - half)
+            pool.add_random(self.population * (generation + 1), random)
+
+
+def _add_children(pool: Pool, child: Callable[[], Genome], count: int) -> None:
+    """Evaluate `count` new children, or fewer where they are not found in `TRIES * count` tries."""
+    added = 0
+    for _ in range(TRIES * count):
+        added += pool.add(child())
+        if added == count:
+            return

@@ -1,0 +1,169 @@
+"""Architectures of a supernet as genes: all of them, a random one, children, and what each one makes active."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from random import Random
+from typing import NamedTuple
+
+from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
+from dnas.core.decision import Decision
+from dnas.core.mixture import Active, Mixture
+from dnas.method.discretization.eligible import eligible_rows
+
+
+class Gene(NamedTuple):
+    """One place of a `Site` decided.
+
+    The candidates of places that are not kept are carried along and may show up in children.
+    """
+
+    kept: tuple[int, ...]
+    candidates: tuple[int, ...]
+
+
+# One gene for each site of a supernet.
+Genome = tuple[Gene, ...]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a decision keeps `num_kept` places, each with one of its options.
+
+    The places of a choice are its one row, those of an input choice its inputs (each its own only option), and those
+    of a node of a cell the edges that enter it.
+
+    Args:
+        name: of the decision.
+        places: rows of the decision; of an input choice the inputs.
+        options: for each place the candidates that may be kept there.
+        num_kept: how many places are kept, at least 1.
+    """
+
+    name: str
+    places: tuple[int, ...]
+    options: tuple[tuple[int, ...], ...]
+    num_kept: int
+
+    def size(self) -> int:
+        """How many ways there are: the elementary symmetric polynomial of the numbers of options.
+
+        e_j of the first places follows from those of one place less: e_j += e_(j - 1) * number of options.
+        """
+        ways = [1] + [0] * self.num_kept
+        for options in self.options:
+            for j in range(self.num_kept, 0, -1):
+                ways[j] += ways[j - 1] * len(options)
+        return ways[self.num_kept]
+
+    def all(self) -> Iterator[Gene]:
+        """Every way once, in order; the first option stands where nothing is kept."""
+        first = tuple(options[0] for options in self.options)
+        for kept in combinations(range(len(self.places)), self.num_kept):
+            for chosen in product(*(self.options[i] for i in kept)):
+                candidates = list(first)
+                for i, k in zip(kept, chosen, strict=True):
+                    candidates[i] = k
+                yield Gene(kept, tuple(candidates))
+
+    def random(self, random: Random) -> Gene:
+        """Places uniformly among the subsets, candidates uniformly on each place."""
+        return Gene(self._random_places(random), tuple(random.choice(options) for options in self.options))
+
+    def mutated(self, gene: Gene, probability: float, random: Random) -> Gene:
+        """The gene with its subset of places, and each of its candidates, drawn anew with this probability."""
+        kept = self._random_places(random) if random.random() < probability else gene.kept
+        return Gene(
+            kept,
+            tuple(
+                random.choice(options) if random.random() < probability else k
+                for k, options in zip(gene.candidates, self.options, strict=True)
+            ),
+        )
+
+    def _random_places(self, random: Random) -> tuple[int, ...]:
+        return tuple(sorted(random.sample(range(len(self.places)), self.num_kept)))
+
+
+def crossed(first: Gene, second: Gene, random: Random) -> Gene:
+    """A child: its subset of places, and each of its candidates, from one parent or the other."""
+    kept = random.choice((first.kept, second.kept))
+    return Gene(kept, tuple(random.choice(pair) for pair in zip(first.candidates, second.candidates, strict=True)))
+
+
+def sites(decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture]) -> list[Site]:
+    """All that the decisions leave open, in order."""
+    found = []
+    for name, decision in decisions.items():
+        if decision.kind == "edges":
+            continue
+        options = eligible_rows(decision, mixtures[name])
+        if decision.kind == "inputs":
+            num_kept = min(decision.num_kept or len(options[0]), len(options[0]))
+            found.append(Site(name, options[0], tuple((k,) for k in options[0]), num_kept))
+            continue
+        groups = [decision.incoming(node) for node in decision.nodes] if decision.kind == "operations" else [(0,)]
+        for places in groups:
+            num_kept = min(decision.num_kept or len(places), len(places))
+            found.append(Site(name, places, tuple(options[place] for place in places), num_kept))
+    return found
+
+
+def size(sites: Sequence[Site]) -> int:
+    """How many architectures there are."""
+    return math.prod(site.size() for site in sites)
+
+
+def active(genome: Genome, sites: Sequence[Site], decisions: Mapping[str, Decision]) -> dict[str, Active]:
+    """What takes part in the supernet: one candidate on each kept place, nothing on the others."""
+    rows: dict[str, list[tuple[int, ...]]] = {
+        name: [()] * decision.num_rows for name, decision in decisions.items() if decision.kind != "edges"
+    }
+    for gene, site in zip(genome, sites, strict=True):
+        for i in gene.kept:
+            if decisions[site.name].kind == "inputs":
+                rows[site.name][0] += (gene.candidates[i],)
+            else:
+                rows[site.name][site.places[i]] = (gene.candidates[i],)
+    return {name: tuple(row) for name, row in rows.items()}
+
+
+def is_whole(active: Mapping[str, Active], decisions: Mapping[str, Decision]) -> bool:
+    """Whether what takes part is just one architecture, with nothing left to decide; then `kept` says which."""
+    return all(
+        name in active and _is_decided(decision, active[name])
+        for name, decision in decisions.items()
+        if decision.kind != "edges"
+    )
+
+
+def _is_decided(decision: Decision, rows: Active) -> bool:
+    if decision.kind == "inputs":
+        return len(rows[0]) == min(decision.num_kept or len(decision.candidates), len(decision.candidates))
+    if decision.kind == "choice":
+        return len(rows[0]) == 1
+    if any(len(row) > 1 for row in rows):
+        return False
+    nodes = [decision.incoming(node) for node in decision.nodes]
+    return all(
+        sum(len(rows[edge]) for edge in incoming) == min(decision.num_kept or len(incoming), len(incoming))
+        for incoming in nodes
+    )
+
+
+def kept(active: Mapping[str, Active], decisions: Mapping[str, Decision]) -> dict[str, Kept]:
+    """What is kept where only so much is active: at most one candidate on each row, but several inputs."""
+    return {name: _kept(decisions[name], rows) for name, rows in active.items()}
+
+
+def _kept(decision: Decision, rows: Active) -> Kept:
+    names = [tuple(decision.names(index)[k] for k in row) for index, row in enumerate(rows)]
+    if decision.kind == "inputs":
+        return names[0]
+    if decision.kind == "choice":
+        return names[0][0]
+    edges = [KeptEdge(*edge, name) for edge, row in zip(decision.edges, names, strict=True) for name in row]
+    return CellArchitecture(tuple(edges), decision.output)

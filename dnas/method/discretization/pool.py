@@ -1,0 +1,62 @@
+"""Architectures that were evaluated one by one with the weights of the supernet."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from itertools import product
+from random import Random
+
+from dnas.core.architecture import Kept
+from dnas.core.decision import Decision
+from dnas.core.mixture import Mixture
+from dnas.method.discretization.base import Evaluate
+from dnas.method.discretization.genome import Genome, active, kept, sites, size
+
+
+class Pool:
+    """The architectures evaluated so far, each once.
+
+    Args:
+        decisions, mixtures: of the supernet.
+        evaluate: accuracy of the supernet with only some candidates active.
+    """
+
+    def __init__(self, decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture], evaluate: Evaluate):
+        self.sites = sites(decisions, mixtures)
+        self.space_size = size(self.sites)
+        self._decisions = decisions
+        self._evaluate = evaluate
+        self._seen: set[Hashable] = set()
+        self._found: list[tuple[float, Genome]] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, genome: Genome) -> bool:
+        """Evaluate an architecture unless it has been; whether it is new."""
+        rows = active(genome, self.sites, self._decisions)
+        key = tuple(rows.values())
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        self._found.append((self._evaluate(rows), genome))
+        return True
+
+    def add_all(self) -> None:
+        """Evaluate every architecture of the space."""
+        for genome in product(*(site.all() for site in self.sites)):
+            self.add(genome)
+
+    def add_random(self, total: int, random: Random) -> None:
+        """Evaluate random architectures until there are `total`."""
+        assert total <= self.space_size  # else it would never end
+        while len(self) < total:
+            self.add(tuple(site.random(random) for site in self.sites))
+
+    def best(self, count: int) -> list[Genome]:
+        """The most accurate, best first; ties in the order in which they came."""
+        return [genome for _, genome in sorted(self._found, key=lambda found: -found[0])[:count]]
+
+    def kept(self) -> dict[str, Kept]:
+        """What the most accurate architecture keeps."""
+        return kept(active(self.best(1)[0], self.sites, self._decisions), self._decisions)

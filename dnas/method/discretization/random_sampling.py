@@ -1,0 +1,58 @@
+"""Keep the best of some random architectures, judged with shared weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from random import Random
+
+from dnas.core.architecture import Kept
+from dnas.core.decision import Decision
+from dnas.core.mixture import Mixture
+from dnas.method.discretization.base import Discretization, Evaluate, Train
+from dnas.method.discretization.pool import Pool
+
+
+@dataclass(frozen=True)
+class RandomSampling(Discretization):
+    """Random search with weight sharing: the most accurate of `samples` random architectures, without training them.
+
+    Li and Talwalkar 2019, https://arxiv.org/abs/1902.07638, section 3.2; official code liamcli/randomNAS_release,
+    `Random_NAS.get_eval_arch`. There 1000 architectures are judged by ten batches each, and the ten best of them by
+    all batches; here each one is judged by all, once. A node's inputs are drawn without replacement and the
+    operations uniformly, as there, but no candidate that may not be kept ('none' in DARTS). Architectures are
+    different from each other; a space of no more than `samples` is evaluated whole. Ties: the one that came first.
+
+    The alphas are not looked at. It is meant for a supernet that was trained on random single paths.
+
+    Args:
+        samples: how many architectures are evaluated.
+        seed: of what is drawn; the seed of the search is added.
+    """
+
+    needs_training = True
+
+    samples: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"samples must be at least 1; got {self.samples}.")
+
+    def seeded(self, seed: int) -> RandomSampling:
+        return replace(self, seed=self.seed + seed)
+
+    def __call__(
+        self,
+        decisions: Mapping[str, Decision],
+        mixtures: Mapping[str, Mixture],
+        *,
+        evaluate: Evaluate,
+        train: Train,
+    ) -> dict[str, Kept]:
+        pool = Pool(decisions, mixtures, evaluate)
+        if pool.space_size <= self.samples:
+            pool.add_all()
+        else:
+            pool.add_random(self.samples, Random(self.seed))
+        return pool.kept()

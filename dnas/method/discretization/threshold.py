@@ -1,0 +1,88 @@
+"""Keep what is strong on its own, for gates that do not compete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
+from dnas.core.decision import Decision
+from dnas.core.mixture import Mixture
+from dnas.method.discretization.argmax import Argmax, edge_weights
+from dnas.method.discretization.base import Discretization, Evaluate, Train
+from dnas.method.discretization.eligible import eligible_rows
+
+
+@dataclass(frozen=True)
+class Threshold(Discretization):
+    """On cells, every operation above `threshold`, at most `num_kept` into each node, the strongest first.
+
+    FairDARTS (Chu et al. 2020, https://arxiv.org/abs/1911.12126, section 4.3 and official code): threshold 0.85, two
+    per node; two operations of one edge may both stay. Where nothing passes, a node keeps its single strongest
+    operation (there the paper leaves the node without input; a network needs one). Input choices keep what passes,
+    at least the strongest; other choices keep their strongest candidate. Where edges are weighed (PC-DARTS), an
+    operation passes by its own gate, and the order is by the product with its edge's weight: weights that add up to 1
+    over the edges of a node would let nothing pass.
+
+    Args:
+        threshold: of the expected mixture, in [0, 1].
+    """
+
+    threshold: float = 0.85
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must lie in [0, 1]; got {self.threshold}.")
+
+    def __call__(
+        self,
+        decisions: Mapping[str, Decision],
+        mixtures: Mapping[str, Mixture],
+        *,
+        evaluate: Evaluate,
+        train: Train,
+    ) -> dict[str, Kept]:
+        kept = Argmax()(decisions, mixtures, evaluate=evaluate, train=train)
+        for name, decision in decisions.items():
+            if decision.kind == "operations":
+                kept[name] = self._cell(decision, mixtures[name], edge_weights(decision, mixtures))
+            elif decision.kind == "inputs":
+                kept[name] = self._inputs(decision, mixtures[name])
+        return kept
+
+    def _cell(self, decision: Decision, mixture: Mixture, weights: list[float]) -> CellArchitecture:
+        values, options = mixture.values.tolist(), eligible_rows(decision, mixture)
+        edges = []
+        for node in decision.nodes:
+            passing = self._passing(
+                [
+                    _Option(edge, k, values[edge][k], weights[edge])
+                    for edge in decision.incoming(node)
+                    for k in options[edge]
+                ],
+                decision.num_kept,
+            )
+            for option in sorted(passing, key=lambda option: (option.row, option.candidate)):
+                source, target = decision.edges[option.row]
+                edges.append(KeptEdge(source, target, decision.names(option.row)[option.candidate]))
+        return CellArchitecture(tuple(edges), decision.output)
+
+    def _inputs(self, decision: Decision, mixture: Mixture) -> tuple[str, ...]:
+        values, (options,) = mixture.values.tolist(), eligible_rows(decision, mixture)
+        passing = self._passing([_Option(0, k, values[k], 1.0) for k in options], decision.num_kept)
+        return tuple(decision.candidates[k] for k in sorted(option.candidate for option in passing))
+
+    def _passing(self, options: list[_Option], limit: int | None) -> list[_Option]:
+        """At most `limit` options above the threshold, the strongest first; the strongest one where none is."""
+        order = sorted(options, key=lambda option: -option.gate * option.weight)
+        return [option for option in order if option.gate > self.threshold][:limit] or order[:1]
+
+
+class _Option(NamedTuple):
+    """A candidate on a row, with its own mixture weight and that of its edge."""
+
+    row: int
+    candidate: int
+    gate: float
+    weight: float

@@ -1,0 +1,126 @@
+"""What a hypergradient is: the gradient of a validation loss with respect to the outer variables of a bilevel problem.
+
+    min_m L_val(w*(m), m)   with   w*(m) = argmin_w L_train(w, m)
+
+w are the weights, m the outer variables (mixing weights, architecture parameters, or whatever else is searched); both
+are dictionaries of tensors by name. Nothing here knows of networks or architectures.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+State = dict[str, Tensors]
+"""State of an optimizer: weight name -> name of the quantity (such as `momentum_buffer`) -> tensor."""
+
+
+class BilevelProblem(Protocol):
+    """Two losses as pure functions: calling them changes no buffer and no state except that of the random generators.
+
+    Neither opens an autocast region of its own (open it around the hypergradient: finite differences switch it off),
+    and `index` names a fixed batch, so that two calls with one index differ in their arguments alone.
+    """
+
+    def train(self, weights: Tensors, outer: Tensors, index: int) -> Tensor:
+        """L_train, a scalar of shape (), on inner batch `index` = 0, 1, ..., num_train_batches - 1."""
+        ...
+
+    def val(self, weights: Tensors, outer: Tensors) -> Tensor:
+        """L_val, a scalar of shape (), with all penalties."""
+        ...
+
+
+def _unchanged(gradients: Tensors) -> Tensors:
+    return gradients
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InnerStep(ABC):
+    """One step of the weights' optimizer as a pure, differentiable function (`functional_step` makes one).
+
+    Args:
+        state: The optimizer's state before the step.
+        weight_decay: Decay of every weight that the step moves; weights that are not in it (frozen ones) stay as they
+            are. The implicit methods read the inner objective `L_train + sum weight_decay / 2 |w|^2` from it.
+        decoupled: The decay acts beside the gradient (AdamW), so that it belongs to no inner objective.
+        average: Applied to gradients of the weights before they are used: the differentiable mean over ranks in
+            distributed training, nothing here.
+    """
+
+    state: State
+    weight_decay: dict[str, float]
+    decoupled: bool = False
+    average: Callable[[Tensors], Tensors] = _unchanged
+
+    @abstractmethod
+    def __call__(self, weights: Tensors, gradients: Tensors, state: State) -> tuple[Tensors, State]:
+        """`weights` and `state` after a step with `gradients`, which holds one for every name in `weight_decay`.
+
+        Differentiable in all three. Changes no argument. Tensors have the shapes of the weights.
+        """
+
+    def moved(self, weights: Tensors) -> Tensors:
+        """The weights that the step moves, in the order of `weights`."""
+        missing = [name for name in self.weight_decay if name not in weights]
+        if missing:
+            raise ValueError(
+                f"The optimizer step moves the weights {missing}, which the hypergradient was not given; it was given "
+                f"{list(weights)}. Name the weights for functional_step() as for the hypergradient."
+            )
+        return {name: weight for name, weight in weights.items() if name in self.weight_decay}
+
+
+@dataclass(frozen=True, eq=False)
+class HypergradientResult:
+    """A hypergradient and the validation loss that it was taken of.
+
+    Args:
+        gradient: d L_val / d outer, with the keys, shapes and dtypes of `outer`; zeros where a variable is not used.
+        val_loss: L_val at the weights where the gradient was taken (after the virtual steps, if there are any),
+            detached, shape ().
+    """
+
+    gradient: Tensors
+    val_loss: Tensor
+
+
+class Hypergradient(ABC):
+    """An approximation of d L_val(w*(m), m) / d m. Implementations are frozen dataclasses.
+
+    Leaves weights, outer variables, optimizer, `.grad`, random state and global flags bit-identical, and draws the same
+    random numbers in all its passes over one batch.
+    """
+
+    @property
+    @abstractmethod
+    def num_train_batches(self) -> int:
+        """How many inner batches the problem is asked for."""
+
+    @property
+    def needs_step(self) -> bool:
+        """Whether `step` must be given."""
+        return True
+
+    @abstractmethod
+    def __call__(
+        self, problem: BilevelProblem, weights: Tensors, outer: Tensors, step: InnerStep | None
+    ) -> HypergradientResult:
+        """The hypergradient at `weights` and `outer`, which need not require a gradient and are never changed.
+
+        Raises:
+            ValueError: `step` is None although `needs_step`, or does not fit the weights or the method.
+        """
+
+
+def required(step: InnerStep | None, method: Hypergradient) -> InnerStep:
+    """`step`, which `method` cannot do without."""
+    if step is None:
+        raise ValueError(
+            f"{type(method).__name__} needs the weights' optimizer step, but step is None: give "
+            "step=functional_step(optimizer, dict(model.named_parameters())), or use FirstOrder(), which needs none."
+        )
+    return step

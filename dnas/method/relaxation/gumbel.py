@@ -1,0 +1,67 @@
+"""Random candidates whose distribution follows the softmax of the alphas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dnas.core.mixture import Mixture
+from dnas.core.schedule import Linear, Schedule
+from dnas.method.relaxation.base import Relaxation
+
+
+@dataclass(frozen=True)
+class GumbelSoftmax(Relaxation):
+    """p = softmax((log_softmax(alpha) + G) / T) with Gumbel noise G = -log(-log U), U uniform in (0, 1).
+
+    Soft, m = p: SNAS (Xie et al. 2019, https://arxiv.org/abs/1812.09926). Hard, m = onehot(argmax p) - p.detach() + p:
+    GDAS (Dong and Yang 2019, https://arxiv.org/abs/1910.04465), where only the drawn candidate is computed and only
+    its entry has a gradient. The drawn index is read on the host: the one synchronisation of a step.
+
+    Args:
+        temperature: T over the progress of the search, above 0. Linear in the official codes: from 10 to 0.1 in GDAS,
+            from 1 to 0.03 in SNAS (150 epochs). They change it once per epoch, and GDAS ends at the last value; here
+            it follows the steps.
+        hard: draw one candidate per row.
+        compute_all: with `hard`, compute every candidate all the same: slow, but with the true straight-through
+            gradient in all entries.
+
+    Raises:
+        ValueError: a temperature of 0 or below at the start or at the end.
+    """
+
+    temperature: Schedule = Linear(10.0, 0.1)
+    hard: bool = True
+    compute_all: bool = False
+
+    def __post_init__(self) -> None:
+        ends = [float(self.temperature(torch.tensor(progress))) for progress in (0.0, 1.0)]
+        if not min(ends) > 0:
+            raise ValueError(
+                f"GumbelSoftmax divides by its temperature, which must be above 0; got {ends[0]:g} at the start and "
+                f"{ends[1]:g} at the end. A low one such as 0.1 is close to a hard choice."
+            )
+
+    def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:
+        logits = alpha.log_softmax(dim=-1)
+        p = ((logits + gumbel_like(logits, generator)) / self.temperature(progress)).softmax(dim=-1)
+        if not self.hard:
+            return Mixture(p)
+        index = p.detach().argmax(dim=-1, keepdim=True)
+        one_hot = torch.zeros_like(p).scatter(-1, index, 1.0)
+        active = None if self.compute_all else tuple((k,) for k in index.flatten().tolist())
+        return Mixture(one_hot - p.detach() + p, active)
+
+    def expected(self, alpha: Tensor, progress: Tensor) -> Mixture:
+        """softmax(alpha): the probability with which each candidate is drawn, at any temperature."""
+        return Mixture(alpha.softmax(dim=-1))
+
+
+def gumbel_like(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard Gumbel noise of the shape, dtype and device of `like`, drawn where the generator lives."""
+    device = like.device if generator is None else generator.device
+    uniform = torch.rand(like.shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
+    tiny = torch.finfo(like.dtype).tiny
+    return -torch.log(-torch.log(uniform.clamp(tiny, 1 - torch.finfo(like.dtype).eps)))

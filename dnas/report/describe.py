@@ -1,0 +1,259 @@
+"""What a network is made of: parameters, FLOPs and output size, stage by stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnas.core.architecture import Architecture
+from dnas.cost import count_parameters, flops_by_module
+from dnas.space import Stem, space_of
+
+# Batch norm that uses the batch's statistics refuses a single value per channel, so two images are counted and halved.
+_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Consecutive parts of a network whose outputs have the same height and width.
+
+    Args:
+        name: of the submodule, with the numbers of the first and the last where it is a list.
+        output_shape: of the last part, without the batch dimension (of several tensors that of the last); None where
+            evaluation leaves the stage out, as it does an auxiliary head.
+        parameters: number of entries; a tensor that an earlier stage has too counts there only.
+        flops: of one forward pass over one image.
+    """
+
+    name: str
+    output_shape: tuple[int, ...] | None
+    parameters: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """A network in numbers.
+
+    Args:
+        input_shape: (channels, height, width) of one image.
+        parameters: number of entries of all parameters.
+        flops: of one forward pass over one image in evaluation mode, 2 for each multiply-add (see `dnas.cost`).
+        stages: in order; parameters and FLOPs add up to those of the network.
+    """
+
+    input_shape: tuple[int, ...]
+    parameters: int
+    flops: int
+    stages: tuple[Stage, ...]
+
+    def to_json(self) -> str:
+        """Indented JSON."""
+        return json.dumps(asdict(self), indent=2)
+
+    def to_text(self) -> str:
+        """A table with aligned columns."""
+        rows = [
+            ("stage", "output", "parameters", "FLOPs"),
+            ("input", _size(self.input_shape), "", ""),
+            *((s.name, _size(s.output_shape), f"{s.parameters:,}", f"{s.flops:,}") for s in self.stages),
+            ("total", "", f"{self.parameters:,}", f"{self.flops:,}"),
+        ]
+        unused = [stage.name for stage in self.stages if stage.output_shape is None]
+        notes = [
+            f"FLOPs: one image, forward, evaluation mode; a multiply-add is 2. Multi-adds: {self.flops / 2e6:,.1f}M."
+        ]
+        notes += [f"Takes no part in evaluation: {', '.join(unused)}."] if unused else []
+        return "\n".join([*aligned(rows, "<<>>"), *notes])
+
+
+def describe(network: nn.Module, *, input_shape: Sequence[int]) -> Description:
+    """Parameters, FLOPs and output shapes of a network's top-level parts, lists of modules cut into stages.
+
+    A stage is a run of list items (such as cells) whose outputs have equal height and width. The network is run in
+    evaluation mode on two images of zeros; it and its mode stay as they were. On the 'meta' device nothing is computed.
+
+    Args:
+        network: images (batch, channels, height, width) to anything.
+        input_shape: (channels, height, width) of one image.
+
+    Raises:
+        ValueError: the network cannot take images of this shape.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Flatten(), nn.Linear(8 * 16, 10))
+        >>> [(stage.output_shape, stage.flops) for stage in describe(network, input_shape=(3, 4, 4)).stages]
+        [((8, 4, 4), 6912), ((128,), 0), ((10,), 2560)]
+    """
+    flops, shapes = _measured(network, tuple(input_shape))
+    stages = []
+    counted: set[Tensor] = set()
+    for units in _stages(network, shapes):
+        name = units[0][0] if len(units) == 1 else f"{units[0][0]}-{units[-1][0].split()[-1]}"
+        new = {weight for _, _, unit in units for weight in unit.parameters()} - counted
+        counted |= new
+        used = sum(flops.get(path, 0) for _, path, _ in units)
+        stages.append(Stage(name, shapes.get(units[-1][1]), sum(weight.numel() for weight in new), used))
+    parameters = count_parameters(network)
+    rest = Stage(
+        "(itself)",
+        (),
+        parameters - sum(stage.parameters for stage in stages),
+        flops[""] - sum(stage.flops for stage in stages),
+    )
+    if rest.parameters or rest.flops:
+        stages.append(rest)
+    return Description(tuple(input_shape), parameters, flops[""], tuple(stages))
+
+
+def describe_architecture(
+    architecture: Architecture,
+    *,
+    channels: int,
+    cells: int,
+    num_classes: int,
+    input_size: int,
+    in_channels: int = 3,
+    stem: Stem = "cifar",
+    auxiliary: bool = False,
+    supernet: bool = False,
+) -> Description:
+    """The evaluation network that an architecture stands for in its space's paper, in numbers; nothing is computed.
+
+    Args:
+        architecture: of one of our spaces.
+        channels: of the first cell.
+        cells: how many (NAS-Bench-201: in each of three stages).
+        num_classes: length of the logits.
+        input_size: height and width of the images in pixels.
+        in_channels: of the images.
+        stem: 'cifar' keeps the image size, 'imagenet' divides it by 8.
+        auxiliary: with the auxiliary head, which only training uses.
+        supernet: describe the model that is searched instead; it has no auxiliary head.
+
+    Raises:
+        ValueError: the space cannot build it, or the image is too small.
+
+    Example:
+        >>> from dnas.formats import published
+        >>> describe_architecture(
+        ...     published("DARTS_V2"), channels=36, cells=20, num_classes=10, input_size=32
+        ... ).parameters
+        3349342
+    """
+    if input_size < 1:
+        raise ValueError(f"input_size must be 1 or more pixels; got {input_size}.")
+    if supernet and auxiliary:
+        raise ValueError("A supernet has no auxiliary head; leave out --auxiliary or --supernet.")
+    space = space_of(architecture)
+    with torch.device("meta"):
+        if supernet:
+            network = space.model(
+                channels=channels, cells=cells, num_classes=num_classes, in_channels=in_channels, stem=stem
+            )
+        else:
+            network = space.network(
+                architecture,
+                channels=channels,
+                cells=cells,
+                num_classes=num_classes,
+                in_channels=in_channels,
+                stem=stem,
+                auxiliary=auxiliary,
+            )
+    return describe(network, input_shape=(in_channels, input_size, input_size))
+
+
+# A part of a network: how it is called in the table, its path, itself.
+_Unit = tuple[str, str, nn.Module]
+
+
+def _units(network: nn.Module) -> Iterator[_Unit]:
+    """Top-level children; of a list its items."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.ModuleList):
+            yield from ((f"{name} {index}", f"{name}.{index}", item) for index, item in enumerate(child))
+        else:
+            yield name, name, child
+
+
+def _stages(network: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> list[list[_Unit]]:
+    """Units one after the other, items of one list together while height and width stay."""
+    stages: list[list[_Unit]] = []
+    last: tuple[str, Any] | None = None
+    for unit in _units(network):
+        owner = unit[1].rpartition(".")[0]
+        shape = shapes.get(unit[1])
+        key = (owner, None if shape is None else shape[1:])
+        if owner and key == last:
+            stages[-1].append(unit)
+        else:
+            stages.append([unit])
+        last = key
+    return stages
+
+
+def _measured(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """FLOPs by submodule and output shapes by unit, for one image."""
+    device = next(network.parameters(), torch.empty(0)).device
+    dtype = next((weight.dtype for weight in network.parameters() if weight.is_floating_point()), None)
+    images = torch.zeros(_BATCH, *input_shape, device=device, dtype=dtype)
+    shapes: dict[str, tuple[int, ...]] = {}
+    with _evaluating(network), _recording(network, shapes):
+        try:
+            flops = flops_by_module(network, images)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{type(network).__name__} cannot take images of {_size(input_shape)}: {str(error).splitlines()[0]}"
+            ) from error
+    return {name: count // _BATCH for name, count in flops.items()}, shapes
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode until the end of the block, then for each module the mode that it had."""
+    training = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+@contextmanager
+def _recording(network: nn.Module, shapes: dict[str, tuple[int, ...]]) -> Iterator[None]:
+    """Put the shape of what each unit gives out into `shapes`; of several tensors that of the last."""
+
+    def hook(path: str):
+        def record(module: nn.Module, inputs: Any, output: Any) -> None:
+            parts = list(output.values()) if isinstance(output, Mapping) else output
+            tensors = [
+                part for part in (parts if isinstance(parts, tuple | list) else [parts]) if isinstance(part, Tensor)
+            ]
+            shapes[path] = tuple(tensors[-1].shape[1:]) if tensors else ()
+
+        return record
+
+    handles = [unit.register_forward_hook(hook(path)) for _, path, unit in _units(network)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _size(shape: Sequence[int] | None) -> str:
+    return "-" if shape is None else " x ".join(map(str, shape))
+
+
+def aligned(rows: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Lines of columns of equal width; `align` says of each whether it is to the left, '<', or to the right, '>'."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths, strict=True)).rstrip() for row in rows]

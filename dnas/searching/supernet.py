@@ -1,0 +1,312 @@
+"""A model with choices inside, its architecture parameters, and its loss as a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from dnas.core.architecture import Architecture
+from dnas.core.batch import Batch
+from dnas.core.choice import Searchable
+from dnas.core.decision import Decision
+from dnas.core.derive import find_decisions
+from dnas.core.functional import call_with
+from dnas.core.mixture import Active, Mixture
+from dnas.method.relaxation.base import Relaxation
+
+Criterion = Callable[[Any, Any], Tensor | Mapping[str, Tensor]]
+
+# Alphas start at 1e-3 * N(0, 1), as in the code of DARTS.
+ALPHA_SCALE = 1e-3
+
+
+@dataclass(frozen=True)
+class Aux:
+    """What a loss leaves besides its value.
+
+    Args:
+        outputs: what the model gave out.
+        terms: the named parts of the loss, where the criterion gives a dict.
+        carry: the recurrent state for the next batch, or None.
+    """
+
+    outputs: Any
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    carry: Any = None
+
+
+class Supernet:
+    """A model with choices, and one set of alphas for each of its decisions.
+
+    The alphas are not parameters of the model, so neither optimizer can hold the other's variables.
+
+    Args:
+        model: any module that holds a `Choice`, `InputChoice` or `Cell`.
+        criterion: `criterion(outputs, targets)` gives a scalar, or a dict of named scalars, which are added up.
+        seed: of the alphas, which start at 1e-3 N(0, 1).
+
+    Raises:
+        ValueError: no choice in the model, or two of one name that differ.
+
+    Example:
+        >>> from dnas.choice import Choice
+        >>> model = nn.Sequential(Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Linear(4, 2))
+        >>> supernet = Supernet(model, nn.functional.cross_entropy)
+        >>> supernet.alphas["act"].shape
+        torch.Size([2])
+    """
+
+    def __init__(self, model: nn.Module, criterion: Criterion = nn.functional.cross_entropy, *, seed: int = 0):
+        self.model = model
+        self.criterion = criterion
+        self.decisions: dict[str, Decision] = find_decisions(model)
+        self.alphas: dict[str, Tensor] = self._initial_alphas(seed)
+        # Candidates that a stage of the search has ruled out are missing here; no entry: all are allowed.
+        self.allowed: dict[str, Active] = {}
+
+    def _initial_alphas(self, seed: int) -> dict[str, Tensor]:
+        like = next(self.model.parameters(), torch.empty(0))
+        generator = torch.Generator().manual_seed(seed)
+        return {
+            name: (ALPHA_SCALE * torch.randn(decision.shape, generator=generator))
+            .to(device=like.device, dtype=like.dtype)
+            .requires_grad_()
+            for name, decision in self.decisions.items()
+        }
+
+    def alpha_parameters(self) -> list[Tensor]:
+        """The alphas, for an optimizer."""
+        return list(self.alphas.values())
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The model's trainable parameters by name."""
+        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+    # Mixtures
+
+    def sample(
+        self, relaxation: Relaxation, progress: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Mixture]:
+        """One draw of every decision's mixture, differentiable in the alphas."""
+        return self.relaxed(self.alphas, lambda alpha: relaxation.sample(alpha, progress, generator))
+
+    def expected(self, relaxation: Relaxation, progress: Tensor) -> dict[str, Mixture]:
+        """What evaluation, discretization and diagnostics use, without gradient."""
+        with torch.no_grad():
+            return self.relaxed(self.alphas, lambda alpha: relaxation.expected(alpha, progress))
+
+    def relaxed(self, alphas: Mapping[str, Tensor], relax: Callable[[Tensor], Mixture]) -> dict[str, Mixture]:
+        """The mixtures that belong to these alphas; `relax` turns those of operations and choices into one.
+
+        Only candidates that are `allowed` take part; a row without any is 0, and nothing of it is computed.
+        """
+        return {
+            name: Mixture(normalized_edges(alphas[name], decision))
+            if decision.kind == "edges"
+            else _restricted(alphas[name], self.allowed.get(name), relax)
+            for name, decision in self.decisions.items()
+        }
+
+    @contextmanager
+    def only(self, active: Mapping[str, Active]) -> Iterator[None]:
+        """Within the block only these candidates are allowed, where a decision is named."""
+        before = self.allowed
+        self.allowed = {**before, **active}
+        try:
+            yield
+        finally:
+            self.allowed = before
+
+    def one_hot(self, architecture: Architecture) -> dict[str, Mixture]:
+        """Mixtures under which the supernet computes what the derived network computes."""
+        return architecture.one_hot(self.decisions, next(iter(self.alphas.values())).detach())
+
+    # Forward passes
+
+    @contextmanager
+    def bound(self, mixtures: Mapping[str, Mixture]) -> Iterator[nn.Module]:
+        """The model, weighing its candidates by `mixtures` until the end of the block."""
+        searchable = [module for module in self.model.modules() if isinstance(module, Searchable)]
+        for module in searchable:
+            module.bind(mixtures)
+        try:
+            yield self.model
+        finally:
+            for module in searchable:
+                module.bind(None)
+
+    def forward(
+        self,
+        weights: Mapping[str, Tensor],
+        mixtures: Mapping[str, Mixture],
+        batch: Batch,
+        *,
+        update_buffers: bool = False,
+    ) -> Any:
+        """The model's outputs with these weights and mixtures in place of its own.
+
+        Buffers, such as running statistics, are left as they are unless `update_buffers`.
+        """
+        arguments, keywords = _call(batch)
+        buffers = {} if update_buffers else {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        with self.bound(mixtures) as model:
+            return call_with(model, {**weights, **buffers}, arguments, keywords)
+
+    def loss(
+        self,
+        weights: Mapping[str, Tensor],
+        mixtures: Mapping[str, Mixture],
+        batch: Batch,
+        *,
+        update_buffers: bool = False,
+    ) -> tuple[Tensor, Aux]:
+        """The criterion on one batch, as a function of weights and mixtures.
+
+        Returns:
+            A scalar, and the outputs with the named terms and the carried state.
+
+        Raises:
+            ValueError: the criterion gave neither a scalar nor a dict of scalars.
+        """
+        outputs = self.forward(weights, mixtures, batch, update_buffers=update_buffers)
+        carry = None
+        if batch.carry is not None:
+            outputs, carry = outputs
+        value = self.criterion(outputs, batch.targets)
+        terms = value if isinstance(value, Mapping) else {}
+        total = sum_of_terms(terms) if terms else value
+        if not isinstance(total, Tensor) or total.ndim != 0:
+            raise ValueError(f"The criterion must give a scalar tensor or a dict of them; got {_shape(value)}.")
+        return total, Aux(outputs, terms, carry)
+
+    # State
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move weights, buffers and alphas; call it before the optimizers are made."""
+        self.model.to(device=device, dtype=dtype)
+        self.alphas = {
+            name: alpha.detach().to(device=device, dtype=dtype).requires_grad_() for name, alpha in self.alphas.items()
+        }
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, buffers, alphas, and which decisions they belong to; plain data and tensors only."""
+        return {
+            "model": self.model.state_dict(),
+            "alphas": {name: alpha.detach().clone() for name, alpha in self.alphas.items()},
+            "decisions": {
+                name: {
+                    "candidates": list(decision.candidates),
+                    "edges": [list(edge) for edge in decision.edges],
+                    "on_edges": [list(names) for names in decision.on_edges],
+                }
+                for name, decision in self.decisions.items()
+            },
+            "allowed": {name: [list(row) for row in active] for name, active in self.allowed.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Read a state in place.
+
+        Raises:
+            ValueError: the state is of another space; the message names the first difference.
+        """
+        own = self.state_dict()
+        for part in own:
+            if not isinstance(state.get(part), Mapping):
+                raise ValueError(f"Not the state of a supernet: {part!r} is missing or no mapping.")
+        _check_same("decision", own["decisions"], state["decisions"])
+        for kind in ("model", "alphas"):
+            mine, theirs = ({name: _shape(value) for name, value in side[kind].items()} for side in (own, state))
+            _check_same("weight" if kind == "model" else "alphas of", mine, theirs)
+        _check_allowed(state["allowed"], self.decisions)
+        self.model.load_state_dict(state["model"])
+        with torch.no_grad():
+            for name, alpha in self.alphas.items():
+                alpha.copy_(state["alphas"][name])
+        self.allowed = {name: tuple(tuple(row) for row in rows) for name, rows in state["allowed"].items()}
+
+
+def _restricted(alpha: Tensor, allowed: Active | None, relax: Callable[[Tensor], Mixture]) -> Mixture:
+    if allowed is None:
+        return relax(alpha)
+    mask = active_mask(allowed, alpha)
+    empty = ~mask.any(dim=-1, keepdim=True)
+    mixture = relax(alpha.masked_fill(~(mask | empty), -torch.inf))
+    active = allowed
+    if mixture.active is not None:
+        active = tuple(drawn if row else () for drawn, row in zip(mixture.active, allowed, strict=True))
+    return Mixture(mixture.values.masked_fill(empty, 0.0), active)
+
+
+def sum_of_terms(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of named scalars.
+
+    Raises:
+        ValueError: names the first that is no scalar tensor.
+    """
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.ndim != 0:
+            raise ValueError(f"The criterion's term {name!r} must be a scalar tensor; got {_shape(term)}.")
+    return torch.stack(list(terms.values())).sum()
+
+
+def _shape(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def active_mask(active: Active, like: Tensor) -> Tensor:
+    """Boolean tensor of the shape of `like` that is true at the active candidates; not to be written into."""
+    return _mask(active, like.shape, like.device)
+
+
+@lru_cache(maxsize=64)  # a copy from the host at every step would wait, and cannot be part of a CUDA graph
+def _mask(active: Active, shape: torch.Size, device: torch.device) -> Tensor:
+    mask = torch.zeros(len(active), shape[-1], dtype=torch.bool)
+    for row, candidates in enumerate(active):
+        mask[row, list(candidates)] = True
+    return mask.reshape(shape).to(device)
+
+
+def normalized_edges(alpha: Tensor, decision: Decision) -> Tensor:
+    """Softmax of edge alphas (E,) over the incoming edges of each node (PC-DARTS, Xu et al. 2020)."""
+    # Edges are in order of their targets, so the incoming ones of a node are side by side.
+    groups = alpha.split([len(decision.incoming(node)) for node in decision.nodes])
+    return torch.cat([group.softmax(0) for group in groups])
+
+
+def _call(batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of the model for one batch."""
+    carry = () if batch.carry is None else (batch.carry,)
+    if isinstance(batch.inputs, dict):
+        return carry, batch.inputs
+    inputs = tuple(batch.inputs) if isinstance(batch.inputs, tuple | list) else (batch.inputs,)
+    return (*inputs, *carry), {}
+
+
+def _check_same(what: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    for name in [*mine, *theirs]:
+        if mine.get(name) != theirs.get(name):
+            raise ValueError(
+                f"The checkpoint is of another space: {what} {name!r} is {theirs.get(name, 'missing')} there "
+                f"and {mine.get(name, 'missing')} here."
+            )
+
+
+def _check_allowed(allowed: Mapping[str, Any], decisions: Mapping[str, Decision]) -> None:
+    """See that each entry has one row of candidate numbers, at least one, for each row of its decision."""
+    for name, rows in allowed.items():
+        decision = decisions.get(name)
+        fits = decision is not None and isinstance(rows, list | tuple) and len(rows) == decision.num_rows
+        numbers = range(len(decision.candidates)) if decision is not None else ()
+        if not fits or not all(isinstance(row, list | tuple) and row and set(row) <= set(numbers) for row in rows):
+            raise ValueError(
+                f"The checkpoint is of another space: its allowed candidates of {name!r}, {rows!r}, do not fit "
+                f"{'any decision' if decision is None else f'{decision.num_rows} rows of {len(numbers)} candidates'}."
+            )

@@ -1,0 +1,139 @@
+"""From a run folder to the trained network, as a plain module."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dnas.core.derive import derive
+from dnas.core.run import Run
+from dnas.searching.search import CHECKPOINT
+from dnas.searching.supernet import Supernet
+from dnas.shipping.package import (
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    NetworkSpec,
+    SpaceBuilder,
+    check_state,
+    read_spec,
+    read_weights,
+    skeleton,
+)
+
+RETRAIN = "retrain"  # the run inside a search run that holds the retrained network
+
+
+def load(path: Path | str, *, model: nn.Module | None = None, device: torch.device | str = "cpu") -> nn.Module:
+    """The trained network of a run, in evaluation mode.
+
+    Found in the folder itself or in its `retrain` folder, as network.json and network.pt. A network of one of our
+    spaces comes without its auxiliary head. Files are read as data; no code in them is run.
+
+    A user's own module is not in the files: give a new one, made as for the search. The found architecture is derived
+    from it (the given module stays as it is) and gets the retrained weights, or, where the run was not retrained, the
+    weights of the search.
+
+    Args:
+        path: a run, its retraining, or any folder with the two files, such as an export.
+        model: the searchable module, for the search of a user's own module only.
+        device: where the network shall be.
+
+    Raises:
+        FileNotFoundError: no such folder, or nothing trained in it.
+        ValueError: damaged files, weights of another network, or a model that does not fit.
+
+    Example:
+        >>> network = load("runs/flowers")  # doctest: +SKIP
+        >>> logits = network(images)  # (batch, classes) from normalised images  # doctest: +SKIP
+    """
+    folder = find_network(Path(path))
+    if folder is not None:
+        network = _retrained(folder, read_spec(folder), model)
+    elif model is not None:
+        network = _searched(Run(path), model)
+    else:
+        raise _not_retrained(Path(path))
+    return network.to(device).eval()
+
+
+def load_spec(path: Path | str) -> NetworkSpec:
+    """What belongs to the network of a run besides its weights: architecture, class names, input, and so on.
+
+    Raises:
+        FileNotFoundError: no such folder, or it was not retrained.
+        ValueError: a damaged file.
+    """
+    folder = find_network(Path(path))
+    if folder is None:
+        raise _not_retrained(Path(path))
+    return read_spec(folder)
+
+
+def find_network(path: Path) -> Path | None:
+    """The folder that holds network.json, the given one or its `retrain`; None where the network was not retrained.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: not a folder.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"There is no run folder {path}.")
+    if not path.is_dir():
+        raise ValueError(f"{path} is a file; expected a run folder, or a folder with {SPEC_FILE} and {WEIGHTS_FILE}.")
+    return next((folder for folder in (path, path / RETRAIN) if (folder / SPEC_FILE).exists()), None)
+
+
+def _not_retrained(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"{path} holds no retrained network (no {SPEC_FILE}, nor {RETRAIN}/{SPEC_FILE}): "
+        f"`dnas retrain {path}` makes one."
+    )
+
+
+def _retrained(folder: Path, spec: NetworkSpec, model: nn.Module | None) -> nn.Module:
+    state, source = read_weights(folder), str(folder / WEIGHTS_FILE)
+    if isinstance(spec.builder, SpaceBuilder):
+        if model is not None:
+            raise ValueError(
+                f"The network in {folder} is built from the space {spec.architecture.space!r}; leave out `model`, "
+                "which is for a search of your own module."
+            )
+        return _from_space(spec, state, source)
+    if model is None:
+        raise ValueError(
+            f"The network in {folder} was found in your own module, which no file holds. Give a new one, made as for "
+            f"the search: dnas.load({str(folder)!r}, model=make_model())."
+        )
+    network = derive(model, spec.architecture)
+    check_state(network, state, source=source)
+    network.load_state_dict(state)
+    return network
+
+
+def _from_space(spec: NetworkSpec, state: Mapping[str, Tensor], source: str) -> nn.Module:
+    # Compared before anything of that size is allocated: the numbers in network.json may be damaged.
+    check_state(skeleton(spec), state, source=source)
+    assert isinstance(spec.builder, SpaceBuilder)
+    network = replace(spec.builder, auxiliary=False).network(spec.architecture)
+    network.load_state_dict({name: state[name] for name in network.state_dict()})
+    return network
+
+
+def _searched(run: Run, model: nn.Module) -> nn.Module:
+    """The network derived from the supernet of a search, with the weights that it had at the end."""
+    architecture = run.load_architecture()
+    source = run.checkpoint_path(CHECKPOINT)
+    state = run.load_checkpoint(CHECKPOINT).get("supernet")
+    if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in ("model", "alphas")):
+        raise ValueError(f"{source} is not the checkpoint of a search.")
+    supernet = Supernet(copy.deepcopy(model))
+    try:
+        supernet.load_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"{source} does not fit the given model: {error}") from error
+    return derive(supernet.model, architecture)

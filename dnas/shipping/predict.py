@@ -1,0 +1,168 @@
+"""From image files to names of classes, by a trained network or by its ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dnas.data.decode import Encoded, decode_images, to_channels
+from dnas.shipping.load import load, load_spec
+from dnas.shipping.package import Interface, parse_json
+
+_BATCH = 64  # images decoded and classified at a time, so that memory does not grow with their number
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of one image.
+
+    Args:
+        path: of the image file.
+        classes: (class name, probability in 0 to 1), likeliest first.
+    """
+
+    path: Path
+    classes: tuple[tuple[str, float], ...]
+
+
+def predict(
+    path: Path | str,
+    images: Sequence[Path],
+    *,
+    top: int = 3,
+    model: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Prediction]:
+    """Classify image files by the retrained network of a run.
+
+    Args:
+        path: the run, its retraining, or an export with a state dict.
+        images: files of any format, size and mode; they are resized and normalised as the training images were.
+        top: how many classes of each image, at most; from 1 up.
+        model: for the search of a user's own module: a new searchable module, as for `dnas.load`.
+        device: where the network runs.
+
+    Raises:
+        FileNotFoundError: no such run, or not retrained.
+        ValueError: an image cannot be read (it is named), damaged files, or a `top` below 1.
+
+    Example:
+        >>> predict("runs/flowers", [Path("photo.jpg")])  # doctest: +SKIP
+        [Prediction(path=PosixPath('photo.jpg'), classes=(('tulip', 0.91), ('rose', 0.06), ('daisy', 0.02)))]
+    """
+    network = load(path, model=model, device=device)
+    return predict_network(network, load_spec(path).interface, images, top=top)
+
+
+def predict_network(
+    network: nn.Module, interface: Interface, images: Sequence[Path], *, top: int = 3
+) -> list[Prediction]:
+    """Classify image files by a network in memory, on its device and in evaluation mode.
+
+    Args:
+        network: normalised images (batch, channels, height, width) to logits (batch, classes).
+        interface: what it takes and gives.
+        images: files of any format, size and mode.
+        top: how many classes of each image, at most; from 1 up.
+
+    Raises:
+        ValueError: an image cannot be read, a `top` below 1, or the network gives something else than logits.
+    """
+    device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
+
+    def forward(inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            return network(inputs.to(device))
+
+    was_training = network.training
+    network.eval()
+    try:
+        return _predict(forward, interface, images, top)
+    finally:
+        network.train(was_training)
+
+
+def predict_onnx(path: Path | str, images: Sequence[Path], *, top: int = 3) -> list[Prediction]:
+    """Classify image files by an ONNX file that `dnas export` wrote, with ONNX Runtime and what the file says alone.
+
+    Args:
+        path: the ONNX file.
+        images: files of any format, size and mode.
+        top: how many classes of each image, at most; from 1 up.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImportError: onnxruntime is not installed.
+        ValueError: no ONNX file or none of ours, an image cannot be read (it is named), or a `top` below 1.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError('ONNX files are run by onnxruntime. Install it: pip install "dnas[export]"') from error
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no class in common but this
+        raise ValueError(f"{path} is no ONNX file that ONNX Runtime can run: {str(error).splitlines()[0]}") from error
+    interface = _carried_interface(session.get_modelmeta().custom_metadata_map, str(path))
+    name = session.get_inputs()[0].name
+
+    def forward(inputs: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: inputs.numpy()})[0])
+
+    return _predict(forward, interface, images, top)
+
+
+def read_inputs(images: Sequence[Path], interface: Interface) -> Tensor:
+    """Image files as a network's inputs, `(images, channels, height, width)` float32.
+
+    They are decoded, resized and normalised by the functions that make batches of training images.
+
+    Raises:
+        ValueError: an image cannot be read; the first such one is named.
+    """
+    paths = [Path(path) for path in images]
+    encoded = Encoded(
+        labels=(0,) * len(paths),  # not known, and not used
+        paths=tuple(map(str, paths)),
+        fetch=lambda indices: [paths[i] for i in indices],
+    )
+    pixels = decode_images(encoded, interface.resize)
+    return interface.normalization(to_channels(pixels, interface.shape[0]))
+
+
+def _predict(
+    forward: Callable[[Tensor], Tensor], interface: Interface, images: Sequence[Path], top: int
+) -> list[Prediction]:
+    if top < 1:
+        raise ValueError(f"top, the number of classes to name for each image, must be 1 or more; got {top}.")
+    predictions = []
+    for start in range(0, len(images), _BATCH):
+        chunk = images[start : start + _BATCH]
+        logits = forward(read_inputs(chunk, interface))
+        if logits.shape != (len(chunk), interface.num_classes):
+            raise ValueError(
+                f"The network gives logits of shape {tuple(logits.shape)} for {len(chunk)} images; expected "
+                f"{(len(chunk), interface.num_classes)}, one for each of its classes."
+            )
+        values, indices = logits.softmax(dim=1).topk(min(top, interface.num_classes), dim=1)
+        for path, probabilities, classes in zip(chunk, values.tolist(), indices.tolist(), strict=True):
+            named = zip((interface.class_names[i] for i in classes), probabilities, strict=True)
+            predictions.append(Prediction(Path(path), tuple(named)))
+    return predictions
+
+
+def _carried_interface(carried: Mapping[str, str], source: str) -> Interface:
+    names = ("class_names", "input", "resize", "mean", "std")
+    missing = [name for name in names if name not in carried]
+    if missing:
+        raise ValueError(
+            f"{source} does not say {', '.join(missing)} in its metadata; `dnas export` writes files that do."
+        )
+    data = {name: parse_json(carried[name], f"{source}, metadata {name}") for name in names}
+    return Interface.from_data(data, f"{source}, metadata")

@@ -1,0 +1,4 @@
+"""The machine below: files written whole, display, Ctrl-C, random state, threads, memory.
+
+Nothing here knows of architectures.
+"""

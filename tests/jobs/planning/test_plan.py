@@ -1,0 +1,474 @@
+"""Plans keep what they promise: they fit the time and the memory, given sizes stay, and estimates add up."""
+
+import random
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from dnas.data import Catalog
+from dnas.data.resize import ResizeRule
+from dnas.jobs.job import Job, seconds
+from dnas.jobs.planning.counts import Counts
+from dnas.jobs.planning.fit import Measured, Sizes
+from dnas.jobs.planning.plan import (
+    END_OF_EPOCH,
+    LADDER,
+    MARGIN,
+    PLANNING_SECONDS,
+    RETRAINED,
+    START_AND_END,
+    Plan,
+    RetrainPlan,
+    choose_threads,
+    enough_time,
+    images_in_half,
+    jobs_of_stages,
+    ladder,
+    plan,
+    plan_retraining,
+    plan_sizes,
+    plan_stages,
+    planning_seconds,
+    readable_time,
+    with_sizes_of_data,
+)
+from dnas.method.discretization import Argmax, Evolution, Perturbation, RandomSampling
+from dnas.method.relaxation import UniformPath
+from dnas.searching.settings import SearchSettings
+from dnas.searching.stage import Stage
+from dnas.system.threads import num_threads
+from dnas.training.retrain import RetrainSettings
+from tests.support.cli import SMALL, done, make_photos
+
+GIB = 2**30
+
+
+def catalog(*, train: int = 1000, test: int = 0, native: int = 224) -> Catalog:
+    """A data set that nobody reads."""
+
+    def read(rule: ResizeRule, progress: object) -> object:
+        raise AssertionError("a plan reads no images")
+
+    return Catalog("photos", ("a", "b", "c", "d"), train, test, native, read)  # type: ignore[arg-type]
+
+
+class Machine:
+    """Steps whose seconds and bytes follow a formula; `speed` 1 does the paper's step on 64 pixels in 2.6 s."""
+
+    def __init__(self, speed: float = 1.0, per_volume: float = 20.0):
+        self.speed, self.per_volume = speed, per_volume
+        self.measured: list[Sizes] = []
+
+    def __call__(self, sizes: Sizes) -> Measured:
+        self.measured.append(sizes)
+        step = (0.01 * sizes.cells + 1.5e-8 * sizes.work) / self.speed
+        return Measured(
+            step=step,
+            weight_step=0.4 * step,
+            evaluation=0.2 * step,
+            memory=round(0.3 * GIB + self.per_volume * sizes.volume),
+            taken=5 * step,
+            selection=0.03 * step,
+            tuning_step=0.3 * step,
+        )
+
+
+def planned(
+    job: Job, machine: Machine, *, data: Catalog | None = None, reading: float = 3.0, available: int = 16 * GIB
+) -> Plan:
+    data = data or catalog()
+    planning = planning_seconds(job.time)
+    return plan_sizes(job, data, machine, reading=reading, available=available, planning=planning)
+
+
+# The ladder
+
+
+def test_the_ladder_begins_with_the_paper_and_each_step_is_smaller_in_one_size():
+    assert LADDER[0][1:] == (16, 8)
+    for above, below in pairwise(LADDER):
+        assert sum(a != b for a, b in zip(above, below, strict=True)) == 1
+        assert all(a >= b for a, b in zip(above, below, strict=True))
+
+
+@pytest.mark.parametrize(
+    "given", [{"image_size": 96}, {"channels": 20}, {"cells": 11}, {"batch_size": 24}, {"image_size": 7, "cells": 2}]
+)
+def test_sizes_that_are_given_stay_all_along(given: dict[str, int]):
+    found = ladder(Job(time="1h", **given), catalog())
+    for name, value in given.items():
+        assert {getattr(sizes, name) for sizes in found} == {value}
+    assert len(set(found)) == len(found) > 1
+    free = {"image_size", "channels", "cells"} - set(given)
+    assert all(len({getattr(sizes, name) for sizes in found}) > 1 for name in free)
+
+
+def test_no_image_is_made_larger_than_it_is():
+    assert {sizes.image_size for sizes in ladder(Job(time="1h"), catalog(native=8))} == {8}
+    assert {sizes.image_size for sizes in ladder(Job(time="1h"), catalog(native=28))} == {28, 24, 16}
+    assert max(sizes.image_size for sizes in ladder(Job(time="1h"), catalog(native=500))) == 64
+
+
+def test_nothing_is_weighed_where_no_time_is_given_and_the_network_is():
+    assert ladder(Job(channels=16, cells=8), catalog(native=32)) == [Sizes(32, 53, 16, 8)]
+    assert len(ladder(Job(channels=16), catalog())) > 1
+    assert len(ladder(Job(channels=16, cells=8, time="1h"), catalog())) > 1
+
+
+@pytest.mark.parametrize(("train", "batch"), [(100_000, 64), (1200, 63), (1000, 53), (300, 15), (100, 8), (14, 5)])
+def test_the_batch_is_that_of_the_paper_and_smaller_for_few_images(train: int, batch: int):
+    assert with_sizes_of_data(Job(), catalog(train=train)).batch_size == batch
+
+
+def test_a_batch_larger_than_the_data_is_the_data():
+    assert with_sizes_of_data(Job(batch_size=10**9), catalog(train=1000)).batch_size == 425
+
+
+@pytest.mark.parametrize(("data", "half"), [(catalog(train=1000), 425), (catalog(train=1000, test=200), 500)])
+def test_halves_are_of_what_is_left_beside_the_test_part(data: Catalog, half: int):
+    assert images_in_half(Job(), data) == half
+
+
+def test_an_epoch_of_one_level_passes_over_all_images_but_the_test_part():
+    one_level = Job(search=SearchSettings(one_level=True))
+    assert images_in_half(one_level, catalog(train=1000, test=10)) == 1000
+    assert images_in_half(one_level, catalog(train=1000)) == 850
+
+
+# The choice
+
+
+def test_a_fast_machine_takes_the_papers_network_and_all_epochs():
+    found = planned(Job(time="30min"), Machine(speed=20)).job
+    assert (found.image_size, found.channels, found.cells, found.search.epochs) == (64, 16, 8, 50)
+
+
+def test_the_slower_the_machine_the_smaller_the_network_then_the_fewer_the_epochs():
+    sizes, epochs = [], []
+    for speed in (30, 10, 3, 1, 0.3, 0.03):
+        found = planned(Job(time="10min"), Machine(speed)).job
+        assert found.image_size and found.batch_size and found.channels and found.cells
+        sizes.append(Sizes(found.image_size, found.batch_size, found.channels, found.cells).work)
+        epochs.append(found.search.epochs)
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) >= 4
+    assert epochs[0] == 50
+    assert 10 <= epochs[-1] < 50
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_plan_promises_more_than_the_time_and_the_memory_given(seed: int):
+    draw = random.Random(seed)
+    time = draw.choice(["90s", "2min", "10min", "1h"])
+    machine = Machine(speed=10 ** draw.uniform(-1, 2), per_volume=10 ** draw.uniform(1, 2.5))
+    data = catalog(train=round(10 ** draw.uniform(2, 4)), native=draw.choice([8, 32, 224]))
+    available, reading = round(GIB * draw.uniform(0.6, 16)), draw.uniform(0, 20)
+    search = SearchSettings(
+        epochs=draw.choice([5, 50]),
+        warmup_epochs=draw.choice([0, 4]),
+        discretization=draw.choice([Argmax(), RandomSampling(samples=200), Perturbation()]),
+        validate_every=draw.choice([0, 1]),
+    )
+    job = Job(time=time, channels=draw.choice([None, 6]), search=search)
+    try:
+        found = planned(job, machine, data=data, reading=reading, available=available)
+    except ValueError as error:
+        if not re.search("too short|Out of memory", str(error)):
+            raise
+        return
+    assert found.seconds + planning_seconds(time) <= seconds(time) * (1 + 1e-9)
+    assert found.memory <= available
+    assert found.job.missing_sizes == ()
+    assert found.job.search.epochs == job.search.epochs or found.job.search.epochs >= 10
+    assert replace(
+        found.job, image_size=None, batch_size=None, channels=job.channels, cells=None, search=job.search
+    ) == replace(job, time=time)
+
+
+def test_what_is_given_is_planned_without_a_limit():
+    job = Job(channels=16, cells=8, batch_size=64, search=SearchSettings(epochs=50))
+    found = planned(job, Machine(speed=0.01), data=catalog(train=50_000))
+    assert replace(found.job, image_size=None) == job
+    assert found.seconds > 24 * 3600
+
+
+def test_half_an_hour_is_the_time_where_sizes_are_to_be_chosen():
+    found = planned(Job(), Machine())
+    assert found.job.time == "30min"
+    assert found.seconds <= 1800
+
+
+def test_warmup_epochs_are_lowered_with_the_epochs():
+    search = SearchSettings(epochs=50, warmup_epochs=30)
+    found = planned(Job(time="2min", search=search), Machine(speed=0.1)).job.search
+    assert found.epochs < 50
+    assert found.warmup_epochs == min(30, found.epochs // 2)
+
+
+def test_a_time_that_is_too_short_is_refused_with_one_that_is_enough():
+    for time, speed in (("20s", 0.5), ("2min", 0.05), ("10min", 0.01)):
+        with pytest.raises(ValueError, match=f"{time} is too short") as caught:
+            planned(Job(time=time), Machine(speed))
+        enough = re.search(r"needs --time (\S+) for 10 epochs", str(caught.value))
+        assert enough is not None
+        assert planned(Job(time=enough[1]), Machine(speed)).job.search.epochs >= 10
+
+
+@pytest.mark.parametrize("needed", [1.0, 50.0, 110.0, 500.0, 5000.0])
+def test_enough_time_leaves_room_for_planning_and_not_much_more(needed: float):
+    time = seconds(enough_time(needed))
+    assert needed <= time - planning_seconds(enough_time(needed)) <= needed + 62
+
+
+def test_memory_that_does_not_hold_the_smallest_is_refused():
+    with pytest.raises(ValueError, match=r"batch_size \d+ would fit"):
+        planned(Job(time="1h"), Machine(speed=100, per_volume=20_000), available=2 * GIB)
+
+
+def test_planning_takes_a_tenth_of_the_time_at_most_twenty_seconds():
+    assert planning_seconds("90s") == pytest.approx(9)
+    assert planning_seconds("10h") == planning_seconds(None) == PLANNING_SECONDS
+
+
+@pytest.mark.parametrize(("time", "speed"), [("2min", 1.0), ("2min", 10.0), ("30min", 0.3), ("30min", 10.0)])
+def test_measuring_keeps_to_the_time_for_planning(time: str, speed: float):
+    machine = Machine(speed)
+    planned(Job(time=time), machine)
+    assert sum(5 * machine(sizes).step for sizes in list(machine.measured)) <= planning_seconds(time)
+
+
+# The estimate
+
+
+@pytest.mark.parametrize(
+    ("search", "counts"),
+    [
+        # 425 images in each half: 7 batches of 64.
+        (SearchSettings(epochs=10, warmup_epochs=4), Counts(42, 28, 10, 70)),
+        (SearchSettings(epochs=10, weight_steps=4, validate_every=0), Counts(18, 52, 10, 0)),
+        # 'none' is never kept: 14 edges with 7 operations in each of two cells, and 3 + 4 + 5 edges into nodes that
+        # keep two; 14 + 3 rounds, 5 epochs between them.
+        (
+            SearchSettings(epochs=10, discretization=Perturbation()),
+            Counts(70, 0, 10, 70, 2 * (14 * 7 + 12) * 7, 5 * 16 * 7),
+        ),
+        (
+            SearchSettings(epochs=10, relaxation=UniformPath(), discretization=Evolution(), validate_every=5),
+            Counts(0, 70, 10, 14, 1000 * 7),
+        ),
+    ],
+)
+def test_the_estimate_counts_start_reading_and_all_that_the_search_does(search: SearchSettings, counts: Counts):
+    machine, given = Machine(), Job(image_size=32, batch_size=64, channels=8, cells=5, search=search)
+    found, step = planned(given, machine, reading=7.0), machine(Sizes(32, 64, 8, 5))
+    assert found.reading == 7.0
+    assert found.seconds == pytest.approx(START_AND_END + MARGIN * (7.0 + counts.seconds(step)))
+    assert found.discretizing == pytest.approx(MARGIN * counts.discretization_seconds(step))
+    assert found.memory == step.memory + 2 * 3 * 32**2 * 1000
+    assert found.step == step.step
+
+
+def test_fewer_images_for_the_supernet_shorten_evaluation_and_selection():
+    search = SearchSettings(epochs=10, relaxation=UniformPath(), discretization=Evolution())
+    job = Job(image_size=32, batch_size=64, channels=8, cells=5, search=search)
+    all_images, few = (planned(each, Machine()) for each in (job, replace(job, supernet_images=100)))
+    assert few.discretizing == pytest.approx(all_images.discretizing * 2 / 7)
+    assert few.seconds < all_images.seconds
+
+
+def test_what_a_discretization_needs_is_left_for_it():
+    job = Job(time="10min", search=SearchSettings(discretization=RandomSampling(samples=1500)))
+    found, plain = planned(job, Machine()), planned(replace(job, search=SearchSettings()), Machine())
+    assert found.discretizing > 30
+    assert found.seconds + planning_seconds("10min") <= 600
+    assert Sizes.of(found.job).work * found.job.search.epochs < Sizes.of(plain.job).work * plain.job.search.epochs
+
+
+def test_where_the_discretization_alone_takes_too_long_it_is_named_with_what_shortens_it():
+    job = Job(time="60s", search=SearchSettings(relaxation=UniformPath(), discretization=Evolution()))
+    with pytest.raises(ValueError, match=r"60s is too short: .* 1000 evaluations by Evolution: .*supernet_images"):
+        planned(job, Machine(speed=0.1))
+    both = replace(job, search=SearchSettings(discretization=Perturbation()))
+    with pytest.raises(ValueError, match="220 evaluations and 80 epochs of training by Perturbation"):
+        planned(both, Machine(speed=0.01))
+    with pytest.raises(ValueError, match=r"use fewer images\.$"):
+        planned(Job(time="60s"), Machine(speed=0.01))
+
+
+def test_of_stages_only_the_last_is_followed_by_a_discretization():
+    search = SearchSettings(epochs=4, stages=(Stage(2), Stage(2)), discretization=RandomSampling(samples=30))
+    job = Job(image_size=8, batch_size=64, channels=8, cells=5, search=search)
+    assert [one.search.discretization for one in jobs_of_stages(job)] == [Argmax(), RandomSampling(samples=30)]
+    machine = Machine()
+    found = plan_stages(job, catalog(), lambda job: machine, reading=0.0, available=16 * GIB, planning=20.0)
+    step = machine(Sizes(8, 64, 8, 5))
+    assert found.discretizing == pytest.approx(MARGIN * 30 * 7 * step.selection)
+    assert found.seconds == pytest.approx(START_AND_END + MARGIN * Counts(28, 0, 4, 28, 210).seconds(step))
+
+
+@pytest.mark.parametrize(
+    ("change", "factor"),
+    [
+        ({"search": SearchSettings(epochs=100)}, 2.0),
+        ({"batch_size": 32}, 1.06),
+    ],
+)
+def test_estimates_scale_with_epochs_and_batches(change: dict, factor: float):
+    job = Job(image_size=64, batch_size=64, channels=16, cells=8, search=SearchSettings(epochs=50))
+    first, second = (planned(each, Machine(), data=catalog(train=10_000)) for each in (job, replace(job, **change)))
+    assert (second.seconds - START_AND_END) / (first.seconds - START_AND_END) == pytest.approx(factor, rel=0.03)
+
+
+def test_estimates_scale_with_images():
+    job = Job(image_size=64, batch_size=64, channels=16, cells=8)
+    small, large = (planned(job, Machine(), data=catalog(train=n), reading=0.0).seconds for n in (10_000, 40_000))
+    assert (large - START_AND_END) / (small - START_AND_END) == pytest.approx(4, rel=0.02)
+
+
+def test_the_text_says_what_was_chosen_and_what_it_takes():
+    job = Job(image_size=32, batch_size=64, channels=8, cells=5, search=SearchSettings(epochs=20))
+    assert str(Plan(job, seconds=400, memory=3 * GIB, reading=12.0, step=1.0)) == (
+        "Search: images 32x32, batch 64, 8 channels, 5 cells, 20 epochs: about 6.7 min (12 s to read images), "
+        "3.0 GiB of memory."
+    )
+    assert "about 6.7 min (12 s to read images, 5.0 min to discretize), 3.0" in str(
+        Plan(job, seconds=400, memory=3 * GIB, reading=12.0, step=1.0, discretizing=300.0)
+    )
+    on_one = str(Plan(replace(job, threads=1), seconds=400, memory=3 * GIB, reading=0.5, step=1.0))
+    assert "20 epochs, 1 thread: about 6.7 min, 3.0 GiB" in on_one
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.4, "0 s"), (119, "119 s"), (150, "2.5 min"), (1500, "25 min"), (7199, "120 min"), (9000, "2.5 h")],
+)
+def test_times_are_said_as_people_say_them(value: float, text: str):
+    assert readable_time(value) == text
+
+
+# Retraining
+
+
+def retraining(
+    machine: Machine, time: str | None, settings: RetrainSettings = RetrainSettings(), available: int = 16 * GIB
+) -> RetrainPlan:
+    return plan_retraining(
+        settings,
+        machine,
+        time=time,
+        image_size=64,
+        num_images=765,
+        num_held_out=85,
+        available=available,
+        planning=planning_seconds(time),
+    )
+
+
+def test_without_a_time_nothing_is_lowered():
+    found = retraining(Machine(speed=0.01), None)
+    assert found.settings == RetrainSettings()
+    assert found.seconds > 3600
+
+
+def test_retraining_lowers_the_network_first_then_the_epochs():
+    found = [retraining(Machine(speed), "10min").settings for speed in (1e4, 100, 10, 3, 1, 0.4)]
+    widths = [(settings.channels, settings.cells) for settings in found]
+    assert widths[0] == (36, 20)
+    assert widths == sorted(widths, reverse=True)
+    assert set(widths) <= {(36, 20), *RETRAINED}
+    assert found[0].epochs == 600
+    # A network that is not the smallest gets epochs enough to finish.
+    assert all(each.epochs >= 60 for each in found if (each.channels, each.cells) != RETRAINED[-1])
+    assert found[-1].epochs >= 10
+
+
+@pytest.mark.parametrize("speed", [0.5, 2.0, 10.0, 100.0])
+@pytest.mark.parametrize("time", ["2min", "10min", "1h"])
+def test_a_retraining_keeps_its_promise(time: str, speed: float):
+    try:
+        found = retraining(Machine(speed), time)
+    except ValueError as error:
+        time = re.findall(r"needs --time (\S+) for 10 epochs", str(error))[0]
+        found = retraining(Machine(speed), time)
+    assert found.seconds + planning_seconds(time) <= seconds(time)
+    assert replace(found.settings, channels=36, cells=20, epochs=600) == RetrainSettings()
+
+
+def test_retraining_grows_nothing_beyond_what_is_asked_for():
+    asked = RetrainSettings(channels=12, cells=4, epochs=15)
+    assert retraining(Machine(speed=1e4), "1h", asked).settings == asked
+    slow = retraining(Machine(speed=1.0), "2min", asked).settings
+    assert slow.channels <= 12
+    assert slow.cells <= 4
+    assert 10 <= slow.epochs <= 15
+
+
+def test_the_estimate_of_a_retraining_adds_up():
+    machine = Machine()
+    settings = RetrainSettings(channels=12, cells=8, epochs=15, batch_size=64)
+    found = retraining(machine, None, settings)
+    step = machine(Sizes(64, 64, 12, 8))
+    epoch = 12 * step.step + 2 * step.evaluation + END_OF_EPOCH
+    assert found.seconds == pytest.approx(START_AND_END + MARGIN * 15 * epoch)
+    assert found.memory == step.memory + 2 * 3 * 64**2 * 850
+    assert str(found).startswith("12 channels, 8 cells, 15 epochs: about ")
+
+
+def test_a_network_that_memory_does_not_hold_is_lowered_or_refused():
+    found = retraining(Machine(speed=1e4, per_volume=200.0), "1h", available=6 * GIB)
+    assert (found.settings.channels, found.settings.cells) != (36, 20)
+    assert found.memory <= 6 * GIB
+    with pytest.raises(ValueError, match="batch_size"):
+        retraining(Machine(speed=1e4, per_volume=200.0), None, available=6 * GIB)
+
+
+# Threads
+
+
+def test_threads_are_not_tried_where_that_would_take_too_long():
+    def never(sizes: Sizes) -> Measured:
+        raise AssertionError
+
+    most = torch.get_num_threads()
+    assert choose_threads(never, Sizes(64, 64, 16, 8), 10.0, patience=4.0) == most
+
+
+def test_the_fewest_threads_are_chosen_by_the_step_at_the_sizes_of_the_plan():
+    measured = []
+
+    def measure(sizes: Sizes) -> Measured:
+        measured.append((sizes, torch.get_num_threads()))
+        return Measured(1.0, 1.0, 1.0, 0)
+
+    with num_threads(4):
+        assert choose_threads(measure, Sizes(8, 8, 2, 3), 1.0, patience=20.0) == 1
+    assert measured == [(Sizes(8, 8, 2, 3), count) for count in (4, 2, 1)]
+
+
+# This machine
+
+
+@pytest.mark.slow
+def test_a_plan_by_measurements_has_all_sizes_and_leaves_random_numbers_alone(tmp_path):
+    from dnas.data import open_source
+
+    photos = open_source(str(make_photos(tmp_path / "photos", count=40, size=20)))
+    found = plan(Job(data=str(tmp_path / "photos"), time="2min"), photos, torch.device("cpu"))
+    assert found.job.missing_sizes == ()
+    assert found.seconds <= 108
+    assert found.job.threads in range(1, torch.get_num_threads() + 1)
+    assert 100 * 2**20 < found.memory < 16 * GIB
+
+
+@pytest.mark.slow
+def test_a_search_says_what_it_chose_and_what_will_follow_before_it_starts(tmp_path):
+    photos = make_photos(tmp_path / "photos", count=30, size=20)
+    out = done("search", "--data", photos, "--run", tmp_path / "run", "--time", "10min", *SMALL)
+    lines = out.splitlines()
+    said = next(i for i, line in enumerate(lines) if re.match(r"Search: images \d+x\d+, batch \d+, \d+ channels", line))
+    assert re.search(r"about [\d.]+ (s|min).*, [\d.]+ (GiB|MiB) of memory", lines[said])
+    assert lines[said + 1].startswith("Then `dnas retrain`: ")
+    assert next(i for i, line in enumerate(lines) if line.startswith("search: ")) > said

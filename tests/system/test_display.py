@@ -1,0 +1,61 @@
+"""What is printed in a terminal and into a file."""
+
+import pytest
+
+from dnas.system.display import RichDisplay, Silent
+
+
+@pytest.fixture
+def terminal(monkeypatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def test_silent_shows_nothing(capsys):
+    Silent().update("search", 1, 2, {"loss": 0.5})
+    Silent().say("hello")
+    assert capsys.readouterr().out == ""
+
+
+def test_into_a_file_goes_one_line_per_tenth_of_a_phase(capsys):
+    with RichDisplay() as display:
+        for done in range(1, 101):
+            display.update("search", done, 100, {"loss": 1 / done})
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("search")]
+    assert [line.split()[1] for line in lines] == ["1/100", *(f"{tenth}0/100" for tenth in range(1, 11))]
+    assert lines[-1] == "search: 100/100  loss 0.01"
+
+
+def test_phases_have_tenths_of_their_own(capsys):
+    with RichDisplay() as display:
+        display.update("search", 10, 10, {})
+        display.update("retrain", 1, 10, {})
+        display.update("search", 10, 10, {})
+    lines = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if ":" in line]
+    assert lines == ["search", "retrain"]
+
+
+def test_what_is_said_is_printed_as_it_is_and_not_wrapped(capsys):
+    text = "[bold]brackets[/bold] of a path [a/b] " + 100 * "x"
+    with RichDisplay() as display:
+        display.say(text)
+    assert text in capsys.readouterr().out.splitlines()
+
+
+def test_in_a_terminal_there_is_a_bar_with_count_and_numbers(terminal, capsys):
+    with RichDisplay() as display:
+        display.update("search", 1, 4, {"loss": 0.123456})
+        display.update("search", 2, 4, {"loss": 0.5})
+        display.say("a note")
+    out = capsys.readouterr().out
+    assert "a note" in out
+    last = out.rsplit("search", 1)[1]
+    assert "2/4" in last
+    assert "loss 0.5" in last
+
+
+def test_a_phase_without_steps_is_shown(capsys):
+    with RichDisplay() as display:
+        display.update("images", 0, 0, {})
+    assert "images: 0/0" in capsys.readouterr().out

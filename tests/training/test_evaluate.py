@@ -1,0 +1,173 @@
+"""Evaluation against logits whose loss, ranks and confusion are known."""
+
+import csv
+import json
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dnas.system.display import Display
+from dnas.training.evaluate import evaluate, wilson_interval
+
+
+class Known(nn.Module):
+    """Gives out its inputs as logits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def scores(*rows: list[float]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+# Seven classes, so that top-5 is not everything. Ranks of the true class: 1, 2, 5, 6.
+SEVEN = scores(
+    [7, 6, 5, 4, 3, 2, 1],
+    [7, 6, 5, 4, 3, 2, 1],
+    [7, 6, 5, 4, 3, 2, 1],
+    [7, 6, 5, 4, 3, 2, 1],
+)
+SEVEN_TARGETS = torch.tensor([0, 1, 4, 5])
+
+
+def test_top1_and_top5_count_the_rank_of_the_true_class():
+    evaluation = evaluate(Known(), [(SEVEN, SEVEN_TARGETS)])
+    assert evaluation.num_images == 4
+    assert evaluation.top1 == 1 / 4
+    assert evaluation.top5 == 3 / 4
+
+
+def test_loss_is_the_mean_cross_entropy_over_images_not_over_batches():
+    # -log softmax of two equal scores is log 2; of (log 3, 0) it is log(4/3) for the first class.
+    batches = [
+        (scores([0.0, 0.0]), torch.tensor([1])),
+        (scores([math.log(3), 0.0], [math.log(3), 0.0], [math.log(3), 0.0]), torch.tensor([0, 0, 1])),
+    ]
+    expected = (math.log(2) + 2 * math.log(4 / 3) + math.log(4)) / 4
+    assert evaluate(Known(), batches).loss == pytest.approx(expected, rel=1e-14)
+
+
+def test_top5_is_everything_where_there_are_at_most_five_classes():
+    assert evaluate(Known(), [(scores([1, 0, 0], [1, 0, 0]), torch.tensor([2, 1]))]).top5 == 1.0
+
+
+def test_confusion_has_true_classes_in_rows_and_predicted_ones_in_columns():
+    logits = scores([1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1])
+    evaluation = evaluate(Known(), [(logits[:3], torch.tensor([0, 0, 1])), (logits[3:], torch.tensor([0]))])
+    assert evaluation.confusion.tolist() == [[1, 1, 1], [0, 1, 0], [0, 0, 0]]
+    assert evaluation.per_class == (1 / 3, 1.0, None)
+    assert evaluation.top1 == 2 / 4
+
+
+def test_confusion_is_written_with_the_names_of_the_classes(tmp_path):
+    evaluation = evaluate(Known(), [(scores([1, 0], [1, 0], [0, 1]), torch.tensor([0, 1, 1]))])
+    evaluation.write_confusion(tmp_path / "new" / "confusion.csv", ["a, b", "c"])
+    rows = list(csv.reader((tmp_path / "new" / "confusion.csv").read_text().splitlines()))
+    assert rows == [["true \\ predicted", "a, b", "c"], ["a, b", "1", "0"], ["c", "1", "1"]]
+
+
+def test_a_wrong_number_of_class_names_is_told(tmp_path):
+    evaluation = evaluate(Known(), [(scores([1, 0]), torch.tensor([0]))])
+    with pytest.raises(ValueError, match="2 classes apart, but there are 3 class names"):
+        evaluation.write_confusion(tmp_path / "confusion.csv", ["a", "b", "c"])
+
+
+def test_the_data_can_be_written_as_json():
+    evaluation = evaluate(Known(), [(scores([1, 0, 0], [0, 1, 0]), torch.tensor([0, 0]))])
+    data = json.loads(json.dumps(evaluation.to_data(), allow_nan=False))
+    assert data["top1"] == 0.5
+    assert data["per_class"] == [0.5, None, None]
+    assert data["top1_interval_95"] == list(evaluation.top1_interval)
+
+
+def test_wilson_interval_solves_its_equation():
+    # Its ends are the q with |p - q| = z sqrt(q (1 - q) / n)  (Wilson 1927).
+    z = 1.96
+    for p, n in [(0.5, 10), (0.9, 270), (0.25, 4)]:
+        for q in wilson_interval(p, n, z):
+            assert abs(p - q) == pytest.approx(z * math.sqrt(q * (1 - q) / n), rel=1e-12)
+
+
+def test_wilson_interval_stays_within_0_and_1_and_is_not_empty_at_the_ends():
+    assert wilson_interval(0.0, 10)[0] == 0.0
+    assert wilson_interval(0.0, 10, z=2.0)[1] == pytest.approx(4 / 14)  # z^2 / (n + z^2)
+    assert wilson_interval(1.0, 10, z=2.0) == (pytest.approx(10 / 14), pytest.approx(1.0))
+
+
+def test_the_network_is_evaluated_in_evaluation_mode_and_every_module_gets_its_mode_back():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5), nn.BatchNorm1d(2))
+    network.train()
+    network[2].eval()  # a frozen batch norm
+    before = network[2].running_mean.clone(), torch.get_rng_state()
+    data = [(torch.randn(4, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 0, 1]))]
+    assert evaluate(network, data).loss == evaluate(network, data).loss
+    assert (network.training, network[1].training, network[2].training) == (True, True, False)
+    assert torch.equal(network[2].running_mean, before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_no_gradient_is_left():
+    network = nn.Linear(2, 2)
+    evaluate(network, [(torch.ones(4, 2), torch.tensor([0, 1, 0, 1]))])
+    assert network.weight.grad is None
+
+
+def test_inputs_may_be_tuples_and_dicts():
+    class Sum(nn.Module):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return a + b
+
+    one, targets = scores([1, 0]), torch.tensor([0])
+    assert evaluate(Sum(), [((one, one), targets), ({"a": one, "b": one}, targets)]).top1 == 1.0
+
+
+def test_a_network_that_flattens_with_view_can_be_evaluated_on_channels_last_images():
+    class Flattening(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 2, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.convolution(x)
+            return x.view(len(x), -1)
+
+    images = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    evaluate(Flattening(), [(images.contiguous(memory_format=torch.channels_last), torch.tensor([0, 1]))])
+
+
+def test_targets_that_are_no_class_of_the_network_are_told():
+    with pytest.raises(ValueError, match=r"2 of 3 targets are no class .* classes 0 to 1"):
+        evaluate(Known(), [(scores([1, 0], [1, 0], [1, 0]), torch.tensor([0, 2, -1]))])
+
+
+def test_outputs_that_are_no_logits_are_told():
+    with pytest.raises(ValueError, match=r"must give logits \(batch, classes\); .* a tensor \(2, 3, 4\)"):
+        evaluate(Known(), [(torch.zeros(2, 3, 4), torch.tensor([0, 1]))])
+
+
+def test_targets_that_are_no_labels_are_told():
+    with pytest.raises(ValueError, match="int64 labels"):
+        evaluate(Known(), [(torch.zeros(2, 3), torch.zeros(2))])
+
+
+def test_nan_is_an_error_and_not_an_accuracy():
+    with pytest.raises(FloatingPointError, match="1 of 2 images"):
+        evaluate(Known(), [(scores([math.nan, 0], [1, 0]), torch.tensor([0, 0]))])
+
+
+def test_progress_is_shown():
+    class Seen(Display):
+        def __init__(self) -> None:
+            self.calls: list[tuple[str, int, int]] = []
+
+        def update(self, phase, done, total, scalars) -> None:
+            self.calls.append((phase, done, total))
+
+        def say(self, text) -> None: ...
+
+    seen = Seen()
+    evaluate(Known(), [(scores([1, 0]), torch.tensor([0]))] * 2, display=seen, phase="test")
+    assert seen.calls == [("test", 1, 2), ("test", 2, 2)]
