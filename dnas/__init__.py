@@ -48,7 +48,7 @@ from dnas.searching.observer import (
     StepReport,
     Stop,
 )
-from dnas.searching.search import NonFiniteLoss, SearchResult, search, search_in_stages
+from dnas.searching.search import SearchResult, search, search_in_stages
 from dnas.searching.search_step import StepResult, search_step
 from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.searching.stage import Stage
@@ -63,6 +63,7 @@ from dnas.space import (
     Space,
     TransformerSpace,
 )
+from dnas.system.errors import MissingPackage, NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted
 from dnas.table import Table, load_table
 from dnas.training.evaluate import Evaluation, evaluate
@@ -109,6 +110,7 @@ __all__ = [
     "KeptEdge",
     "LimitedSkips",
     "Linear",
+    "MissingPackage",
     "Mixture",
     "MobileSpace",
     "NasBench201Space",
@@ -149,6 +151,7 @@ __all__ = [
     "TransformerSpace",
     "UniformPath",
     "Unrolled",
+    "UserError",
     "WeightSGD",
     "Zero",
     "ZeroOne",

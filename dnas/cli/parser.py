@@ -66,6 +66,7 @@ from dnas.space.base import Stem
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.allocator import keep_freed_memory
 from dnas.system.display import Display, RichDisplay
+from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted
 from dnas.system.plain_data import check_only_own_parts, to_plain
 from dnas.table import RankAgreement, Table, convert, load_table, standing, standing_data
@@ -83,7 +84,7 @@ except ImportError as error:
     raise SystemExit('The command dnas needs more packages: pip install "dnas[cli]"') from error
 
 # What a user can put right. Anything else is a mistake of ours, or of a user's own part, and keeps its traceback.
-USER_ERRORS = (ValueError, OSError, ImportError, ArithmeticError)
+USER_ERRORS = (UserError, OSError)
 # Options without a value.
 FLAGS = ("--help", "--trust", "--json", "--auxiliary", "--supernet")
 # What uses less memory when it is lowered, by command.
@@ -182,7 +183,7 @@ def carry_out(arguments: Sequence[str]) -> int:
     """Parse and carry out one command; the exit status comes back.
 
     Raises:
-        ValueError: a mistake in the arguments.
+        UserError: a mistake in the arguments.
     """
     arguments = with_recipe_paths(with_recipe_option(with_underscores(arguments)))
     config = parse(arguments)
@@ -197,7 +198,7 @@ def parse(arguments: Sequence[str]) -> Namespace | None:
     """The settings of one command, parts built; without a command the help is printed, and None comes back.
 
     Raises:
-        ValueError: a mistake in the arguments.
+        UserError: a mistake in the arguments.
     """
     parser, subparsers = build_parser(arguments)
     name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
@@ -210,7 +211,7 @@ def parse(arguments: Sequence[str]) -> Namespace | None:
         return parser.instantiate(config)[name]
     except ArgumentError as error:
         options = _options_of(subparsers[name]) if name else []
-        raise ValueError(plainer(str(error), name, options)) from error
+        raise UserError(plainer(str(error), name, options)) from error
 
 
 def _options_of(parser: ArgumentParser) -> list[str]:
@@ -266,7 +267,7 @@ def with_recipe_option(arguments: Sequence[str]) -> list[str]:
     """
     if arguments[:1] == ["compare"]:
         if any(argument.partition("=")[0] == "--recipe" for argument in arguments):
-            raise ValueError("dnas compare has --recipes, for one or more of them; it has no option --recipe.")
+            raise UserError("dnas compare has --recipes, for one or more of them; it has no option --recipe.")
         names = [name for option, name in pairwise(arguments) if option == "--recipes"]
         return ["compare", *(["--recipe", names[0]] if names else []), *arguments[1:]]
     if arguments[:1] == ["profile"] and len(arguments) > 1 and not arguments[1].startswith("-"):
@@ -282,7 +283,7 @@ def with_recipe_paths(arguments: Sequence[str]) -> list[str]:
     """`arguments` with the name of a recipe replaced by its file.
 
     Raises:
-        ValueError: neither a recipe nor a file, or the file holds no settings.
+        UserError: neither a recipe nor a file, or the file holds no settings.
     """
     result = list(arguments)
     for index, argument in enumerate(result):
@@ -334,7 +335,7 @@ def _notes_on_space(config: Namespace, job: Job) -> list[str]:
     """What to say of the recipes of a command, whose space may be another one than theirs.
 
     Raises:
-        ValueError: as `what_its_space_lacks`.
+        UserError: as `what_its_space_lacks`.
     """
     notes = [what_its_space_lacks(Path(recipe), job.space) for recipe in config.recipe or []]
     return [note for note in notes if note]
@@ -347,14 +348,14 @@ def job_of(run: Run, *, trust: bool) -> Job:
     """The job of an existing run, from its config.yaml.
 
     Raises:
-        ValueError: the file is damaged, or names code outside dnas and is not trusted.
+        UserError: the file is damaged, or names code outside dnas and is not trusted.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Job, None, sub_configs=False)
     data = _entry_of(run, "job", "search", get_type_hints(Job), trust=trust)
     job = _built(parser, data, str(run.config_path), lambda config: _of(Job, config))
     if job.missing_sizes:
-        raise ValueError(f"{run.config_path} is damaged: it does not say {', '.join(job.missing_sizes)}.")
+        raise UserError(f"{run.config_path} is damaged: it does not say {', '.join(job.missing_sizes)}.")
     return job
 
 
@@ -363,7 +364,7 @@ def _entry_of(run: Run, entry: str, command: str, hints: dict[str, Any], *, trus
     source = str(run.config_path)
     data = run.read_config().get(entry)
     if data is None:
-        raise ValueError(
+        raise UserError(
             f"{source} has no entry {entry!r}: it is not the config.yaml of a run that `dnas {command}` began."
         )
     check_names(data, hints, f"{source}, {entry}")
@@ -381,7 +382,7 @@ def _built(
             return build(parser.instantiate(parser.parse_object(data)))
     except (ArgumentError, ValueError) as error:
         problem = plainer(str(error), "", ()).removeprefix("--")
-        raise ValueError(f"{source} is damaged: {problem}") from error
+        raise UserError(f"{source} is damaged: {problem}") from error
 
 
 def _check_own(data: dict[str, Any], source: str) -> None:
@@ -471,9 +472,9 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         if self.agreement is not None and self.table is None:
-            raise ValueError("--agreement has no effect without --table; add that, or leave it out.")
+            raise UserError("--agreement has no effect without --table; add that, or leave it out.")
         if self.num_random is not None and self.table is not None:
-            raise ValueError("--num_random has no effect with --table, which knows all architectures; leave it out.")
+            raise UserError("--num_random has no effect with --table, which knows all architectures; leave it out.")
 
 
 def _fill_compare(parser: ArgumentParser, arguments: Sequence[str]) -> None:
@@ -526,11 +527,11 @@ def _jobs(recipes: Sequence[str], own: Sequence[str], display: Display) -> dict[
     for recipe in recipes:
         path, name = recipe_path(recipe), Path(recipe).stem
         if name in jobs:
-            raise ValueError(f"Two recipes are called {name!r}; give each once, or rename a file.")
+            raise UserError(f"Two recipes are called {name!r}; give each once, or rename a file.")
         try:
             config = parse(with_recipe_paths(["compare", "--recipe", recipe, *own]))
         except ValueError as error:
-            raise ValueError(f"Recipe {name}: {error}") from error
+            raise UserError(f"Recipe {name}: {error}") from error
         assert config is not None
         jobs[name] = _of(Job, config)
         note = what_its_space_lacks(path, jobs[name].space)
@@ -579,13 +580,13 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         if self.agreement is not None and self.table is None:
-            raise ValueError("--agreement has no effect without --table; add that, or leave it out.")
+            raise UserError("--agreement has no effect without --table; add that, or leave it out.")
         if self.agreement_every is not None and self.agreement is None:
-            raise ValueError("--agreement_every has no effect without --agreement; add that, or leave it out.")
+            raise UserError("--agreement_every has no effect without --agreement; add that, or leave it out.")
         if self.num_random is not None and self.baseline == "none":
-            raise ValueError("--num_random has no effect without --baseline random; add that, or leave it out.")
+            raise UserError("--num_random has no effect without --baseline random; add that, or leave it out.")
         if self.num_random is not None and self.num_random < 1:
-            raise ValueError(f"num_random must be at least 1; got {self.num_random}.")
+            raise UserError(f"num_random must be at least 1; got {self.num_random}.")
 
     @property
     def baseline_words(self) -> tuple[str, ...]:
@@ -607,12 +608,12 @@ def _check_resume(arguments: Sequence[str], fine: set[str]) -> None:
     """See that beside --resume only `fine` options are given, which have an effect, nor --trust without it."""
     options = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
     if "--resume" not in options and "--trust" in options:
-        raise ValueError(
+        raise UserError(
             "--trust has no effect on a new search: parts that you name yourself are trusted. Leave it out."
         )
     idle = options - fine - {"--resume", "--trust", "--help"}
     if "--resume" in options and idle:
-        raise ValueError(
+        raise UserError(
             f"{', '.join(sorted(idle))} would have no effect: with --resume all settings come from the run. "
             "Leave it out, or start a new run."
         )
@@ -623,7 +624,7 @@ def _search(config: Namespace) -> None:
     with RichDisplay() as display:
         if options.resume is not None:
             if config.recipe:
-                raise ValueError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
+                raise UserError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
             run = Run.open(options.resume)
             job = job_of(run, trust=config.trust)
         else:
@@ -688,13 +689,13 @@ def _table_for(path: Path | None, space: str) -> Table | None:
     """The table of a file, for architectures of this space.
 
     Raises:
-        ValueError: it is damaged, or of another space.
+        UserError: it is damaged, or of another space.
     """
     if path is None:
         return None
     table = load_table(path)
     if table.space != space:
-        raise ValueError(f"{path} is a table of the space {table.space!r}, but {space!r} is searched: leave it out.")
+        raise UserError(f"{path} is a table of the space {table.space!r}, but {space!r} is searched: leave it out.")
     return table
 
 
@@ -724,7 +725,7 @@ class RetrainOptions:
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be at least 1; got {self.threads}.")
+            raise UserError(f"threads must be at least 1; got {self.threads}.")
 
 
 def _fill_retrain(parser: ArgumentParser, arguments: Sequence[str]) -> None:
@@ -783,7 +784,7 @@ def _check_same(child: Run, begun: RetrainSettings, asked: RetrainSettings, opti
     idle = [f"--{name}" for name, value in vars(options).items() if value is not None]
     if difference or idle:
         what = f"setting {difference}" if difference else f"{idle[0]} has no effect any more"
-        raise ValueError(
+        raise UserError(
             f"{child.path} has begun with settings of its own: {what}. Go on without other settings, or move that "
             "folder away to retrain anew."
         )
@@ -815,10 +816,10 @@ def _named_architectures(given: Sequence[str], space: str) -> dict[str, Architec
     """Architectures by the last part of what names them, which names their folder too."""
     named = {Path(text).stem: read_architecture(text, space) for text in given}
     if len(named) < len(given):
-        raise ValueError(f"--beside {' '.join(given)}: two have the same name; rename a file or folder.")
+        raise UserError(f"--beside {' '.join(given)}: two have the same name; rename a file or folder.")
     for name in named:
         if re.fullmatch(r"\w[\w.+-]*", name) is None or name.isdigit() or name in ("comparison", "results"):
-            raise ValueError(
+            raise UserError(
                 f"--beside: {name!r} cannot name a folder of the baseline; give the name of a published architecture, "
                 "a run, or a file whose name has letters."
             )
@@ -936,7 +937,7 @@ def _describe(config: Namespace) -> None:
     recurrent = architecture.space == RecurrentSpace.name
     idle = {argument.partition("=")[0] for argument in config.written} & (_OF_IMAGES if recurrent else _OF_CELLS)
     if idle:
-        raise ValueError(
+        raise UserError(
             f"{', '.join(sorted(idle))} would have no effect: {config.architecture} is "
             f"{'a recurrent cell, for text' if recurrent else 'no recurrent cell'}. Leave it out."
         )
@@ -1024,14 +1025,14 @@ def language_job_of(run: Run, *, trust: bool) -> LanguageJob:
     """The job of an existing run of `dnas language`, from its config.yaml.
 
     Raises:
-        ValueError: the file is damaged, or names code outside dnas and is not trusted.
+        UserError: the file is damaged, or names code outside dnas and is not trusted.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--text", type=str)
     _add_language_job(parser)
     data = _entry_of(run, ENTRY, "language", _LANGUAGE_HINTS, trust=trust)
     if "text" not in data:
-        raise ValueError(f"{run.config_path} is damaged: it does not say text.")
+        raise UserError(f"{run.config_path} is damaged: it does not say text.")
     return _built(parser, data, str(run.config_path), _language_job)
 
 
@@ -1053,13 +1054,11 @@ def _language_run(config: Namespace) -> tuple[Run, LanguageJob]:
     """The run that is asked for, new or begun, and its job."""
     if config.resume is None:
         if config.text is None:
-            raise ValueError("`dnas language` needs TEXT, or --resume RUN. See `dnas language --help`.")
+            raise UserError("`dnas language` needs TEXT, or --resume RUN. See `dnas language --help`.")
         job = _language_job(config)
         return Run(config.run or new_run_folder(job.text)), job
     if config.text is not None:
-        raise ValueError(
-            f"{config.text} would have no effect: with --resume the text is that of the run. Leave it out."
-        )
+        raise UserError(f"{config.text} would have no effect: with --resume the text is that of the run. Leave it out.")
     run = Run.open(config.resume)
     job = language_job_of(run, trust=config.trust)
     given = {argument.partition("=")[0] for argument in config.written}

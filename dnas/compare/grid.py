@@ -43,6 +43,7 @@ from dnas.shipping.load import RETRAIN
 from dnas.space import NasBench201Space
 from dnas.system.atomic import write_text
 from dnas.system.display import Display, RichDisplay
+from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.plain_data import to_plain
 from dnas.system.threads import num_threads
 from dnas.table import RankAgreement, Table
@@ -89,26 +90,26 @@ class Grid:
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1; got {self.seeds}.")
+            raise UserError(f"seeds must be at least 1; got {self.seeds}.")
         if self.num_random < 1:
-            raise ValueError(f"num_random must be at least 1; got {self.num_random}.")
+            raise UserError(f"num_random must be at least 1; got {self.num_random}.")
         if self.agreement and self.table is None:
-            raise ValueError("agreement has no effect without a table; add one, or leave it out.")
+            raise UserError("agreement has no effect without a table; add one, or leave it out.")
         self.watching()  # which checks the number
         if self.baseline not in self.jobs:
-            raise ValueError(
+            raise UserError(
                 f"The baseline recipe must be one of the recipes, {', '.join(self.jobs)}; got {self.baseline!r}."
             )
         for name, job in self.jobs.items():
             if job.time is not None:
-                raise ValueError(
+                raise UserError(
                     "dnas compare gives every recipe the same epochs, not a time; use --search.epochs instead of "
                     f"the time {job.time!r} of {name}."
                 )
             if job.seed != 0:
-                raise ValueError(f"dnas compare takes the seeds 0, 1 ... of --seeds; leave out seed {job.seed}.")
+                raise UserError(f"dnas compare takes the seeds 0, 1 ... of --seeds; leave out seed {job.seed}.")
             if self.table is not None and not isinstance(job.space, NasBench201Space):
-                raise ValueError(
+                raise UserError(
                     f"The table is of space {self.table.space!r}, and {name} searches {job.space.name!r}: give "
                     "--space dnas.NasBench201Space, or leave out --table, to retrain what is found."
                 )
@@ -136,16 +137,16 @@ def columns_of(table: Table | None, select: str | None, report: str | None) -> C
     """Which columns of a table select and report; those of retraining without a table.
 
     Raises:
-        ValueError: the table has no such column, or neither the usual ones nor a name is there.
+        UserError: the table has no such column, or neither the usual ones nor a name is there.
     """
     if table is None:
         if select or report:
-            raise ValueError("--select and --report name columns of a table; without --table leave them out.")
+            raise UserError("--select and --report name columns of a table; without --table leave them out.")
         return RETRAINED
     names = []
     for option, name, usual in (("select", select, DEFAULTS.select), ("report", report, DEFAULTS.report)):
         if (name or usual) not in table.columns:
-            raise ValueError(
+            raise UserError(
                 f"The table has no column {name or usual!r}; name another with --{option}, of "
                 f"{', '.join(sorted(table.columns))}."
             )
@@ -160,7 +161,7 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
     """Run what is missing, write the table, print it; the rows of the grid that are there come back.
 
     Raises:
-        ValueError: rows or runs in the folder are damaged or of other settings, or something cannot be built.
+        UserError: rows or runs in the folder are damaged or of other settings, or something cannot be built.
         Interrupted: Ctrl-C.
     """
     grid = _retrained_alike(grid, display)
@@ -192,7 +193,7 @@ def _settled(grid: Grid, display: Display) -> dict[str, Job]:
     """The jobs with all sizes; those that nobody gave are chosen once for all recipes and runs.
 
     Raises:
-        ValueError: a batch is larger than the data, or the file of sizes is damaged.
+        UserError: a batch is larger than the data, or the file of sizes is damaged.
     """
     path = grid.out / "sizes.json"
     if not path.exists():
@@ -201,7 +202,7 @@ def _settled(grid: Grid, display: Display) -> dict[str, Job]:
             Run(grid.out).save_json("sizes", chosen)
     sizes = Run(grid.out).load_json("sizes")
     if not isinstance(sizes, Mapping) or set(sizes) != {*SIZES, "threads"}:
-        raise ValueError(f"{path} is damaged: expected the entries {[*SIZES, 'threads']}. Remove it.")
+        raise UserError(f"{path} is damaged: expected the entries {[*SIZES, 'threads']}. Remove it.")
     return {
         recipe: replace(job, **{name: value for name, value in sizes.items() if getattr(job, name) is None})
         for recipe, job in grid.jobs.items()
@@ -215,7 +216,7 @@ def _choose_sizes(grid: Grid, display: Display) -> dict[str, int | None]:
     half = images_in_half(job, catalog)
     for name, other in grid.jobs.items():
         if (other.batch_size or 0) > half:
-            raise ValueError(
+            raise UserError(
                 f"batch_size {other.batch_size} of {name} is more than the {half} images in each half of the data; "
                 "give a smaller --batch_size."
             )
@@ -242,18 +243,18 @@ def _check_alike(grid: Grid) -> None:
     """See that all recipes search one space on the same data, and that what is found can be retrained.
 
     Raises:
-        ValueError: names the first difference, or the network that is to be retrained cannot be built.
+        UserError: names the first difference, or the network that is to be retrained cannot be built.
     """
     baseline = grid.jobs[grid.baseline]
     for recipe, job in grid.jobs.items():
         difference = _first_unlike(grid, to_plain(baseline), job, words=(f"in {grid.baseline}", f"in {recipe}"))
         if difference:
-            raise ValueError(
+            raise UserError(
                 f"What is compared must be alike, but {difference}. Give that setting on the command line, for "
                 "all recipes."
             )
         if job.space.name != baseline.space.name:
-            raise ValueError(
+            raise UserError(
                 f"Only architectures of one space can be compared, but {grid.baseline} searches "
                 f"{baseline.space.name!r} and {recipe} {job.space.name!r}. Give --space, for all recipes."
             )
@@ -304,7 +305,7 @@ def _differing_sizes(jobs: Mapping[str, Job], rows: Sequence[CompareRow]) -> dic
 def _check_retraining(job: Job) -> None:
     """See that networks can be built as retraining will, without memory for their weights."""
     if job.validation_fraction == 0:
-        raise ValueError(
+        raise UserError(
             "Without a table found networks are chosen by images that are held out from retraining, but "
             "validation_fraction is 0. Give --validation_fraction 0.1."
         )
@@ -346,7 +347,7 @@ def _check_row(grid: Grid, jobs: Mapping[str, Job], row: CompareRow, path: Path)
         there = row.settings.get("retrain")
         difference = settings_difference(there, baseline.retrain, ignored=FREE, place="retrain", words=words)
     if difference:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot stand in one table with {grid.baseline}: {difference}. Ask for the same, choose another "
             "--run, or move that row away."
         )
@@ -355,7 +356,7 @@ def _check_row(grid: Grid, jobs: Mapping[str, Job], row: CompareRow, path: Path)
 def _check_settings(there: Any, job: Job, path: Path, *, with_retrain: bool) -> None:
     difference = settings_difference(there, job, ignored=FREE if with_retrain else (*FREE, "retrain"))
     if difference:
-        raise ValueError(
+        raise UserError(
             f"{path} was made under other settings: {difference}. Ask for the same, or choose another --run."
         )
 
@@ -382,7 +383,7 @@ def _complete(grid: Grid, job: Job, recipe: str, seed: int, display: _PartOfBar)
         columns = (grid.columns.select, grid.columns.report)
         unknown = [name for name in columns if name not in row.values]
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"The table does not know {unknown[0]} of what {recipe}, seed {seed}, found, {row.found.string}; name "
                 "another column with --select and --report, or use a table that is whole."
             )
@@ -400,7 +401,7 @@ def _searched(run: Run, job: Job, recipe: str, display: _PartOfBar, observers: S
     if not ((run.path / "search.json").exists() and run.architecture_path.exists()):
         try:
             search_command(run, job, read_data(run, job, display), display, observers)
-        except ArithmeticError as error:  # the loss is no number any more: a result of this recipe
+        except NonFiniteLoss as error:  # the loss is no number any more: a result of this recipe
             failure = str(error)
             display.say(f"{recipe}, seed {job.seed}, failed: {failure}")
     if not failure:
@@ -472,7 +473,7 @@ def table_values(table: Table, architecture: Architecture) -> dict[str, float]:
     """What each column says of an architecture; columns that do not know it are left out.
 
     Raises:
-        ValueError: the table does not hold such an architecture.
+        UserError: the table does not hold such an architecture.
     """
     row = table.row_of(architecture)
     values = {name: float(column[row]) for name, column in table.columns.items()}
@@ -486,7 +487,7 @@ def _retrained(run: Run, job: Job, row: CompareRow, display: Display) -> Compare
         retrain_command(run, job, data, display)
         with num_threads(job.threads):
             trained = comparable_training(job, data).row("found", run.load_architecture(), run=run.child(RETRAIN))
-    except ArithmeticError as error:
+    except NonFiniteLoss as error:
         display.say(f"{row.recipe}, seed {row.seed}, failed in retraining: {error}")
         return replace(row, found=None, failure=f"retraining: {error}")
     return replace(row, settings=to_plain(job)).with_values(_percents(trained))
@@ -525,7 +526,7 @@ def _load_rows(grid: Grid, jobs: Mapping[str, Job]) -> list[CompareRow]:
     What rows say of another table is looked up in the table of the grid.
 
     Raises:
-        ValueError: a row is damaged, or may not stand in one table with the others.
+        UserError: a row is damaged, or may not stand in one table with the others.
     """
     rows = []
     for path in sorted((grid.out / "rows").glob("*.json")):

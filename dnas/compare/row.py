@@ -14,6 +14,7 @@ from typing import Any
 from dnas.core.architecture import Architecture
 from dnas.formats import architecture_text
 from dnas.system.atomic import write_text
+from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 
 
@@ -50,12 +51,12 @@ class Found:
         """Validate what `to_data` gives.
 
         Raises:
-            ValueError: an entry is missing or of a wrong type.
+            UserError: an entry is missing or of a wrong type.
         """
         _check_entries(data, {"epoch": int, "string": str, "values": dict, "architecture": dict}, source)
         for column, value in data["values"].items():
             if not isinstance(value, int | float):
-                raise ValueError(f"{source}: the value of {column!r} must be a number; got {value!r}.")
+                raise UserError(f"{source}: the value of {column!r} must be a number; got {value!r}.")
         architecture = Architecture.from_json(json.dumps(data["architecture"]), source=f"{source}, architecture")
         return Found(architecture, {name: float(value) for name, value in data["values"].items()}, data["epoch"])
 
@@ -130,12 +131,12 @@ class CompareRow:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: names the file and what is wrong in it.
+            UserError: names the file and what is wrong in it.
         """
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}. Remove it to have the row made anew.") from error
+            raise UserError(f"{path} is damaged: {error}. Remove it to have the row made anew.") from error
         texts = dict.fromkeys(("recipe", "failure", "table", "settings_digest"), str)
         kinds = {**texts, "seed": int, "seconds": float, "environment": dict, "settings": dict, "trajectory": list}
         source = f"{path} is damaged, remove it to have the row made anew"
@@ -143,9 +144,9 @@ class CompareRow:
         agreement = {"kendall_tau": float} if isinstance(data, Mapping) and "kendall_tau" in data else {}
         _check_entries(data, {**kinds, **agreement, "found": dict if is_found else type(None)}, source)
         if digest(data["settings"]) != data["settings_digest"]:
-            raise ValueError(f"{source}: the settings in it are not those that it was made under.")
+            raise UserError(f"{source}: the settings in it are not those that it was made under.")
         if (data["found"] is None) == (not data["failure"]):
-            raise ValueError(f"{source}: it must hold either what was found or a failure.")
+            raise UserError(f"{source}: it must hold either what was found or a failure.")
         return CompareRow(
             recipe=data["recipe"],
             seed=data["seed"],
@@ -166,10 +167,10 @@ class CompareRow:
 def _check_entries(data: Any, kinds: Mapping[str, type], source: str) -> None:
     if not isinstance(data, Mapping) or set(data) != set(kinds):
         got = sorted(data) if isinstance(data, Mapping) else data
-        raise ValueError(f"{source}: expected the entries {list(kinds)}; got {got!r}.")
+        raise UserError(f"{source}: expected the entries {list(kinds)}; got {got!r}.")
     for name, kind in kinds.items():
         if type(data[name]) is not kind:
-            raise ValueError(f"{source}: {name} must be of type {kind.__name__}; got {data[name]!r}.")
+            raise UserError(f"{source}: {name} must be of type {kind.__name__}; got {data[name]!r}.")
 
 
 def digest(settings: Mapping[str, Any]) -> str:

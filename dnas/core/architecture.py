@@ -13,6 +13,7 @@ import torch
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.system.atomic import write_text
+from dnas.system.errors import UserError
 
 FORMAT = "dnas-architecture"
 FORMAT_VERSION = 1
@@ -73,21 +74,21 @@ class Architecture:
         """Parse and validate.
 
         Raises:
-            ValueError: not JSON, or not an architecture; the message names `source` and the place.
+            UserError: not JSON, or not an architecture; the message names `source` and the place.
         """
         try:
             data = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{source} is not JSON ({error}); expected an architecture.json.") from error
+            raise UserError(f"{source} is not JSON ({error}); expected an architecture.json.") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise ValueError(f'{source} is not an architecture: expected an object with "format": "{FORMAT}".')
+            raise UserError(f'{source} is not an architecture: expected an object with "format": "{FORMAT}".')
         if data.get("format_version") != FORMAT_VERSION:
-            raise ValueError(
+            raise UserError(
                 f"{source} has format_version {data.get('format_version')!r}; this dnas reads {FORMAT_VERSION}."
             )
         unknown = set(data) - {"format", "format_version", "space", "version", "arguments", "decisions"}
         if unknown:
-            raise ValueError(f"{source} has unknown entries {sorted(unknown)}.")
+            raise UserError(f"{source} has unknown entries {sorted(unknown)}.")
         _expect(isinstance(data.get("space"), str), source, "space", "a string", data.get("space"))
         _expect(type(data.get("version")) is int, source, "version", "a whole number", data.get("version"))
         _expect(isinstance(data.get("arguments"), dict), source, "arguments", "an object", data.get("arguments"))
@@ -105,23 +106,23 @@ class Architecture:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not an architecture.
+            UserError: not an architecture.
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text; expected an architecture.json.") from error
+            raise UserError(f"{path} is not UTF-8 text; expected an architecture.json.") from error
         return Architecture.from_json(text, source=str(path))
 
     def check(self, decisions: Mapping[str, Decision]) -> None:
         """See that this architecture answers exactly these decisions.
 
         Raises:
-            ValueError: names the first decision that does not fit.
+            UserError: names the first decision that does not fit.
         """
         wanted = {name: decision for name, decision in decisions.items() if decision.kind != "edges"}
         if set(wanted) != set(self.decisions):
-            raise ValueError(
+            raise UserError(
                 f"The architecture decides {sorted(self.decisions)}, the model needs {sorted(wanted)}: "
                 "they belong to different spaces."
             )
@@ -144,7 +145,7 @@ class Architecture:
 
 def _expect(fits: bool, source: str, place: str, expected: str, got: object) -> None:
     if not fits:
-        raise ValueError(f"{source}: {place} must be {expected}; got {got!r}.")
+        raise UserError(f"{source}: {place} must be {expected}; got {got!r}.")
 
 
 def _kept_to_data(kept: Kept) -> Any:
@@ -177,7 +178,7 @@ def _kept_from_data(data: Any, source: str, name: str) -> Kept:
 def _check_kept(kept: Kept, decision: Decision) -> None:
     expected = {"choice": str, "inputs": tuple, "operations": CellArchitecture}[decision.kind]
     if not isinstance(kept, expected):
-        raise ValueError(f"Decision {decision.name!r} is of kind {decision.kind!r}; the architecture has {kept!r}.")
+        raise UserError(f"Decision {decision.name!r} is of kind {decision.kind!r}; the architecture has {kept!r}.")
     if isinstance(kept, CellArchitecture):
         _check_cell(kept, decision)
         entries = [(decision.edges.index((edge.source, edge.target)), edge.operation) for edge in kept.edges]
@@ -187,11 +188,11 @@ def _check_kept(kept: Kept, decision: Decision) -> None:
     for row, name in entries:
         if name not in decision.names(row):
             where = f" from state {decision.edges[row][0]} to {decision.edges[row][1]}" if decision.on_edges else ""
-            raise ValueError(
+            raise UserError(
                 f"Decision {decision.name!r} has no candidate {name!r}{where}: {list(decision.names(row))}."
             )
     if decision.kind == "inputs" and not (names and len(set(names)) == len(names) <= (decision.num_kept or len(names))):
-        raise ValueError(
+        raise UserError(
             f"Decision {decision.name!r} keeps 1 to {decision.num_kept} different inputs; "
             f"the architecture {list(names)}."
         )
@@ -200,15 +201,15 @@ def _check_kept(kept: Kept, decision: Decision) -> None:
 def _check_cell(kept: CellArchitecture, decision: Decision) -> None:
     for edge in kept.edges:
         if (edge.source, edge.target) not in decision.edges:
-            raise ValueError(f"Cell {decision.name!r} has no edge from state {edge.source} to {edge.target}.")
+            raise UserError(f"Cell {decision.name!r} has no edge from state {edge.source} to {edge.target}.")
     targets = [edge.target for edge in kept.edges]
     if targets != sorted(targets):  # a state would be used before it is complete
-        raise ValueError(f"Cell {decision.name!r}: edges must be in order of their targets; got {targets}.")
+        raise UserError(f"Cell {decision.name!r}: edges must be in order of their targets; got {targets}.")
     missing = set(decision.nodes) - set(targets)
     if missing:
-        raise ValueError(f"Cell {decision.name!r}: the architecture keeps no edge into states {sorted(missing)}.")
+        raise UserError(f"Cell {decision.name!r}: the architecture keeps no edge into states {sorted(missing)}.")
     if kept.output != decision.output:
-        raise ValueError(
+        raise UserError(
             f"Cell {decision.name!r} gives out states {list(decision.output)}; "
             f"the architecture {list(kept.output)}. space.network(architecture) can build it."
         )

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dnas.system.errors import UserError
+
 
 class Batch(NamedTuple):
     """One batch.
@@ -36,11 +38,11 @@ def first_tensor(inputs: Any) -> Tensor:
     """The first tensor in nested tuples, lists and dicts.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is none.
     """
     found = next(tensors_in(inputs), None)
     if found is None:
-        raise ValueError(f"A batch's inputs must hold at least one tensor; got {type(inputs).__name__}.")
+        raise UserError(f"A batch's inputs must hold at least one tensor; got {type(inputs).__name__}.")
     return found
 
 

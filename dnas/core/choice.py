@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
 from dnas.core.decision import Decision, edges_name
 from dnas.core.mixture import Mixture, uniform
+from dnas.system.errors import UserError
 
 
 class Searchable(nn.Module, ABC):
@@ -97,12 +98,12 @@ def add_up(terms: Iterator[Tensor]) -> Tensor | None:
 
 def _checked_names(name: str, names: Sequence[str], excluded: Sequence[str] = ()) -> tuple[str, ...]:
     if not name:
-        raise ValueError("A choice needs a name; choices of one name share one decision.")
+        raise UserError("A choice needs a name; choices of one name share one decision.")
     if not names or len(set(names)) != len(names):
-        raise ValueError(f"Choice {name!r} needs one or more candidates of different names; got {list(names)}.")
+        raise UserError(f"Choice {name!r} needs one or more candidates of different names; got {list(names)}.")
     unknown = [candidate for candidate in excluded if candidate not in names]
     if unknown or set(names) <= set(excluded):
-        raise ValueError(
+        raise UserError(
             f"Choice {name!r} excludes {list(excluded)}: excluded must name candidates, and leave one that may be "
             f"kept; the candidates are {list(names)}."
         )
@@ -186,7 +187,7 @@ class InputChoice(Searchable):
         super().__init__()
         names = _checked_names(name, tuple(inputs))
         if not 1 <= num_chosen <= len(names):
-            raise ValueError(f"Choice {name!r} cannot keep {num_chosen} of {len(names)} inputs.")
+            raise UserError(f"Choice {name!r} cannot keep {num_chosen} of {len(names)} inputs.")
         self.decision = Decision(name, "inputs", names, num_kept=num_chosen)
         self._mixture: Mixture | None = None
 
@@ -198,7 +199,7 @@ class InputChoice(Searchable):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if len(inputs) != len(self.decision.candidates):
-            raise ValueError(
+            raise UserError(
                 f"{self.decision.name!r} chooses among {len(self.decision.candidates)} inputs, got {len(inputs)}."
             )
         mixture = self._mixture or uniform(self.decision.shape, inputs[0])
@@ -296,11 +297,11 @@ class Cell(Searchable):
     ):
         super().__init__()
         if not candidates or (num_kept is not None and num_kept < 1):
-            raise ValueError(f"Cell {name!r} needs one or more edges, and keeps one or more per node; got {num_kept}.")
+            raise UserError(f"Cell {name!r} needs one or more edges, and keeps one or more per node; got {num_kept}.")
         on_edges = _names_on_edges(name, candidates, excluded) if own_candidates else ()
         names = places(len(on_edges[0])) if on_edges else _checked_names(name, tuple(candidates[0]), excluded)
         if len(edges) != len(candidates) or any(not on_edges and tuple(on_edge) != names for on_edge in candidates):
-            raise ValueError(f"Cell {name!r} needs the candidates {list(names)} on each of its {len(edges)} edges.")
+            raise UserError(f"Cell {name!r} needs the candidates {list(names)} on each of its {len(edges)} edges.")
         _check_edges(name, edges, num_inputs, output)
         self.decision = Decision(
             name,
@@ -421,7 +422,7 @@ def _names_on_edges(
     for names in on_edges:
         _checked_names(name, names, [candidate for candidate in excluded if candidate in names])
     if len({len(names) for names in on_edges}) > 1:
-        raise ValueError(
+        raise UserError(
             f"Cell {name!r} needs equally many candidates on all edges; got {[len(names) for names in on_edges]}."
         )
     return on_edges if len(set(on_edges)) > 1 else ()
@@ -431,13 +432,13 @@ def _check_edges(name: str, edges: Sequence[tuple[int, int]], num_inputs: int, o
     targets = [target for _, target in edges]
     upward = all(0 <= source < target for source, target in edges)
     if targets != sorted(targets) or not upward or len(set(edges)) != len(edges):
-        raise ValueError(f"Cell {name!r}: edges must go upward, each once, sorted by target; got {list(edges)}.")
+        raise UserError(f"Cell {name!r}: edges must go upward, each once, sorted by target; got {list(edges)}.")
     num_states = max(targets, default=num_inputs - 1) + 1
     missing = sorted(set(range(num_inputs, num_states)) - set(targets))
     if missing or min(targets, default=num_inputs) < num_inputs:
-        raise ValueError(
+        raise UserError(
             f"Cell {name!r}: states 0 to {num_inputs - 1} are inputs and each later one needs an edge; "
             f"nodes without an edge: {missing}."
         )
     if not output or any(not 0 <= index < num_states for index in output):
-        raise ValueError(f"Cell {name!r}: output must name states from 0 to {num_states - 1}; got {list(output)}.")
+        raise UserError(f"Cell {name!r}: output must name states from 0 to {num_states - 1}; got {list(output)}.")

@@ -9,13 +9,14 @@ from torch import nn
 from dnas.core.architecture import Architecture
 from dnas.core.choice import Searchable
 from dnas.core.decision import Decision
+from dnas.system.errors import UserError
 
 
 def find_decisions(model: nn.Module) -> dict[str, Decision]:
     """All decisions in a model by name, in the order of its modules.
 
     Raises:
-        ValueError: two choices of one name differ, or there is no choice.
+        UserError: two choices of one name differ, or there is no choice.
     """
     found: dict[str, Decision] = {}
     for module in model.modules():
@@ -24,12 +25,12 @@ def find_decisions(model: nn.Module) -> dict[str, Decision]:
         for decision in module.decisions():
             difference = found.setdefault(decision.name, decision).difference(decision)
             if difference is not None:
-                raise ValueError(
+                raise UserError(
                     f"Choices named {decision.name!r} differ in {difference}; "
                     "choices that share a name share one decision."
                 )
     if not found:
-        raise ValueError(
+        raise UserError(
             f"{type(model).__name__} holds no choice, so there is nothing to search: "
             "put a dnas.Choice, InputChoice or Cell where something may vary."
         )
@@ -43,10 +44,10 @@ def derive(model: nn.Module, architecture: Architecture) -> nn.Module:
     it computes what the supernet computes under the architecture's one-hot mixtures.
 
     Raises:
-        ValueError: the architecture does not fit the model.
+        UserError: the architecture does not fit the model.
     """
     if not any(isinstance(module, Searchable) for module in model.modules()):
-        raise ValueError(f"{type(model).__name__} holds no choice, so there is nothing to derive.")
+        raise UserError(f"{type(model).__name__} holds no choice, so there is nothing to derive.")
     architecture.check(find_decisions(model))
     return _plain(copy.deepcopy(model), architecture, {})
 

@@ -15,6 +15,7 @@ import torch
 
 from dnas.core.architecture import Architecture
 from dnas.system.atomic import write, write_text
+from dnas.system.errors import MissingPackage, UserError
 from dnas.version import __version__
 
 
@@ -79,15 +80,15 @@ class Run:
         """The settings as plain data.
 
         Raises:
-            ValueError: damaged file.
+            UserError: damaged file.
         """
         yaml = _yaml()
         try:
             data = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{self.config_path} is not readable YAML: {error}") from error
+            raise UserError(f"{self.config_path} is not readable YAML: {error}") from error
         if not isinstance(data, dict):
-            raise ValueError(f"{self.config_path} must hold a mapping; got {type(data).__name__}.")
+            raise UserError(f"{self.config_path} must hold a mapping; got {type(data).__name__}.")
         return data
 
     # Metrics
@@ -104,7 +105,7 @@ class Run:
         """All rows; a last line that a kill has cut short is left out.
 
         Raises:
-            ValueError: a damaged line elsewhere.
+            UserError: a damaged line elsewhere.
         """
         if not self.metrics_path.exists():
             return []
@@ -116,9 +117,9 @@ class Run:
             except json.JSONDecodeError as error:
                 if number == len(lines):
                     break
-                raise ValueError(f"{self.metrics_path}, line {number}, is not JSON: {error}") from error
+                raise UserError(f"{self.metrics_path}, line {number}, is not JSON: {error}") from error
             if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-                raise ValueError(f"{self.metrics_path}, line {number}, is no row of metrics with its step: {line[:80]}")
+                raise UserError(f"{self.metrics_path}, line {number}, is no row of metrics with its step: {line[:80]}")
             rows.append(row)
         return rows
 
@@ -159,7 +160,7 @@ class Run:
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: damaged, or it holds something other than tensors and plain data.
+            UserError: damaged, or it holds something other than tensors and plain data.
         """
         return load_tensors(self.checkpoint_path(name), device)
 
@@ -192,13 +193,13 @@ class Run:
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: damaged.
+            UserError: damaged.
         """
         path = self.path / f"{name}.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not JSON: {error}") from error
+            raise UserError(f"{path} is not JSON: {error}") from error
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -206,7 +207,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, An
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: damaged, or it holds something else.
+        UserError: damaged, or it holds something else.
     """
     if not path.exists():
         raise FileNotFoundError(f"There is no checkpoint {path}.")
@@ -214,9 +215,9 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, An
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, BadZipFile ... for damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is damaged or no checkpoint of dnas: {reason}") from error
+        raise UserError(f"{path} is damaged or no checkpoint of dnas: {reason}") from error
     if not isinstance(state, dict):
-        raise ValueError(f"{path} is no checkpoint of dnas: it holds a {type(state).__name__}.")
+        raise UserError(f"{path} is no checkpoint of dnas: it holds a {type(state).__name__}.")
     return state
 
 
@@ -249,7 +250,7 @@ def _yaml() -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise ImportError('A run folder needs PyYAML: pip install "dnas[cli]"') from error
+        raise MissingPackage('A run folder needs PyYAML: pip install "dnas[cli]"') from error
     return yaml
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dnas.system.errors import UserError
+
 
 class Schedule(ABC):
     """A function of progress in [0, 1]; progress is a tensor, so that a captured graph sees it change."""
@@ -57,7 +59,7 @@ class Exponential(Schedule):
     epochs to `end = start * math.exp(-0.2 * n)`.
 
     Raises:
-        ValueError: an end that is not over 0, where no factor leads.
+        UserError: an end that is not over 0, where no factor leads.
     """
 
     start: float
@@ -65,7 +67,7 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         if not (self.start > 0 and self.end > 0):
-            raise ValueError(
+            raise UserError(
                 f"An exponential schedule goes from and to numbers over 0; got start={self.start} and end={self.end}. "
                 "Linear and Cosine can end at 0."
             )

@@ -30,7 +30,7 @@ def candidate_costs(model: nn.Module, example_inputs: Inputs, measure: Measure =
         measure: `measure(candidate, inputs)` gives a number, such as FLOPs or milliseconds.
 
     Raises:
-        ValueError: no choice, a choice inside another one's candidate, or one of an unknown kind.
+        UserError: no choice, a choice inside another one's candidate, or one of an unknown kind.
 
     Example:
         >>> import torch

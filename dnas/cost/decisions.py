@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from dnas.core.choice import Cell, Choice, InputChoice, Searchable
+from dnas.system.errors import UserError
 
 # (K,) of a choice or (E, K) of a cell, as nested lists.
 Costs = list[float] | list[list[float]]
@@ -16,11 +17,11 @@ def costed_modules(model: nn.Module) -> list[Choice | Cell]:
     """All choices and cells of a model; choices of inputs are connections, which cost nothing.
 
     Raises:
-        ValueError: no choice, a choice inside another one's candidate, or one of an unknown kind.
+        UserError: no choice, a choice inside another one's candidate, or one of an unknown kind.
     """
     searchable = [module for module in model.modules() if isinstance(module, Searchable)]
     if not searchable:
-        raise ValueError(f"{type(model).__name__} holds no choice, so no candidate has a cost.")
+        raise UserError(f"{type(model).__name__} holds no choice, so no candidate has a cost.")
     for module in searchable:
         _check(module)
     return [module for module in searchable if isinstance(module, Choice | Cell)]
@@ -29,14 +30,14 @@ def costed_modules(model: nn.Module) -> list[Choice | Cell]:
 def _check(module: Searchable) -> None:
     name = module.decisions()[0].name
     if not isinstance(module, Choice | Cell | InputChoice):
-        raise ValueError(
+        raise UserError(
             f"The candidates of {name!r} cannot be measured: {type(module).__name__} is neither a Choice, "
             "a Cell nor an InputChoice."
         )
     inner = [other.decisions()[0].name for other in module.modules() if isinstance(other, Searchable)][1:]
     if inner:
         # What such a candidate costs depends on what its own choices keep, so one number cannot say it.
-        raise ValueError(
+        raise UserError(
             f"The candidates of {name!r} hold choices of their own ({', '.join(sorted(set(inner)))}), so they have no "
             "cost of their own. Measure a model without nested choices."
         )

@@ -29,7 +29,7 @@ def candidate_parameters(model: nn.Module) -> dict[str, Costs]:
     and are left out.
 
     Raises:
-        ValueError: a choice inside another one's candidate, or one of an unknown kind.
+        UserError: a choice inside another one's candidate, or one of an unknown kind.
 
     Example:
         >>> candidates = {"1x1": nn.Conv2d(8, 8, 1, bias=False), "3x3": nn.Conv2d(8, 8, 3, bias=False)}

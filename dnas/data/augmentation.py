@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from dnas.data.image_set import ImageSet
 from dnas.data.keyed_random import below, random_bits
+from dnas.system.errors import UserError
 
 # Legend: N images, C channels, H height, W width.
 
@@ -32,7 +33,7 @@ class Augmentation:
             over the border is clipped. 0 blanks nothing. As published, an odd side blanks one pixel less.
 
     Raises:
-        ValueError: a size is negative.
+        UserError: a size is negative.
     """
 
     pad: int = 4
@@ -41,7 +42,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.pad < 0 or self.cutout < 0:
-            raise ValueError(
+            raise UserError(
                 f"Padding and cutout are sizes in pixels from 0 up; got pad={self.pad}, cutout={self.cutout}."
             )
 

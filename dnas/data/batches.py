@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from dnas.core.batch import Batch
+from dnas.system.errors import UserError
 
 
 class Batches(ABC):
@@ -27,4 +28,4 @@ class Batches(ABC):
 def check_start(start: int, num_batches: int) -> None:
     """Raises ValueError unless `start` is 0 to `num_batches`."""
     if not 0 <= start <= num_batches:
-        raise ValueError(f"An epoch has {num_batches} batches; it cannot start at batch {start}.")
+        raise UserError(f"An epoch has {num_batches} batches; it cannot start at batch {start}.")

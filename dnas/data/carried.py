@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dnas.core.batch import Batch
 from dnas.data.batches import Batches
+from dnas.system.errors import UserError
 
 
 @dataclass
@@ -40,7 +41,7 @@ class CarriedBatches(Batches):
         shape: of the state, (batch, hidden).
 
     Raises:
-        ValueError: the model has a stream of this name.
+        UserError: the model has a stream of this name.
     """
 
     def __init__(self, batches: Batches, model: nn.Module, *, name: str, shape: tuple[int, ...]) -> None:
@@ -48,7 +49,7 @@ class CarriedBatches(Batches):
         self.model = model
         self.buffer = f"carry_{name}"
         if self.buffer in dict(model.named_buffers(recurse=False)):
-            raise ValueError(f"The model already carries the state of {name!r}; every stream needs its own name.")
+            raise UserError(f"The model already carries the state of {name!r}; every stream needs its own name.")
         like = next(model.parameters())
         model.register_buffer(self.buffer, torch.zeros(shape, dtype=like.dtype, device=like.device))
         self._seen = _Seen()

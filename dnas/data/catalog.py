@@ -11,6 +11,7 @@ from dnas.data.decode import Encoded, Progress, all_grey, decode_images, image_s
 from dnas.data.image_set import ImageSet
 from dnas.data.resize import ResizeRule
 from dnas.data.source import Source
+from dnas.system.errors import UserError
 
 _SAMPLED = 64  # image headers read to learn the usual size
 _LARGEST_DEFAULT = 64  # pixels; larger images are reduced to it unless a size is asked for
@@ -49,7 +50,7 @@ class Catalog:
             progress: called from this thread with (images done, images in all).
 
         Raises:
-            ValueError: an image cannot be read, or memory will not hold them all.
+            UserError: an image cannot be read, or memory will not hold them all.
         """
         return self.read(ResizeRule(self.default_size if size is None else size), progress)
 
@@ -60,7 +61,7 @@ def encoded_catalog(
     """The catalog of a data set whose images are files.
 
     Raises:
-        ValueError: there is no class or one class, a class has no training image, or a file is no image.
+        UserError: there is no class or one class, a class has no training image, or a file is no image.
     """
     check_classes(name, class_names, train.labels)
     names = tuple(class_names)
@@ -118,12 +119,12 @@ def check_classes(name: str, class_names: Sequence[str], train_labels: Sequence[
     """Raises ValueError unless there are at least two classes, each with a training image."""
     if len(class_names) < 2:
         found = f"one class, {class_names[0]!r}" if class_names else "no class"
-        raise ValueError(f"{name} has {found}; a classification data set needs at least two.")
+        raise UserError(f"{name} has {found}; a classification data set needs at least two.")
     present = set(train_labels)
     empty = [class_name for label, class_name in enumerate(class_names) if label not in present]
     if empty:
         shown = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
-        raise ValueError(f"{name} has no training image of class {shown}. Add images of it or remove the class.")
+        raise UserError(f"{name} has no training image of class {shown}. Add images of it or remove the class.")
 
 
 def _image_set(name: str, encoded: Encoded, images: torch.Tensor, class_names: tuple[str, ...]) -> ImageSet:

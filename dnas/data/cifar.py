@@ -13,6 +13,7 @@ import torch
 
 from dnas.data.catalog import Catalog, decoded_catalog
 from dnas.data.image_set import ImageSet
+from dnas.system.errors import UserError
 
 # What unpickling raises on a damaged file.
 _DAMAGED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
@@ -51,7 +52,7 @@ def load_cifar(path: str | Path) -> tuple[ImageSet, ImageSet]:
 
     Raises:
         FileNotFoundError: the folder holds no CIFAR files, or not all of one form.
-        ValueError: a file is damaged or holds something else.
+        UserError: a file is damaged or holds something else.
     """
     folder, layout = _find(Path(path)) or _raise_not_found(Path(path))
     missing = [name for name in (*layout.train, layout.test) if not (folder / name).is_file()]
@@ -96,7 +97,7 @@ def _read(file: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
     """Images `(n, 3, 32, 32)` uint8 and labels `(n,)` int64 of one file."""
     pixels, labels = _read_binary(file, layout) if layout.label_bytes else _read_python(file, layout)
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < layout.num_classes:
-        raise ValueError(
+        raise UserError(
             f"{file} has labels from {labels.min()} to {labels.max()}; {layout.name} has 0 to {layout.num_classes - 1}."
         )
     return pixels.reshape(-1, 3, 32, 32), labels
@@ -106,7 +107,7 @@ def _read_binary(file: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
     record = layout.label_bytes + _PIXELS
     values = np.fromfile(file, dtype=np.uint8)
     if len(values) == 0 or len(values) % record:
-        raise ValueError(
+        raise UserError(
             f"{file} has {len(values)} bytes; a binary file of {layout.name} has a multiple of {record}. "
             "The file is damaged or was not fully downloaded."
         )
@@ -118,9 +119,9 @@ def _read_python(file: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
     batch = _unpickle(file)
     pixels, labels = batch.get("data"), batch.get(layout.key)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (_PIXELS,):
-        raise ValueError(f"{file} holds no 'data' array of (images, {_PIXELS}) uint8, as {layout.name} has.")
+        raise UserError(f"{file} holds no 'data' array of (images, {_PIXELS}) uint8, as {layout.name} has.")
     if not isinstance(labels, list) or len(labels) != len(pixels) or not all(isinstance(x, int) for x in labels):
-        raise ValueError(f"{file} holds no list {layout.key!r} with one number for each of its {len(pixels)} images.")
+        raise UserError(f"{file} holds no list {layout.key!r} with one number for each of its {len(pixels)} images.")
     return pixels.copy(), np.asarray(labels, dtype=np.int64)
 
 
@@ -130,7 +131,7 @@ def _class_names(folder: Path, layout: _Layout) -> tuple[str, ...]:
         return tuple(str(label) for label in range(layout.num_classes))
     names = file.read_text("utf-8").split() if layout.label_bytes else _unpickle(file).get(layout.names_key)
     if not isinstance(names, list) or len(names) != layout.num_classes or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"{file} does not list the {layout.num_classes} class names of {layout.name}.")
+        raise UserError(f"{file} does not list the {layout.num_classes} class names of {layout.name}.")
     return tuple(names)
 
 
@@ -150,9 +151,9 @@ def _unpickle(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             content = _ArraysOnly(stream, encoding="bytes").load()
     except _DAMAGED as error:
-        raise ValueError(f"{file} is no python file of CIFAR: {error}. Download it again.") from error
+        raise UserError(f"{file} is no python file of CIFAR: {error}. Download it again.") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{file} is no python file of CIFAR: it holds a {type(content).__name__}, not a dict.")
+        raise UserError(f"{file} is no python file of CIFAR: it holds a {type(content).__name__}, not a dict.")
     return {_text(key): _text(value) for key, value in content.items()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dnas.core.batch import Batch
 from dnas.data.batches import Batches
+from dnas.system.errors import UserError
 
 
 class Cycle(Iterator[Batch]):
@@ -34,10 +35,10 @@ class Cycle(Iterator[Batch]):
         """The batch of a step from 0 up; steps in rising order by one cost nothing extra.
 
         Raises:
-            ValueError: the step is negative.
+            UserError: the step is negative.
         """
         if step < 0:
-            raise ValueError(f"Steps count from 0; got {step}.")
+            raise UserError(f"Steps count from 0; got {step}.")
         if step != self._opened_step or step % len(self.batches) == 0:
             epoch, start = divmod(step, len(self.batches))
             self._opened = self.batches.epoch(epoch, start)

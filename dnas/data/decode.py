@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dnas.data.resize import ResizeRule
+from dnas.system.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,7 +62,7 @@ def decode_image(file: Path | bytes, rule: ResizeRule, *, name: str = "") -> Ten
         name: what messages call it; the path where it is left out.
 
     Raises:
-        ValueError: it is no image, is truncated or broken, or has more pixels than Pillow lets through.
+        UserError: it is no image, is truncated or broken, or has more pixels than Pillow lets through.
     """
     from PIL import Image, ImageOps
 
@@ -73,9 +74,9 @@ def decode_image(file: Path | bytes, rule: ResizeRule, *, name: str = "") -> Ten
             ImageOps.exif_transpose(image, in_place=True)
             pixels = np.array(rule(_to_rgb(image)))
     except _BROKEN as error:
-        raise ValueError(_unreadable(name, error)) from error
+        raise UserError(_unreadable(name, error)) from error
     except Image.DecompressionBombError as error:
-        raise ValueError(_unreadable(name, error)) from error
+        raise UserError(_unreadable(name, error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -92,7 +93,7 @@ def decode_images(
         total: images in all, for `progress`; None is the number of these.
 
     Raises:
-        ValueError: an image cannot be read (the first such one is named), or memory will not hold them all.
+        UserError: an image cannot be read (the first such one is named), or memory will not hold them all.
     """
     count = len(encoded)
     check_memory(count * 3 * rule.size**2, f"{count} images of {rule.size} x {rule.size} pixels")
@@ -113,7 +114,7 @@ def image_size(file: Path | bytes, *, name: str = "") -> tuple[int, int]:
     """Width and height in pixels as stored, read from the file's header alone.
 
     Raises:
-        ValueError: it is no image.
+        UserError: it is no image.
     """
     from PIL import Image
 
@@ -122,21 +123,21 @@ def image_size(file: Path | bytes, *, name: str = "") -> tuple[int, int]:
         with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as image:
             return image.size
     except _BROKEN as error:
-        raise ValueError(_unreadable(name, error)) from error
+        raise UserError(_unreadable(name, error)) from error
     except Image.DecompressionBombError as error:
-        raise ValueError(_unreadable(name, error)) from error
+        raise UserError(_unreadable(name, error)) from error
 
 
 def to_channels(images: Tensor, num_channels: int) -> Tensor:
     """`(images, 3, height, width)` uint8 to 1 channel (luma of ITU-R 601, as Pillow rounds it) or 3 (as they are).
 
     Raises:
-        ValueError: another number of channels is asked for.
+        UserError: another number of channels is asked for.
     """
     if num_channels == 3:
         return images
     if num_channels != 1:
-        raise ValueError(f"Image files can be read with 1 or 3 channels; got {num_channels}.")
+        raise UserError(f"Image files can be read with 1 or 3 channels; got {num_channels}.")
     red, green, blue = (images[:, i : i + 1].to(torch.int32) for i in range(3))
     return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).to(torch.uint8)
 
@@ -150,7 +151,7 @@ def check_memory(num_bytes: int, what: str) -> None:
     """Raises ValueError where `num_bytes` are more than this machine's memory holds."""
     memory = _memory()
     if num_bytes > _MEMORY_SHARE * memory:
-        raise ValueError(
+        raise UserError(
             f"{what} take {num_bytes / 2**30:.1f} GiB, but this machine has {memory / 2**30:.1f} GiB of memory. "
             "Ask for smaller images or use fewer."
         )
@@ -164,7 +165,7 @@ def _to_rgb(image: Image) -> Image:
         grey = (np.asarray(image).astype(np.int64).clip(0, 65535) + 128) // 257
         return pil.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
+        raise UserError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = pil.new("RGBA", image.size, (255, 255, 255, 255))

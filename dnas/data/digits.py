@@ -7,6 +7,7 @@ import torch
 
 from dnas.data.catalog import Catalog, decoded_catalog
 from dnas.data.image_set import ImageSet
+from dnas.system.errors import MissingPackage
 
 
 def load_digits() -> ImageSet:
@@ -15,12 +16,12 @@ def load_digits() -> ImageSet:
     From E. Alpaydin and C. Kaynak, 1998, https://doi.org/10.24432/C50P49. There is no test part.
 
     Raises:
-        ImportError: scikit-learn is not installed.
+        MissingPackage: scikit-learn is not installed.
     """
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError('The digits come with scikit-learn. Install it: pip install "dnas[cli]"') from error
+        raise MissingPackage('The digits come with scikit-learn. Install it: pip install "dnas[cli]"') from error
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = np.rint(np.asarray(pixels).reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     return ImageSet(

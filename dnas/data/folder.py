@@ -10,6 +10,7 @@ from pathlib import Path
 from dnas.data.catalog import Catalog, encoded_catalog
 from dnas.data.decode import Encoded, Progress
 from dnas.data.source import Source
+from dnas.system.errors import UserError
 
 # Formats that Pillow reads by itself. What is not among them is ignored, counted and reported.
 IMAGE_EXTENSIONS = frozenset(
@@ -32,7 +33,7 @@ def load_folder(path: str | Path, *, size: int | None = None, progress: Progress
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: there are not at least two classes with images, or an image cannot be read (it is named).
+        UserError: there are not at least two classes with images, or an image cannot be read (it is named).
     """
     return open_folder(path).load(size=size, progress=progress)
 
@@ -42,7 +43,7 @@ def open_folder(path: str | Path) -> Catalog:
     folder = Path(path)
     if not folder.is_dir():
         if folder.exists():
-            raise ValueError(f"{folder} is a file; expected a folder with one subfolder of images per class.")
+            raise UserError(f"{folder} is a file; expected a folder with one subfolder of images per class.")
         raise FileNotFoundError(
             f"There is no folder {folder}. Expected a folder with one subfolder of images per class, "
             "such as photos/cat/1.jpg and photos/dog/2.jpg."
@@ -50,7 +51,7 @@ def open_folder(path: str | Path) -> Catalog:
     train_folders, test_folder, notes = _find_parts(folder)
     class_names = sorted({child.name for part in train_folders for child in _visible_folders(part)})
     if not class_names:
-        raise ValueError(
+        raise UserError(
             f"{train_folders[0]} has no subfolders, so there is no class; expected one subfolder of images per class, "
             f"such as {train_folders[0] / 'cat' / '1.jpg'}."
         )
@@ -99,7 +100,7 @@ def _scan(
     labels: list[int] = []
     unknown = sorted({child.name for part in parts for child in _visible_folders(part)} - set(class_names))
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{parts[0]} has the class {unknown[0]!r}, which the training images do not have "
             f"(they have {', '.join(map(repr, class_names[:5]))}{', ...' if len(class_names) > 5 else ''})."
         )
@@ -111,7 +112,7 @@ def _scan(
         for part in parts:
             of_class += _images_below(part / class_name, ignored_here)
         if not of_class and every_class:
-            raise ValueError(
+            raise UserError(
                 f"Class folder {parts[0] / class_name} holds no image{_in_brackets(ignored_here)}. "
                 f"Known extensions: {' '.join(sorted(IMAGE_EXTENSIONS))}."
             )

@@ -9,6 +9,7 @@ from typing import Any
 from dnas.data.catalog import Catalog, encoded_catalog
 from dnas.data.decode import Encoded, Progress
 from dnas.data.source import Source
+from dnas.system.errors import MissingPackage, UserError
 
 _UNLABELLED = -1
 _TEST_NAMES = ("test", "validation", "valid", "val")
@@ -37,9 +38,9 @@ def load_hub(
         progress: called with (images done, images in all).
 
     Raises:
-        ImportError: `datasets` is not installed.
+        MissingPackage: `datasets` is not installed.
         FileNotFoundError: a file or folder does not exist.
-        ValueError: the hub cannot be reached or has no such data set, or its columns or labels do not fit.
+        UserError: the hub cannot be reached or has no such data set, or its columns or labels do not fit.
     """
     catalog = open_hub(name, config=config, image_column=image_column, label_column=label_column)
     return catalog.load(size=size, progress=progress)
@@ -71,14 +72,14 @@ def parquet_files(path: Path) -> dict[str, list[str]]:
     Files with no part in their name are training data where no file has one.
 
     Raises:
-        ValueError: only some files' names tell their part.
+        UserError: only some files' names tell their part.
     """
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     by_part: dict[str, list[str]] = {}
     for file in files:
         by_part.setdefault("" if path.is_file() else _part_of(file.relative_to(path)), []).append(str(file))
     if "" in by_part and len(by_part) > 1:
-        raise ValueError(
+        raise UserError(
             f"{path}: {by_part[''][0]} could belong to any part, while others name theirs. "
             "Put 'train' or 'test' into the name of each parquet file or of its folder."
         )
@@ -104,7 +105,9 @@ def _load(name: str, config: str) -> Any:
         import datasets
         from datasets.exceptions import DatasetsError
     except ImportError as error:
-        raise ImportError('Hub and parquet data sets need `datasets`. Install it: pip install "dnas[hub]"') from error
+        raise MissingPackage(
+            'Hub and parquet data sets need `datasets`. Install it: pip install "dnas[hub]"'
+        ) from error
     path = Path(name)
     if not path.exists() and (path.suffix == ".parquet" or name.startswith((".", "/", "~")) or not name):
         raise FileNotFoundError(f"There is no file or folder {name!r}; expected parquet files or a name on the hub.")
@@ -113,7 +116,7 @@ def _load(name: str, config: str) -> Any:
             # Not load_dataset(path): that would look for more than parquet files in the folder.
             files = parquet_files(path)
             if not files:
-                raise ValueError("it holds no .parquet file")
+                raise UserError("it holds no .parquet file")
             return datasets.load_dataset("parquet", data_files=files)
         return datasets.load_dataset(name, config or None)
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
@@ -123,7 +126,7 @@ def _load(name: str, config: str) -> Any:
             if path.exists()
             else "Check the name and the network connection, or download its parquet files and name their folder."
         )
-        raise ValueError(f"Cannot load the data set {name!r}: {reason}. {hint}") from error
+        raise UserError(f"Cannot load the data set {name!r}: {reason}. {hint}") from error
 
 
 def _part_names(name: str, parts: list[str]) -> tuple[str, str | None]:
@@ -131,7 +134,7 @@ def _part_names(name: str, parts: list[str]) -> tuple[str, str | None]:
     if len(parts) == 1:
         return parts[0], None
     if "train" not in parts:
-        raise ValueError(f"{name} has the parts {', '.join(parts)}, but none is called 'train'.")
+        raise UserError(f"{name} has the parts {', '.join(parts)}, but none is called 'train'.")
     return "train", next((part for part in _TEST_NAMES if part in parts), None)
 
 
@@ -167,9 +170,9 @@ def _only(name: str, features: Any, found: list[str], wanted: str, *, kind: str)
         return found[0]
     columns = "; ".join(f"{column}: {_type(feature)}" for column, feature in features.items())
     if wanted:
-        raise ValueError(f"{name} has no {kind} column {wanted!r}. Its columns: {columns}.")
+        raise UserError(f"{name} has no {kind} column {wanted!r}. Its columns: {columns}.")
     problem = f"{len(found)} {kind} columns ({', '.join(found)})" if found else f"no {kind} column"
-    raise ValueError(f"{name} has {problem}; set {kind}_column to one of its columns: {columns}.")
+    raise UserError(f"{name} has {problem}; set {kind}_column to one of its columns: {columns}.")
 
 
 def _type(feature: Any) -> str:
@@ -197,10 +200,10 @@ def _labels(name: str, part: str, rows: Any, column: str, class_names: list[str]
         by_name = {class_name: label for label, class_name in enumerate(class_names)}
         unknown = next((str(v) for v in values if v is not None and str(v) not in by_name), None)
         if unknown is not None:
-            raise ValueError(f"{name}: the part {part!r} has the label {unknown!r}, which no training image has.")
+            raise UserError(f"{name}: the part {part!r} has the label {unknown!r}, which no training image has.")
         labels = [_UNLABELLED if value is None else by_name[str(value)] for value in values]
     if _UNLABELLED in labels and (part == "train" or set(labels) != {_UNLABELLED}):
-        raise ValueError(f"{name}: row {labels.index(_UNLABELLED)} of {part!r} has no label; every image needs one.")
+        raise UserError(f"{name}: row {labels.index(_UNLABELLED)} of {part!r} has no label; every image needs one.")
     return tuple(labels)
 
 
@@ -217,7 +220,7 @@ def _encoded(part: str, rows: Any, image_column: str, labels: tuple[int, ...]) -
         files: list[Path | bytes] = []
         for at, image in zip(wanted, images[wanted.start : wanted.stop][image_column], strict=True):
             if image is None or (image["bytes"] is None and not image["path"]):
-                raise ValueError(f"Row {at} of {part!r} has no image.")
+                raise UserError(f"Row {at} of {part!r} has no image.")
             files.append(Path(image["path"]) if image["bytes"] is None else image["bytes"])
         return files
 

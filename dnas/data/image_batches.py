@@ -13,6 +13,7 @@ from dnas.data.batches import Batches, check_start
 from dnas.data.image_set import ImageSet
 from dnas.data.keyed_random import permutation, stream_key
 from dnas.data.normalization import Normalization
+from dnas.system.errors import UserError
 
 # Numbers that keep the order and the augmentation of one seed and epoch apart.
 _ORDER, _AUGMENTATION = 1, 2
@@ -41,7 +42,7 @@ class ImageBatches(Batches):
         channels_last: memory format of the inputs; faster for convolutions (on CPU about twice).
 
     Raises:
-        ValueError: there is no image, the batch size is below 1, `drop_last` and `merge_last` contradict each other, or
+        UserError: there is no image, the batch size is below 1, `drop_last` and `merge_last` contradict each other, or
             the normalization is for another number of channels.
     """
 
@@ -61,13 +62,13 @@ class ImageBatches(Batches):
         channels_last: bool = True,
     ) -> None:
         if len(images) == 0:
-            raise ValueError(f"{images.name} has no images to make batches of.")
+            raise UserError(f"{images.name} has no images to make batches of.")
         if batch_size < 1:
-            raise ValueError(f"The batch size must be at least 1; got {batch_size}.")
+            raise UserError(f"The batch size must be at least 1; got {batch_size}.")
         if drop_last and merge_last:
-            raise ValueError("drop_last leaves a short last batch out and merge_last keeps its images; choose one.")
+            raise UserError("drop_last leaves a short last batch out and merge_last keeps its images; choose one.")
         if len(normalization.mean) != images.num_channels:
-            raise ValueError(
+            raise UserError(
                 f"{images.name} has {images.num_channels} channels, but the normalization is for "
                 f"{len(normalization.mean)}; measure it on these images."
             )
@@ -99,7 +100,7 @@ class ImageBatches(Batches):
         """The batches of one epoch, from batch `start` on.
 
         Raises:
-            ValueError: `start` is not 0 to the number of batches.
+            UserError: `start` is not 0 to the number of batches.
         """
         check_start(start, len(self))
         order = self.order(epoch)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dnas.system.errors import UserError
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -20,7 +22,7 @@ class ImageSet:
         paths: where each image came from, for messages and lists; made up from `name` where it is left out.
 
     Raises:
-        ValueError: shapes, types or labels do not fit together.
+        UserError: shapes, types or labels do not fit together.
     """
 
     images: Tensor
@@ -31,26 +33,26 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != torch.uint8:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: images must be (images, channels, height, width) of uint8; "
                 f"got {tuple(self.images.shape)} of {self.images.dtype}."
             )
         if self.labels.shape != (len(self.images),) or self.labels.dtype != torch.int64:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: labels must be ({len(self.images)},) of int64, one for each image; "
                 f"got {tuple(self.labels.shape)} of {self.labels.dtype}."
             )
         if len(self.labels):
             low, high = int(self.labels.min()), int(self.labels.max())
             if low < 0 or high >= len(self.class_names):
-                raise ValueError(
+                raise UserError(
                     f"{self.name}: labels go from {low} to {high}, but there are {len(self.class_names)} class names; "
                     f"expected labels from 0 to {len(self.class_names) - 1}."
                 )
         if not self.paths:
             object.__setattr__(self, "paths", tuple(f"{self.name}[{i}]" for i in range(len(self.images))))
         if len(self.paths) != len(self.images):
-            raise ValueError(f"{self.name}: {len(self.images)} images, but {len(self.paths)} paths; expected one each.")
+            raise UserError(f"{self.name}: {len(self.images)} images, but {len(self.paths)} paths; expected one each.")
 
     def __len__(self) -> int:
         return len(self.images)

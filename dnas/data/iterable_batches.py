@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dnas.core.batch import Batch, to_device
 from dnas.data.batches import Batches, check_start
+from dnas.system.errors import UserError
 
 
 class IterableBatches(Batches):
@@ -27,24 +28,24 @@ class IterableBatches(Batches):
         device: where batches come out.
 
     Raises:
-        ValueError: the loader has no length or can be iterated only once.
+        UserError: the loader has no length or can be iterated only once.
     """
 
     def __init__(self, loader: Iterable[Any], *, device: torch.device | str = "cpu") -> None:
         if isinstance(loader, Iterator):
-            raise ValueError(
+            raise UserError(
                 f"A {type(loader).__name__} can be iterated only once; expected a list, a DataLoader or an object "
                 "whose __iter__ starts anew."
             )
         try:
             self._length = len(loader)  # pyright: ignore[reportArgumentType]
         except TypeError as error:
-            raise ValueError(
+            raise UserError(
                 f"A {type(loader).__name__} without a length cannot be used; give it a __len__ that returns its number "
                 "of batches."
             ) from error
         if self._length == 0:
-            raise ValueError(f"The {type(loader).__name__} holds no batches.")
+            raise UserError(f"The {type(loader).__name__} holds no batches.")
         self.loader = loader
         self.device = torch.device(device)
 
@@ -55,7 +56,7 @@ class IterableBatches(Batches):
         """The loader's batches from batch `start` on; the loader does not learn the number of the epoch.
 
         Raises:
-            ValueError: `start` is not 0 to the number of batches, the loader yields fewer batches than its length
+            UserError: `start` is not 0 to the number of batches, the loader yields fewer batches than its length
                 says, or something else than pairs of tensors.
         """
         check_start(start, self._length)
@@ -64,20 +65,20 @@ class IterableBatches(Batches):
             yield to_device(as_batch(item), self.device)
             count += 1
         if count < self._length:
-            raise ValueError(f"The loader's length is {self._length}, but it yielded {count} batches.")
+            raise UserError(f"The loader's length is {self._length}, but it yielded {count} batches.")
 
 
 def as_batch(item: Any) -> Batch:
     """What a loader yielded as a `Batch`, numpy arrays as tensors that share their memory.
 
     Raises:
-        ValueError: it is no pair, or holds something that is no tensor.
+        UserError: it is no pair, or holds something that is no tensor.
     """
     if isinstance(item, Batch):
         return Batch(_tensors(item.inputs), _tensors(item.targets), item.carry)
     if not isinstance(item, tuple | list) or len(item) != 2:
         got = f"{type(item).__name__} of length {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
-        raise ValueError(f"A loader must yield pairs (inputs, targets); got a {got}.")
+        raise UserError(f"A loader must yield pairs (inputs, targets); got a {got}.")
     return Batch(_tensors(item[0]), _tensors(item[1]))
 
 
@@ -91,7 +92,7 @@ def _tensors(value: Any) -> Any:
         return {key: _tensors(part) for key, part in value.items()}
     if isinstance(value, tuple | list):
         return tuple(_tensors(part) for part in value)
-    raise ValueError(
+    raise UserError(
         f"Inputs and targets must be tensors or numpy arrays, or tuples, lists or dicts of them; got a "
         f"{type(value).__name__}."
     )

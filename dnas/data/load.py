@@ -12,6 +12,7 @@ from dnas.data.digits import open_digits
 from dnas.data.folder import has_images, open_folder
 from dnas.data.hub import open_hub, parquet_files
 from dnas.data.source import Source
+from dnas.system.errors import UserError
 
 _FORMS = (
     "Expected 'digits', a folder with one subfolder of images per class, CIFAR or parquet files, an .npz file of "
@@ -44,9 +45,9 @@ def load_source(
         progress: called from this thread with (images done, images in all).
 
     Raises:
-        ImportError: the library for this kind of source is not installed (the message says what to install).
+        MissingPackage: the library for this kind of source is not installed (the message says what to install).
         FileNotFoundError: a file or folder does not exist.
-        ValueError: what is there is no image-classification data set, or an image cannot be read (it is named).
+        UserError: what is there is no image-classification data set, or an image cannot be read (it is named).
     """
     catalog = open_source(spec, image_column=image_column, label_column=label_column)
     return catalog.load(size=size, progress=progress)
@@ -58,7 +59,7 @@ def open_source(spec: str, *, image_column: str = "", label_column: str = "") ->
     if spec.startswith("hf:"):
         name, _, config = spec.removeprefix("hf:").partition(":")
         if not name:
-            raise ValueError("'hf:' names no data set; expected a name such as hf:ylecun/mnist.")
+            raise UserError("'hf:' names no data set; expected a name such as hf:ylecun/mnist.")
         return open_hub(name, config=config, **columns)
     if spec == "digits":
         return _without_columns(spec, columns, open_digits())
@@ -70,7 +71,7 @@ def open_source(spec: str, *, image_column: str = "", label_column: str = "") ->
     if path.suffix == ".npz":
         return _without_columns(spec, columns, open_arrays(path))
     if not path.is_dir():
-        raise ValueError(f"{spec} is a file{_unpack(path)}. {_FORMS}")
+        raise UserError(f"{spec} is a file{_unpack(path)}. {_FORMS}")
     if is_cifar(path):
         return _without_columns(spec, columns, open_cifar(path))
     if parquet_files(path) and not has_images(path):
@@ -82,7 +83,7 @@ def _without_columns(spec: str, columns: dict[str, str], catalog: Catalog) -> Ca
     """Refuses settings that have no effect."""
     for setting, value in columns.items():
         if value:
-            raise ValueError(f"{setting}={value!r} has no effect on {spec!r}: only hub and parquet data have columns.")
+            raise UserError(f"{setting}={value!r} has no effect on {spec!r}: only hub and parquet data have columns.")
     return catalog
 
 

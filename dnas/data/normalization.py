@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dnas.data.image_set import ImageSet
+from dnas.system.errors import UserError
 
 _CHUNK = 4096  # images counted at a time
 
@@ -21,7 +22,7 @@ class Normalization:
         std: of each channel, over 0, in the same units.
 
     Raises:
-        ValueError: the two differ in length, or a deviation is not over 0.
+        UserError: the two differ in length, or a deviation is not over 0.
     """
 
     mean: tuple[float, ...]
@@ -29,7 +30,7 @@ class Normalization:
 
     def __post_init__(self) -> None:
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
-            raise ValueError(
+            raise UserError(
                 "Normalization needs one mean and one deviation over 0 for each channel; "
                 f"got mean {self.mean} and std {self.std}."
             )
@@ -38,10 +39,10 @@ class Normalization:
         """`(images, channels, height, width)` uint8 to the same shape in `dtype`, computed in float32 or float64.
 
         Raises:
-            ValueError: the pixels have another number of channels.
+            UserError: the pixels have another number of channels.
         """
         if pixels.shape[1] != len(self.mean):
-            raise ValueError(f"Normalization is for {len(self.mean)} channels; the images have {pixels.shape[1]}.")
+            raise UserError(f"Normalization is for {len(self.mean)} channels; the images have {pixels.shape[1]}.")
         exact = torch.float64 if dtype == torch.float64 else torch.float32
         # (p / 255 - mean) / std = p / (255 std) - mean / std
         scale = _per_channel([1 / (255 * s) for s in self.std], exact, pixels.device)
@@ -55,10 +56,10 @@ def measure_normalization(images: ImageSet) -> Normalization:
     Pixels are counted by value, so that the result is exact and the same on every device.
 
     Raises:
-        ValueError: there is no image.
+        UserError: there is no image.
     """
     if len(images) == 0:
-        raise ValueError(f"{images.name} has no image to measure mean and deviation on.")
+        raise UserError(f"{images.name} has no image to measure mean and deviation on.")
     counts = torch.zeros(images.num_channels, 256, dtype=torch.int64)
     for chunk in images.images.split(_CHUNK):
         for channel in range(images.num_channels):

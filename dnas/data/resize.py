@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dnas.system.errors import UserError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -23,7 +25,7 @@ class ResizeRule:
         name: the rule's name in run folders and exported files; there is one so far.
 
     Raises:
-        ValueError: the size is below 1 or the name unknown.
+        UserError: the size is below 1 or the name unknown.
     """
 
     size: int
@@ -31,9 +33,9 @@ class ResizeRule:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ValueError(f"The image size must be at least 1 pixel; got {self.size}.")
+            raise UserError(f"The image size must be at least 1 pixel; got {self.size}.")
         if self.name != SHORTER_SIDE_CENTER_CROP:
-            raise ValueError(f"Unknown resize rule {self.name!r}; this version knows {SHORTER_SIDE_CENTER_CROP!r}.")
+            raise UserError(f"Unknown resize rule {self.name!r}; this version knows {SHORTER_SIDE_CENTER_CROP!r}.")
 
     def __call__(self, image: Image) -> Image:
         """`image` (mode L or RGB, any size) resized and cropped to `size` x `size`."""

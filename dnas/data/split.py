@@ -11,6 +11,7 @@ from torch import Tensor
 from dnas.data.image_set import ImageSet
 from dnas.data.keyed_random import permutation, stream_key
 from dnas.data.source import Source
+from dnas.system.errors import UserError
 
 # Numbers that keep the splits of one seed apart.
 _TEST, _HALVES = 1, 2
@@ -40,13 +41,13 @@ def stratified_split(
         For each part its indices, `(part,)` int64 on the CPU, in rising order.
 
     Raises:
-        ValueError: the fractions are no shares, or a class has fewer images than the minima add up to.
+        UserError: the fractions are no shares, or a class has fewer images than the minima add up to.
     """
     if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-9):
-        raise ValueError(f"Fractions of a split must each be over 0 and add up to 1; got {list(fractions)}.")
+        raise UserError(f"Fractions of a split must each be over 0 and add up to 1; got {list(fractions)}.")
     least = [1] * len(fractions) if minimum is None else list(minimum)
     if len(least) != len(fractions):
-        raise ValueError(f"{len(fractions)} fractions but {len(least)} minima; expected one for each part.")
+        raise UserError(f"{len(fractions)} fractions but {len(least)} minima; expected one for each part.")
     labels = labels.cpu()
     order = permutation(len(labels), stream_key(seed, len(labels)))
     behind = [0.0] * len(fractions)
@@ -55,7 +56,7 @@ def stratified_split(
         members = order[labels[order] == label]
         if len(members) < sum(least):
             name = class_names[label] if class_names is not None else str(label)
-            raise ValueError(
+            raise UserError(
                 f"Class {name!r} has {_images(len(members))}, too few for {len(fractions)} parts "
                 f"that need at least {', '.join(map(str, least))}. Add images to it or remove the class."
             )
@@ -75,16 +76,16 @@ def set_aside_test(source: Source, *, fraction: float = 0.15, seed: int) -> tupl
         seed: which images are set aside depends on it.
 
     Raises:
-        ValueError: a class has too few images to be in the test part and both halves of the rest.
+        UserError: a class has too few images to be in the test part and both halves of the rest.
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"The test part must be a share between 0 and 1 of the images; got {fraction}.")
+        raise UserError(f"The test part must be a share between 0 and 1 of the images; got {fraction}.")
     train = source.train
     needed = 2 if source.test is not None else 3
     for name, count in zip(train.class_names, torch.bincount(train.labels, minlength=train.num_classes), strict=True):
         if int(count) < needed:
             places = "the training and validation halves" if needed == 2 else "test, training and validation parts"
-            raise ValueError(
+            raise UserError(
                 f"{train.name}: class {name!r} has {_images(int(count))}; a search needs at least {needed} of each "
                 f"class, one for each of the {places}. Add images to it or remove the class."
             )
@@ -104,7 +105,7 @@ def halves(images: ImageSet, *, seed: int) -> tuple[ImageSet, ImageSet]:
     """The training half (for weights) and the validation half (for alphas), stratified.
 
     Raises:
-        ValueError: a class has fewer than two images.
+        UserError: a class has fewer than two images.
     """
     train, val = stratified_split(
         images.labels, [0.5, 0.5], seed=stream_key(seed, _HALVES), class_names=images.class_names

@@ -18,6 +18,7 @@ from torch import Tensor
 from dnas.core.batch import Batch
 from dnas.data.batches import Batches, check_start
 from dnas.data.keyed_random import stream_key
+from dnas.system.errors import UserError
 
 # Legend: N tokens, B rows of a batch, L tokens of a row, T steps of a batch.
 
@@ -56,9 +57,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         numbers = {token: number for number, token in enumerate(self.tokens)}
         if UNKNOWN not in numbers or len(numbers) != len(self.tokens):
-            raise ValueError(
-                f"A vocabulary must hold {UNKNOWN!r}, and every token once; got {len(self.tokens)} tokens."
-            )
+            raise UserError(f"A vocabulary must hold {UNKNOWN!r}, and every token once; got {len(self.tokens)} tokens.")
         object.__setattr__(self, "_numbers", numbers)
 
     def __len__(self) -> int:
@@ -122,12 +121,12 @@ def load_text(source: Path | str | Sequence[Path | str], *, level: Level = "word
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: no text in it, not UTF-8, a folder with only some of the parts, or too few tokens to cut.
+        UserError: no text in it, not UTF-8, a folder with only some of the parts, or too few tokens to cut.
     """
     if level not in ("word", "char"):
-        raise ValueError(f"level must be 'word' or 'char'; got {level!r}.")
+        raise UserError(f"level must be 'word' or 'char'; got {level!r}.")
     if min_count < 1:
-        raise ValueError(f"min_count must be 1 or more; got {min_count}.")
+        raise UserError(f"min_count must be 1 or more; got {min_count}.")
     files = _text_files(source)
     found = _files_of_parts(files, level) if isinstance(source, Path | str) and Path(source).is_dir() else None
     if found is None:
@@ -136,7 +135,7 @@ def load_text(source: Path | str | Sequence[Path | str], *, level: Level = "word
         parts = {part: tokenize(_read(found[part]), level) for part in PARTS}
     for part, tokens in parts.items():
         if len(tokens) < 2:
-            raise ValueError(f"The {part} part of {source} has {len(tokens)} tokens; a language model needs more text.")
+            raise UserError(f"The {part} part of {source} has {len(tokens)} tokens; a language model needs more text.")
     vocabulary = Vocabulary.of(parts["train"], level=level, min_count=min_count)
     train, valid, test = (vocabulary.encode(parts[part]) for part in PARTS)
     return Corpus(train, valid, test, vocabulary, level)
@@ -157,10 +156,10 @@ def _text_files(source: Path | str | Sequence[Path | str]) -> list[Path]:
     if len(paths) == 1 and paths[0].is_dir():
         paths = sorted(path for path in paths[0].iterdir() if path.is_file() and path.suffix in _ENDINGS)
     if not paths:
-        raise ValueError(f"{source} holds no text files; expected names that end with {', '.join(_ENDINGS)}.")
+        raise UserError(f"{source} holds no text files; expected names that end with {', '.join(_ENDINGS)}.")
     folders = [path for path in paths if path.is_dir()]
     if folders:
-        raise ValueError(f"{folders[0]} is a folder; expected one folder alone, or files.")
+        raise UserError(f"{folders[0]} is a folder; expected one folder alone, or files.")
     return paths
 
 
@@ -180,7 +179,7 @@ def _files_of_parts(files: Sequence[Path], level: Level) -> dict[str, Path] | No
     for part, found in chosen.items():
         if len(found) != 1:
             names = ", ".join(file.name for file in named[part]) or "none"
-            raise ValueError(
+            raise UserError(
                 f"{files[0].parent} must hold one file each for train, valid and test, such as ptb.train.txt; for "
                 f"{part} it has {names}. Give the file itself to have one text cut into the three parts."
             )
@@ -195,11 +194,11 @@ def _read(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"{file} is not UTF-8 text ({error.reason} at byte {error.start}); convert it first."
         ) from error
     if not text.strip():
-        raise ValueError(f"{file} is empty; expected text.")
+        raise UserError(f"{file} is empty; expected text.")
     return text
 
 
@@ -215,11 +214,11 @@ def batchify(tokens_N: Tensor, batch_size: int) -> Tensor:
     Entry (l, b) is token b L + l with L = N // B, so that row b goes on from one step to the next.
 
     Raises:
-        ValueError: less than two tokens for each piece.
+        UserError: less than two tokens for each piece.
     """
     length = len(tokens_N) // batch_size if batch_size >= 1 else 0
     if length < 2:
-        raise ValueError(
+        raise UserError(
             f"{len(tokens_N)} tokens cannot be cut into batch_size = {batch_size} pieces of 2 or more tokens; "
             "batch_size must be 1 or more, and smaller than half the text."
         )
@@ -245,7 +244,7 @@ class TextBatches(Batches):
         device: where batches come out.
 
     Raises:
-        ValueError: too few tokens for one batch.
+        UserError: too few tokens for one batch.
     """
 
     def __init__(
@@ -259,9 +258,9 @@ class TextBatches(Batches):
         device: torch.device | str = "cpu",
     ) -> None:
         if bptt < 1:
-            raise ValueError(f"bptt must be 1 or more steps; got {bptt}.")
+            raise UserError(f"bptt must be 1 or more steps; got {bptt}.")
         if whole and seed is not None:
-            raise ValueError("whole batches of a text start with its first token; leave out the seed.")
+            raise UserError("whole batches of a text start with its first token; leave out the seed.")
         self.tokens_LB = batchify(tokens, batch_size).to(device)
         self.bptt = bptt
         self.whole = whole
@@ -271,7 +270,7 @@ class TextBatches(Batches):
         self.num_starts = 1 if seed is None else min(bptt, targets - bptt + 1)
         self._length = -(-targets // bptt) if whole else (targets - max(self.num_starts - 1, 0)) // bptt
         if self._length < 1:
-            raise ValueError(
+            raise UserError(
                 f"{len(tokens)} tokens in {batch_size} pieces leave {targets} steps for each, and a batch takes bptt = "
                 f"{bptt}: lower batch_size or bptt, or take more text."
             )

@@ -16,6 +16,7 @@ from typing import Any
 from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
 from dnas.space.ops import OPERATIONS
 from dnas.space.recurrent import ACTIVATIONS, RecurrentSpace
+from dnas.system.errors import UserError
 
 SPACE = "darts"
 VERSION = 1
@@ -40,7 +41,7 @@ def read_genotype(text: str, *, name: str | None = None, source: str = "the text
         source: what messages call the text.
 
     Raises:
-        ValueError: no genotype, several and none chosen, or not a valid one; the message names the place.
+        UserError: no genotype, several and none chosen, or not a valid one; the message names the place.
 
     Example:
         >>> cell = "[('skip_connect', 0), ('sep_conv_3x3', 1)]"
@@ -57,7 +58,7 @@ KeptEdge(source=1, target=2, operation='sep_conv_3x3')), output=(2,))
     cells = {cell: _cell(parts[cell], parts[f"{cell}_concat"], cell, place) for cell in CELLS}
     nodes = {cell: len(kept.edges) // EDGES_PER_NODE for cell, kept in cells.items()}
     if nodes["normal"] != nodes["reduce"]:
-        raise ValueError(
+        raise UserError(
             f"{place}: 'normal' has {nodes['normal']} nodes and 'reduce' {nodes['reduce']}; expected as many."
         )
     return Architecture(dict(cells), SPACE, VERSION, {"nodes": nodes["normal"]})
@@ -67,12 +68,12 @@ def write_genotype(architecture: Architecture) -> str:
     """The genotype text of an architecture, edges in their own order.
 
     Raises:
-        ValueError: of neither space of DARTS, or the text cannot say it (a node of a convolutional cell with one edge).
+        UserError: of neither space of DARTS, or the text cannot say it (a node of a convolutional cell with one edge).
     """
     if architecture.space == RecurrentSpace.name:
         return _written_recurrent(architecture)
     if architecture.space != SPACE or set(architecture.decisions) != set(CELLS):
-        raise ValueError(
+        raise UserError(
             f"A genotype text describes the cells 'normal' and 'reduce' of space {SPACE!r}; got "
             f"{sorted(architecture.decisions)} of space {architecture.space!r}. Use architecture.json."
         )
@@ -137,15 +138,15 @@ def _chosen(calls: list[tuple[str, str]], name: str | None, source: str) -> tupl
         return matching[0]
     names = ", ".join(dict.fromkeys(call_name or "(unnamed)" for call_name, _ in calls))
     if not calls:
-        raise ValueError(
+        raise UserError(
             f"{source} holds no complete genotype: expected Genotype(normal=[...], normal_concat=[...], reduce=[...], "
             "reduce_concat=[...]) with all brackets closed."
         )
     if not matching:
-        raise ValueError(f"{source} holds no genotype named {name!r}; it has {names}.")
+        raise UserError(f"{source} holds no genotype named {name!r}; it has {names}.")
     if name is None:
-        raise ValueError(f"{source} holds {len(calls)} genotypes: {names}. Name the one to read.")
-    raise ValueError(f"{source} holds {len(matching)} different genotypes named {name!r}; keep one of them.")
+        raise UserError(f"{source} holds {len(calls)} genotypes: {names}. Name the one to read.")
+    raise UserError(f"{source} holds {len(matching)} different genotypes named {name!r}; keep one of them.")
 
 
 def _parts(call: str, place: str) -> dict[str, ast.expr]:
@@ -153,12 +154,12 @@ def _parts(call: str, place: str) -> dict[str, ast.expr]:
     try:
         expression = ast.parse(call, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{place} is not a readable genotype: {error}.") from error
+        raise UserError(f"{place} is not a readable genotype: {error}.") from error
     if not isinstance(expression, ast.Call) or expression.args:
-        raise ValueError(f"{place}: the fields of a genotype are given by name: {', '.join(FIELDS)}.")
+        raise UserError(f"{place}: the fields of a genotype are given by name: {', '.join(FIELDS)}.")
     names = [keyword.arg for keyword in expression.keywords]
     if sorted(map(str, names)) not in (sorted(FIELDS), sorted(RECURRENT_FIELDS)):
-        raise ValueError(
+        raise UserError(
             f"{place}: a genotype has the fields {', '.join(FIELDS)}, or {' and '.join(RECURRENT_FIELDS)}, each once; "
             f"got {names}."
         )
@@ -174,17 +175,17 @@ def _cell(entries: ast.expr, concat: ast.expr, name: str, place: str) -> CellArc
 def _recurrent(parts: dict[str, ast.expr], place: str) -> Architecture:
     entries = _literal(parts[RECURRENT], f"{place}: {RECURRENT}")
     if not isinstance(entries, list | tuple) or not entries:
-        raise ValueError(f"{place}: {RECURRENT} must be a list of (activation, state) pairs; got {entries!r}.")
+        raise UserError(f"{place}: {RECURRENT} must be a list of (activation, state) pairs; got {entries!r}.")
     edges = []
     for node, entry in enumerate(entries, start=1):
         where = f"{place}: {RECURRENT}[{node - 1}]"
         if not (isinstance(entry, tuple | list) and len(entry) == 2 and [type(part) for part in entry] == [str, int]):
-            raise ValueError(f"{where} must be (activation, state), such as ('relu', 0); got {entry!r}.")
+            raise UserError(f"{where} must be (activation, state), such as ('relu', 0); got {entry!r}.")
         activation, state = entry
         if activation not in ACTIVATIONS:
-            raise ValueError(f"{where} has an unknown activation {activation!r}; known are {', '.join(ACTIVATIONS)}.")
+            raise UserError(f"{where} has an unknown activation {activation!r}; known are {', '.join(ACTIVATIONS)}.")
         if not 0 <= state < node:
-            raise ValueError(f"{where} goes from state {state} into state {node}; it must come from 0 to {node - 1}.")
+            raise UserError(f"{where} goes from state {state} into state {node}; it must come from 0 to {node - 1}.")
         edges.append(KeptEdge(state, node, activation))
     output = _output(parts["concat"], len(edges) + 1, f"{place}: concat", first=0)
     return RecurrentSpace(nodes=len(edges)).architecture({RECURRENT: CellArchitecture(tuple(edges), output)})
@@ -197,20 +198,20 @@ def _first_output(cell: str) -> int:
 
 def _edges(entries: Any, name: str, place: str) -> Iterator[KeptEdge]:
     if not isinstance(entries, list | tuple) or not entries or len(entries) % EDGES_PER_NODE:
-        raise ValueError(
+        raise UserError(
             f"{place}: {name} must be a list of (operation, state) pairs, {EDGES_PER_NODE} for each node; "
             f"got {entries!r}."
         )
     for position, entry in enumerate(entries):
         where = f"{place}: {name}[{position}]"
         if not (isinstance(entry, tuple | list) and len(entry) == 2 and [type(part) for part in entry] == [str, int]):
-            raise ValueError(f"{where} must be (operation, state), such as ('sep_conv_3x3', 0); got {entry!r}.")
+            raise UserError(f"{where} must be (operation, state), such as ('sep_conv_3x3', 0); got {entry!r}.")
         operation, state = entry
         node = NUM_INPUTS + position // EDGES_PER_NODE
         if operation not in OPERATIONS:
-            raise ValueError(f"{where} has an unknown operation {operation!r}; known are {', '.join(OPERATIONS)}.")
+            raise UserError(f"{where} has an unknown operation {operation!r}; known are {', '.join(OPERATIONS)}.")
         if not 0 <= state < node:
-            raise ValueError(f"{where} goes from state {state} into state {node}; it must come from 0 to {node - 1}.")
+            raise UserError(f"{where} goes from state {state} into state {node}; it must come from 0 to {node - 1}.")
         yield KeptEdge(state, node, operation)
 
 
@@ -218,7 +219,7 @@ def _output(concat: ast.expr, num_states: int, where: str, *, first: int) -> tup
     states = _range(concat, where) if isinstance(concat, ast.Call) else _literal(concat, where)
     fits = isinstance(states, list | tuple) and bool(states) and all(type(state) is int for state in states)
     if not fits or len(set(states)) != len(states) or not all(first <= state < num_states for state in states):
-        raise ValueError(f"{where} must list states from {first} to {num_states - 1}, each once; got {states!r}.")
+        raise UserError(f"{where} must list states from {first} to {num_states - 1}, each once; got {states!r}.")
     return tuple(states)
 
 
@@ -227,7 +228,7 @@ def _range(call: ast.Call, where: str) -> list[int]:
     is_range = isinstance(call.func, ast.Name) and call.func.id == "range" and not call.keywords
     bounds = [_literal(argument, where) for argument in call.args] if is_range else []
     if len(bounds) not in (1, 2) or not all(type(bound) is int and 0 <= bound <= 1000 for bound in bounds):
-        raise ValueError(f"{where} must be a list of states or range(first, last + 1); got another call.")
+        raise UserError(f"{where} must be a list of states or range(first, last + 1); got another call.")
     return list(range(*bounds))
 
 
@@ -235,17 +236,17 @@ def _literal(expression: ast.expr, where: str) -> Any:
     try:
         return ast.literal_eval(expression)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{where} must be plain data, without names and calls.") from error
+        raise UserError(f"{where} must be plain data, without names and calls.") from error
 
 
 def _written(name: str, cell: Kept) -> list[str]:
     if not isinstance(cell, CellArchitecture):
-        raise ValueError(f"{name!r} must be a cell; got {cell!r}.")
+        raise UserError(f"{name!r} must be a cell; got {cell!r}.")
     targets = [edge.target for edge in cell.edges]
     num_nodes = max(targets, default=NUM_INPUTS - 1) + 1 - NUM_INPUTS
     expected = [NUM_INPUTS + position // EDGES_PER_NODE for position in range(EDGES_PER_NODE * num_nodes)]
     if targets != expected or not targets:
-        raise ValueError(
+        raise UserError(
             f"A genotype text holds exactly {EDGES_PER_NODE} edges for each node, from state {NUM_INPUTS} on; "
             f"the edges of {name!r} enter states {targets}. Use architecture.json."
         )
@@ -259,7 +260,7 @@ def _written_recurrent(architecture: Architecture) -> str:
     assert isinstance(cell, CellArchitecture)
     targets = [edge.target for edge in cell.edges]
     if len(set(targets)) != len(targets):
-        raise ValueError(
+        raise UserError(
             f"A genotype text holds one edge for each node of a recurrent cell; got edges into {targets}. "
             "Use architecture.json."
         )

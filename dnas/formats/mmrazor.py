@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.space.ops import OPERATIONS
+from dnas.system.errors import MissingPackage, UserError
 
 SPACE = "darts"
 VERSION = 1
@@ -34,8 +35,8 @@ def read_mmrazor(text: str, *, source: str = "the text") -> Architecture:
         source: what messages call the text.
 
     Raises:
-        ValueError: not such a file; the message names the entry.
-        ImportError: pyyaml is not installed.
+        UserError: not such a file; the message names the entry.
+        MissingPackage: pyyaml is not installed.
     """
     chosen = _chosen_by_name(_mapping(text, source), source)
     nodes = _num_nodes(chosen, source)
@@ -47,11 +48,11 @@ def write_mmrazor(architecture: Architecture) -> str:
     """The YAML of an architecture, with entries for its kept edges only.
 
     Raises:
-        ValueError: not of the space of DARTS, or MMRazor's format cannot say it.
-        ImportError: pyyaml is not installed.
+        UserError: not of the space of DARTS, or MMRazor's format cannot say it.
+        MissingPackage: pyyaml is not installed.
     """
     if architecture.space != SPACE or set(architecture.decisions) != set(CELLS):
-        raise ValueError(
+        raise UserError(
             f"MMRazor's YAML describes the cells 'normal' and 'reduce' of space {SPACE!r}; got "
             f"{sorted(architecture.decisions)} of space {architecture.space!r}. Use architecture.json."
         )
@@ -59,7 +60,7 @@ def write_mmrazor(architecture: Architecture) -> str:
     for name in CELLS:
         cell = architecture.decisions[name]
         if not isinstance(cell, CellArchitecture):
-            raise ValueError(f"{name!r} must be a cell; got {cell!r}.")
+            raise UserError(f"{name!r} must be a cell; got {cell!r}.")
         entries |= _written(name, cell)
     return _yaml().safe_dump(entries, sort_keys=False)
 
@@ -68,7 +69,7 @@ def _yaml():
     try:
         import yaml
     except ImportError as error:
-        raise ImportError(_INSTALL) from error
+        raise MissingPackage(_INSTALL) from error
     return yaml
 
 
@@ -77,9 +78,9 @@ def _mapping(text: str, source: str) -> Mapping[object, object]:
     try:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(f"{source} is not readable YAML: {error}") from error
+        raise UserError(f"{source} is not readable YAML: {error}") from error
     if not isinstance(data, dict):
-        raise ValueError(
+        raise UserError(
             f"{source} must be a map such as normal_n2: {{chosen: [normal_n2_p0]}}; got {type(data).__name__}."
         )
     return data
@@ -90,12 +91,12 @@ def _chosen_by_name(data: Mapping[object, object], source: str) -> dict[str, lis
     found: dict[str, list[str]] = {}
     for name, entry in data.items():
         if not isinstance(name, str) or not _ENTRY.fullmatch(name):
-            raise ValueError(f"{source}: unknown entry {name!r}; expected names such as normal_n3 and reduce_n3_p2.")
+            raise UserError(f"{source}: unknown entry {name!r}; expected names such as normal_n3 and reduce_n3_p2.")
         chosen = entry.get("chosen") if isinstance(entry, dict) and set(entry) == {"chosen"} else None
         if isinstance(chosen, str):
             chosen = [chosen]
         if not isinstance(chosen, list) or not chosen or not all(isinstance(item, str) for item in chosen):
-            raise ValueError(f"{source}: {name} must be {{chosen: [...]}} with one or more names; got {entry!r}.")
+            raise UserError(f"{source}: {name} must be {{chosen: [...]}} with one or more names; got {entry!r}.")
         found[name] = chosen
     return found
 
@@ -109,16 +110,16 @@ def _num_nodes(chosen: Mapping[str, list[str]], source: str) -> int:
         if match[3] is None:
             nodes[match[1]].add(int(match[2]))
         elif int(match[2]) < NUM_INPUTS or int(match[3]) >= int(match[2]):
-            raise ValueError(f"{source}: {name} is no edge: it must lead from a lower state into a node.")
+            raise UserError(f"{source}: {name} is no edge: it must lead from a lower state into a node.")
     for cell, found in nodes.items():
         missing = set(range(NUM_INPUTS, max(found, default=NUM_INPUTS) + 1)) ^ found
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"{source}: the nodes of a cell are n{NUM_INPUTS} and up without a gap; "
                 f"missing or too low: {[f'{cell}_n{node}' for node in sorted(missing)]}."
             )
     if nodes["normal"] != nodes["reduce"]:
-        raise ValueError(
+        raise UserError(
             f"{source}: 'normal' has {len(nodes['normal'])} nodes and 'reduce' {len(nodes['reduce'])}; "
             "expected as many."
         )
@@ -133,7 +134,7 @@ def _cell(cell: str, num_nodes: int, chosen: Mapping[str, list[str]], source: st
         if match and match[1] == cell and match[3] is not None:
             _operation(name, chosen, source)
             if int(match[2]) not in states:
-                raise ValueError(f"{source}: {name} is an edge into a node that has no entry {cell}_n{match[2]}.")
+                raise UserError(f"{source}: {name} is an edge into a node that has no entry {cell}_n{match[2]}.")
     return CellArchitecture(edges, tuple(states))
 
 
@@ -142,20 +143,20 @@ def _edges(name: str, node: int, chosen: Mapping[str, list[str]], source: str) -
     kept = chosen[name]
     for edge in kept:
         if edge not in names:
-            raise ValueError(f"{source}: {name} keeps {edge!r}; its edges are {', '.join(names)}.")
+            raise UserError(f"{source}: {name} keeps {edge!r}; its edges are {', '.join(names)}.")
         if edge not in chosen:
-            raise ValueError(f"{source}: {name} keeps {edge}, but there is no entry {edge} with its operation.")
+            raise UserError(f"{source}: {name} keeps {edge}, but there is no entry {edge} with its operation.")
     if len(set(kept)) != len(kept):
-        raise ValueError(f"{source}: {name} keeps an edge twice: {kept}.")
+        raise UserError(f"{source}: {name} keeps an edge twice: {kept}.")
     return [KeptEdge(names.index(edge), node, _operation(edge, chosen, source)) for edge in kept]
 
 
 def _operation(name: str, chosen: Mapping[str, list[str]], source: str) -> str:
     if len(chosen[name]) != 1:
-        raise ValueError(f"{source}: {name} is an edge and must choose one operation; got {chosen[name]}.")
+        raise UserError(f"{source}: {name} is an edge and must choose one operation; got {chosen[name]}.")
     operation = _OWN_NAMES.get(chosen[name][0], chosen[name][0])
     if operation not in OPERATIONS:
-        raise ValueError(f"{source}: {name} has an unknown operation {operation!r}; known are {', '.join(OPERATIONS)}.")
+        raise UserError(f"{source}: {name} has an unknown operation {operation!r}; known are {', '.join(OPERATIONS)}.")
     return operation
 
 
@@ -163,12 +164,12 @@ def _written(name: str, cell: CellArchitecture) -> dict[str, dict[str, list[str]
     targets = tuple(dict.fromkeys(edge.target for edge in cell.edges))
     edges = [(edge.source, edge.target) for edge in cell.edges]
     if cell.output != targets or targets != tuple(range(NUM_INPUTS, NUM_INPUTS + len(targets))) or not targets:
-        raise ValueError(
+        raise UserError(
             f"In MMRazor's YAML a cell concatenates all of its nodes; {name!r} has nodes {list(targets)} and gives out "
             f"{list(cell.output)}. Use architecture.json."
         )
     if len(set(edges)) != len(edges):
-        raise ValueError(
+        raise UserError(
             f"In MMRazor's YAML an edge has one operation; {name!r} has edges {edges}. Use architecture.json."
         )
     their_names = {own: theirs for theirs, own in _OWN_NAMES.items()}

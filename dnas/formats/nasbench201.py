@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.space.nasbench201 import CANDIDATES, EDGES, NAME, OUTPUT, NasBench201Space
+from dnas.system.errors import UserError
 
 _EXAMPLE = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|avg_pool_3x3~1|nor_conv_1x1~2|"
 _NODES = tuple(dict.fromkeys(target for _, target in EDGES))
@@ -21,7 +22,7 @@ def read_nasbench201(text: str, *, source: str = "the text") -> Architecture:
         source: what messages call the text.
 
     Raises:
-        ValueError: not such a string; the message names the node.
+        UserError: not such a string; the message names the node.
 
     Example:
         >>> text = "|none~0|+|none~0|skip_connect~1|+|nor_conv_3x3~0|none~1|none~2|"
@@ -30,7 +31,7 @@ def read_nasbench201(text: str, *, source: str = "the text") -> Architecture:
     """
     nodes = text.strip().split("+")
     if len(nodes) != len(_NODES):
-        raise ValueError(
+        raise UserError(
             f"{source} has {len(nodes)} nodes, expected {len(_NODES)}, such as {_EXAMPLE}; got {text[:120]!r}."
         )
     edges = [edge for node, part in zip(_NODES, nodes, strict=True) for edge in _edges(node, part, source)]
@@ -41,20 +42,20 @@ def write_nasbench201(architecture: Architecture) -> str:
     """The string of an architecture.
 
     Raises:
-        ValueError: not of the space NAS-Bench-201, or without one of its operations on each of its six edges.
+        UserError: not of the space NAS-Bench-201, or without one of its operations on each of its six edges.
     """
     cell = architecture.decisions.get(NAME)
     if architecture.space != NasBench201Space.name or not isinstance(cell, CellArchitecture):
-        raise ValueError(f"Expected a cell of space {NasBench201Space.name!r}; got space {architecture.space!r}.")
+        raise UserError(f"Expected a cell of space {NasBench201Space.name!r}; got space {architecture.space!r}.")
     operations = {(edge.source, edge.target): edge.operation for edge in cell.edges}
     if len(cell.edges) != len(EDGES) or set(operations) != set(EDGES) or cell.output != OUTPUT:
-        raise ValueError(
+        raise UserError(
             f"A NAS-Bench-201 string holds one operation on each of the edges {list(EDGES)} and gives out state "
             f"{OUTPUT[0]}; got edges {list(operations)} and states {list(cell.output)}."
         )
     unknown = [name for name in operations.values() if name not in CANDIDATES]
     if unknown:
-        raise ValueError(f"NAS-Bench-201 has the operations {', '.join(CANDIDATES)}; got {unknown[0]!r}.")
+        raise UserError(f"NAS-Bench-201 has the operations {', '.join(CANDIDATES)}; got {unknown[0]!r}.")
     nodes = ["|".join(f"{operations[i, node]}~{i}" for i in range(node)) for node in _NODES]
     return "+".join(f"|{node}|" for node in nodes)
 
@@ -62,13 +63,13 @@ def write_nasbench201(architecture: Architecture) -> str:
 def _edges(node: int, part: str, source: str) -> list[KeptEdge]:
     entries = [entry.partition("~") for entry in part.strip().strip("|").split("|")]
     if [state for _, _, state in entries] != [str(state) for state in range(node)] or part.strip()[:1] != "|":
-        raise ValueError(
+        raise UserError(
             f"{source}: node {node} must have one operation from each of the states 0 to {node - 1}, such as "
             f"{_EXAMPLE.split('+')[node - 1]}; got {part!r}."
         )
     for operation, _, _ in entries:
         if operation not in CANDIDATES:
-            raise ValueError(
+            raise UserError(
                 f"{source}: node {node} has an unknown operation {operation!r}; known are {', '.join(CANDIDATES)}."
             )
     return [KeptEdge(state, node, operation) for state, (operation, _, _) in enumerate(entries)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dnas.core.architecture import Architecture
 from dnas.formats.genotype import read_genotype
+from dnas.system.errors import UserError
 
 # NASNet-A (Zoph et al. 2018, https://arxiv.org/abs/1707.07012) and AmoebaNet-A (Real et al. 2019,
 # https://arxiv.org/abs/1802.01548) as written in https://github.com/quark0/darts, cnn/genotypes.py.
@@ -140,12 +141,12 @@ def published(name: str) -> Architecture:
     """The architecture published under this name.
 
     Raises:
-        ValueError: no such name; the message lists them.
+        UserError: no such name; the message lists them.
 
     Example:
         >>> published("DARTS_V2").decisions["normal"].edges[0]
         KeptEdge(source=0, target=2, operation='sep_conv_3x3')
     """
     if name not in PUBLISHED:
-        raise ValueError(f"No architecture is published under {name!r}; known are {', '.join(PUBLISHED)}.")
+        raise UserError(f"No architecture is published under {name!r}; known are {', '.join(PUBLISHED)}.")
     return read_genotype(PUBLISHED[name], source=name)

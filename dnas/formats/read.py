@@ -11,6 +11,7 @@ from dnas.formats.genotype import read_genotype, write_genotype
 from dnas.formats.mmrazor import read_mmrazor
 from dnas.formats.nasbench201 import read_nasbench201, write_nasbench201
 from dnas.formats.published import PUBLISHED, published
+from dnas.system.errors import UserError
 
 EXPECTED = (
     "a run folder, an architecture.json, a file or text with Genotype(...), a NAS-Bench-201 string, a subnet YAML of "
@@ -35,11 +36,11 @@ def read_architecture(
 
     Raises:
         FileNotFoundError: neither a path nor any of these texts; or a run whose search has not finished.
-        ValueError: recognised as none of these, not valid, or of another space.
+        UserError: recognised as none of these, not valid, or of another space.
     """
     architecture = _read(path_or_text, genotype_name)
     if space_name is not None and architecture.space != space_name:
-        raise ValueError(
+        raise UserError(
             f"{_called(path_or_text)} holds an architecture of space {architecture.space!r}; expected {space_name!r}."
         )
     return architecture
@@ -79,27 +80,25 @@ def _existing(path_or_text: Path | str) -> Path | None:
 
 def _file_text(path: Path) -> str:
     if path.stat().st_size > _LARGEST:
-        raise ValueError(
-            f"{path} has {path.stat().st_size:,} bytes, too many for an architecture; expected {EXPECTED}."
-        )
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes, too many for an architecture; expected {EXPECTED}.")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; expected {EXPECTED}.") from error
+        raise UserError(f"{path} is not UTF-8 text; expected {EXPECTED}.") from error
 
 
 def _from_text(text: str, source: str, genotype_name: str | None) -> Architecture:
     if "Genotype(" in text:
         return read_genotype(text, name=genotype_name, source=source)
     if genotype_name is not None:
-        raise ValueError(f"{source} holds no genotype, so none is named {genotype_name!r}.")
+        raise UserError(f"{source} holds no genotype, so none is named {genotype_name!r}.")
     if text.lstrip()[:1] == "|":
         return read_nasbench201(text, source=source)
     if f'"{FORMAT}"' in text:
         return Architecture.from_json(text, source=source)
     if "chosen" in text:
         return read_mmrazor(text, source=source)
-    raise ValueError(f"{source} holds no architecture{_near_miss(text)}; expected {EXPECTED}.")
+    raise UserError(f"{source} holds no architecture{_near_miss(text)}; expected {EXPECTED}.")
 
 
 def _near_miss(text: str) -> str:

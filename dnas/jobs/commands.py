@@ -53,6 +53,7 @@ from dnas.space import Space
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.atomic import write_text
 from dnas.system.display import Display
+from dnas.system.errors import UserError
 from dnas.system.memory import available_memory
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import seeded
@@ -69,7 +70,7 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
     """The job with all sizes filled in; says what was chosen, what it will take, and what retraining will.
 
     Raises:
-        ValueError: the folder cannot take a run, or what is asked for does not fit the time or the memory.
+        UserError: the folder cannot take a run, or what is asked for does not fit the time or the memory.
     """
     check_new(run)
     to_plain(job)  # refuses parts that no config.yaml can hold
@@ -118,22 +119,22 @@ def begin(run: Run, job: Job) -> None:
 def check_new(run: Run, command: str = "search") -> None:
     """See that a run of a command can begin in the folder, before anything that takes long."""
     if run.config_path.exists():
-        raise ValueError(
+        raise UserError(
             f"{run.path} already holds a run. `dnas {command} --resume {run.path}` goes on with it; "
             "for a new one choose another --run."
         )
     above = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
     if not above.is_dir():
-        raise ValueError(f"{above} is a file; --run must name a folder.")
+        raise UserError(f"{above} is a file; --run must name a folder.")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise ValueError(f"The run folder {run.path} cannot be made: {above} may not be written to.")
+        raise UserError(f"The run folder {run.path} cannot be made: {above} may not be written to.")
 
 
 def read_data(run: Run, job: Job, display: Display) -> JobData:
     """The job's data, the same test part as ever set aside.
 
     Raises:
-        ValueError: the data have changed since the run began, or cannot be read.
+        UserError: the data have changed since the run began, or cannot be read.
     """
 
     def progress(done: int, total: int) -> None:
@@ -196,7 +197,7 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
         display: where it is said.
 
     Raises:
-        ValueError: nothing fits the time or the memory.
+        UserError: nothing fits the time or the memory.
     """
     rest, device, architecture = data.rest, device_of(job.device), run.load_architecture()
     shape = (rest.num_channels, *rest.size)
@@ -310,13 +311,13 @@ def check_baseline(job: Job, num: int = 1) -> None:
     """See that a baseline can be made, before anything that takes long.
 
     Raises:
-        ValueError: no random network is asked for, or nothing is held out from retraining, so that none could be
+        UserError: no random network is asked for, or nothing is held out from retraining, so that none could be
             chosen without the test part.
     """
     if num < 1:
-        raise ValueError(f"The number of random architectures must be at least 1; got {num}.")
+        raise UserError(f"The number of random architectures must be at least 1; got {num}.")
     if job.validation_fraction == 0:
-        raise ValueError(
+        raise UserError(
             "A baseline chooses among random networks by images that are held out from their training, but "
             "validation_fraction is 0. Search with --validation_fraction 0.1."
         )
@@ -339,7 +340,7 @@ def baseline_command(
         beside: others by name, trained alike and shown.
 
     Raises:
-        ValueError: as `check_baseline`, or the found network's training and the random ones' differ.
+        UserError: as `check_baseline`, or the found network's training and the random ones' differ.
     """
     check_baseline(job, num)
     search_seconds = _search_seconds(run)
@@ -383,7 +384,7 @@ def _search_seconds(run: Run) -> float:
     data = run.load_json("search") if (run.path / "search.json").exists() else None
     value = data.get("seconds") if isinstance(data, Mapping) else None
     if not isinstance(value, int | float):
-        raise ValueError(
+        raise UserError(
             f"{run.path / 'search.json'} does not say how many seconds the search took; "
             f"`dnas search --resume {run.path}` writes it anew."
         )

@@ -34,6 +34,7 @@ from dnas.searching.stage import Stage, sizes_in_job
 from dnas.space import DartsSpace, Space
 from dnas.space.base import Stem
 from dnas.space.fused import FusedCell, FusedEdgeCell, fuse
+from dnas.system.errors import UserError
 from dnas.system.random_state import seeded
 from dnas.training.retrain import RetrainSettings
 
@@ -101,13 +102,13 @@ class Job:
         for name in (*SIZES, "threads", "supernet_images"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}.")
+                raise UserError(f"{name} must be at least 1; got {value}.")
         if not 0 < self.test_fraction < 1:
-            raise ValueError(f"test_fraction must be over 0 and below 1; got {self.test_fraction}.")
+            raise UserError(f"test_fraction must be over 0 and below 1; got {self.test_fraction}.")
         if not 0 <= self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction must be from 0 up to below 1; got {self.validation_fraction}.")
+            raise UserError(f"validation_fraction must be from 0 up to below 1; got {self.validation_fraction}.")
         if abs(self.seed) > _LARGEST_SEED:
-            raise ValueError(f"seed must be from -{_LARGEST_SEED} to {_LARGEST_SEED}; got {self.seed}.")
+            raise UserError(f"seed must be from -{_LARGEST_SEED} to {_LARGEST_SEED}; got {self.seed}.")
         if self.time is not None:
             seconds(self.time)
         self.search.check_length()
@@ -144,7 +145,7 @@ def job_of_stage(job: Job, stage: Stage) -> Job:
     """A stage of the job's search as a job of its own; sizes that the job leaves out are left out.
 
     Raises:
-        ValueError: the space has no setting of that kind, or not with this value.
+        UserError: the space has no setting of that kind, or not with this value.
     """
     cells, channels = sizes_in_job(job.search.stages, stage, cells=job.cells or 1, channels=job.channels or 1)
     names = ("partial_channels", "skip_dropout")
@@ -164,7 +165,7 @@ def _with_arguments(space: Space, changes: Mapping[str, Any]) -> Space:
     known = [field.name for field in fields(space)]  # pyright: ignore[reportArgumentType], spaces are dataclasses
     missing = [name for name in changes if name not in known]
     if missing:
-        raise ValueError(f"A stage sets {missing[0]}, which {type(space).__name__} does not have; leave it out.")
+        raise UserError(f"A stage sets {missing[0]}, which {type(space).__name__} does not have; leave it out.")
     return replace(space, **changes)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
@@ -174,7 +175,7 @@ def _check_stages(job: Job) -> None:
         own = job_of_stage(job, stage)
         parts = getattr(own.space, "partial_channels", 1)
         if own.channels is not None and own.channels % parts:
-            raise ValueError(
+            raise UserError(
                 f"partial_channels={parts} of stage {number} cuts the channels of a cell into {parts} equal parts, but "
                 f"there are {own.channels}: choose channels that are a multiple of {parts}."
             )
@@ -186,7 +187,7 @@ def seconds(text: str) -> float:
     """A duration such as '90s', '30min', '2h' or '1.5h' in seconds.
 
     Raises:
-        ValueError: another form, or not over 0.
+        UserError: another form, or not over 0.
     """
     units = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
     for unit in sorted(units, key=len, reverse=True):
@@ -198,22 +199,22 @@ def seconds(text: str) -> float:
                 break
             if 0 < value < float("inf"):
                 return value
-    raise ValueError(f"A time must be a number with a unit, such as 90s, 30min or 2h; got {text!r}.")
+    raise UserError(f"A time must be a number with a unit, such as 90s, 30min or 2h; got {text!r}.")
 
 
 def device_of(name: str) -> torch.device:
     """The device that a setting names.
 
     Raises:
-        ValueError: unknown, or not there.
+        UserError: unknown, or not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ValueError(f"Unknown device {name!r}; expected auto, cpu, cuda or cuda:INDEX.")
+        raise UserError(f"Unknown device {name!r}; expected auto, cpu, cuda or cuda:INDEX.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"There is no device {name!r}: {torch.cuda.device_count()} GPUs were found. Use --device cpu.")
+        raise UserError(f"There is no device {name!r}: {torch.cuda.device_count()} GPUs were found. Use --device cpu.")
     return device
 
 
@@ -240,7 +241,7 @@ def load_data(job: Job, progress: Callable[[int, int], None] | None = None) -> J
     """Read the data of a job whose image size is resolved, and set the test part aside.
 
     Raises:
-        FileNotFoundError, ValueError: as `dnas.data.load_source`, or a class has too few images to be divided.
+        FileNotFoundError, UserError: as `dnas.data.load_source`, or a class has too few images to be divided.
     """
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     source = catalog.load(size=job.image_size, progress=progress)
@@ -255,7 +256,7 @@ def remember_test_part(run: Run, data: JobData) -> None:
     library may decode them differently.
 
     Raises:
-        ValueError: the data have changed since the run began.
+        UserError: the data have changed since the run began.
     """
     listed = {
         "num_images": len(data.test),
@@ -269,7 +270,7 @@ def remember_test_part(run: Run, data: JobData) -> None:
     before = run.load_json("test_part")
     if before != listed:
         counts = [before.get(name) for name in ("num_images", "num_rest")] if isinstance(before, Mapping) else [0, 0]
-        raise ValueError(
+        raise UserError(
             f"The data have changed since {run.path} began, so its results could not be trusted: by test_part.json "
             f"there were {counts[0]} test images and {counts[1]} others, now there are {len(data.test)} and "
             f"{len(data.rest)}, or names or classes differ. Bring the data back as they were, or start a new run."
@@ -376,7 +377,7 @@ def build_supernet_model(job: Job, *, num_classes: int, in_channels: int) -> nn.
     """The searchable model of a job whose sizes are resolved, with weights seeded by the job.
 
     Raises:
-        ValueError: `fused` has no effect.
+        UserError: `fused` has no effect.
     """
     assert job.channels is not None and job.cells is not None
     with seeded(job.seed):
@@ -387,7 +388,7 @@ def build_supernet_model(job: Job, *, num_classes: int, in_channels: int) -> nn.
         return model
     model = fuse(model)
     if not any(isinstance(module, FusedCell | FusedEdgeCell) for module in model.modules()):
-        raise ValueError(
+        raise UserError(
             f"fused has no effect: no cell of {type(job.space).__name__} with these settings has a fused form. "
             "Leave it out."
         )

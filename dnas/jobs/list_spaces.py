@@ -20,6 +20,7 @@ from dnas.space import (
     Space,
     TransformerSpace,
 )
+from dnas.system.errors import UserError
 from dnas.system.random_state import seeded
 
 NUM_CLASSES = 10
@@ -131,10 +132,10 @@ def facts_of(example: Images | Language, num: int = 100, seed: int = 0) -> Space
         seed: of the draws.
 
     Raises:
-        ValueError: `num` is below 1.
+        UserError: `num` is below 1.
     """
     if num < 1:
-        raise ValueError(f"num must be at least 1 random architecture; got {num}.")
+        raise UserError(f"num must be at least 1 random architecture; got {num}.")
     space, generator = example.space, torch.Generator().manual_seed(seed)
     with seeded(seed):
         counts = [count_parameters(example.network(space.random(generator))) for _ in range(num)]

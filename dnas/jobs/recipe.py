@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from dnas.space import DartsSpace, NasBench201Space, ReducedDartsSpace, Space
+from dnas.system.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 LANGUAGE = FOLDER / "language"  # those of `dnas language`
@@ -32,13 +33,13 @@ def recipe_path(name: str, folder: Path = FOLDER) -> Path:
         folder: of those that come with dnas.
 
     Raises:
-        ValueError: neither.
+        UserError: neither.
     """
     known = recipe_names(folder)
     if name in known:
         return folder / f"{name}.yaml"
     if not Path(name).is_file():
-        raise ValueError(
+        raise UserError(
             f"There is no recipe {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}, "
             "or give a YAML file of settings."
         )
@@ -53,7 +54,7 @@ def check_recipe(path: Path, hints: Mapping[str, Any]) -> None:
         hints: name and type of each setting at the top.
 
     Raises:
-        ValueError: names the file and the first setting that does not fit.
+        UserError: names the file and the first setting that does not fit.
     """
     import yaml
 
@@ -62,7 +63,7 @@ def check_recipe(path: Path, hints: Mapping[str, Any]) -> None:
         _check_keys(text, str(path))
         data = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable YAML: {error}") from error
+        raise UserError(f"{path} is not readable YAML: {error}") from error
     check_names(data, hints, str(path))
 
 
@@ -84,7 +85,7 @@ def _check_keys(text: str, source: str) -> None:
         for key, value in node.value:
             name, line = f"{place}{key.value}", key.start_mark.line + 1
             if name in lines:
-                raise ValueError(
+                raise UserError(
                     f"{source}: {name!r} is set twice, on lines {lines[name]} and {line}, and only the last would "
                     "count: write it once, with all that is under it."
                 )
@@ -113,7 +114,7 @@ def what_its_space_lacks(path: Path, space: Space) -> str:
         space: that is searched.
 
     Raises:
-        ValueError: the method is not what it is named without them.
+        UserError: the method is not what it is named without them.
     """
     known = [field.name for field in fields(space)]  # pyright: ignore[reportArgumentType], spaces are dataclasses
     lost = {name: value for name, value in space_arguments(path).items() if name not in known}
@@ -121,7 +122,7 @@ def what_its_space_lacks(path: Path, space: Space) -> str:
     needed = [name for name in OF_METHODS if name in lost and lost[name] != getattr(DartsSpace(), name)]
     if needed:
         *others, last = (f"dnas.{one.__name__}" for one in WITH_CELLS)
-        raise ValueError(
+        raise UserError(
             f"Recipe {path.stem} sets {' and '.join(needed)} of its space, which {kind} does not have, and would be "
             f"another method without: use {', '.join(others)} or {last}, or another recipe."
         )
@@ -158,23 +159,23 @@ def check_names(data: Any, hints: Mapping[str, Any], source: str, place: str = "
         place: of `data` in it.
 
     Raises:
-        ValueError: names the first setting that does not fit.
+        UserError: names the first setting that does not fit.
     """
     if not isinstance(data, Mapping):
-        raise ValueError(
+        raise UserError(
             f"{source}: expected settings{f' under {place}' if place else ''}, such as `{next(iter(hints))}: VALUE`; "
             f"got {'nothing' if data is None else repr(data)}."
         )
     for name, value in data.items():
         full = f"{place}.{name}" if place else str(name)
         if name not in hints:
-            raise ValueError(
+            raise UserError(
                 f"{source}: there is no setting {full!r}{did_you_mean(str(name), hints)}; "
                 f"{f'under {place!r}' if place else 'at the top'} there are {', '.join(hints)}."
             )
         hint = hints[name]
         if value is None and type(None) not in get_args(hint):
-            raise ValueError(f"{source}: {full} is empty; give a value, or leave it out for the default.")
+            raise UserError(f"{source}: {full} is empty; give a value, or leave it out for the default.")
         if isinstance(hint, type) and is_dataclass(hint) and not issubclass(hint, ABC):
             check_names(value, get_type_hints(hint), source, full)
 

@@ -24,6 +24,7 @@ from dnas.shipping.package import WEIGHTS_FILE
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.atomic import write, write_text
 from dnas.system.display import Display
+from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads, threads_that_help
@@ -39,7 +40,7 @@ def plan_language(run: Run, job: LanguageJob, corpus: Corpus, display: Display) 
     """The job in sizes that the text is long enough for; says what was chosen.
 
     Raises:
-        ValueError: the folder cannot take a run, the device is not there, or the text is too short.
+        UserError: the folder cannot take a run, the device is not there, or the text is too short.
     """
     check_new(run, "language")
     to_plain(job)  # refuses parts that no config.yaml can hold
@@ -74,11 +75,11 @@ def read_text(job: LanguageJob) -> Corpus:
     """The job's text.
 
     Raises:
-        FileNotFoundError, ValueError: as `dnas.data.load_text`; or it holds zero bytes.
+        FileNotFoundError, UserError: as `dnas.data.load_text`; or it holds zero bytes.
     """
     corpus = load_text(job.text, level=job.level, min_count=job.min_count)
     if any("\0" in token for token in corpus.vocabulary.tokens):
-        raise ValueError(f"{job.text} is no text: it holds zero bytes, as binary files do.")
+        raise UserError(f"{job.text} is no text: it holds zero bytes, as binary files do.")
     return corpus
 
 
@@ -95,8 +96,8 @@ def language_command(
         display: where progress is shown.
 
     Raises:
-        ValueError: the text has changed, or what the folder holds is of other settings.
-        ArithmeticError: a search or training diverged.
+        UserError: the text has changed, or what the folder holds is of other settings.
+        NonFiniteLoss: a search or training diverged.
         Interrupted: Ctrl-C; it goes on when called again.
     """
     remember_text(run, corpus)
@@ -140,13 +141,13 @@ def trained_row(
         display: where progress is shown, under the row's name.
 
     Raises:
-        ValueError: the folder is of another cell or of other settings.
-        FloatingPointError, Interrupted: as `dnas.language.train_language`.
+        UserError: the folder is of another cell or of other settings.
+        NonFiniteLoss, Interrupted: as `dnas.language.train_language`.
     """
     folder = run.child(CELLS).child(name.replace(" ", "-"))
     settings = job.train
     if folder.architecture_path.exists() and folder.load_architecture() != architecture:
-        raise ValueError(
+        raise UserError(
             f"{folder.path} is of another cell than the {name} that is asked for: move that folder away, or begin a "
             "new run."
         )
@@ -183,7 +184,7 @@ def _finished(folder: Run, settings: LanguageTraining) -> CellRow:
     row = CellRow.from_data(data, source=str(source))
     difference = first_difference(to_plain(settings), data.get("settings") or {})
     if difference:
-        raise ValueError(
+        raise UserError(
             f"{source} was made with other settings: {difference}. Cells that are compared must be trained alike; "
             "begin a new run, or move that folder away."
         )

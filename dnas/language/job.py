@@ -11,6 +11,7 @@ from dnas.core.run import Run
 from dnas.data.text import PARTS, Corpus, Level
 from dnas.language.training import LanguageSearch, LanguageTraining
 from dnas.space.recurrent import RecurrentSpace
+from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 
 TEXT = "text"  # name of the JSON file that says which text a run is of
@@ -51,11 +52,11 @@ class LanguageJob:
 
     def __post_init__(self) -> None:
         if self.num < 0:
-            raise ValueError(f"num, the number of random cells, must be 0 or more; got {self.num}.")
+            raise UserError(f"num, the number of random cells, must be 0 or more; got {self.num}.")
         if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be at least 1; got {self.threads}.")
+            raise UserError(f"threads must be at least 1; got {self.threads}.")
         if self.search.search.stages:
-            raise ValueError(
+            raise UserError(
                 "A recurrent cell is not searched in stages, which change images' networks: leave them out."
             )
 
@@ -80,7 +81,7 @@ def fitted(job: LanguageJob, corpus: Corpus) -> tuple[LanguageJob, list[str]]:
     """The job with no more rows of text side by side than the text is long enough for, and what was lowered.
 
     Raises:
-        ValueError: it is too short even for the fewest rows.
+        UserError: it is too short even for the fewest rows.
     """
     s, t = job.search, job.train
     # setting -> rows that are asked for, tokens of the text, steps of each row, the fewest rows: a supernet's states
@@ -97,7 +98,7 @@ def fitted(job: LanguageJob, corpus: Corpus) -> tuple[LanguageJob, list[str]]:
         rows[name] = min(wanted, max(tokens // steps, 1))
         if rows[name] < fewest:
             part, _, _ = name.rpartition(".")
-            raise ValueError(
+            raise UserError(
                 f"{job.text} is too short: {name} would have to be {fewest} or more, each row of {steps} tokens, and "
                 f"the part that it reads has {tokens}. Take a longer text, or lower --{part and part + '.'}bptt."
             )
@@ -117,7 +118,7 @@ def remember_text(run: Run, corpus: Corpus) -> None:
     """Write down which text a run is of, with its vocabulary; where that is written, see that it is the same.
 
     Raises:
-        ValueError: the text has changed since the run began, or the file is damaged.
+        UserError: the text has changed since the run began, or the file is damaged.
     """
     source = run.path / f"{TEXT}.json"
     data = text_data(corpus)
@@ -126,7 +127,7 @@ def remember_text(run: Run, corpus: Corpus) -> None:
         return
     before = run.load_json(TEXT)
     if not isinstance(before, Mapping) or before.get("digest") != data["digest"]:
-        raise ValueError(
+        raise UserError(
             f"{source} is of another text than there is now: it has changed since the run began. Bring the old one "
             "back, or begin a new run."
         )

@@ -16,6 +16,7 @@ from dnas.language.job import TEXT
 from dnas.language.table import FOUND
 from dnas.shipping.package import WEIGHTS_FILE, check_state, read_weights
 from dnas.space.recurrent import NO_DROPOUT, RecurrentLanguageModel, RecurrentSpace
+from dnas.system.errors import UserError
 
 
 class TrainedLanguage(NamedTuple):
@@ -35,14 +36,14 @@ def load_language(path: Path | str, *, device: torch.device | str = "cpu") -> Tr
 
     Raises:
         FileNotFoundError: no such run, or the cell has not been trained.
-        ValueError: damaged files.
+        UserError: damaged files.
     """
     folder = cell_folder(Path(path))
     text = _text_of(folder.parent.parent)
     state, architecture = read_weights(folder), Run(folder).load_architecture()
     vocabulary, hidden = _sizes(folder, state)
     if vocabulary != len(text[0].tokens):
-        raise ValueError(f"{folder} is of {vocabulary} different tokens, and the run's text of {len(text[0].tokens)}.")
+        raise UserError(f"{folder} is of {vocabulary} different tokens, and the run's text of {len(text[0].tokens)}.")
     network = RecurrentSpace().network(architecture, vocabulary=vocabulary, hidden=hidden, dropout=NO_DROPOUT)
     check_state(network, state, source=str(folder / WEIGHTS_FILE))
     network.load_state_dict(state)
@@ -78,7 +79,7 @@ def _sizes(folder: Path, state: Mapping[str, Tensor]) -> tuple[int, int]:
     """Number of different tokens and units of the language model whose weights these are."""
     embedding = state.get("encoder.weight")
     if embedding is None or embedding.dim() != 2:
-        raise ValueError(f"{folder / WEIGHTS_FILE} does not hold the weights of a recurrent language model.")
+        raise UserError(f"{folder / WEIGHTS_FILE} does not hold the weights of a recurrent language model.")
     vocabulary, hidden = embedding.shape
     return vocabulary, hidden
 
@@ -88,9 +89,9 @@ def _text_of(run: Path) -> tuple[Vocabulary, Level]:
     source, data = run / f"{TEXT}.json", Run(run).load_json(TEXT)
     tokens = data.get("vocabulary") if isinstance(data, dict) else None
     if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
-        raise ValueError(f"{source} is damaged: it does not hold the vocabulary, a list of texts.")
+        raise UserError(f"{source} is damaged: it does not hold the vocabulary, a list of texts.")
     if data.get("level") not in ("char", "word"):
-        raise ValueError(f"{source} is damaged: level must be 'char' or 'word'; got {data.get('level')!r}.")
+        raise UserError(f"{source} is damaged: level must be 'char' or 'word'; got {data.get('level')!r}.")
     return Vocabulary(tuple(tokens)), data["level"]
 
 
@@ -106,12 +107,12 @@ def continued(language: TrainedLanguage, prompt: str, *, num: int, temperature: 
         seed: of the draws.
 
     Raises:
-        ValueError: a number or temperature out of its range.
+        UserError: a number or temperature out of its range.
     """
     if num < 1:
-        raise ValueError(f"The number of tokens must be at least 1; got {num}.")
+        raise UserError(f"The number of tokens must be at least 1; got {num}.")
     if not temperature > 0:
-        raise ValueError(f"temperature must be over 0; got {temperature}.")
+        raise UserError(f"temperature must be over 0; got {temperature}.")
     tokens = tokenize(prompt, language.level)
     if language.level == "word" and not prompt.endswith("\n"):
         tokens = tokens[:-1]  # the line goes on

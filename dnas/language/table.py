@@ -13,6 +13,7 @@ from dnas.core.architecture import Architecture
 from dnas.data.text import Level
 from dnas.jobs.planning.plan import readable_time
 from dnas.report.describe import aligned
+from dnas.system.errors import UserError
 
 FOUND = "found"  # name of the row of what was searched for
 
@@ -30,7 +31,7 @@ class CellRow:
         seconds: of its training.
 
     Raises:
-        ValueError: a perplexity below 1, or NaN, or a time below 0.
+        UserError: a perplexity below 1, or NaN, or a time below 0.
     """
 
     name: str
@@ -42,9 +43,9 @@ class CellRow:
 
     def __post_init__(self) -> None:
         if not (self.validation >= 1 and self.test >= 1):
-            raise ValueError(f"Perplexities of {self.name!r} must be 1 or more; got {self.validation} and {self.test}.")
+            raise UserError(f"Perplexities of {self.name!r} must be 1 or more; got {self.validation} and {self.test}.")
         if not 0 <= self.seconds < math.inf:
-            raise ValueError(f"seconds of {self.name!r} must be 0 or more; got {self.seconds}.")
+            raise UserError(f"seconds of {self.name!r} must be 0 or more; got {self.seconds}.")
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
@@ -55,11 +56,11 @@ class CellRow:
         """Validate what `to_data` gives; `source` is what messages call it.
 
         Raises:
-            ValueError: an entry is missing or of a wrong type.
+            UserError: an entry is missing or of a wrong type.
         """
         kinds = {"name": str, "parameters": int, "validation": float, "test": float, "seconds": float}
         if not isinstance(data, Mapping) or any(type(data.get(name)) is not kind for name, kind in kinds.items()):
-            raise ValueError(f"{source} is damaged: it must hold {', '.join(kinds)} of a trained cell; got {data!r}.")
+            raise UserError(f"{source} is damaged: it must hold {', '.join(kinds)} of a trained cell; got {data!r}.")
         architecture = Architecture.from_json(json.dumps(data.get("architecture")), source=f"{source}, architecture")
         return CellRow(architecture=architecture, **{name: data[name] for name in kinds})
 

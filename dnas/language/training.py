@@ -30,6 +30,7 @@ from dnas.searching.search import CHECKPOINT, SearchResult, search
 from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.space.recurrent import SEARCH_DROPOUT, LanguageOutput, RecurrentDropout, RecurrentSpace
 from dnas.system.display import Display, Silent
+from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest, stop_request
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import random_state, restore_random_state, seeded
@@ -128,9 +129,9 @@ class LanguageTraining:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise ValueError(f"epochs must be 1 or more; got {self.epochs}.")
+            raise UserError(f"epochs must be 1 or more; got {self.epochs}.")
         if self.average_after is not None and self.average_after < 1:
-            raise ValueError(f"average_after must be 1 or more epochs, or None for never; got {self.average_after}.")
+            raise UserError(f"average_after must be 1 or more epochs, or None for never; got {self.average_after}.")
 
 
 def search_language(
@@ -150,7 +151,7 @@ def search_language(
     and `validation_perplexity` its exponential.
 
     Raises:
-        ValueError: the text is too short for these sizes.
+        UserError: the text is too short for these sizes.
 
     Example:
         >>> from dnas.data.text import Corpus, Vocabulary
@@ -254,8 +255,8 @@ def train_language(
         display: where progress is shown, under the name `phase`.
 
     Raises:
-        ValueError: the text is too short for these sizes, or the checkpoint is of another training.
-        FloatingPointError: the loss or a weight became NaN or infinite.
+        UserError: the text is too short for these sizes, or the checkpoint is of another training.
+        NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
     training = _Training(network, corpus, settings, run, display, phase)
@@ -341,7 +342,7 @@ class _Training:
 
     def _end_epoch(self, epoch: int) -> None:
         if not bool(self.total.isfinite()):
-            raise FloatingPointError(
+            raise NonFiniteLoss(
                 f"The training diverged in epoch {epoch + 1}: its loss is {float(self.total)}. Lower the learning rate "
                 "or clip."
             )
@@ -401,17 +402,17 @@ class _Training:
             return
         state = self.run.load_checkpoint(CHECKPOINT, device_of(self.network))
         if not isinstance(state.get("of"), dict) or set(state) != set(self.state()):
-            raise ValueError(f"{path} is not the checkpoint of a language model's training.")
+            raise UserError(f"{path} is not the checkpoint of a language model's training.")
         difference = first_difference(self._of(), state["of"])
         if difference:
-            raise ValueError(
+            raise UserError(
                 f"{path} is of another training: {difference}. Go on with the settings it began with, or train in a "
                 "folder of its own."
             )
         try:
             self._restore(state)
         except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # of damaged entries
-            raise ValueError(f"{path} is damaged, train anew: {type(error).__name__}: {error}") from error
+            raise UserError(f"{path} is damaged, train anew: {type(error).__name__}: {error}") from error
         self.run.cut_metrics(self.step)
         if self.step < self.total_steps:
             self.display.say(f"Going on with {self.run.path} after step {self.step} of {self.total_steps}.")
@@ -488,7 +489,7 @@ def perplexity(network: nn.Module, batches: Batches) -> float:
         batches: (tokens, next tokens), both (T, B), in order, as `whole_text` gives them.
 
     Raises:
-        FloatingPointError: the network gives out NaN.
+        NonFiniteLoss: the network gives out NaN.
 
     Example:
         >>> network = RecurrentSpace(nodes=1).model(vocabulary=7, hidden=4)
@@ -507,7 +508,7 @@ def perplexity(network: nn.Module, batches: Batches) -> float:
             count += batch.targets.numel()
     loss = float(total) / count
     if math.isnan(loss):
-        raise FloatingPointError("The network's outputs are NaN: its training has diverged; lower the learning rate.")
+        raise NonFiniteLoss("The network's outputs are NaN: its training has diverged; lower the learning rate.")
     return _exponential(loss)
 
 

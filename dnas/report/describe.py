@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dnas.core.architecture import Architecture
 from dnas.cost import count_parameters, flops_by_module
 from dnas.space import Stem, space_of
+from dnas.system.errors import UserError
 
 # Batch norm that uses the batch's statistics refuses a single value per channel, so two images are counted and halved.
 _BATCH = 2
@@ -84,7 +85,7 @@ def describe(network: nn.Module, *, input_shape: Sequence[int]) -> Description:
         input_shape: (channels, height, width) of one image.
 
     Raises:
-        ValueError: the network cannot take images of this shape.
+        UserError: the network cannot take images of this shape.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Flatten(), nn.Linear(8 * 16, 10))
@@ -138,7 +139,7 @@ def describe_architecture(
         supernet: describe the model that is searched instead; it has no auxiliary head.
 
     Raises:
-        ValueError: the space cannot build it, or the image is too small.
+        UserError: the space cannot build it, or the image is too small.
 
     Example:
         >>> from dnas.formats import published
@@ -148,9 +149,9 @@ def describe_architecture(
         3349342
     """
     if input_size < 1:
-        raise ValueError(f"input_size must be 1 or more pixels; got {input_size}.")
+        raise UserError(f"input_size must be 1 or more pixels; got {input_size}.")
     if supernet and auxiliary:
-        raise ValueError("A supernet has no auxiliary head; leave out --auxiliary or --supernet.")
+        raise UserError("A supernet has no auxiliary head; leave out --auxiliary or --supernet.")
     space = space_of(architecture)
     with torch.device("meta"):
         if supernet:
@@ -209,7 +210,7 @@ def _measured(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[st
         try:
             flops = flops_by_module(network, images)
         except (RuntimeError, ValueError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{type(network).__name__} cannot take images of {_size(input_shape)}: {str(error).splitlines()[0]}"
             ) from error
     return {name: count // _BATCH for name, count in flops.items()}, shapes

@@ -60,7 +60,7 @@ def describe_cell(architecture: Architecture, *, hidden: int = 850, vocabulary: 
         vocabulary: number of different tokens; 10,000 for Penn Treebank.
 
     Raises:
-        ValueError: of another space, no cell that can be built, or a size below 1.
+        UserError: of another space, no cell that can be built, or a size below 1.
 
     Example:
         >>> from dnas.formats import published

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dnas.method.discretization import Discretization, Evolution, LimitedSkips, Perturbation, RandomSampling, Threshold
 from dnas.method.penalty import Anchor, DirichletPrior, Entropy, Penalty, ZeroOne
 from dnas.method.relaxation import GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax
+from dnas.system.errors import UserError
 
 # Dnas's own that are no Dirichlet distribution; of others' relaxations their authors know.
 _NOT_DIRICHLET = (Softmax, GumbelSoftmax, ReinMax, Sigmoid)
@@ -16,23 +17,23 @@ def check_penalties(penalties: Sequence[Penalty], relaxation: Relaxation) -> Non
     """Refuse a penalty that shapes a function of the alphas which the relaxation does not use.
 
     Raises:
-        ValueError: names the first, says why and what to use instead.
+        UserError: names the first, says why and what to use instead.
     """
     kind = type(relaxation).__name__
     for penalty in penalties:
         name = type(penalty).__name__
         if isinstance(penalty, ZeroOne) and not relaxation.gates:
-            raise ValueError(
+            raise UserError(
                 f"{name} pushes gates sigmoid(alpha) to 0 or 1, and with {kind}, whose candidates compete, there are "
                 "none: use the relaxation dnas.Sigmoid, or the penalty dnas.Entropy."
             )
         if isinstance(penalty, Entropy) and relaxation.gates:
-            raise ValueError(
+            raise UserError(
                 f"{name} is that of softmax(alpha), and with {kind} each candidate has a gate of its own: use the "
                 "penalty dnas.ZeroOne, or a relaxation such as dnas.Softmax."
             )
         if isinstance(penalty, DirichletPrior | Anchor) and isinstance(relaxation, _NOT_DIRICHLET):
-            raise ValueError(
+            raise UserError(
                 f"{name} is of a Dirichlet distribution, and {kind} draws from none: use the relaxation "
                 "dnas.Dirichlet, or the decay of any alphas, search.alphas.weight_decay."
             )
@@ -48,24 +49,24 @@ def check_discretization(
         tuning_lr: where it is set: of the training within the discretization.
 
     Raises:
-        ValueError: says why, and what to use instead.
+        UserError: says why, and what to use instead.
     """
     name, kind = type(discretization).__name__, type(relaxation).__name__
     if not (relaxation.trains_alphas or discretization.needs_training):
-        raise ValueError(
+        raise UserError(
             f"{name} goes by the mixture, and {kind} trains no alphas, so that all candidates are alike in it: use "
             "dnas.Evolution, dnas.RandomSampling or dnas.Perturbation, which evaluate the supernet, or a relaxation "
             "such as dnas.Softmax."
         )
     rule = discretization.rule if isinstance(discretization, LimitedSkips) else discretization
     if isinstance(rule, Threshold) and rule.threshold >= 0.5 and not relaxation.gates:
-        raise ValueError(
+        raise UserError(
             f"Threshold({rule.threshold:g}) is for gates, and with {kind} the candidates of an edge share a weight of "
             "1: none passes before it outweighs all others. Use dnas.Argmax, the relaxation dnas.Sigmoid, or a "
             "threshold below 0.5."
         )
     if tuning_lr is not None and not _trains(discretization):
-        raise ValueError(
+        raise UserError(
             f"tuning_lr = {tuning_lr:g} has no effect: {name} does not train the supernet. Leave it out, or use the "
             "discretization dnas.Perturbation."
         )
@@ -86,10 +87,10 @@ def check_without_alphas(relaxation: Relaxation, idle: Sequence[str]) -> None:
         idle: names of such settings that are set.
 
     Raises:
-        ValueError: names the settings.
+        UserError: names the settings.
     """
     if idle and not relaxation.trains_alphas:
-        raise ValueError(
+        raise UserError(
             f"{' and '.join(idle)} would have no effect: {type(relaxation).__name__} trains no alphas. Leave that out, "
             "or use a relaxation such as dnas.Softmax."
         )

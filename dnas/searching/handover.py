@@ -13,18 +13,19 @@ from dnas.core.mixture import Active, Mixture
 from dnas.data.keyed_random import stream_key
 from dnas.method.relaxation.base import Relaxation
 from dnas.searching.supernet import Supernet, active_mask
+from dnas.system.errors import UserError
 
 
 def check_num_candidates(decisions: Mapping[str, Decision], num_candidates: int) -> None:
     """See that pruning every row to so many candidates leaves one that may be kept.
 
     Raises:
-        ValueError: there are never so many candidates, or only excluded ones could be left.
+        UserError: there are never so many candidates, or only excluded ones could be left.
     """
     pruned = [decision for decision in decisions.values() if decision.kind in ("operations", "choice")]
     most = max((len(decision.candidates) for decision in pruned), default=0)
     if num_candidates > most:
-        raise ValueError(
+        raise UserError(
             f"num_candidates of a stage is {num_candidates}, but there are no more than {most} candidates to choose "
             "from; give fewer."
         )
@@ -32,7 +33,7 @@ def check_num_candidates(decisions: Mapping[str, Decision], num_candidates: int)
         for row in range(decision.num_rows):
             excluded = [name for name in decision.names(row) if name in decision.excluded]
             if num_candidates <= len(excluded) < len(decision.names(row)):
-                raise ValueError(
+                raise UserError(
                     f"num_candidates of a stage is {num_candidates}, so {decision.name!r} could be left with nothing "
                     f"but {', '.join(map(repr, excluded))}, which may not be kept; give {len(excluded) + 1} or more, "
                     "or leave these out of the space."
@@ -84,12 +85,12 @@ def load_pruned(
         carry: whether the alphas go on; otherwise the new ones stay.
 
     Raises:
-        ValueError: the new stage has other candidates.
+        UserError: the new stage has other candidates.
     """
     common = [name for name in supernet.alphas if name in alphas]
     for name in common:
         if alphas[name].shape != supernet.alphas[name].shape:
-            raise ValueError(
+            raise UserError(
                 f"All stages must decide the same, but the alphas of {name!r} have the shape "
                 f"{tuple(alphas[name].shape)} in one and {tuple(supernet.alphas[name].shape)} in the next. Build "
                 "models that differ in depth and width alone."

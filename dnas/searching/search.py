@@ -34,6 +34,7 @@ from dnas.searching.supernet import Criterion, Supernet
 from dnas.searching.supernet_measures import evaluate_supernet, mean_entropy
 from dnas.searching.totals import Totals
 from dnas.system.display import Display, Silent
+from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest, stop_request
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import random_state, restore_random_state, seeded, seeded_items
@@ -60,10 +61,6 @@ class SearchResult:
     supernet: Supernet
     metrics: list[dict[str, float]]
     seconds: float
-
-
-class NonFiniteLoss(ArithmeticError):
-    """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
 def search(
@@ -98,7 +95,7 @@ def search(
         display: where progress is shown.
 
     Raises:
-        ValueError: no choice in the model, no batch in the data, decisions that do not fit the discretization or an
+        UserError: no choice in the model, no batch in the data, decisions that do not fit the discretization or an
             observer, an observer that would see nothing, or the run's checkpoint is of another search; or the settings
             have stages, for which see `search_in_stages`.
         NonFiniteLoss: the loss or a weight became NaN or infinite.
@@ -113,7 +110,7 @@ def search(
         True
     """
     if settings.stages:
-        raise ValueError(
+        raise UserError(
             f"The settings have {len(settings.stages)} stages, each with a model of its own: use "
             "dnas.search_in_stages(build, ...), where build(stage) makes it."
         )
@@ -155,7 +152,7 @@ def search_in_stages(
         train, val, criterion, settings, validation, stamp, run, observers, display: as in `search`.
 
     Raises:
-        ValueError, NonFiniteLoss, Interrupted: as `search`; or a stage asks for more candidates than there are.
+        UserError, NonFiniteLoss, Interrupted: as `search`; or a stage asks for more candidates than there are.
 
     Example:
         >>> from dnas import Choice
@@ -459,7 +456,7 @@ class _Loop:
     def _go_back(self, epoch: int) -> None:
         """Go on from the end of an earlier epoch, with the optimizers' settings of now."""
         if not (epoch < self.epoch and self._may_go_back_to(epoch)):
-            raise ValueError(
+            raise UserError(
                 f"After epoch {self.epoch} an observer asks to go back to epoch {epoch}, whose state was not kept: it "
                 "must be an earlier epoch of the same stage, for which the observer's may_go_back_to gives True."
             )
@@ -667,7 +664,7 @@ class _Loop:
             yield
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             path = self.run.checkpoint_path(CHECKPOINT)
-            raise ValueError(f"{path} is damaged, begin a new run: {type(error).__name__}: {error}") from error
+            raise UserError(f"{path} is damaged, begin a new run: {type(error).__name__}: {error}") from error
 
     def _say_stage(self) -> None:
         stage, part = self.settings.all_stages[self.stage], self.part
@@ -707,11 +704,11 @@ class _Loop:
         own, path = self.state(), self.run.checkpoint_path(CHECKPOINT)
         missing = [name for name in own if name not in state]
         if missing:
-            raise ValueError(f"{path} is not the checkpoint of a search: {missing[0]!r} is missing in it.")
+            raise UserError(f"{path} is not the checkpoint of a search: {missing[0]!r} is missing in it.")
         for name in ("settings", "steps_per_epoch"):
             difference = _first_difference(name, state[name], own[name])
             if difference is not None:
-                raise ValueError(
+                raise UserError(
                     f"{path} is the checkpoint of another search: {difference}. Go on with the same data and settings, "
                     "or use a new run folder."
                 )
@@ -800,7 +797,7 @@ def _as_batches(name: str, data: Data, supernet: Supernet, seed: int) -> Batches
         data if isinstance(data, Batches) else _SeededBatches(IterableBatches(data, device=_device(supernet)), seed)
     )
     if len(batches) < 1:
-        raise ValueError(f"There is nothing to search with: {name} holds no batch.")
+        raise UserError(f"There is nothing to search with: {name} holds no batch.")
     return batches
 
 

@@ -19,6 +19,7 @@ from dnas.method.penalty import Penalty
 from dnas.method.relaxation import Relaxation, Softmax
 from dnas.method.smoothing import Smoothing
 from dnas.searching.supernet import Aux, Supernet
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def search_step(
         inner_batches: for hypergradients of several inner steps, the batches that follow `weight_batch`.
 
     Raises:
-        ValueError: only one of `alpha_batch` and `alpha_optimizer`, an `alpha_optimizer` over other tensors than the
+        UserError: only one of `alpha_batch` and `alpha_optimizer`, an `alpha_optimizer` over other tensors than the
             alphas, a batch that is no pair, too few inner batches, or a weight optimizer that the hypergradient
             cannot unroll.
     """
@@ -84,7 +85,7 @@ def search_step(
     set_progress(supernet.model, progress)
     scalars: dict[str, Tensor] = {}
     if (alpha_batch is None) != (alpha_optimizer is None):
-        raise ValueError("An architecture step needs both alpha_batch and alpha_optimizer; got only one of them.")
+        raise UserError("An architecture step needs both alpha_batch and alpha_optimizer; got only one of them.")
     batch = _as_batch(weight_batch)
     if alpha_batch is not None and alpha_optimizer is not None:
         _check_holds_alphas(alpha_optimizer, supernet)
@@ -136,7 +137,7 @@ def one_level_step(
         weight_optimizer, alpha_optimizer, relaxation, penalties, progress, generator, clip: as in `search_step`.
 
     Raises:
-        ValueError: as `search_step`.
+        UserError: as `search_step`.
     """
     progress = torch.as_tensor(progress, dtype=torch.float32)
     set_progress(supernet.model, progress)
@@ -192,7 +193,7 @@ def assign_alpha_grad(
     """
     weights = supernet.weights()
     if hypergradient.num_train_batches > len(problem.train_batches):
-        raise ValueError(
+        raise UserError(
             f"{type(hypergradient).__name__} takes {hypergradient.num_train_batches} training batches per step; got "
             f"{len(problem.train_batches)}: weight_batch and inner_batches together must be as many."
         )
@@ -256,14 +257,14 @@ def _key(kind: str, name: str) -> str:
 def _as_batch(batch: Sequence[Any]) -> Batch:
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         got = type(batch).__name__ + (f" of length {len(batch)}" if isinstance(batch, tuple | list) else "")
-        raise ValueError(f"A batch must be a pair (inputs, targets) or a dnas.Batch; got a {got}.")
+        raise UserError(f"A batch must be a pair (inputs, targets) or a dnas.Batch; got a {got}.")
     return Batch(*batch)
 
 
 def _check_holds_alphas(optimizer: torch.optim.Optimizer, supernet: Supernet) -> None:
     alphas = {id(alpha) for alpha in supernet.alpha_parameters()}
     if not all(id(tensor) in alphas for group in optimizer.param_groups for tensor in group["params"]):
-        raise ValueError(
+        raise UserError(
             "alpha_optimizer holds tensors that are no alphas of this supernet: build it from "
             "supernet.alpha_parameters(), after supernet.to(...), which makes new alphas."
         )

@@ -19,6 +19,7 @@ from dnas.method.smoothing import Smoothing
 from dnas.searching.combination import check_discretization, check_penalties, check_without_alphas
 from dnas.searching.observer import Observer, check_length, check_observers
 from dnas.searching.stage import Part, Stage, check_stages, parts, scaled
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,15 @@ class WeightSGD:
     def __post_init__(self) -> None:
         for end, progress in (("start", 0.0), ("end", 1.0)):
             if not 0 <= self.lr_at(progress) < math.inf:
-                raise ValueError(f"lr of the weights must be 0 or more; at the {end} it is {self.lr_at(progress):g}.")
+                raise UserError(f"lr of the weights must be 0 or more; at the {end} it is {self.lr_at(progress):g}.")
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be from 0 up to below 1; got {self.momentum}.")
+            raise UserError(f"momentum must be from 0 up to below 1; got {self.momentum}.")
         if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay of the weights must be 0 or more; got {self.weight_decay}.")
+            raise UserError(f"weight_decay of the weights must be 0 or more; got {self.weight_decay}.")
         if self.nesterov and self.momentum == 0:
-            raise ValueError(
-                "nesterov is a form of momentum, which is 0: give a momentum such as 0.9, or leave it out."
-            )
+            raise UserError("nesterov is a form of momentum, which is 0: give a momentum such as 0.9, or leave it out.")
         if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip is a largest gradient norm and must be over 0, or null for none; got {self.clip}.")
+            raise UserError(f"clip is a largest gradient norm and must be over 0, or null for none; got {self.clip}.")
 
     def build(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer at the start of the training."""
@@ -85,11 +84,11 @@ class AlphaAdam:
 
     def __post_init__(self) -> None:
         if not 0 <= self.lr < math.inf:
-            raise ValueError(f"lr of the alphas must be 0 or more; got {self.lr}.")
+            raise UserError(f"lr of the alphas must be 0 or more; got {self.lr}.")
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be from 0 up to below 1; got {list(self.betas)}.")
+            raise UserError(f"betas must be from 0 up to below 1; got {list(self.betas)}.")
         if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay of the alphas must be 0 or more; got {self.weight_decay}.")
+            raise UserError(f"weight_decay of the alphas must be 0 or more; got {self.weight_decay}.")
 
     def build(self, alphas: list[Tensor]) -> torch.optim.Optimizer:
         """The optimizer at the start of the search."""
@@ -147,31 +146,31 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1; got {self.epochs}.")
+            raise UserError(f"epochs must be at least 1; got {self.epochs}.")
         if not 0 <= self.warmup_epochs <= self.epochs:
-            raise ValueError(
+            raise UserError(
                 f"warmup_epochs must lie between 0 and epochs = {self.epochs}; got {self.warmup_epochs}. In a shorter "
                 "search set it too (--search.warmup_epochs)."
             )
         if self.log_every < 1:
-            raise ValueError(f"log_every must be at least 1; got {self.log_every}.")
+            raise UserError(f"log_every must be at least 1; got {self.log_every}.")
         if self.weight_steps < 1:
-            raise ValueError(f"weight_steps must be at least 1; got {self.weight_steps}.")
+            raise UserError(f"weight_steps must be at least 1; got {self.weight_steps}.")
         if not self.tuning_lr > 0:
-            raise ValueError(f"tuning_lr must be above 0; got {self.tuning_lr}.")
+            raise UserError(f"tuning_lr must be above 0; got {self.tuning_lr}.")
         if self.validate_every < 0:
-            raise ValueError(f"validate_every must be 0 (never) or more; got {self.validate_every}.")
+            raise UserError(f"validate_every must be 0 (never) or more; got {self.validate_every}.")
         hypergradient = self.hypergradient
         differs = isinstance(hypergradient, OneStep) and isinstance(hypergradient.mixed, FiniteDifference)
         if self.precision == "bf16" and differs:
-            raise ValueError(
+            raise UserError(
                 "precision bf16 does not go with a finite difference: its passes need float32, and the vector that "
                 "they are taken along would be rounded to three digits. Use precision tf32, or mixed dnas.ExactProduct."
             )
         if self.one_level:
             self._check_one_level()
         if self.smoothing is not None and _draws_one_candidate(self.relaxation):
-            raise ValueError(
+            raise UserError(
                 f"{type(self.smoothing).__name__} has no effect with {type(self.relaxation).__name__}, which draws one "
                 "candidate per edge: there is nothing around it to smooth. Use dnas.Softmax, or leave smoothing out."
             )
@@ -199,7 +198,7 @@ class SearchSettings:
         """See that this search has something to show to observers.
 
         Raises:
-            ValueError: as `dnas.searching.observer.check_observers`.
+            UserError: as `dnas.searching.observer.check_observers`.
         """
         check_observers(
             observers,
@@ -214,7 +213,7 @@ class SearchSettings:
         """See that the search is long enough for its observers to do something; asked before its first step.
 
         Raises:
-            ValueError: as `dnas.searching.observer.check_length`.
+            UserError: as `dnas.searching.observer.check_length`.
         """
         trained = [part.warmup_end + 1 for part in self.parts if part.warmup_end < part.end]
         check_length(self.observers, first=min(trained, default=self.epochs + 1), last=self.epochs)
@@ -222,7 +221,7 @@ class SearchSettings:
     def _set_stages(self) -> None:
         check_stages(self.stages)
         if self.warmup_epochs:
-            raise ValueError(
+            raise UserError(
                 f"warmup_epochs = {self.warmup_epochs} has no effect beside stages; give each stage its own."
             )
         object.__setattr__(self, "stages", scaled(self.stages, self.epochs))
@@ -239,13 +238,13 @@ class SearchSettings:
 
     def _check_one_level(self) -> None:
         if not isinstance(self.hypergradient, FirstOrder):
-            raise ValueError(
+            raise UserError(
                 f"one_level takes both gradients from one pass, so {type(self.hypergradient).__name__} would have no "
                 "effect: use hypergradient dnas.FirstOrder, or two levels."
             )
         if self.smoothing is not None or self.weight_steps > 1:
             setting = "smoothing" if self.smoothing is not None else "weight_steps"
-            raise ValueError(f"{setting} has no effect with one_level, where there is no weight step of its own.")
+            raise UserError(f"{setting} has no effect with one_level, where there is no weight step of its own.")
 
 
 def _draws_one_candidate(relaxation: Relaxation) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from dnas.core.schedule import Schedule
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Stage:
         skip_dropout: rate of the dropout after skip connections, in spaces that have it.
 
     Raises:
-        ValueError: a number below 1, or a warm-up that is longer than the stage.
+        UserError: a number below 1, or a warm-up that is longer than the stage.
     """
 
     epochs: int = 25
@@ -47,9 +48,9 @@ class Stage:
         for name in ("epochs", "num_candidates", "cells", "channels", "partial_channels"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} of a stage must be at least 1; got {value}.")
+                raise UserError(f"{name} of a stage must be at least 1; got {value}.")
         if not 0 <= self.warmup_epochs <= self.epochs:
-            raise ValueError(
+            raise UserError(
                 f"warmup_epochs of a stage must lie between 0 and its epochs = {self.epochs}; got {self.warmup_epochs}."
             )
 
@@ -97,7 +98,7 @@ def scaled(stages: Sequence[Stage], epochs: int) -> tuple[Stage, ...]:
     """The stages with `epochs` in all, each in proportion and at least one; warm-ups likewise.
 
     Raises:
-        ValueError: fewer epochs than stages.
+        UserError: fewer epochs than stages.
 
     Example:
         >>> [(stage.epochs, stage.warmup_epochs) for stage in scaled([Stage(25, 10)] * 3, 10)]
@@ -107,7 +108,7 @@ def scaled(stages: Sequence[Stage], epochs: int) -> tuple[Stage, ...]:
     if epochs == total:
         return tuple(stages)
     if epochs < len(stages):
-        raise ValueError(f"epochs must be at least 1 for each of the {len(stages)} stages; got {epochs}.")
+        raise UserError(f"epochs must be at least 1 for each of the {len(stages)} stages; got {epochs}.")
     ends = [round(epochs * end / total) for end in accumulate(stage.epochs for stage in stages)]
     lengths = [max(1, end - first) for first, end in pairwise([0, *ends])]
     while sum(lengths) > epochs:
@@ -132,20 +133,20 @@ def check_stages(stages: Sequence[Stage]) -> None:
     """See that stages make sense one after the other.
 
     Raises:
-        ValueError: the first prunes, a later one wants more candidates than are left, or a size is only said later.
+        UserError: the first prunes, a later one wants more candidates than are left, or a size is only said later.
     """
     if stages[0].num_candidates is not None:
-        raise ValueError("num_candidates of the first stage has nothing to go by: candidates are ruled out after it.")
+        raise UserError("num_candidates of the first stage has nothing to go by: candidates are ruled out after it.")
     left = None
     for number, stage in enumerate(stages, start=1):
         if left is not None and stage.num_candidates is not None and stage.num_candidates > left:
-            raise ValueError(
+            raise UserError(
                 f"num_candidates of stage {number} is {stage.num_candidates}, but only {left} are left from before."
             )
         left = stage.num_candidates or left
         for name in ("cells", "channels"):
             if getattr(stage, name) is not None and getattr(stages[0], name) is None:
-                raise ValueError(f"Stage {number} says {name}, so the first stage must say it too, to compare with.")
+                raise UserError(f"Stage {number} says {name}, so the first stage must say it too, to compare with.")
 
 
 def sizes_in_job(stages: Sequence[Stage], stage: Stage, *, cells: int, channels: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from dnas.core.derive import find_decisions
 from dnas.core.functional import call_with
 from dnas.core.mixture import Active, Mixture
 from dnas.method.relaxation.base import Relaxation
+from dnas.system.errors import UserError
 
 Criterion = Callable[[Any, Any], Tensor | Mapping[str, Tensor]]
 
@@ -52,7 +53,7 @@ class Supernet:
         seed: of the alphas, which start at 1e-3 N(0, 1).
 
     Raises:
-        ValueError: no choice in the model, or two of one name that differ.
+        UserError: no choice in the model, or two of one name that differ.
 
     Example:
         >>> from dnas.choice import Choice
@@ -172,7 +173,7 @@ class Supernet:
             A scalar, and the outputs with the named terms and the carried state.
 
         Raises:
-            ValueError: the criterion gave neither a scalar nor a dict of scalars.
+            UserError: the criterion gave neither a scalar nor a dict of scalars.
         """
         outputs = self.forward(weights, mixtures, batch, update_buffers=update_buffers)
         carry = None
@@ -182,7 +183,7 @@ class Supernet:
         terms = value if isinstance(value, Mapping) else {}
         total = sum_of_terms(terms) if terms else value
         if not isinstance(total, Tensor) or total.ndim != 0:
-            raise ValueError(f"The criterion must give a scalar tensor or a dict of them; got {_shape(value)}.")
+            raise UserError(f"The criterion must give a scalar tensor or a dict of them; got {_shape(value)}.")
         return total, Aux(outputs, terms, carry)
 
     # State
@@ -215,12 +216,12 @@ class Supernet:
         """Read a state in place.
 
         Raises:
-            ValueError: the state is of another space; the message names the first difference.
+            UserError: the state is of another space; the message names the first difference.
         """
         own = self.state_dict()
         for part in own:
             if not isinstance(state.get(part), Mapping):
-                raise ValueError(f"Not the state of a supernet: {part!r} is missing or no mapping.")
+                raise UserError(f"Not the state of a supernet: {part!r} is missing or no mapping.")
         _check_same("decision", own["decisions"], state["decisions"])
         for kind in ("model", "alphas"):
             mine, theirs = ({name: _shape(value) for name, value in side[kind].items()} for side in (own, state))
@@ -249,11 +250,11 @@ def sum_of_terms(terms: Mapping[str, Tensor]) -> Tensor:
     """The sum of named scalars.
 
     Raises:
-        ValueError: names the first that is no scalar tensor.
+        UserError: names the first that is no scalar tensor.
     """
     for name, term in terms.items():
         if not isinstance(term, Tensor) or term.ndim != 0:
-            raise ValueError(f"The criterion's term {name!r} must be a scalar tensor; got {_shape(term)}.")
+            raise UserError(f"The criterion's term {name!r} must be a scalar tensor; got {_shape(term)}.")
     return torch.stack(list(terms.values())).sum()
 
 
@@ -293,7 +294,7 @@ def _call(batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def _check_same(what: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     for name in [*mine, *theirs]:
         if mine.get(name) != theirs.get(name):
-            raise ValueError(
+            raise UserError(
                 f"The checkpoint is of another space: {what} {name!r} is {theirs.get(name, 'missing')} there "
                 f"and {mine.get(name, 'missing')} here."
             )
@@ -306,7 +307,7 @@ def _check_allowed(allowed: Mapping[str, Any], decisions: Mapping[str, Decision]
         fits = decision is not None and isinstance(rows, list | tuple) and len(rows) == decision.num_rows
         numbers = range(len(decision.candidates)) if decision is not None else ()
         if not fits or not all(isinstance(row, list | tuple) and row and set(row) <= set(numbers) for row in rows):
-            raise ValueError(
+            raise UserError(
                 f"The checkpoint is of another space: its allowed candidates of {name!r}, {rows!r}, do not fit "
                 f"{'any decision' if decision is None else f'{decision.num_rows} rows of {len(numbers)} candidates'}."
             )

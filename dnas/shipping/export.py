@@ -21,6 +21,7 @@ from dnas.core.run import Run
 from dnas.shipping.load import find_network, load, load_spec
 from dnas.shipping.package import WEIGHTS_FILE, Interface, NetworkSpec, SpaceBuilder, save_network
 from dnas.system.atomic import write
+from dnas.system.errors import MissingPackage, UserError
 
 Format = Literal["onnx", "torch", "state_dict"]
 
@@ -87,14 +88,14 @@ def export(
 
     Raises:
         FileNotFoundError: no such run, or not retrained.
-        ImportError: what ONNX needs is not installed.
-        ValueError: an unknown format, damaged files, a network that cannot be exported, or a file that deviates.
+        MissingPackage: what ONNX needs is not installed.
+        UserError: an unknown format, damaged files, a network that cannot be exported, or a file that deviates.
     """
     for name in formats:
         if name not in FORMATS:
-            raise ValueError(f"Unknown format {name!r}; there are {', '.join(FORMATS)}.")
+            raise UserError(f"Unknown format {name!r}; there are {', '.join(FORMATS)}.")
     if not formats:
-        raise ValueError(f"Nothing to export: name one or more of {', '.join(FORMATS)}.")
+        raise UserError(f"Nothing to export: name one or more of {', '.join(FORMATS)}.")
     if "onnx" in formats:
         _check_onnx_is_installed()
     spec = load_spec(run_path)
@@ -126,9 +127,9 @@ def metadata(spec: NetworkSpec) -> dict[str, str]:
 
 def _check_folder(folder: Path, source: Path | None) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; expected the folder to export to.")
+        raise UserError(f"{folder} is a file; expected the folder to export to.")
     if source is not None and folder.resolve() == source.resolve():
-        raise ValueError(
+        raise UserError(
             f"{folder} holds the network that is exported, and would be overwritten; choose another folder."
         )
 
@@ -140,13 +141,13 @@ def _trace(network: nn.Module, interface: Interface) -> ExportedProgram:
     """The network as a program for any batch size.
 
     Raises:
-        ValueError: it does something that torch.export cannot express.
+        UserError: it does something that torch.export cannot express.
     """
     example = torch.zeros(2, *interface.shape)
     try:
         program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:  # whatever a user's module raises, and torch has no common class for its own
-        raise ValueError(
+        raise UserError(
             f"torch.export cannot express {type(network).__name__} for batches of any size: {_reason(error)} "
             "A forward pass must not depend on the values of its input or on the size of the batch."
         ) from error
@@ -178,7 +179,7 @@ def to_onnx(program: ExportedProgram, carried: dict[str, str]) -> bytes:
     """The program as the contents of an ONNX file, with `carried` as metadata, passed through ONNX's checker.
 
     Raises:
-        ValueError: an operator that ONNX or the exporter has not.
+        UserError: an operator that ONNX or the exporter has not.
     """
     import onnx
 
@@ -193,7 +194,7 @@ def to_onnx(program: ExportedProgram, carried: dict[str, str]) -> bytes:
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        raise ValueError(f"ONNX cannot express the network: {_reason(error)}") from error
+        raise UserError(f"ONNX cannot express the network: {_reason(error)}") from error
     assert exported is not None
     proto = exported.model_proto
     _tidy(proto)
@@ -268,17 +269,17 @@ def deviation_from(expected: Sequence[tuple[Tensor, Tensor]], forward: Forward, 
         name: what the message calls it.
 
     Raises:
-        ValueError: further than 1e-4.
+        UserError: further than 1e-4.
     """
     worst = 0.0
     for images, logits in expected:
         with torch.no_grad():
             got = forward(images)
         if got.shape != logits.shape:
-            raise ValueError(f"{name}: logits have shape {tuple(got.shape)}, PyTorch's {tuple(logits.shape)}.")
+            raise UserError(f"{name}: logits have shape {tuple(got.shape)}, PyTorch's {tuple(logits.shape)}.")
         deviation = float((got - logits).abs().max()) / max(1.0, float(logits.abs().max()))
         if not deviation <= TOLERANCE:
-            raise ValueError(
+            raise UserError(
                 f"{name} deviates from PyTorch by {deviation:.3g} on {len(images)} random images, more than "
                 f"{TOLERANCE:g}. It was not written."
             )
@@ -290,14 +291,14 @@ def check_rows_are_independent(network: nn.Module, expected: Sequence[tuple[Tens
     """See that an image gets the same logits alone as in a batch, twice.
 
     Raises:
-        ValueError: it does not: batch norm without running statistics, or noise in the forward pass.
+        UserError: it does not: batch norm without running statistics, or noise in the forward pass.
     """
     images, logits = max(expected, key=lambda pair: len(pair[0]))
     with torch.no_grad():
         alone = torch.cat([network(image[None]) for image in images])
     difference = float((alone - logits).abs().max()) / max(1.0, float(logits.abs().max()))
     if not difference <= TOLERANCE:
-        raise ValueError(
+        raise UserError(
             f"The network's logits of an image differ by {difference:.3g} when it comes alone and when it comes in a "
             f"batch of {len(images)}. A network for use must not depend on the batch or on chance in evaluation mode: "
             "batch norm needs running statistics (track_running_stats=True), and dropout must be off."
@@ -315,9 +316,9 @@ def _logits(network: nn.Module, images: Tensor, interface: Interface) -> Tensor:
     wanted = (len(images), interface.num_classes)
     if not isinstance(logits, Tensor) or logits.shape != wanted:
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise ValueError(f"The network gives {got} for {len(images)} images; expected logits of shape {wanted}.")
+        raise UserError(f"The network gives {got} for {len(images)} images; expected logits of shape {wanted}.")
     if not logits.isfinite().all():
-        raise ValueError("The network's logits of random images are not finite: its weights are of no use.")
+        raise UserError("The network's logits of random images are not finite: its weights are of no use.")
     return logits
 
 
@@ -327,7 +328,7 @@ def _check_onnx_is_installed() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackage(
             f'ONNX export needs onnx, onnxscript and onnxruntime ({error}). Install them: pip install "dnas[export]"'
         ) from error
 

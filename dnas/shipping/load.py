@@ -24,6 +24,7 @@ from dnas.shipping.package import (
     read_weights,
     skeleton,
 )
+from dnas.system.errors import UserError
 
 RETRAIN = "retrain"  # the run inside a search run that holds the retrained network
 
@@ -45,7 +46,7 @@ def load(path: Path | str, *, model: nn.Module | None = None, device: torch.devi
 
     Raises:
         FileNotFoundError: no such folder, or nothing trained in it.
-        ValueError: damaged files, weights of another network, or a model that does not fit.
+        UserError: damaged files, weights of another network, or a model that does not fit.
 
     Example:
         >>> network = load("runs/flowers")  # doctest: +SKIP
@@ -66,7 +67,7 @@ def load_spec(path: Path | str) -> NetworkSpec:
 
     Raises:
         FileNotFoundError: no such folder, or it was not retrained.
-        ValueError: a damaged file.
+        UserError: a damaged file.
     """
     folder = find_network(Path(path))
     if folder is None:
@@ -79,12 +80,12 @@ def find_network(path: Path) -> Path | None:
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: not a folder.
+        UserError: not a folder.
     """
     if not path.exists():
         raise FileNotFoundError(f"There is no run folder {path}.")
     if not path.is_dir():
-        raise ValueError(f"{path} is a file; expected a run folder, or a folder with {SPEC_FILE} and {WEIGHTS_FILE}.")
+        raise UserError(f"{path} is a file; expected a run folder, or a folder with {SPEC_FILE} and {WEIGHTS_FILE}.")
     return next((folder for folder in (path, path / RETRAIN) if (folder / SPEC_FILE).exists()), None)
 
 
@@ -99,13 +100,13 @@ def _retrained(folder: Path, spec: NetworkSpec, model: nn.Module | None) -> nn.M
     state, source = read_weights(folder), str(folder / WEIGHTS_FILE)
     if isinstance(spec.builder, SpaceBuilder):
         if model is not None:
-            raise ValueError(
+            raise UserError(
                 f"The network in {folder} is built from the space {spec.architecture.space!r}; leave out `model`, "
                 "which is for a search of your own module."
             )
         return _from_space(spec, state, source)
     if model is None:
-        raise ValueError(
+        raise UserError(
             f"The network in {folder} was found in your own module, which no file holds. Give a new one, made as for "
             f"the search: dnas.load({str(folder)!r}, model=make_model())."
         )
@@ -130,10 +131,10 @@ def _searched(run: Run, model: nn.Module) -> nn.Module:
     source = run.checkpoint_path(CHECKPOINT)
     state = run.load_checkpoint(CHECKPOINT).get("supernet")
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in ("model", "alphas")):
-        raise ValueError(f"{source} is not the checkpoint of a search.")
+        raise UserError(f"{source} is not the checkpoint of a search.")
     supernet = Supernet(copy.deepcopy(model))
     try:
         supernet.load_state_dict(state)
     except ValueError as error:
-        raise ValueError(f"{source} does not fit the given model: {error}") from error
+        raise UserError(f"{source} does not fit the given model: {error}") from error
     return derive(supernet.model, architecture)

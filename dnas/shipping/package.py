@@ -19,6 +19,7 @@ from dnas.data.resize import ResizeRule
 from dnas.space import space_of
 from dnas.space.base import Stem
 from dnas.system.atomic import write, write_text
+from dnas.system.errors import UserError
 from dnas.version import __version__
 
 FORMAT = "dnas-network"
@@ -40,7 +41,7 @@ class Interface:
         normalization: how its pixels become inputs; as many channels as the network takes.
 
     Raises:
-        ValueError: no class.
+        UserError: no class.
     """
 
     class_names: tuple[str, ...]
@@ -49,7 +50,7 @@ class Interface:
 
     def __post_init__(self) -> None:
         if not self.class_names:
-            raise ValueError("A network needs the names of its classes; got none.")
+            raise UserError("A network needs the names of its classes; got none.")
 
     @property
     def num_classes(self) -> int:
@@ -80,13 +81,13 @@ class Interface:
             source: what messages call it.
 
         Raises:
-            ValueError: an entry is missing, of a wrong type, or contradicts another.
+            UserError: an entry is missing, of a wrong type, or contradicts another.
         """
         interface = Interface(_names(data, "class_names", source), _resize(data, source), _normalization(data, source))
         stated = _entry(data, "input", dict, source)
         for name, expected in zip(("channels", "height", "width"), interface.shape, strict=True):
             if _count(stated, name, source, place="input") != expected:
-                raise ValueError(
+                raise UserError(
                     f"{source}: input.{name} is {stated[name]}, but mean, std and resize are for {expected}."
                 )
         return interface
@@ -116,7 +117,7 @@ class SpaceBuilder:
         """The network with new weights.
 
         Raises:
-            ValueError: the architecture belongs to no space, or its space cannot build this.
+            UserError: the architecture belongs to no space, or its space cannot build this.
         """
         return space_of(architecture).network(
             architecture,
@@ -148,7 +149,7 @@ class NetworkSpec:
         version: of the dnas that wrote it.
 
     Raises:
-        ValueError: builder and interface differ in the number of classes or channels.
+        UserError: builder and interface differ in the number of classes or channels.
     """
 
     architecture: Architecture
@@ -165,7 +166,7 @@ class NetworkSpec:
         }
         for what, (built, stated, place) in numbers.items():
             if built != stated:
-                raise ValueError(f"The network is built for {built} {what}, but there are {stated} {place}.")
+                raise UserError(f"The network is built for {built} {what}, but there are {stated} {place}.")
 
     def to_json(self) -> str:
         """Indented JSON with a format name and version."""
@@ -184,13 +185,13 @@ class NetworkSpec:
         """Parse and validate.
 
         Raises:
-            ValueError: not JSON, or not the specification of a network; the message names `source` and the place.
+            UserError: not JSON, or not the specification of a network; the message names `source` and the place.
         """
         data = parse_json(text, source)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise ValueError(f'{source} describes no network: expected an object with "format": "{FORMAT}".')
+            raise UserError(f'{source} describes no network: expected an object with "format": "{FORMAT}".')
         if data.get("format_version") != FORMAT_VERSION:
-            raise ValueError(
+            raise UserError(
                 f"{source} has format_version {data.get('format_version')!r}; this dnas reads {FORMAT_VERSION}."
             )
         known = {"format", "format_version", "dnas", "builder", "architecture"}
@@ -206,7 +207,7 @@ class NetworkSpec:
         try:
             return NetworkSpec(*parts)
         except ValueError as error:
-            raise ValueError(f"{source}: {error}") from error
+            raise UserError(f"{source}: {error}") from error
 
 
 def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
@@ -218,12 +219,12 @@ def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
         spec: of this network.
 
     Raises:
-        ValueError: the builder makes another network, or the network's state holds more than tensors.
+        UserError: the builder makes another network, or the network's state holds more than tensors.
     """
     state = network.state_dict()
     for name, value in state.items():
         if not isinstance(value, Tensor):
-            raise ValueError(
+            raise UserError(
                 f"The network's state {name!r} is a {type(value).__name__}; only tensors can be written. "
                 "Keep such values in buffers."
             )
@@ -241,13 +242,13 @@ def read_spec(path: Path) -> NetworkSpec:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is not the specification of a network.
+        UserError: it is not the specification of a network.
     """
     file = path / SPEC_FILE if path.is_dir() else path
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text; expected the specification of a network.") from error
+        raise UserError(f"{file} is not UTF-8 text; expected the specification of a network.") from error
     return NetworkSpec.from_json(text, source=str(file))
 
 
@@ -256,7 +257,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: damaged, or something other than tensors.
+        UserError: damaged, or something other than tensors.
     """
     path = folder / WEIGHTS_FILE
     if not path.exists():
@@ -264,7 +265,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     state = load_tensors(path)
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{path}: {name!r} is a {type(value).__name__}; expected names with tensors only.")
+            raise UserError(f"{path}: {name!r} is a {type(value).__name__}; expected names with tensors only.")
     return state
 
 
@@ -279,13 +280,13 @@ def check_state(network: nn.Module, state: Mapping[str, Any], *, source: str) ->
     """See that `state` has the names and shapes of the network's own, and no others.
 
     Raises:
-        ValueError: names the first difference and `source`.
+        UserError: names the first difference and `source`.
     """
     own = network.state_dict()
     for name in dict.fromkeys([*own, *state]):
         mine, theirs = _kind(own, name), _kind(state, name)
         if mine != theirs:
-            raise ValueError(
+            raise UserError(
                 f"{source} belongs to another architecture or space: {name!r} is {theirs} there, expected {mine}."
             )
 
@@ -294,12 +295,12 @@ def parse_json(text: str, source: str) -> Any:
     """JSON as data.
 
     Raises:
-        ValueError: it is none; the message names `source`.
+        UserError: it is none; the message names `source`.
     """
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{source} is not JSON: {error}") from error
+        raise UserError(f"{source} is not JSON: {error}") from error
 
 
 def _kind(state: Mapping[str, Tensor], name: str) -> str:
@@ -319,12 +320,12 @@ def _builder_from_data(data: dict[str, Any], source: str) -> Builder:
         _no_others(data, {"kind"}, source, place="builder")
         return ModuleBuilder()
     if kind != "space":
-        raise ValueError(f"{source}: builder.kind must be 'space' or 'module'; got {kind!r}.")
+        raise UserError(f"{source}: builder.kind must be 'space' or 'module'; got {kind!r}.")
     counts = ("channels", "cells", "num_classes", "in_channels")
     _no_others(data, {"kind", "stem", "auxiliary", *counts}, source, place="builder")
     stem = data.get("stem")
     if stem != "cifar" and stem != "imagenet":
-        raise ValueError(f"{source}: builder.stem must be 'cifar' or 'imagenet'; got {stem!r}.")
+        raise UserError(f"{source}: builder.stem must be 'cifar' or 'imagenet'; got {stem!r}.")
     channels, cells, num_classes, in_channels = (_count(data, name, source, place="builder") for name in counts)
     auxiliary = _entry(data, "auxiliary", bool, source, place="builder")
     return SpaceBuilder(channels, cells, num_classes, in_channels, stem, auxiliary)
@@ -333,7 +334,7 @@ def _builder_from_data(data: dict[str, Any], source: str) -> Builder:
 def _names(data: Mapping[str, Any], name: str, source: str) -> tuple[str, ...]:
     names = _entry(data, name, list, source)
     if not names or not all(isinstance(item, str) for item in names):
-        raise ValueError(f"{source}: {name} must be a list of one or more names; got {names!r}.")
+        raise UserError(f"{source}: {name} must be a list of one or more names; got {names!r}.")
     return tuple(names)
 
 
@@ -344,7 +345,7 @@ def _resize(data: Mapping[str, Any], source: str) -> ResizeRule:
     try:
         return ResizeRule(size, rule)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
+        raise UserError(f"{source}: {error}") from error
 
 
 def _normalization(data: Mapping[str, Any], source: str) -> Normalization:
@@ -352,20 +353,20 @@ def _normalization(data: Mapping[str, Any], source: str) -> Normalization:
     try:
         return Normalization(mean, std)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
+        raise UserError(f"{source}: {error}") from error
 
 
 def _numbers(data: Mapping[str, Any], name: str, source: str) -> tuple[float, ...]:
     values = _entry(data, name, list, source)
     if not values or not all(type(value) in (int, float) and math.isfinite(value) for value in values):
-        raise ValueError(f"{source}: {name} must be a list of numbers, one for each channel; got {values!r}.")
+        raise UserError(f"{source}: {name} must be a list of numbers, one for each channel; got {values!r}.")
     return tuple(float(value) for value in values)
 
 
 def _count(data: Mapping[str, Any], name: str, source: str, *, place: str) -> int:
     value = _entry(data, name, int, source, place=place)
     if not 1 <= value <= _LARGEST:
-        raise ValueError(f"{source}: {place}.{name} must be a whole number from 1 to {_LARGEST:,}; got {value}.")
+        raise UserError(f"{source}: {place}.{name} must be a whole number from 1 to {_LARGEST:,}; got {value}.")
     return value
 
 
@@ -376,9 +377,9 @@ def _entry(data: Mapping[str, Any], name: str, kind: type, source: str, *, place
     """`data[name]`, which must be of exactly this type (true is no whole number)."""
     where = f"{place}.{name}" if place else name
     if name not in data:
-        raise ValueError(f"{source}: {where} is missing; expected {_CALLED[kind]}.")
+        raise UserError(f"{source}: {where} is missing; expected {_CALLED[kind]}.")
     if type(data[name]) is not kind:
-        raise ValueError(f"{source}: {where} must be {_CALLED[kind]}; got {data[name]!r}.")
+        raise UserError(f"{source}: {where} must be {_CALLED[kind]}; got {data[name]!r}.")
     return data[name]
 
 
@@ -386,4 +387,4 @@ def _no_others(data: Mapping[str, Any], known: set[str], source: str, *, place: 
     unknown = sorted(set(data) - known)
     if unknown:
         where = f" in {place}" if place else ""
-        raise ValueError(f"{source}: unknown entries {unknown}{where}; known are {sorted(known)}.")
+        raise UserError(f"{source}: unknown entries {unknown}{where}; known are {sorted(known)}.")

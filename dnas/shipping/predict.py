@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dnas.data.decode import Encoded, decode_images, to_channels
 from dnas.shipping.load import load, load_spec
 from dnas.shipping.package import Interface, parse_json
+from dnas.system.errors import MissingPackage, UserError
 
 _BATCH = 64  # images decoded and classified at a time, so that memory does not grow with their number
 
@@ -48,7 +49,7 @@ def predict(
 
     Raises:
         FileNotFoundError: no such run, or not retrained.
-        ValueError: an image cannot be read (it is named), damaged files, or a `top` below 1.
+        UserError: an image cannot be read (it is named), damaged files, or a `top` below 1.
 
     Example:
         >>> predict("runs/flowers", [Path("photo.jpg")])  # doctest: +SKIP
@@ -70,7 +71,7 @@ def predict_network(
         top: how many classes of each image, at most; from 1 up.
 
     Raises:
-        ValueError: an image cannot be read, a `top` below 1, or the network gives something else than logits.
+        UserError: an image cannot be read, a `top` below 1, or the network gives something else than logits.
     """
     device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
 
@@ -96,19 +97,19 @@ def predict_onnx(path: Path | str, images: Sequence[Path], *, top: int = 3) -> l
 
     Raises:
         FileNotFoundError: no such file.
-        ImportError: onnxruntime is not installed.
-        ValueError: no ONNX file or none of ours, an image cannot be read (it is named), or a `top` below 1.
+        MissingPackage: onnxruntime is not installed.
+        UserError: no ONNX file or none of ours, an image cannot be read (it is named), or a `top` below 1.
     """
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError('ONNX files are run by onnxruntime. Install it: pip install "dnas[export]"') from error
+        raise MissingPackage('ONNX files are run by onnxruntime. Install it: pip install "dnas[export]"') from error
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no class in common but this
-        raise ValueError(f"{path} is no ONNX file that ONNX Runtime can run: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path} is no ONNX file that ONNX Runtime can run: {str(error).splitlines()[0]}") from error
     interface = _carried_interface(session.get_modelmeta().custom_metadata_map, str(path))
     name = session.get_inputs()[0].name
 
@@ -124,7 +125,7 @@ def read_inputs(images: Sequence[Path], interface: Interface) -> Tensor:
     They are decoded, resized and normalised by the functions that make batches of training images.
 
     Raises:
-        ValueError: an image cannot be read; the first such one is named.
+        UserError: an image cannot be read; the first such one is named.
     """
     paths = [Path(path) for path in images]
     encoded = Encoded(
@@ -140,13 +141,13 @@ def _predict(
     forward: Callable[[Tensor], Tensor], interface: Interface, images: Sequence[Path], top: int
 ) -> list[Prediction]:
     if top < 1:
-        raise ValueError(f"top, the number of classes to name for each image, must be 1 or more; got {top}.")
+        raise UserError(f"top, the number of classes to name for each image, must be 1 or more; got {top}.")
     predictions = []
     for start in range(0, len(images), _BATCH):
         chunk = images[start : start + _BATCH]
         logits = forward(read_inputs(chunk, interface))
         if logits.shape != (len(chunk), interface.num_classes):
-            raise ValueError(
+            raise UserError(
                 f"The network gives logits of shape {tuple(logits.shape)} for {len(chunk)} images; expected "
                 f"{(len(chunk), interface.num_classes)}, one for each of its classes."
             )
@@ -161,7 +162,7 @@ def _carried_interface(carried: Mapping[str, str], source: str) -> Interface:
     names = ("class_names", "input", "resize", "mean", "std")
     missing = [name for name in names if name not in carried]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{source} does not say {', '.join(missing)} in its metadata; `dnas export` writes files that do."
         )
     data = {name: parse_json(carried[name], f"{source}, metadata {name}") for name in names}

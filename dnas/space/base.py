@@ -14,6 +14,7 @@ from dnas.core.architecture import Architecture, CellArchitecture, Kept
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
 from dnas.space.ops import OPERATIONS
+from dnas.system.errors import UserError
 
 Stem = Literal["cifar", "imagenet"]
 
@@ -36,7 +37,7 @@ class Space(ABC):
         """The searchable model: images (batch, in_channels, height, width) to logits (batch, num_classes).
 
         Raises:
-            ValueError: a number below 1, or the space has no such stem.
+            UserError: a number below 1, or the space has no such stem.
         """
 
     @abstractmethod
@@ -57,7 +58,7 @@ class Space(ABC):
         `auxiliary` to `(logits, auxiliary logits)`.
 
         Raises:
-            ValueError: the architecture is not of this space, or the space has no such stem or auxiliary head.
+            UserError: the architecture is not of this space, or the space has no such stem or auxiliary head.
         """
 
     @abstractmethod
@@ -80,7 +81,7 @@ class Space(ABC):
         `dnas.space.ops.OPERATIONS`, so that published architectures can be built that this space cannot search.
 
         Raises:
-            ValueError: says what does not fit.
+            UserError: says what does not fit.
         """
 
     @property
@@ -110,10 +111,10 @@ def check_space(space: Space, architecture: Architecture) -> None:
     """See that name and version are those of `space`.
 
     Raises:
-        ValueError: names both.
+        UserError: names both.
     """
     if (architecture.space, architecture.version) != (space.name, space.version):
-        raise ValueError(
+        raise UserError(
             f"The architecture belongs to space {architecture.space!r}, version {architecture.version}; "
             f"expected {space.name!r}, version {space.version}."
         )
@@ -129,29 +130,29 @@ def check_cell(name: str, cell: Kept, *, num_inputs: int, first_output: int = 0)
         first_output: the first state that may be in the output list.
 
     Raises:
-        ValueError: no cell, an unknown operation, an edge or output that leads nowhere.
+        UserError: no cell, an unknown operation, an edge or output that leads nowhere.
     """
     if not isinstance(cell, CellArchitecture):
-        raise ValueError(f"{name!r} must be a cell with edges and output; got {cell!r}.")
+        raise UserError(f"{name!r} must be a cell with edges and output; got {cell!r}.")
     targets = [edge.target for edge in cell.edges]
     num_states = max(targets, default=num_inputs - 1) + 1
     for edge in cell.edges:
         if edge.operation not in OPERATIONS:
-            raise ValueError(
+            raise UserError(
                 f"Cell {name!r} has an unknown operation {edge.operation!r}; known are {', '.join(OPERATIONS)}."
             )
         if not 0 <= edge.source < edge.target or edge.target < num_inputs:
-            raise ValueError(
+            raise UserError(
                 f"Cell {name!r} has an edge from state {edge.source} to {edge.target}; edges go upward, into states "
                 f"from {num_inputs} on (the states before are inputs)."
             )
     if targets != sorted(targets):
-        raise ValueError(f"Cell {name!r}: edges must be in order of their targets; got {targets}.")
+        raise UserError(f"Cell {name!r}: edges must be in order of their targets; got {targets}.")
     missing = sorted(set(range(num_inputs, num_states)) - set(targets))
     if missing:
-        raise ValueError(f"Cell {name!r} has no edge into states {missing}.")
+        raise UserError(f"Cell {name!r} has no edge into states {missing}.")
     if not cell.output or any(not first_output <= index < num_states for index in cell.output):
-        raise ValueError(
+        raise UserError(
             f"Cell {name!r} must give out states from {first_output} to {num_states - 1}; got {list(cell.output)}."
         )
 
@@ -160,12 +161,12 @@ def check_size(*, channels: int, cells: int, num_classes: int, in_channels: int)
     """See that the numbers that every network takes are at least 1.
 
     Raises:
-        ValueError: names the one that is not.
+        UserError: names the one that is not.
     """
     sizes = {"channels": channels, "cells": cells, "num_classes": num_classes, "in_channels": in_channels}
     for name, value in sizes.items():
         if value < 1:
-            raise ValueError(f"{name} must be 1 or more; got {value}.")
+            raise UserError(f"{name} must be 1 or more; got {value}.")
 
 
 def draw(number: int, generator: torch.Generator) -> int:

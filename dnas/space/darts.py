@@ -20,6 +20,7 @@ from dnas.space.drop_path import DropPath
 from dnas.space.edges import CellBuilder, EdgeSettings
 from dnas.space.ops import EVALUATION, OPERATIONS, SEARCH, operation
 from dnas.space.skeleton import CellMaker, Skeleton
+from dnas.system.errors import UserError
 
 CANDIDATES = (
     "none",
@@ -60,7 +61,7 @@ class DartsSpace(Space):
             https://arxiv.org/abs/1909.09656: `Linear(0, 0.2)`); None for none.
 
     Raises:
-        ValueError: no node or part, candidates that are unknown, repeated, or nothing but 'none', or a rate outside
+        UserError: no node or part, candidates that are unknown, repeated, or nothing but 'none', or a rate outside
             [0, 1).
 
     Example:
@@ -83,12 +84,12 @@ class DartsSpace(Space):
 
     def __post_init__(self) -> None:
         if self.nodes < 1:
-            raise ValueError(f"nodes must be 1 or more; got {self.nodes}.")
+            raise UserError(f"nodes must be 1 or more; got {self.nodes}.")
         unknown = [name for name in self.candidates if name not in OPERATIONS]
         if unknown:
-            raise ValueError(f"Unknown candidates {unknown}; known are {', '.join(OPERATIONS)}.")
+            raise UserError(f"Unknown candidates {unknown}; known are {', '.join(OPERATIONS)}.")
         if len(set(self.candidates)) != len(self.candidates) or not self._keepable:
-            raise ValueError(f"candidates must be different and hold one besides 'none'; got {list(self.candidates)}.")
+            raise UserError(f"candidates must be different and hold one besides 'none'; got {list(self.candidates)}.")
         _ = self._edge_settings  # checks them
 
     @property
@@ -238,11 +239,11 @@ def evaluation_network(
     """The evaluation network of an architecture that passed `check_cells`.
 
     Raises:
-        ValueError: there is no reduction cell, and more than one cell is wanted.
+        UserError: there is no reduction cell, and more than one cell is wanted.
     """
     found = {name: kept for name, kept in architecture.decisions.items() if isinstance(kept, CellArchitecture)}
     if "reduce" not in found and cells > 1:
-        raise ValueError(
+        raise UserError(
             f"The architecture has no 'reduce' cell (it was found in a network of one cell); "
             f"a network of {cells} cells needs one: search with 2 or more cells."
         )
@@ -268,10 +269,10 @@ def check_cells(architecture: Architecture) -> None:
     """See that a network can be built of the architecture's cells.
 
     Raises:
-        ValueError: other cells than 'normal' and 'reduce', or one that cannot be built.
+        UserError: other cells than 'normal' and 'reduce', or one that cannot be built.
     """
     if set(architecture.decisions) not in ({"normal", "reduce"}, {"normal"}):
-        raise ValueError(
+        raise UserError(
             f"An architecture of the space {architecture.space!r} has the cells 'normal' and 'reduce'; "
             f"this one has {sorted(architecture.decisions)}."
         )

@@ -28,6 +28,8 @@ import triton.language as tl
 from torch import Tensor
 from triton import knobs
 
+from dnas.system.errors import UserError
+
 # What a program of four warps holds at once: so many elements of an image (pixels times channels), for so many edges.
 # With these the compiler reports at most 128 registers per thread for 5x5 kernels and, but for a few bytes, no spills;
 # with more channels it moves every tap's weights through shared memory.
@@ -58,7 +60,7 @@ def depthwise(x: Tensor, weight: Tensor, *, stride: int = 1, dilation: int = 1) 
         (batch, E * C, ceil(height / stride), ceil(width / stride)), channels-last, in the type of x.
 
     Raises:
-        ValueError: shapes that do not fit, or tensors on the CPU outside Triton's interpreter.
+        UserError: shapes that do not fit, or tensors on the CPU outside Triton's interpreter.
     """
     _check(x, weight)
     if torch.is_autocast_enabled(x.device.type) and x.dtype == torch.float32:
@@ -69,15 +71,15 @@ def depthwise(x: Tensor, weight: Tensor, *, stride: int = 1, dilation: int = 1) 
 
 def _check(x: Tensor, weight: Tensor) -> None:
     if x.dim() != 4 or weight.dim() != 4:
-        raise ValueError(f"Images and weights have 4 dimensions; got {tuple(x.shape)} and {tuple(weight.shape)}.")
+        raise UserError(f"Images and weights have 4 dimensions; got {tuple(x.shape)} and {tuple(weight.shape)}.")
     rows, one, height, width = weight.shape
     if rows % x.shape[1] or one != 1 or height != width or height % 2 == 0:
-        raise ValueError(
+        raise UserError(
             f"Images of {x.shape[1]} channels need weights (multiple of {x.shape[1]}, 1, size, size) with odd size; "
             f"got {tuple(weight.shape)}."
         )
     if x.device.type == "cpu" and not knobs.runtime.interpret:
-        raise ValueError(
+        raise UserError(
             "The Triton kernels need a GPU; use dnas.space.depthwise.DepthwiseConv on the CPU, or set "
             "TRITON_INTERPRET=1 before Triton is imported to test the kernels without one."
         )

@@ -7,6 +7,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from dnas.system.errors import UserError
+
 
 class DropPath(nn.Module):
     """Zeroes each sample with probability p and divides the others by 1 - p (Larsson et al. 2017, arXiv 1605.07648).
@@ -50,10 +52,10 @@ def set_drop_path(network: nn.Module, probability: float) -> None:
     Warns where it has no effect: only the evaluation networks of `space.network()` have edges to drop.
 
     Raises:
-        ValueError: the probability is out of range.
+        UserError: the probability is out of range.
     """
     if not 0.0 <= probability < 1.0:
-        raise ValueError(f"The drop-path probability must lie in [0, 1); got {probability}.")
+        raise UserError(f"The drop-path probability must lie in [0, 1); got {probability}.")
     paths = [module for module in network.modules() if isinstance(module, DropPath)]
     if probability > 0 and not paths:
         warnings.warn(f"Drop-path has no effect: {type(network).__name__} has no edge to drop.", stacklevel=2)

@@ -16,6 +16,7 @@ from dnas.space.edge_cell import EdgeCell
 from dnas.space.ops import Form, operation
 from dnas.space.partial import PartialChannels
 from dnas.space.skip_dropout import SkipDropout
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class EdgeSettings:
         drop_path: rate at which edges are dropped (RobustDARTS, Zela et al. 2020); None for none.
 
     Raises:
-        ValueError: no part, or a rate outside [0, 1).
+        UserError: no part, or a rate outside [0, 1).
     """
 
     edge_weights: bool = False
@@ -41,7 +42,7 @@ class EdgeSettings:
 
     def __post_init__(self) -> None:
         if self.partial_channels < 1:
-            raise ValueError(
+            raise UserError(
                 f"partial_channels must be 1 (all channels) or the number of parts; got {self.partial_channels}."
             )
         for name, rate in (("skip_dropout", self.skip_dropout), ("drop_path", self.drop_path)):
@@ -65,7 +66,7 @@ class EdgeSettings:
 def _check_rate(name: str, rate: Schedule) -> None:
     values = rate(torch.linspace(0, 1, 101))
     if not bool(((values >= 0) & (values < 1)).all()):
-        raise ValueError(
+        raise UserError(
             f"{name} is the probability to drop something, in [0, 1); {rate} goes from {values.min().item():g} to "
             f"{values.max().item():g}."
         )
@@ -97,11 +98,11 @@ class CellBuilder:
             strides: of each edge.
 
         Raises:
-            ValueError: the channels cannot be cut into so many parts.
+            UserError: the channels cannot be cut into so many parts.
         """
         parts = self.settings.partial_channels
         if channels % parts:
-            raise ValueError(
+            raise UserError(
                 f"partial_channels={parts} cuts the channels of a cell into {parts} equal parts, but there are "
                 f"{channels}: choose channels that are a multiple of {parts}."
             )

@@ -13,6 +13,7 @@ from dnas.space.mobile import MobileSpace
 from dnas.space.nasbench201 import NasBench201Space
 from dnas.space.reduced import ReducedDartsSpace
 from dnas.space.transformer import TransformerSpace
+from dnas.system.errors import UserError
 
 NAMES = (DartsSpace.name, ReducedDartsSpace.name, NasBench201Space.name, MobileSpace.name, TransformerSpace.name)
 
@@ -21,7 +22,7 @@ def space_named(name: str, arguments: Mapping[str, Any]) -> Space:
     """The space `name` with these arguments (lists count as tuples); those left out keep their defaults.
 
     Raises:
-        ValueError: no such space, or it has no such argument or not of that type.
+        UserError: no such space, or it has no such argument or not of that type.
     """
     match name:
         case DartsSpace.name:
@@ -35,14 +36,14 @@ def space_named(name: str, arguments: Mapping[str, Any]) -> Space:
         case TransformerSpace.name:
             return TransformerSpace(**_checked(TransformerSpace(), arguments))
         case _:
-            raise ValueError(f"There is no space {name!r}; known are {', '.join(NAMES)}.")
+            raise UserError(f"There is no space {name!r}; known are {', '.join(NAMES)}.")
 
 
 def space_of(architecture: Architecture) -> Space:
     """The space that an architecture belongs to, with the arguments that it was searched with.
 
     Raises:
-        ValueError: no such space, or arguments that it does not take.
+        UserError: no such space, or arguments that it does not take.
     """
     return space_named(architecture.space, architecture.arguments)
 
@@ -53,11 +54,11 @@ def _checked(default: Space, arguments: Mapping[str, Any]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for name, value in arguments.items():
         if name not in defaults:
-            raise ValueError(f"The space {default.name!r} has no argument {name!r}; it has {sorted(defaults)}.")
+            raise UserError(f"The space {default.name!r} has no argument {name!r}; it has {sorted(defaults)}.")
         value = tuple(value) if isinstance(value, list) else value
         fits = type(value) is type(defaults[name])
         if not fits or (isinstance(value, tuple) and not _items_fit(value, defaults[name])):
-            raise ValueError(
+            raise UserError(
                 f"The space {default.name!r}: argument {name!r} must look like {defaults[name]!r}; got {value!r}."
             )
         checked[name] = value

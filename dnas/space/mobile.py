@@ -20,6 +20,7 @@ from dnas.space.drop_path import DropPath
 from dnas.space.layout import fast_layout
 from dnas.space.ops import EVALUATION, SEARCH, Form
 from dnas.space.skeleton import AuxiliaryHead
+from dnas.system.errors import UserError
 
 # Kernel size and expansion of each candidate (ProxylessNAS, section 4.2; FBNet, table 2, has kernels 3 and 5).
 BLOCKS = {f"k{kernel}_e{expansion}": (kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6)}
@@ -78,7 +79,7 @@ class MobileSpace(Space):
         width_multipliers: over 0; the widths that a stage may have. One alone scales all stages.
 
     Raises:
-        ValueError: a number below 1, or multipliers that are repeated, missing or not over 0.
+        UserError: a number below 1, or multipliers that are repeated, missing or not over 0.
 
     Example:
         >>> space = MobileSpace(layers=2)
@@ -101,14 +102,14 @@ class MobileSpace(Space):
     def __post_init__(self) -> None:
         for name in ("layers", "stages"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}.")
+                raise UserError(f"{name} must be 1 or more; got {getattr(self, name)}.")
         multipliers = self.width_multipliers
         if (
             not multipliers
             or len(set(multipliers)) != len(multipliers)
             or not all(0 < m < math.inf for m in multipliers)
         ):
-            raise ValueError(f"width_multipliers must be different numbers over 0; got {list(multipliers)}.")
+            raise UserError(f"width_multipliers must be different numbers over 0; got {list(multipliers)}.")
 
     @property
     def _widths(self) -> dict[str, float]:
@@ -205,7 +206,7 @@ class MobileSpace(Space):
     ) -> MobileNetwork:
         check_size(channels=channels, cells=cells, num_classes=num_classes, in_channels=in_channels)
         if cells < self.layers:
-            raise ValueError(
+            raise UserError(
                 f"cells (layers per stage) must be {self.layers} or more, as many as each stage has decisions; "
                 f"got {cells}. Give --cells {self.layers}, or --space.layers {cells}."
             )
@@ -229,7 +230,7 @@ class MobileSpace(Space):
         """See that every decision of this space is answered by one of its candidates.
 
         Raises:
-            ValueError: another space, a missing or unknown decision, an unknown candidate.
+            UserError: another space, a missing or unknown decision, an unknown candidate.
         """
         check_space(self, architecture)
         architecture.check(self.decisions())
@@ -418,4 +419,4 @@ def _stem(stem: Stem, in_channels: int, channels: int, form: Form) -> nn.Sequent
             inputs = (in_channels, channels, channels)
             return nn.Sequential(*(_conv_norm_act(count, channels, 3, 2, form) for count in inputs))
         case _:
-            raise ValueError(f"stem must be 'cifar' or 'imagenet'; got {stem!r}.")
+            raise UserError(f"stem must be 'cifar' or 'imagenet'; got {stem!r}.")

@@ -20,6 +20,7 @@ from dnas.space.edges import CellBuilder, EdgeSettings
 from dnas.space.layout import fast_layout
 from dnas.space.ops import EVALUATION, SEARCH, Form, ReLUConvBN, operation
 from dnas.space.stacked import StackedCell
+from dnas.system.errors import UserError
 
 CANDIDATES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 # In the order of the official table: (1<-0), (2<-0), (2<-1), (3<-0), (3<-1), (3<-2).
@@ -47,7 +48,7 @@ class NasBench201Space(Space):
         drop_path: as in `DartsSpace`.
 
     Raises:
-        ValueError: no part, or a rate outside [0, 1).
+        UserError: no part, or a rate outside [0, 1).
 
     Example:
         >>> space = NasBench201Space()
@@ -129,7 +130,7 @@ class NasBench201Space(Space):
     def check(self, architecture: Architecture) -> None:
         check_space(self, architecture)
         if set(architecture.decisions) != {NAME}:
-            raise ValueError(
+            raise UserError(
                 f"An architecture of the space {self.name!r} has one cell, {NAME!r}; "
                 f"this one has {sorted(architecture.decisions)}."
             )
@@ -212,6 +213,4 @@ def _plain_cell(cell: CellArchitecture, channels: int) -> PlainCell:
 
 def _refuse(stem: Stem, auxiliary: bool) -> None:
     if stem != "cifar" or auxiliary:
-        raise ValueError(
-            "NAS-Bench-201 has no ImageNet stem and no auxiliary head; use stem 'cifar' without auxiliary."
-        )
+        raise UserError("NAS-Bench-201 has no ImageNet stem and no auxiliary head; use stem 'cifar' without auxiliary.")

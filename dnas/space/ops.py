@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dnas.core.choice import SharedPrefix, Zero
 from dnas.space.depthwise import DepthwiseConv
+from dnas.system.errors import UserError
 
 # All operations that a cell of an evaluation network may hold.
 OPERATIONS = (
@@ -79,7 +80,7 @@ def operation(name: str, channels: int, stride: int, form: Form) -> nn.Module:
     """The operation `name`, one of `OPERATIONS`.
 
     Raises:
-        ValueError: no such operation.
+        UserError: no such operation.
     """
     match name:
         case "none":
@@ -99,7 +100,7 @@ def operation(name: str, channels: int, stride: int, form: Form) -> nn.Module:
         case "nor_conv_1x1" | "nor_conv_3x3":
             return ReLUConvBN(channels, channels, int(name[-1]), stride, form)
         case _:
-            raise ValueError(f"There is no operation {name!r}; known are {', '.join(OPERATIONS)}.")
+            raise UserError(f"There is no operation {name!r}; known are {', '.join(OPERATIONS)}.")
 
 
 class Noise(nn.Module):

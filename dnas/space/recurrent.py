@@ -20,6 +20,7 @@ from dnas.core.choice import Searchable
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture, uniform
 from dnas.space.base import draw
+from dnas.system.errors import UserError
 
 # Legend: T steps of time, B rows of a batch, H hidden units, V tokens of the vocabulary, N edges into one node.
 
@@ -59,7 +60,7 @@ class RecurrentDropout:
     def __post_init__(self) -> None:
         for field in fields(self):
             if not 0 <= getattr(self, field.name) < 1:
-                raise ValueError(f"dropout {field.name} must be from 0 to below 1; got {getattr(self, field.name)}.")
+                raise UserError(f"dropout {field.name} must be from 0 to below 1; got {getattr(self, field.name)}.")
 
 
 SEARCH_DROPOUT = RecurrentDropout(words=0.0)
@@ -80,7 +81,7 @@ class RecurrentSpace:
         candidates: on each edge, from 'none' and `ACTIVATIONS`; 'none' takes part in the search, and is not kept.
 
     Raises:
-        ValueError: no node, or candidates that are unknown, repeated, or nothing but 'none'.
+        UserError: no node, or candidates that are unknown, repeated, or nothing but 'none'.
 
     Example:
         >>> space = RecurrentSpace()
@@ -97,12 +98,12 @@ class RecurrentSpace:
 
     def __post_init__(self) -> None:
         if self.nodes < 1:
-            raise ValueError(f"nodes must be 1 or more; got {self.nodes}.")
+            raise UserError(f"nodes must be 1 or more; got {self.nodes}.")
         unknown = [name for name in self.candidates if name != "none" and name not in ACTIVATIONS]
         if unknown:
-            raise ValueError(f"Unknown candidates {unknown}; known are none, {', '.join(ACTIVATIONS)}.")
+            raise UserError(f"Unknown candidates {unknown}; known are none, {', '.join(ACTIVATIONS)}.")
         if len(set(self.candidates)) != len(self.candidates) or not self._keepable:
-            raise ValueError(f"candidates must be different and hold one besides 'none'; got {list(self.candidates)}.")
+            raise UserError(f"candidates must be different and hold one besides 'none'; got {list(self.candidates)}.")
 
     @property
     def _keepable(self) -> tuple[str, ...]:
@@ -138,7 +139,7 @@ class RecurrentSpace:
             dropout: of the paper's search by default.
 
         Raises:
-            ValueError: a number below 1.
+            UserError: a number below 1.
         """
         _check_size({"vocabulary": vocabulary, "hidden": hidden})
         return RecurrentLanguageModel(
@@ -162,7 +163,7 @@ class RecurrentSpace:
             dropout: of the paper's evaluation by default.
 
         Raises:
-            ValueError: the architecture is not of this space, or a number is below 1.
+            UserError: the architecture is not of this space, or a number is below 1.
         """
         self.check(architecture)
         _check_size({"vocabulary": vocabulary, "hidden": hidden})
@@ -176,15 +177,15 @@ class RecurrentSpace:
         """See that `network` can build this architecture; nodes and output list are free.
 
         Raises:
-            ValueError: says what does not fit.
+            UserError: says what does not fit.
         """
         if (architecture.space, architecture.version) != (self.name, self.version):
-            raise ValueError(
+            raise UserError(
                 f"The architecture belongs to space {architecture.space!r}, version {architecture.version}; "
                 f"expected {self.name!r}, version {self.version}."
             )
         if set(architecture.decisions) != {NAME}:
-            raise ValueError(
+            raise UserError(
                 f"An architecture of the space {self.name!r} has the one cell {NAME!r}; "
                 f"this one has {sorted(architecture.decisions)}."
             )
@@ -207,22 +208,22 @@ def check_recurrent(cell: Kept) -> None:
     """See that a network can be built of this cell.
 
     Raises:
-        ValueError: no cell, an unknown activation, an edge or output that leads nowhere.
+        UserError: no cell, an unknown activation, an edge or output that leads nowhere.
     """
     if not isinstance(cell, CellArchitecture):
-        raise ValueError(f"{NAME!r} must be a cell with edges and output; got {cell!r}.")
+        raise UserError(f"{NAME!r} must be a cell with edges and output; got {cell!r}.")
     targets = [edge.target for edge in cell.edges]
     for edge in cell.edges:
         if edge.operation not in ACTIVATIONS:
-            raise ValueError(f"Unknown activation {edge.operation!r}; known are {', '.join(ACTIVATIONS)}.")
+            raise UserError(f"Unknown activation {edge.operation!r}; known are {', '.join(ACTIVATIONS)}.")
         if not 0 <= edge.source < edge.target:
-            raise ValueError(f"Cell {NAME!r} has an edge from state {edge.source} to {edge.target}; edges go upward.")
+            raise UserError(f"Cell {NAME!r} has an edge from state {edge.source} to {edge.target}; edges go upward.")
     if targets != sorted(targets) or set(targets) != set(range(1, _num_nodes(cell) + 1)):
-        raise ValueError(
+        raise UserError(
             f"Cell {NAME!r} needs edges into each of the states from 1 on, in order of their targets; got {targets}."
         )
     if not cell.output or any(not 0 <= index <= _num_nodes(cell) for index in cell.output):
-        raise ValueError(f"Cell {NAME!r} must give out states from 0 to {_num_nodes(cell)}; got {list(cell.output)}.")
+        raise UserError(f"Cell {NAME!r} must give out states from 0 to {_num_nodes(cell)}; got {list(cell.output)}.")
 
 
 def _num_nodes(cell: CellArchitecture) -> int:
@@ -232,7 +233,7 @@ def _num_nodes(cell: CellArchitecture) -> int:
 def _check_size(sizes: Mapping[str, int]) -> None:
     for name, value in sizes.items():
         if value < 1:
-            raise ValueError(f"{name} must be 1 or more; got {value}.")
+            raise UserError(f"{name} must be 1 or more; got {value}.")
 
 
 def _initial(*shape: int) -> nn.Parameter:
@@ -254,7 +255,7 @@ def gated(s: Tensor, weight: Tensor, mask: Tensor | None) -> tuple[Tensor, Tenso
 def normalise(s_BH: Tensor) -> Tensor:
     """Batch norm without learned scale and with the statistics of this batch."""
     if s_BH.shape[0] < 2:
-        raise ValueError("The states of a recurrent supernet are normalised over the batch: it needs 2 rows or more.")
+        raise UserError("The states of a recurrent supernet are normalised over the batch: it needs 2 rows or more.")
     return F.batch_norm(s_BH, None, None, training=True)
 
 

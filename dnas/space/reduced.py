@@ -24,6 +24,7 @@ from dnas.space.darts import (
     supernet_model,
 )
 from dnas.space.edges import EdgeSettings
+from dnas.system.errors import UserError
 
 NODES = 4
 
@@ -78,7 +79,7 @@ class ReducedDartsSpace(Space):
         drop_path: as in `DartsSpace`.
 
     Raises:
-        ValueError: another number, no part, or a rate outside [0, 1).
+        UserError: another number, no part, or a rate outside [0, 1).
 
     Example:
         >>> ReducedDartsSpace(number=2).size()
@@ -98,7 +99,7 @@ class ReducedDartsSpace(Space):
 
     def __post_init__(self) -> None:
         if self.number not in (1, 2, 3, 4):
-            raise ValueError(f"number must be 1, 2, 3 or 4, for the spaces S1 to S4; got {self.number}.")
+            raise UserError(f"number must be 1, 2, 3 or 4, for the spaces S1 to S4; got {self.number}.")
         _ = self._edge_settings  # checks them
 
     @property

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dnas.space.base import Stem, check_size
 from dnas.space.layout import fast_layout
 from dnas.space.ops import FactorizedReduce, Form, ReLUConvBN
+from dnas.system.errors import UserError
 
 
 def reductions(cells: int) -> tuple[int, ...]:
@@ -156,7 +157,7 @@ def _stem(stem: Stem, in_channels: int, channels: int, form: Form) -> CifarStem 
         case "imagenet":
             return ImageNetStem(in_channels, channels, form)
         case _:
-            raise ValueError(f"stem must be 'cifar' or 'imagenet'; got {stem!r}.")
+            raise UserError(f"stem must be 'cifar' or 'imagenet'; got {stem!r}.")
 
 
 class AuxiliaryHead(nn.Module):

@@ -18,6 +18,7 @@ from dnas.space.base import Space, Stem, check_size, check_space, random_choices
 from dnas.space.depthwise import DepthwiseConv
 from dnas.space.drop_path import DropPath
 from dnas.space.layout import fast_layout
+from dnas.system.errors import UserError
 
 # Legend: N batch, C channels, H height and W width in patches, T = H W patches, A heads, D = C / A channels of a head.
 
@@ -57,7 +58,7 @@ class TransformerSpace(Space):
         ratios: hidden over outer channels of the MLP ('mlp_r4').
 
     Raises:
-        ValueError: a number below 1, a repeated one, an even kernel, or nothing to choose from.
+        UserError: a number below 1, a repeated one, an even kernel, or nothing to choose from.
 
     Example:
         >>> list(TransformerSpace(blocks=1).decisions().values())[0].candidates
@@ -81,15 +82,15 @@ class TransformerSpace(Space):
     def __post_init__(self) -> None:
         for name in ("blocks", "patch_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}.")
+                raise UserError(f"{name} must be 1 or more; got {getattr(self, name)}.")
         for name in ("heads", "kernels", "ratios"):
             values = getattr(self, name)
             if len(set(values)) != len(values) or any(value < 1 for value in values):
-                raise ValueError(f"{name} must be different numbers of 1 or more; got {list(values)}.")
+                raise UserError(f"{name} must be different numbers of 1 or more; got {list(values)}.")
         if any(kernel % 2 == 0 for kernel in self.kernels):
-            raise ValueError(f"kernels must be odd, so that they have a middle; got {list(self.kernels)}.")
+            raise UserError(f"kernels must be odd, so that they have a middle; got {list(self.kernels)}.")
         if not self._mixings or not self.ratios:
-            raise ValueError("A block needs heads or kernels to mix by, and ratios of its MLP; got none.")
+            raise UserError("A block needs heads or kernels to mix by, and ratios of its MLP; got none.")
 
     @property
     def _mixings(self) -> dict[str, Callable[[int], nn.Module]]:
@@ -172,15 +173,15 @@ class TransformerSpace(Space):
     ) -> VisionTransformer:
         check_size(channels=channels, cells=cells, num_classes=num_classes, in_channels=in_channels)
         if stem not in ("cifar", "imagenet"):
-            raise ValueError(f"stem must be 'cifar' or 'imagenet'; got {stem!r}.")
+            raise UserError(f"stem must be 'cifar' or 'imagenet'; got {stem!r}.")
         if cells < self.blocks:
-            raise ValueError(
+            raise UserError(
                 f"cells (blocks of the network) must be {self.blocks} or more, as many as have decisions of their own; "
                 f"got {cells}. Give --cells {self.blocks}, or --space.blocks {cells}."
             )
         width = WIDTH * channels
         if any(width % heads for heads in self.heads):
-            raise ValueError(
+            raise UserError(
                 f"The embedding has {WIDTH} * channels = {width} channels, which heads {list(self.heads)} must divide; "
                 f"give channels that are a multiple of {math.lcm(WIDTH, *self.heads) // WIDTH}."
             )
@@ -200,7 +201,7 @@ class TransformerSpace(Space):
         """See that every decision of this space is answered by one of its candidates.
 
         Raises:
-            ValueError: another space, a missing or unknown decision, an unknown candidate.
+            UserError: another space, a missing or unknown decision, an unknown candidate.
         """
         check_space(self, architecture)
         architecture.check(self.decisions())

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from dnas.system.errors import UserError
+
 # Linux forgets a process's peak when 5 is written here (man 5 proc); elsewhere a peak counts from the process's start.
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 # Of the available memory this share is left to everything that was not measured.
@@ -60,7 +62,7 @@ def largest_batch(memory_at_two_sizes: Mapping[int, int], available: int) -> int
         0 where not even one image fits.
 
     Raises:
-        ValueError: not two sizes of at least 1, or memory that does not grow from one to the other.
+        UserError: not two sizes of at least 1, or memory that does not grow from one to the other.
 
     Example:
         >>> largest_batch({16: 300, 32: 500}, available=1000)
@@ -68,11 +70,11 @@ def largest_batch(memory_at_two_sizes: Mapping[int, int], available: int) -> int
     """
     sizes = sorted(memory_at_two_sizes)
     if len(sizes) != 2 or sizes[0] < 1:
-        raise ValueError(f"A line needs the memory of two batch sizes of at least 1; got {sizes}.")
+        raise UserError(f"A line needs the memory of two batch sizes of at least 1; got {sizes}.")
     small, large = sizes
     growth = memory_at_two_sizes[large] - memory_at_two_sizes[small]
     if growth <= 0:
-        raise ValueError(
+        raise UserError(
             f"The larger batch must take more memory; got {dict(memory_at_two_sizes)}: measure sizes further apart."
         )
     # In integers, so that a batch that fits exactly is not lost to rounding.
@@ -89,7 +91,7 @@ def check_batch_fits(memory_at_two_sizes: Mapping[int, int], available: int, bat
     """See that a batch that was not tried will fit into `available` bytes, a tenth of them left free.
 
     Raises:
-        ValueError: it will not; the message says which would.
+        UserError: it will not; the message says which would.
     """
     if memory_at_two_sizes[max(memory_at_two_sizes)] <= memory_at_two_sizes[min(memory_at_two_sizes)]:
         return  # both are lost in what the process takes anyway
@@ -100,7 +102,7 @@ def check_batch_fits(memory_at_two_sizes: Mapping[int, int], available: int, bat
     measured = ", ".join(f"{gibibytes(taken)} for {size}" for size, taken in sorted(memory_at_two_sizes.items()))
     fits = largest_batch(memory_at_two_sizes, usable)
     advice = f"batch_size {fits} would fit; or lower" if fits > 1 else "Lower"
-    raise ValueError(
+    raise UserError(
         f"Out of memory: batch_size {batch_size} needs about {gibibytes(needed)} (measured: {measured}), and "
         f"{gibibytes(usable)} may be used. {advice} image_size, channels or cells. Gradients of smaller batches are "
         "not added up instead: batch norm would see other statistics."

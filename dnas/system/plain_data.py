@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dnas
+from dnas.system.errors import UserError
 
 # Text that no reader of settings takes for an import path, a file, or YAML within text.
 _WORD = re.compile(r"[A-Za-z0-9_+-]*", re.ASCII)
@@ -24,7 +25,7 @@ def to_plain(value: Any) -> Any:
     """Dataclasses as mappings; parts, which a recipe can swap, with their class: `{class_path, init_args}`.
 
     Raises:
-        ValueError: something in it is no number, text, list, mapping or dataclass.
+        UserError: something in it is no number, text, list, mapping or dataclass.
     """
     if is_dataclass(value) and not isinstance(value, type):
         arguments = {field.name: to_plain(getattr(value, field.name)) for field in fields(value) if field.init}
@@ -37,7 +38,7 @@ def to_plain(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
-    raise ValueError(
+    raise UserError(
         "Settings must be numbers, text, lists, mappings or dataclasses, so that they can be written into a run "
         f"folder; got a {type(value).__name__}. Make a part of your own a frozen dataclass."
     )
@@ -57,7 +58,7 @@ def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
     text.
 
     Raises:
-        ValueError: names the place and the text.
+        UserError: names the place and the text.
     """
     if isinstance(data, Mapping):
         for name, item in data.items():
@@ -70,9 +71,9 @@ def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
         name = place.rsplit(".", 1)[-1]
         is_word = (name in WORD_SETTINGS and _WORD.fullmatch(data)) or (name == "costs" and data in UNITS)
         if not is_word and data not in {f"dnas.{name}" for name in dnas.__all__}:
-            raise ValueError(
+            raise UserError(
                 f"{source}: {place} is {data!r}, neither a number nor a public part of dnas; code outside dnas is not "
                 "run from a file that may come from anybody. If you trust this run, add --trust."
             )
     elif not (data is None or isinstance(data, bool | int | float)):
-        raise ValueError(f"{source}: {place} must be a number, text, list or mapping; got a {type(data).__name__}.")
+        raise UserError(f"{source}: {place} must be a number, text, list or mapping; got a {type(data).__name__}.")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dnas.core.architecture import Architecture
+from dnas.system.errors import UserError
 from dnas.table.table import Table
 
 
@@ -29,7 +30,7 @@ def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
         NaN where all of `a` or all of `b` are equal: there is no ranking then.
 
     Raises:
-        ValueError: not two lists of the same length, fewer than 2 entries, or an entry that is not finite.
+        UserError: not two lists of the same length, fewer than 2 entries, or an entry that is not finite.
 
     Example:
         >>> kendall_tau([1, 2, 3, 4], [1, 3, 2, 4])
@@ -37,9 +38,9 @@ def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
     """
     a, b = _numbers(a, "first"), _numbers(b, "second")
     if a.shape != b.shape:
-        raise ValueError(f"Two rankings must be of the same things; got {len(a)} and {len(b)} numbers.")
+        raise UserError(f"Two rankings must be of the same things; got {len(a)} and {len(b)} numbers.")
     if len(a) < 2:
-        raise ValueError(f"A ranking needs at least 2 entries; got {len(a)}.")
+        raise UserError(f"A ranking needs at least 2 entries; got {len(a)}.")
     # Comparisons instead of signs of differences, which can overflow.
     concordance = sum(int(np.sum(_order(a[i], a[i + 1 :]) * _order(b[i], b[i + 1 :]))) for i in range(len(a) - 1))
     pairs = len(a) * (len(a) - 1) // 2
@@ -59,7 +60,7 @@ def rank_agreement(
         column: of the table, such as 'valid200_c10'.
 
     Raises:
-        ValueError: an architecture that the column does not know, or what `kendall_tau` refuses.
+        UserError: an architecture that the column does not know, or what `kendall_tau` refuses.
     """
     return kendall_tau(accuracies, [table.accuracy(architecture, column) for architecture in architectures])
 
@@ -67,10 +68,10 @@ def rank_agreement(
 def _numbers(values: ArrayLike, which: str) -> NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.ndim != 1:
-        raise ValueError(f"A ranking is a list of numbers; the {which} one has shape {numbers.shape}.")
+        raise UserError(f"A ranking is a list of numbers; the {which} one has shape {numbers.shape}.")
     if not np.isfinite(numbers).all():
         place = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        raise ValueError(f"A ranking needs finite numbers; entry {place} of the {which} one is {numbers[place]}.")
+        raise UserError(f"A ranking needs finite numbers; entry {place} of the {which} one is {numbers[place]}.")
     return numbers
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dnas.formats import read_nasbench201, write_nasbench201
 from dnas.system.display import Display, Silent
+from dnas.system.errors import UserError
 from dnas.table.file import is_table_file, read_arrays, save_table
 from dnas.table.natsbench import from_nats_bench
 from dnas.table.order import NUM_ARCHITECTURES, official_strings, rows_of_strings
@@ -24,23 +25,23 @@ def convert(source: Path, target: Path, *, display: Display = Silent()) -> str:
         One line that says what was made.
 
     Raises:
-        ImportError: a NATS-Bench source without the package nats_bench.
-        ValueError: none of these, or damaged; the message names the file.
+        MissingPackage: a NATS-Bench source without the package nats_bench.
+        UserError: none of these, or damaged; the message names the file.
     """
     if target.is_dir():
-        raise ValueError(f"{target} is a folder; name the table file to write, such as {target / 'nasbench201.npz'}.")
+        raise UserError(f"{target} is a folder; name the table file to write, such as {target / 'nasbench201.npz'}.")
     if source.is_dir() or source.suffix == ".pbz2":
         table = from_nats_bench(source, display=display)
     elif source.suffix == ".npz":
         arrays = read_arrays(source)
         if is_table_file(arrays):
-            raise ValueError(f"{source} is a table of dnas already; use it as it is.")
+            raise UserError(f"{source} is a table of dnas already; use it as it is.")
         try:
             table = from_arrays(arrays, source=source.name)
         except ValueError as error:
-            raise ValueError(f"{source} cannot be made a table: {error}") from None
+            raise UserError(f"{source} cannot be made a table: {error}") from None
     else:
-        raise ValueError(
+        raise UserError(
             f"{source} is neither a NATS-Bench folder or .pickle.pbz2 file, nor an .npz file with 'arch' strings."
         )
     save_table(table, target)
@@ -59,7 +60,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], *, source: str) -> Table:
     in which nothing is known.
 
     Raises:
-        ValueError: no `arch`, an architecture that is wrong, missing or there twice, no column, or a bad column.
+        UserError: no `arch`, an architecture that is wrong, missing or there twice, no column, or a bad column.
     """
     rows = _rows(arrays)
     columns: dict[str, NDArray[Any]] = {}
@@ -68,14 +69,14 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], *, source: str) -> Table:
             columns |= {name: array} if array.ndim == 1 else _split(name, array, arrays)
     known = {name: values for name, values in columns.items() if not np.isnan(values).all()}
     if not known:
-        raise ValueError(f"no array holds {NUM_ARCHITECTURES:,} floating-point numbers; it has {_shapes(arrays)}.")
+        raise UserError(f"no array holds {NUM_ARCHITECTURES:,} floating-point numbers; it has {_shapes(arrays)}.")
     return Table({name: _placed(values, rows) for name, values in known.items()}, source=source)
 
 
 def _rows(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """The official row of each entry of `arch`."""
     if "arch" not in arrays or arrays["arch"].dtype.kind != "U" or arrays["arch"].ndim != 1:
-        raise ValueError(f"it has no list of official strings named 'arch'; it has {_shapes(arrays)}.")
+        raise UserError(f"it has no list of official strings named 'arch'; it has {_shapes(arrays)}.")
     # Written again, so that other white space means the same.
     rows = [
         rows_of_strings()[write_nasbench201(read_nasbench201(text, source=f"'arch', entry {place},"))]
@@ -83,9 +84,9 @@ def _rows(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     ]
     count = np.bincount(rows, minlength=NUM_ARCHITECTURES)
     if (count > 1).any():
-        raise ValueError(f"'arch' has {official_strings()[int(count.argmax())]} {count.max()} times.")
+        raise UserError(f"'arch' has {official_strings()[int(count.argmax())]} {count.max()} times.")
     if len(rows) != NUM_ARCHITECTURES:
-        raise ValueError(
+        raise UserError(
             f"'arch' has {len(rows):,} architectures, expected all {NUM_ARCHITECTURES:,}; give the missing ones NaN."
         )
     return np.array(rows)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from dnas.space.nasbench201 import CANDIDATES, EDGES
 from dnas.system import atomic
+from dnas.system.errors import UserError
 from dnas.table.order import NUM_ARCHITECTURES, official_operations, operation_string
 from dnas.table.table import Table
 
@@ -41,11 +42,11 @@ def save_table(table: Table, path: str | Path) -> None:
     """Write a table whole or not at all; the same table gives the same bytes.
 
     Raises:
-        ValueError: a column has a name that the format uses itself.
+        UserError: a column has a name that the format uses itself.
     """
     clash = [name for name in table.columns if name in _RESERVED]
     if clash:
-        raise ValueError(f"A table file cannot have a column named {clash[0]!r}: the format uses that name itself.")
+        raise UserError(f"A table file cannot have a column named {clash[0]!r}: the format uses that name itself.")
     arrays: dict[str, Any] = {
         "format": np.array(FORMAT),
         "version": np.array(VERSION),
@@ -63,7 +64,7 @@ def load_table(path: str | Path) -> Table:
     """Read and validate a table file.
 
     Raises:
-        ValueError: not there, damaged, of another format, version or space, with architectures missing, twice or in
+        UserError: not there, damaged, of another format, version or space, with architectures missing, twice or in
             another order, or with a column that is no column; the message names the file.
     """
     arrays = read_arrays(path)
@@ -73,35 +74,35 @@ def load_table(path: str | Path) -> Table:
         columns = {name: array for name, array in arrays.items() if name not in _FIXED}
         for name, array in columns.items():
             if array.dtype != np.float32:
-                raise ValueError(f"column {name!r} must be float32; got {array.dtype}.")
+                raise UserError(f"column {name!r} must be float32; got {array.dtype}.")
         return Table(columns, source=str(arrays["source"]))
     except ValueError as error:
-        raise ValueError(f"{path} cannot be used as a table: {error}") from None
+        raise UserError(f"{path} cannot be used as a table: {error}") from None
 
 
 def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     """All arrays of an .npz file, nothing unpickled.
 
     Raises:
-        ValueError: not there, or not a whole .npz file; the message names the file.
+        UserError: not there, or not a whole .npz file; the message names the file.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"There is no file {path}.")
+        raise UserError(f"There is no file {path}.")
     # numpy.load takes single arrays and pickles as well; what is no zip file is told apart here.
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is damaged, or no .npz file: it has no zip directory. Copy or make it again.")
+        raise UserError(f"{path} is damaged, or no .npz file: it has no zip directory. Copy or make it again.")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged, or no .npz file of plain arrays ({error}). Copy or make it again."
         ) from None
     # What is no array in a zip file comes as bytes.
     foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
     if foreign:
-        raise ValueError(f"{path} is damaged, or no .npz file: its entry {foreign[0]!r} is no array.")
+        raise UserError(f"{path} is damaged, or no .npz file: its entry {foreign[0]!r} is no array.")
     return arrays
 
 
@@ -113,19 +114,19 @@ def is_table_file(arrays: Mapping[str, NDArray[Any]]) -> bool:
 def _check_header(arrays: Mapping[str, NDArray[Any]]) -> None:
     if not is_table_file(arrays):
         hint = " `dnas table` makes one of arrays with 'arch' strings." if "arch" in arrays else ""
-        raise ValueError(f"its 'format' is not {FORMAT!r}; it holds {', '.join(sorted(arrays)) or 'nothing'}.{hint}")
+        raise UserError(f"its 'format' is not {FORMAT!r}; it holds {', '.join(sorted(arrays)) or 'nothing'}.{hint}")
     missing = [name for name in _FIXED if name not in arrays]
     if missing:
-        raise ValueError(f"it has no {', '.join(missing)}.")
+        raise UserError(f"it has no {', '.join(missing)}.")
     if _plain(arrays["version"]) != VERSION:
-        raise ValueError(f"it is of version {_plain(arrays['version'])}, and this dnas reads version {VERSION}.")
+        raise UserError(f"it is of version {_plain(arrays['version'])}, and this dnas reads version {VERSION}.")
     if _plain(arrays["space"]) != Table.space:
-        raise ValueError(f"it is of space {_plain(arrays['space'])!r}; expected {Table.space!r}.")
+        raise UserError(f"it is of space {_plain(arrays['space'])!r}; expected {Table.space!r}.")
     if not isinstance(_plain(arrays["source"]), str):
-        raise ValueError(f"its 'source' must be a text; got {arrays['source'].dtype} {arrays['source'].shape}.")
+        raise UserError(f"its 'source' must be a text; got {arrays['source'].dtype} {arrays['source'].shape}.")
     for name, expected in (("op_names", list(CANDIDATES)), ("edges", [list(edge) for edge in EDGES])):
         if arrays[name].tolist() != expected:
-            raise ValueError(f"its {name!r} must be {expected}; got {arrays[name].tolist()}.")
+            raise UserError(f"its {name!r} must be {expected}; got {arrays[name].tolist()}.")
 
 
 def _plain(array: NDArray[Any]) -> Any:
@@ -135,22 +136,22 @@ def _plain(array: NDArray[Any]) -> Any:
 
 def _check_operations(ops: NDArray[Any]) -> None:
     if ops.ndim != 2 or ops.shape[1] != len(EDGES) or ops.dtype != np.uint8:
-        raise ValueError(f"'ops' must be ({NUM_ARCHITECTURES}, {len(EDGES)}) of uint8; got {ops.shape} of {ops.dtype}.")
+        raise UserError(f"'ops' must be ({NUM_ARCHITECTURES}, {len(EDGES)}) of uint8; got {ops.shape} of {ops.dtype}.")
     if (ops >= len(CANDIDATES)).any():
-        raise ValueError(f"'ops' has an operation {int(ops.max())}; there are {len(CANDIDATES)}, counted from 0.")
+        raise UserError(f"'ops' has an operation {int(ops.max())}; there are {len(CANDIDATES)}, counted from 0.")
     unique, first, count = np.unique(ops, axis=0, return_index=True, return_counts=True)
     if (count > 1).any():
         # The one whose first copy comes first in the file.
         twice = min((int(first[k]), k) for k in np.flatnonzero(count > 1))[1]
-        raise ValueError(f"architecture {operation_string(unique[twice].tolist())} is there {count[twice]} times.")
+        raise UserError(f"architecture {operation_string(unique[twice].tolist())} is there {count[twice]} times.")
     if len(ops) != NUM_ARCHITECTURES:
-        raise ValueError(
+        raise UserError(
             f"it has {len(ops):,} architectures, expected all {NUM_ARCHITECTURES:,}; give the missing ones NaN."
         )
     wrong = np.flatnonzero((ops != official_operations()).any(axis=1))
     if len(wrong):
         row = int(wrong[0])
-        raise ValueError(
+        raise UserError(
             f"its architectures are not in the official order: row {row} is {operation_string(ops[row].tolist())}, "
             f"expected {operation_string(official_operations()[row].tolist())}."
         )

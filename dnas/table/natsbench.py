@@ -17,6 +17,7 @@ import numpy as np
 from dnas.core.architecture import Architecture
 from dnas.formats import write_nasbench201
 from dnas.system.display import Display, Silent
+from dnas.system.errors import MissingPackage, UserError
 from dnas.table.order import NUM_ARCHITECTURES, official_strings
 from dnas.table.table import Table
 
@@ -63,24 +64,24 @@ def from_nats_bench(path: str | Path, *, display: Display = Silent()) -> Table:
         display: told after each architecture.
 
     Raises:
-        ImportError: nats_bench is not installed.
-        ValueError: nothing of NATS-Bench there, of the other search space, or damaged.
+        MissingPackage: nats_bench is not installed.
+        UserError: nothing of NATS-Bench there, of the other search space, or damaged.
     """
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"There is no file or folder {path}.")
+        raise UserError(f"There is no file or folder {path}.")
     if path.is_dir() and not (path / "meta.pickle.pbz2").is_file():
-        raise ValueError(f"{path} is no folder of NATS-Bench: it has no meta.pickle.pbz2.")
+        raise UserError(f"{path} is no folder of NATS-Bench: it has no meta.pickle.pbz2.")
     try:
         import nats_bench  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackage(
             f"Reading the files of NATS-Bench needs its package ({error}). Install it: pip install nats_bench"
         ) from error
     try:
         api = nats_bench.create(str(path), "tss", fast_mode=path.is_dir(), verbose=False)
     except _UNREADABLE as error:
-        raise ValueError(f"nats_bench cannot read {path} ({type(error).__name__}: {error}).") from error
+        raise UserError(f"nats_bench cannot read {path} ({type(error).__name__}: {error}).") from error
     return from_api(api, source=f"NATS-Bench, {path.name}", display=display)
 
 
@@ -88,10 +89,10 @@ def from_api(api: NatsBench, *, source: str, display: Display = Silent()) -> Tab
     """The table of an open nats_bench API of the topology search space.
 
     Raises:
-        ValueError: it has other architectures, or one of them cannot be read.
+        UserError: it has other architectures, or one of them cannot be read.
     """
     if len(api) != NUM_ARCHITECTURES:
-        raise ValueError(
+        raise UserError(
             f"{source} has {len(api):,} architectures; NAS-Bench-201 (the topology search space, 'tss') has "
             f"{NUM_ARCHITECTURES:,}."
         )
@@ -126,17 +127,17 @@ def query_nats_bench(api: NatsBench, architecture: Architecture, dataset: str) -
         dataset: 'cifar10', 'cifar100' or 'ImageNet16-120'.
 
     Raises:
-        ValueError: another data set, not an architecture of NAS-Bench-201, or one that the files do not hold.
+        UserError: another data set, not an architecture of NAS-Bench-201, or one that the files do not hold.
     """
     if dataset not in DATASETS:
-        raise ValueError(f"NATS-Bench has the data sets {', '.join(DATASETS)}; got {dataset!r}.")
+        raise UserError(f"NATS-Bench has the data sets {', '.join(DATASETS)}; got {dataset!r}.")
     return _query(api, write_nasbench201(architecture), dataset)
 
 
 def _query(api: NatsBench, text: str, dataset: str) -> dict[str, float]:
     index = api.query_index_by_arch(text)
     if index < 0:
-        raise ValueError(f"The opened benchmark has no architecture {text}; is it of the search space 'tss'?")
+        raise UserError(f"The opened benchmark has no architecture {text}; is it of the search space 'tss'?")
     name = DATASETS[dataset]
     # The 25,000 images that validate are not trained on, which is a data set of its own for CIFAR-10 alone.
     validated = "cifar10-valid" if dataset == "cifar10" else dataset
@@ -147,7 +148,7 @@ def _query(api: NatsBench, text: str, dataset: str) -> dict[str, float]:
             found[f"valid{epochs}_{name}"] = _accuracy(api, index, validated, epochs, "valid-accuracy")
         return {**found, **_costs(api, index, dataset)}
     except _UNREADABLE as error:
-        raise ValueError(f"nats_bench cannot read architecture {index} ({type(error).__name__}: {error}).") from error
+        raise UserError(f"nats_bench cannot read architecture {index} ({type(error).__name__}: {error}).") from error
 
 
 def _accuracy(api: NatsBench, index: int, dataset: str, epochs: int, key: str) -> float:

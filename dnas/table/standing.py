@@ -13,7 +13,7 @@ def standing(table: Table, architecture: Architecture) -> str:
     """One line for each accuracy that the table knows: the value, the rank (1 is best) and the percentile.
 
     Raises:
-        ValueError: not a cell of NAS-Bench-201.
+        UserError: not a cell of NAS-Bench-201.
 
     Example:
         >>> import numpy as np
@@ -32,7 +32,7 @@ def standing_data(table: Table, architecture: Architecture) -> dict[str, Any]:
     """The same as plain data for a JSON file, all digits kept: source of the table, value, rank, percentile by column.
 
     Raises:
-        ValueError: not a cell of NAS-Bench-201.
+        UserError: not a cell of NAS-Bench-201.
     """
     names = [name for name in table.columns if name.startswith(("test", "valid"))]
     columns = {

@@ -11,6 +11,7 @@ from dnas.core.architecture import Architecture, CellArchitecture
 from dnas.core.decision import Decision
 from dnas.core.mixture import Active
 from dnas.searching.observer import EpochReport, Observer, Stop
+from dnas.system.errors import UserError
 from dnas.table.agreement import rank_agreement
 from dnas.table.order import NUM_ARCHITECTURES
 from dnas.table.table import Table
@@ -44,9 +45,9 @@ class RankAgreement(Observer):
 
     def __post_init__(self) -> None:
         if not 2 <= self.num <= NUM_ARCHITECTURES:
-            raise ValueError(f"Agreement needs 2 to {NUM_ARCHITECTURES} architectures; got {self.num}.")
+            raise UserError(f"Agreement needs 2 to {NUM_ARCHITECTURES} architectures; got {self.num}.")
         if self.every < 0:
-            raise ValueError(f"every must be 0 (after the last epoch alone) or more; got {self.every}.")
+            raise UserError(f"every must be 0 (after the last epoch alone) or more; got {self.every}.")
 
     def epoch_ended(self, report: EpochReport) -> Stop | None:
         if float(report.progress) == 1.0 or (self.every and report.epoch % self.every == 0):

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from dnas.core.architecture import Architecture
 from dnas.formats import read_nasbench201, write_nasbench201
 from dnas.space import NasBench201Space
+from dnas.system.errors import UserError
 from dnas.table.order import NUM_ARCHITECTURES, official_strings, rows_of_strings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+@-]*(/[A-Za-z0-9][A-Za-z0-9_.+@-]*)?")
@@ -53,7 +54,7 @@ class Table:
         source: where the numbers come from, in words.
 
     Raises:
-        ValueError: no column, a bad name, another length, no number, infinite, or nothing known.
+        UserError: no column, a bad name, another length, no number, infinite, or nothing known.
 
     Example:
         >>> table = Table({"test200_c10": np.arange(15625) / 200}, source="an example")
@@ -68,21 +69,21 @@ class Table:
 
     def __post_init__(self) -> None:
         if not self.columns:
-            raise ValueError(f"A table needs at least one column of {NUM_ARCHITECTURES:,} numbers; got none.")
+            raise UserError(f"A table needs at least one column of {NUM_ARCHITECTURES:,} numbers; got none.")
         object.__setattr__(self, "columns", {name: _column(name, values) for name, values in self.columns.items()})
 
     def row_of(self, architecture: Architecture) -> int:
         """The official index, 0 to 15624.
 
         Raises:
-            ValueError: not a cell of NAS-Bench-201 with one of its operations on each of the six edges.
+            UserError: not a cell of NAS-Bench-201 with one of its operations on each of the six edges.
         """
         return rows_of_strings()[write_nasbench201(architecture)]
 
     def architecture(self, row: int) -> Architecture:
         """The architecture of an official index."""
         if not 0 <= row < NUM_ARCHITECTURES:
-            raise ValueError(f"Row {row} is not in the table; rows are 0 to {NUM_ARCHITECTURES - 1}.")
+            raise UserError(f"Row {row} is not in the table; rows are 0 to {NUM_ARCHITECTURES - 1}.")
         return read_nasbench201(official_strings()[row])
 
     def knows(self, architecture: Architecture, column: str) -> bool:
@@ -93,11 +94,11 @@ class Table:
         """The value of an architecture in a column.
 
         Raises:
-            ValueError: no such architecture or column, or its value is unknown.
+            UserError: no such architecture or column, or its value is unknown.
         """
         values, row = self._values(column), self.row_of(architecture)
         if np.isnan(values[row]):
-            raise ValueError(f"Column {column!r} does not know architecture {row}, {official_strings()[row]}.")
+            raise UserError(f"Column {column!r} does not know architecture {row}, {official_strings()[row]}.")
         return float(values[row])
 
     def rank(self, architecture: Architecture, column: str, *, lower_is_better: bool = False) -> int:
@@ -127,19 +128,19 @@ class Table:
 
     def _values(self, column: str) -> NDArray[np.float32]:
         if column not in self.columns:
-            raise ValueError(f"The table has no column {column!r}; it has {', '.join(sorted(self.columns))}.")
+            raise UserError(f"The table has no column {column!r}; it has {', '.join(sorted(self.columns))}.")
         return self.columns[column]
 
 
 def _column(name: str, values: ArrayLike) -> NDArray[np.float32]:
     """A read-only copy of what was checked."""
     if not _NAME.fullmatch(name):
-        raise ValueError(
+        raise UserError(
             f"A column's name is made of letters, digits and _ . + @ -, with at most one slash inside; got {name!r}."
         )
     given = np.asarray(values)
     if given.dtype.kind not in "fiu" or given.shape != (NUM_ARCHITECTURES,):
-        raise ValueError(
+        raise UserError(
             f"Column {name!r} must hold one number for each of the {NUM_ARCHITECTURES:,} architectures; "
             f"got shape {given.shape} of {given.dtype}."
         )
@@ -147,8 +148,8 @@ def _column(name: str, values: ArrayLike) -> NDArray[np.float32]:
         column = given.astype(np.float32)
     if np.isinf(column).any():
         row = int(np.flatnonzero(np.isinf(column))[0])
-        raise ValueError(f"Column {name!r} is infinite in row {row}; use NaN where a value is unknown.")
+        raise UserError(f"Column {name!r} is infinite in row {row}; use NaN where a value is unknown.")
     if np.isnan(column).all():
-        raise ValueError(f"Column {name!r} knows no architecture: all {NUM_ARCHITECTURES:,} values are NaN.")
+        raise UserError(f"Column {name!r} knows no architecture: all {NUM_ARCHITECTURES:,} values are NaN.")
     column.flags.writeable = False
     return column

@@ -14,6 +14,7 @@ from dnas.core.batch import to_device
 from dnas.core.run import Run
 from dnas.data.batches import Batches
 from dnas.system.display import Display, Silent
+from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted, stop_request
 from dnas.system.random_state import seeded
 from dnas.training.baseline_report import Row
@@ -48,7 +49,7 @@ class Training:
         """Train and measure one network; with a run that has begun it goes on, one that has finished is only measured.
 
         Raises:
-            ValueError, FloatingPointError, Interrupted: as `dnas.retrain.retrain`.
+            UserError, NonFiniteLoss, Interrupted: as `dnas.retrain.retrain`.
         """
         with seeded(self.settings.seed):
             network = self.build(architecture)
@@ -93,11 +94,11 @@ def train_random_baseline(
         display: shows one bar for all.
 
     Raises:
-        ValueError: `num` is below 1, or the folder holds results of other settings, data or draws.
-        FloatingPointError, Interrupted: as `dnas.retrain.retrain`.
+        UserError: `num` is below 1, or the folder holds results of other settings, data or draws.
+        NonFiniteLoss, Interrupted: as `dnas.retrain.retrain`.
     """
     if num < 1:
-        raise ValueError(f"The number of random architectures must be at least 1; got {num}.")
+        raise UserError(f"The number of random architectures must be at least 1; got {num}.")
     folder = run.child(FOLDER)
     rows = _finished(folder, draw, training)
     with stop_request() as request:
@@ -120,15 +121,15 @@ def train_beside(
     """Train named architectures like the others, each in RUN/baseline/NAME; finished ones are only measured again.
 
     Raises:
-        ValueError: one cannot be built, or its folder is of another architecture or training; nothing is trained then.
-        FloatingPointError, Interrupted: as `dnas.retrain.retrain`.
+        UserError: one cannot be built, or its folder is of another architecture or training; nothing is trained then.
+        NonFiniteLoss, Interrupted: as `dnas.retrain.retrain`.
     """
     folders = {name: run.child(FOLDER).child(name) for name in architectures}
     for name, architecture in architectures.items():
         training.build(architecture)
         folder = folders[name]
         if folder.architecture_path.exists() and folder.load_architecture() != architecture:
-            raise ValueError(
+            raise UserError(
                 f"{folder.path} is of another architecture than the {name} that is asked for: move that folder away."
             )
     return [
@@ -156,17 +157,17 @@ def _finished(folder: Run, draw: Callable[[int], Architecture], training: Traini
         return []
     data = folder.load_json(RESULTS)
     if not isinstance(data, Mapping) or not isinstance(data.get("rows"), list):
-        raise ValueError(f"{source} does not hold the results of a baseline: expected an object with a list of rows.")
+        raise UserError(f"{source} does not hold the results of a baseline: expected an object with a list of rows.")
     rows = [Row.from_data(row, source=f"{source}, row {index}") for index, row in enumerate(data["rows"])]
     there = {name: value for name, value in data.items() if name != "rows"}
     if there != _conditions(training):
-        raise ValueError(
+        raise UserError(
             f"{source} was made under other conditions ({there}) than those asked for ({_conditions(training)}); "
             "networks that are compared must be trained alike. Use the same settings, or move that folder away."
         )
     for index, row in enumerate(rows):
         if row.architecture != draw(index):
-            raise ValueError(
+            raise UserError(
                 f"{source}, row {index}, is of another architecture than draw {index}: another seed or space. "
                 "Use the same, or move that folder away."
             )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnas.core.architecture import Architecture
+from dnas.system.errors import UserError
 from dnas.training.evaluate import wilson_interval
 
 
@@ -25,7 +26,7 @@ class Row:
         seconds: of its training.
 
     Raises:
-        ValueError: an accuracy is not from 0 to 1, or the time is not over 0.
+        UserError: an accuracy is not from 0 to 1, or the time is not over 0.
     """
 
     name: str
@@ -38,9 +39,9 @@ class Row:
     def __post_init__(self) -> None:
         for name in ("validation_top1", "test_top1"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} of {self.name!r} must be from 0 to 1; got {getattr(self, name)}.")
+                raise UserError(f"{name} of {self.name!r} must be from 0 to 1; got {getattr(self, name)}.")
         if not 0 < self.seconds < math.inf:
-            raise ValueError(f"seconds of {self.name!r} must be over 0; got {self.seconds}.")
+            raise UserError(f"seconds of {self.name!r} must be over 0; got {self.seconds}.")
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
@@ -58,14 +59,14 @@ class Row:
         """Validate what `to_data` gives; `source` is what messages call it.
 
         Raises:
-            ValueError: an entry is missing or of a wrong type.
+            UserError: an entry is missing or of a wrong type.
         """
         kinds = {"name": str, "parameters": int, "validation_top1": float, "test_top1": float, "seconds": float}
         if not isinstance(data, Mapping) or set(data) != {*kinds, "architecture"}:
-            raise ValueError(f"{source} must hold the entries {[*kinds, 'architecture']}; got {data!r}.")
+            raise UserError(f"{source} must hold the entries {[*kinds, 'architecture']}; got {data!r}.")
         for name, kind in kinds.items():
             if type(data[name]) is not kind:
-                raise ValueError(f"{source}: {name} must be of type {kind.__name__}; got {data[name]!r}.")
+                raise UserError(f"{source}: {name} must be of type {kind.__name__}; got {data[name]!r}.")
         architecture = Architecture.from_json(json.dumps(data["architecture"]), source=f"{source}, architecture")
         return Row(architecture=architecture, **{name: data[name] for name in kinds})
 
@@ -84,7 +85,7 @@ class Comparison:
         beside: others to show, such as published architectures; no statistics are made of them.
 
     Raises:
-        ValueError: no random network, or a number out of its range.
+        UserError: no random network, or a number out of its range.
     """
 
     found: Row
@@ -95,11 +96,11 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if not self.random:
-            raise ValueError("A comparison needs at least one random network; got none.")
+            raise UserError("A comparison needs at least one random network; got none.")
         if not 0 <= self.search_seconds < math.inf:
-            raise ValueError(f"search_seconds must be 0 or more; got {self.search_seconds}.")
+            raise UserError(f"search_seconds must be 0 or more; got {self.search_seconds}.")
         if self.num_test < 1:
-            raise ValueError(f"num_test must be at least 1; got {self.num_test}.")
+            raise UserError(f"num_test must be at least 1; got {self.num_test}.")
 
     # The random networks: test accuracies, 0 to 1
 
@@ -293,10 +294,10 @@ def expected_best(validation: Sequence[float], test: Sequence[float], count: int
         count: k, from 1 to the number of networks.
 
     Raises:
-        ValueError: the lengths differ, or `count` is out of range.
+        UserError: the lengths differ, or `count` is out of range.
     """
     if len(validation) != len(test) or not 1 <= count <= len(test):
-        raise ValueError(
+        raise UserError(
             f"Expected as many validation as test accuracies and a count from 1 to their number; got "
             f"{len(validation)}, {len(test)} and {count}."
         )
@@ -318,10 +319,10 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     Its ends are the p for which P(X >= successes) and P(X <= successes), X binomial, are (1 - confidence) / 2.
 
     Raises:
-        ValueError: not 0 <= successes <= trials, no trials, or a confidence that is not between 0 and 1.
+        UserError: not 0 <= successes <= trials, no trials, or a confidence that is not between 0 and 1.
     """
     if not (0 <= successes <= trials and trials >= 1 and 0 < confidence < 1):
-        raise ValueError(
+        raise UserError(
             f"Expected 0 <= successes <= trials, trials >= 1 and a confidence between 0 and 1; got {successes}, "
             f"{trials} and {confidence}."
         )

@@ -19,6 +19,7 @@ from dnas.data.batches import Batches
 from dnas.data.iterable_batches import IterableBatches
 from dnas.system.atomic import write_text
 from dnas.system.display import Display, Silent
+from dnas.system.errors import NonFiniteLoss, UserError
 
 # The normal distribution's 97.5% point.
 _Z95 = 1.959963984540054
@@ -68,10 +69,10 @@ class Evaluation:
         """Write the confusion matrix as CSV: a header of predicted classes, then one row for each true class.
 
         Raises:
-            ValueError: not one name for each class.
+            UserError: not one name for each class.
         """
         if len(class_names) != len(self.confusion):
-            raise ValueError(
+            raise UserError(
                 f"The network tells {len(self.confusion)} classes apart, but there are {len(class_names)} class names; "
                 "expected one for each, in the order of the labels."
             )
@@ -98,8 +99,8 @@ def evaluate(
         display: where progress is shown, under the name `phase`.
 
     Raises:
-        ValueError: the outputs are no logits, or a target is no class of the network.
-        FloatingPointError: the network gives out NaN or infinity.
+        UserError: the outputs are no logits, or a target is no class of the network.
+        NonFiniteLoss: the network gives out NaN or infinity.
 
     Example:
         >>> network = nn.Linear(4, 3)
@@ -120,7 +121,7 @@ def evaluate(
             tally.add(logits, targets)
             display.update(phase, done, len(batches), {})
     if tally is None:
-        raise ValueError("There is nothing to evaluate on: the data hold no batch.")
+        raise UserError("There is nothing to evaluate on: the data hold no batch.")
     return tally.evaluation()
 
 
@@ -151,13 +152,13 @@ class _Tally:
 
     def evaluation(self) -> Evaluation:
         if self.misfits:
-            raise ValueError(
+            raise UserError(
                 f"{int(self.misfits)} of {self.num_images} targets are no class of the network, whose "
                 f"{self.num_classes} outputs stand for classes 0 to {self.num_classes - 1}: "
                 "data and network belong to different sets of classes."
             )
         if self.non_finite:
-            raise FloatingPointError(
+            raise NonFiniteLoss(
                 f"The network's outputs are NaN or infinite for {int(self.non_finite)} of {self.num_images} images: "
                 "its training has diverged (lower the learning rate), or the inputs are not finite."
             )
@@ -230,12 +231,12 @@ def check_logits(logits: Any, targets: Any) -> None:
     """See that these are scores of classes and their labels.
 
     Raises:
-        ValueError: says what came instead.
+        UserError: says what came instead.
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise ValueError(f"A classifier must give logits (batch, classes); this network gives {_described(logits)}.")
+        raise UserError(f"A classifier must give logits (batch, classes); this network gives {_described(logits)}.")
     if not isinstance(targets, Tensor) or targets.shape != logits.shape[:1] or targets.dtype != torch.int64:
-        raise ValueError(
+        raise UserError(
             f"Targets must be the int64 labels of the batch, ({logits.shape[0]},); got {_described(targets)}."
         )
 

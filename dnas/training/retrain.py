@@ -21,6 +21,7 @@ from dnas.searching.capture import CudaRecorder, Recorder, StepCapture, optimize
 from dnas.searching.settings import WeightSGD
 from dnas.space.drop_path import DropPath, set_drop_path
 from dnas.system.display import Display, Silent
+from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest, stop_request
 from dnas.system.random_state import random_state, restore_random_state, seeded
 from dnas.training.evaluate import as_batches, call, check_logits, device_of, evaluate, evaluation_mode, in_format
@@ -60,7 +61,7 @@ class RetrainSettings:
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch; 0 writes one per step.
 
     Raises:
-        ValueError: a value out of its range.
+        UserError: a value out of its range.
     """
 
     epochs: int = 600
@@ -82,13 +83,13 @@ class RetrainSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "channels", "cells", "log_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
+                raise UserError(f"{name} must be at least 1; got {getattr(self, name)}.")
         for name in ("auxiliary_weight", "cutout", "checkpoint_minutes"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}.")
+                raise UserError(f"{name} must be 0 or more; got {getattr(self, name)}.")
         for name in ("drop_path", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be from 0 up to below 1; got {getattr(self, name)}.")
+                raise UserError(f"{name} must be from 0 up to below 1; got {getattr(self, name)}.")
 
     def cutout_pixels(self, side: int) -> int:
         """Side in pixels of the square that is blanked out of images whose shorter side is `side` pixels."""
@@ -132,8 +133,8 @@ def retrain(
         validation: measured after each epoch and logged; nothing is decided by it.
 
     Raises:
-        ValueError: no classifier, nothing to train, or the checkpoint is of another network or of other settings.
-        FloatingPointError: the loss or a weight became NaN or infinite; the last good checkpoint is kept.
+        UserError: no classifier, nothing to train, or the checkpoint is of another network or of other settings.
+        NonFiniteLoss: the loss or a weight became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
     Example:
@@ -171,9 +172,9 @@ class _Loop:
         self.network = network
         self.weights = [weight for weight in network.parameters() if weight.requires_grad]
         if not self.weights:
-            raise ValueError(f"{type(network).__name__} has no weights to train: no parameter requires a gradient.")
+            raise UserError(f"{type(network).__name__} has no weights to train: no parameter requires a gradient.")
         if len(train) < 1:
-            raise ValueError("There is nothing to train on: the data hold no batch.")
+            raise UserError("There is nothing to train on: the data hold no batch.")
         self.train = train
         self.settings = settings
         self.run = run
@@ -219,7 +220,7 @@ class _Loop:
                 if request.made:
                     raise Interrupted(self._how_to_go_on())
             if self.step != (epoch + 1) * self.steps_per_epoch:
-                raise ValueError(
+                raise UserError(
                     f"Epoch {epoch} of the training data ended after {self.step - epoch * self.steps_per_epoch} of "
                     f"{self.steps_per_epoch} batches; each epoch must have as many as len() says."
                 )
@@ -287,7 +288,7 @@ class _Loop:
         """Write the means over the epoch so far."""
         loss, top1 = self.totals.means()
         if loss - loss != 0:
-            raise FloatingPointError(self._what_diverged(f"the loss is {loss}"))
+            raise NonFiniteLoss(self._what_diverged(f"the loss is {loss}"))
         self.shown = {"loss": loss, "top1": top1, "lr": self.optimizer.param_groups[0]["lr"]}
         if self.run is not None:
             self.run.log(self.step, {"phase": "step", "epoch": epoch, **self.shown})
@@ -330,10 +331,10 @@ class _Loop:
         """Write a checkpoint, having seen that what would be written is finite."""
         loss, _ = self.totals.means()
         if loss - loss != 0:
-            raise FloatingPointError(self._what_diverged(f"the loss is {loss}"))
+            raise NonFiniteLoss(self._what_diverged(f"the loss is {loss}"))
         name = first_non_finite(self.network)
         if name:
-            raise FloatingPointError(self._what_diverged(f"{name} holds NaN or infinity"))
+            raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
         if self.run is not None:
             self.run.save_checkpoint(CHECKPOINT, self.state())
         self._last_saved = time.monotonic()
@@ -356,7 +357,7 @@ class _Loop:
             self._restore(state)
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:  # what damaged entries lead to
             path = self.run.checkpoint_path(CHECKPOINT)
-            raise ValueError(f"{path} is damaged, train anew: {type(error).__name__}: {error}") from error
+            raise UserError(f"{path} is damaged, train anew: {type(error).__name__}: {error}") from error
         self.run.cut_metrics(self.step)
         if self.step < self.total_steps:
             self.display.say(f"Going on with {self.run.path} after step {self.step} of {self.total_steps}.")
@@ -374,25 +375,23 @@ class _Loop:
         own = self.state()
         for name, value in own.items():
             if not isinstance(state.get(name), Mapping if isinstance(value, Mapping) else type(value)):
-                raise ValueError(f"{source} is not the checkpoint of a training: {name!r} is missing or damaged.")
+                raise UserError(f"{source} is not the checkpoint of a training: {name!r} is missing or damaged.")
         here, there = (
             {name: tuple(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
             for tensors in (own["network"], state["network"])
         )
         difference = first_difference(here, there)
         if difference:
-            raise ValueError(
-                f"{source} is of another network: {difference}. Train this network in a folder of its own."
-            )
+            raise UserError(f"{source} is of another network: {difference}. Train this network in a folder of its own.")
         here, there = ({**side["settings"], "steps_per_epoch": side["steps_per_epoch"]} for side in (own, state))
         difference = first_difference(here, there)
         if difference:
-            raise ValueError(
+            raise UserError(
                 f"{source} is of a training with other settings: {difference}. "
                 "Go on with the settings it began with, or train in a folder of its own."
             )
         if not 0 <= state["step"] <= self.total_steps:
-            raise ValueError(f"{source} is damaged: it is of step {state['step']} of {self.total_steps}.")
+            raise UserError(f"{source} is damaged: it is of step {state['step']} of {self.total_steps}.")
 
     def _note_threads(self, threads: int) -> None:
         if threads != torch.get_num_threads():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from dnas.system.errors import MissingPackage
+
 # With fewer runs of either method nothing is said: five is few already.
 FEWEST = 5
 TOO_FEW = "too few seeds"
@@ -39,7 +41,7 @@ def welch_p(first: Sequence[float], second: Sequence[float]) -> float | None:
     try:
         from scipy.stats import ttest_ind
     except ImportError as error:
-        raise ImportError(_HINT) from error
+        raise MissingPackage(_HINT) from error
     if not deviation(first) and not deviation(second):
         return None
     _, p = ttest_ind(first, second, equal_var=False)
@@ -62,7 +64,7 @@ def one_sample_p(values: Sequence[float], known: float) -> float | None:
     try:
         from scipy.stats import ttest_1samp
     except ImportError as error:
-        raise ImportError(_HINT) from error
+        raise MissingPackage(_HINT) from error
     if not deviation(values):
         return None
     _, p = ttest_1samp(values, known)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dnas.jobs.job import Job
+from dnas.system.errors import UserError
 from dnas.system.memory import RESERVE, check_batch_fits, gibibytes
 
 # A prediction may be off by so much: a size is tried where it could fit.
@@ -136,7 +137,7 @@ class Scaling:
         """See that a step will fit into memory.
 
         Raises:
-            ValueError: it will not; the message says which batch would.
+            UserError: it will not; the message says which batch would.
         """
         memory = {each.batch_size: measured.memory for each, measured in self.measured.items()}
         if len(memory) == 2:
@@ -159,7 +160,7 @@ def largest_that_fits(
         limits: what may be used.
 
     Raises:
-        ValueError: memory does not even hold the smallest.
+        UserError: memory does not even hold the smallest.
     """
     _check_least_memory(ladder[-1], limits.memory)
     scaling = Scaling(ladder[-1], measure)
@@ -190,7 +191,7 @@ def _check_least_memory(sizes: Sizes, available: int) -> None:
     """See that sizes are not absurd, before anything is tried: too large a tensor ends a process without a word."""
     least = sizes._replace(batch_size=min(sizes.batch_size, _TINY)).least_memory
     if least > available:
-        raise ValueError(
+        raise UserError(
             f"Out of memory: a step with images of {sizes.image_size} pixels, {sizes.channels} channels and "
             f"{sizes.cells} cells takes more than {gibibytes(least)}, and {gibibytes(available)} are available. "
             "Lower image_size, channels or cells."

@@ -134,7 +134,7 @@ def reading_seconds(catalog: Catalog, size: int, *, patience: float) -> float:
         patience: seconds after which no more images are read.
 
     Raises:
-        ValueError: an image among the first cannot be read.
+        UserError: an image among the first cannot be read.
     """
     started = time.perf_counter()
 

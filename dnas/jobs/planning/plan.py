@@ -16,6 +16,7 @@ from dnas.jobs.planning.measure import measure_search, reading_seconds
 from dnas.method.discretization import Argmax
 from dnas.method.discretization.rehearsal import rehearse
 from dnas.searching.settings import SearchSettings
+from dnas.system.errors import UserError
 from dnas.system.memory import available_memory, gibibytes
 from dnas.system.threads import fewest_threads, num_threads, threads_that_help
 from dnas.training.retrain import RetrainSettings
@@ -87,7 +88,7 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     """`plan_sizes` by measurements on this machine.
 
     Raises:
-        ValueError: as there, or an image cannot be read.
+        UserError: as there, or an image cannot be read.
     """
     check_no_choice_with_stages(job)
     planning = planning_seconds(job.time)
@@ -113,10 +114,10 @@ def check_no_choice_with_stages(job: Job) -> None:
     """See that a search in stages leaves no size to be chosen by the time it takes.
 
     Raises:
-        ValueError: a time is given, or channels or cells are missing.
+        UserError: a time is given, or channels or cells are missing.
     """
     if job.search.stages and leaves_a_choice(job):
-        raise ValueError(
+        raise UserError(
             "The sizes of a search in stages are not chosen by time: leave out --time, give --channels and --cells (of "
             "the first stage), and shorten it by --search.epochs, which counts all stages."
         )
@@ -205,7 +206,7 @@ def plan_sizes(
         planning: seconds for measuring, at most.
 
     Raises:
-        ValueError: not even the smallest fits the time or the memory.
+        UserError: not even the smallest fits the time or the memory.
     """
     if leaves_a_choice(job):
         job = replace(job, time=job.time or DEFAULT_TIME)
@@ -308,7 +309,7 @@ def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float)
         needed = work.seconds(search, job.batch_size, measured)
         if needed <= budget:
             return search, needed
-    raise ValueError(
+    raise UserError(
         f"{job.time} is too short: the search needs --time {enough_time(needed)} for {least} epochs "
         f"with images of {job.image_size} pixels, {job.channels} channels and {job.cells} cells. Give that, or "
         f"lower sizes that you gave, or use fewer images.{_what_the_discretization_takes(job, work, measured)}"
@@ -373,7 +374,7 @@ def plan_retraining(
         planning: seconds for measuring, at most.
 
     Raises:
-        ValueError: not even the smallest network fits for ten epochs, or the memory does not hold it.
+        UserError: not even the smallest network fits for ten epochs, or the memory does not hold it.
     """
     batch_size = min(settings.batch_size, num_images)
     asked = Sizes(image_size, batch_size, settings.channels, settings.cells)
@@ -397,7 +398,7 @@ def plan_retraining(
     epochs = int(min(settings.epochs, (budget - START_AND_END) / epoch(measured)))
     least = min(settings.epochs, MIN_EPOCHS)
     if epochs < least:
-        raise ValueError(
+        raise UserError(
             f"{time} is too short: retraining needs --time {enough_time(START_AND_END + least * epoch(measured))} for "
             f"{least} epochs with {sizes.channels} channels and {sizes.cells} cells."
         )

@@ -32,6 +32,7 @@ from dnas.jobs.planning.plan import (
 )
 from dnas.jobs.planning.trial import Trial, memory_of_small_batches
 from dnas.method.discretization.rehearsal import rehearse
+from dnas.system.errors import UserError
 from dnas.system.memory import (
     RESERVE,
     available_memory,
@@ -319,11 +320,11 @@ def profile_job(job: Job) -> Profile | StagedProfile:
     stages), batches of 64 (fewer where the data have fewer) at the size of the data's images.
 
     Raises:
-        FileNotFoundError, ValueError: there are no such data, the batch will not fit into memory, or a time is given,
+        FileNotFoundError, UserError: there are no such data, the batch will not fit into memory, or a time is given,
             which would have no effect.
     """
     if job.time is not None:
-        raise ValueError(
+        raise UserError(
             f"time = {job.time} would have no effect on a profile, which says how long the search takes; leave it out "
             "and give channels, cells, batch_size or image_size."
         )
@@ -369,7 +370,7 @@ def profile_search(
         warmup: steps before, which are not counted: memory is allocated and kernels are chosen there.
 
     Raises:
-        ValueError: the job lacks a size, a number is not over 0, or the batch will not fit into memory.
+        UserError: the job lacks a size, a number is not over 0, or the batch will not fit into memory.
 
     Example:
         >>> job = Job(image_size=8, batch_size=4, channels=2, cells=1)
@@ -450,9 +451,9 @@ def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, 
 def _check(job: Job, *, num_classes: int, num_images: int, repeats: int, warmup: int) -> None:
     missing = [name for name in ("image_size", "batch_size", "channels", "cells") if getattr(job, name) is None]
     if missing:
-        raise ValueError(f"A profile needs all sizes; the job lacks {', '.join(missing)}. A plan fills them.")
+        raise UserError(f"A profile needs all sizes; the job lacks {', '.join(missing)}. A plan fills them.")
     if min(num_classes, num_images, repeats) < 1 or warmup < 0:
-        raise ValueError(
+        raise UserError(
             "num_classes, num_images and repeats must be at least 1 and warmup at least 0; got "
             f"{num_classes}, {num_images}, {repeats} and {warmup}."
         )

@@ -132,7 +132,7 @@ def memory_of_small_batches(make: Callable[[int], Trial], batch_size: int, devic
         Batch size -> bytes.
 
     Raises:
-        ValueError: by these two the whole batch will not fit; the message says which will.
+        UserError: by these two the whole batch will not fit; the message says which will.
     """
     if batch_size < _CHECKED_BATCH:
         return {}

@@ -50,7 +50,7 @@ class Discretization(ABC):
         """See that it can decide about these; asked before the first step of a search.
 
         Raises:
-            ValueError: what it needs and is not there.
+            UserError: what it needs and is not there.
         """
 
     def seeded(self, seed: int) -> Discretization:

@@ -12,6 +12,7 @@ from dnas.core.mixture import Mixture
 from dnas.method.discretization.base import Discretization, Evaluate, Train
 from dnas.method.discretization.genome import Genome, crossed
 from dnas.method.discretization.pool import Pool
+from dnas.system.errors import UserError
 
 # Tries per child, after which random architectures take the place of children that are not new (official code).
 TRIES = 10
@@ -51,9 +52,9 @@ class Evolution(Discretization):
     def __post_init__(self) -> None:
         for name, least in (("population", 2), ("generations", 1), ("parents", 1)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}.")
+                raise UserError(f"{name} must be at least {least}; got {getattr(self, name)}.")
         if not 0 <= self.mutation_probability <= 1:
-            raise ValueError(f"mutation_probability must lie in [0, 1]; got {self.mutation_probability}.")
+            raise UserError(f"mutation_probability must lie in [0, 1]; got {self.mutation_probability}.")
 
     def seeded(self, seed: int) -> Evolution:
         return replace(self, seed=self.seed + seed)

@@ -10,6 +10,7 @@ from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.method.discretization.argmax import Argmax, edge_weights
 from dnas.method.discretization.base import Discretization, Evaluate, Train
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class LimitedSkips(Discretization):
 
     def __post_init__(self) -> None:
         if self.most < 0:
-            raise ValueError(f"most must be at least 0; got {self.most}.")
+            raise UserError(f"most must be at least 0; got {self.most}.")
         if not isinstance(self.rule, Discretization):  # a recipe's parser leaves a bare name in here as it is
-            raise ValueError(
+            raise UserError(
                 f"rule must be a discretization; got {self.rule!r}; in a recipe, {{class_path: {self.rule}}}."
             )
         if self.rule.needs_training:
-            raise ValueError(
+            raise UserError(
                 f"LimitedSkips asks its rule several times, with changed strengths, so it must not train or evaluate; "
                 f"got {type(self.rule).__name__}: use Argmax or Threshold."
             )
@@ -87,13 +88,13 @@ class LimitedSkips(Discretization):
         """See that these decisions have the cells that are limited, with the candidate in them.
 
         Raises:
-            ValueError: names what is missing, and what there is.
+            UserError: names what is missing, and what there is.
         """
         cells = {name: decision for name, decision in decisions.items() if decision.kind == "operations"}
         for name in self.decisions:
             if name not in cells or self.candidate not in _names(cells[name]):
                 found = {cell: list(_names(decision)) for cell, decision in cells.items()}
-                raise ValueError(
+                raise UserError(
                     f"LimitedSkips limits {self.candidate!r} in cell {name!r}, which this model has not; "
                     f"its cells and their candidates: {found}. Set decisions and candidate to what is there."
                 )

@@ -14,6 +14,7 @@ from dnas.core.mixture import Active, Mixture
 from dnas.method.discretization.base import Discretization, Evaluate, Train
 from dnas.method.discretization.eligible import active_rows, eligible_rows
 from dnas.method.discretization.genome import kept
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Perturbation(Discretization):
 
     def __post_init__(self) -> None:
         if self.epochs_between < 0:
-            raise ValueError(f"epochs_between must be at least 0; got {self.epochs_between}.")
+            raise UserError(f"epochs_between must be at least 0; got {self.epochs_between}.")
 
     def seeded(self, seed: int) -> Perturbation:
         return replace(self, seed=self.seed + seed)

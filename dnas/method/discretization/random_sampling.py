@@ -11,6 +11,7 @@ from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.method.discretization.base import Discretization, Evaluate, Train
 from dnas.method.discretization.pool import Pool
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class RandomSampling(Discretization):
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise ValueError(f"samples must be at least 1; got {self.samples}.")
+            raise UserError(f"samples must be at least 1; got {self.samples}.")
 
     def seeded(self, seed: int) -> RandomSampling:
         return replace(self, seed=self.seed + seed)

@@ -12,6 +12,7 @@ from dnas.core.mixture import Mixture
 from dnas.method.discretization.argmax import Argmax, edge_weights
 from dnas.method.discretization.base import Discretization, Evaluate, Train
 from dnas.method.discretization.eligible import eligible_rows
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Threshold(Discretization):
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must lie in [0, 1]; got {self.threshold}.")
+            raise UserError(f"threshold must lie in [0, 1]; got {self.threshold}.")
 
     def __call__(
         self,

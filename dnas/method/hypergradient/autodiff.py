@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dnas.method.hypergradient.base import Tensors
+from dnas.system.errors import UserError
 
 
 def leaves(tensors: Tensors) -> Tensors:
@@ -50,10 +51,10 @@ def gradients(loss: Tensor, *inputs: Tensors, create_graph: bool = False) -> tup
     """d loss / d input for each of `inputs`.
 
     Raises:
-        ValueError: The loss is not a scalar.
+        UserError: The loss is not a scalar.
     """
     if loss.shape != ():
-        raise ValueError(f"A loss must be a scalar of shape (), not {tuple(loss.shape)}: take its mean or sum.")
+        raise UserError(f"A loss must be a scalar of shape (), not {tuple(loss.shape)}: take its mean or sum.")
     return pull_back([(loss, torch.ones_like(loss))], *inputs, create_graph=create_graph)
 
 

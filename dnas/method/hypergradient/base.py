@@ -13,6 +13,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from dnas.system.errors import UserError
+
 Tensors = dict[str, Tensor]
 State = dict[str, Tensors]
 """State of an optimizer: weight name -> name of the quantity (such as `momentum_buffer`) -> tensor."""
@@ -67,7 +69,7 @@ class InnerStep(ABC):
         """The weights that the step moves, in the order of `weights`."""
         missing = [name for name in self.weight_decay if name not in weights]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"The optimizer step moves the weights {missing}, which the hypergradient was not given; it was given "
                 f"{list(weights)}. Name the weights for functional_step() as for the hypergradient."
             )
@@ -112,14 +114,14 @@ class Hypergradient(ABC):
         """The hypergradient at `weights` and `outer`, which need not require a gradient and are never changed.
 
         Raises:
-            ValueError: `step` is None although `needs_step`, or does not fit the weights or the method.
+            UserError: `step` is None although `needs_step`, or does not fit the weights or the method.
         """
 
 
 def required(step: InnerStep | None, method: Hypergradient) -> InnerStep:
     """`step`, which `method` cannot do without."""
     if step is None:
-        raise ValueError(
+        raise UserError(
             f"{type(method).__name__} needs the weights' optimizer step, but step is None: give "
             "step=functional_step(optimizer, dict(model.named_parameters())), or use FirstOrder(), which needs none."
         )

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from dnas.method.hypergradient.autodiff import norm
 from dnas.method.hypergradient.base import Tensors
+from dnas.system.errors import UserError
 
 
 def clip(gradients: Tensors, max_norm: float | None) -> Tensors:
@@ -22,4 +23,4 @@ def clip(gradients: Tensors, max_norm: float | None) -> Tensors:
 def check_clip(max_norm: float | None) -> None:
     """Raises ValueError unless `max_norm` is None or positive."""
     if max_norm is not None and not max_norm > 0:
-        raise ValueError(f"clip is the largest norm of the inner gradient, positive or None, not {max_norm}.")
+        raise UserError(f"clip is the largest norm of the inner gradient, positive or None, not {max_norm}.")

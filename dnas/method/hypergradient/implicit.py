@@ -21,6 +21,7 @@ from dnas.method.hypergradient.base import (
     required,
 )
 from dnas.method.hypergradient.randomness import repeatable
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Neumann(Hypergradient):
 
     def __post_init__(self) -> None:
         if self.terms < 1:
-            raise ValueError(f"terms is the length of the Neumann series and must be at least 1, not {self.terms}.")
+            raise UserError(f"terms is the length of the Neumann series and must be at least 1, not {self.terms}.")
         if not self.rate > 0:
-            raise ValueError(f"rate is the step size of the Neumann series and must be positive, not {self.rate}.")
+            raise UserError(f"rate is the step size of the Neumann series and must be positive, not {self.rate}.")
 
     @property
     def num_train_batches(self) -> int:
@@ -102,11 +103,11 @@ class ConjugateGradient(Hypergradient):
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
-            raise ValueError(f"iterations is the length of conjugate gradient, at least 1, not {self.iterations}.")
+            raise UserError(f"iterations is the length of conjugate gradient, at least 1, not {self.iterations}.")
         if not self.tolerance >= 0:
-            raise ValueError(f"tolerance is a fraction of the residual's first norm, at least 0, not {self.tolerance}.")
+            raise UserError(f"tolerance is a fraction of the residual's first norm, at least 0, not {self.tolerance}.")
         if not self.damping >= 0:
-            raise ValueError(f"damping is added to the Hessian's eigenvalues and at least 0, not {self.damping}.")
+            raise UserError(f"damping is added to the Hessian's eigenvalues and at least 0, not {self.damping}.")
 
     @property
     def num_train_batches(self) -> int:
@@ -177,7 +178,7 @@ def _val_gradients(
 
 def _check_inner_objective(step: InnerStep, method: Hypergradient) -> None:
     if step.decoupled:
-        raise ValueError(
+        raise UserError(
             f"{type(method).__name__} needs an inner objective that the weights approach an optimum of, and decoupled "
             "weight decay (AdamW) belongs to none: use SGD or Adam, whose decay is a term of the objective, or OneStep "
             "or Unrolled, which take AdamW."

@@ -10,6 +10,7 @@ from torch import Tensor
 from dnas.method.hypergradient.autodiff import add, detached, gradients, leaves, pull_back
 from dnas.method.hypergradient.base import Tensors
 from dnas.method.hypergradient.precision import full_precision
+from dnas.system.errors import UserError
 
 Loss = Callable[[Tensors, Tensors], Tensor]
 
@@ -64,7 +65,7 @@ class FiniteDifference(MixedProduct):
 
     def __post_init__(self) -> None:
         if not self.radius > 0:
-            raise ValueError(f"radius is a distance between weights and must be positive, not {self.radius}.")
+            raise UserError(f"radius is a distance between weights and must be positive, not {self.radius}.")
 
     def linearize(self, loss: Loss, weights: Tensors, outer: Tensors) -> tuple[Tensors, Callable[[Tensors], Tensors]]:
         _check_float32(weights)
@@ -90,7 +91,7 @@ def _outer_gradient(loss: Loss, weights: Tensors, outer: Tensors) -> Tensors:
 def _check_float32(weights: Tensors) -> None:
     for name, weight in weights.items():
         if torch.finfo(weight.dtype).bits < 32:
-            raise ValueError(
+            raise UserError(
                 f"A finite difference of {weight.dtype} weights is rounding noise, and {name!r} is one: keep the "
                 "weights in float32 (autocast around the search step is fine), or use ExactProduct()."
             )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.method.hypergradient.base import InnerStep, State, Tensors
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def functional_step(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Par
             optimizer's groups stay as they are in the step.
 
     Raises:
-        ValueError: Another optimizer, an option that is not supported, or an optimizer that holds none of the weights.
+        UserError: Another optimizer, an option that is not supported, or an optimizer that holds none of the weights.
 
     Example:
         >>> weight = nn.Parameter(torch.tensor([2.0]))
@@ -112,7 +113,7 @@ def functional_step(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Par
         {'weight': tensor([1.5000])}
     """
     if type(optimizer) not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
-        raise ValueError(
+        raise UserError(
             f"No differentiable step is known for {type(optimizer).__name__}: second-order hypergradients take "
             "torch.optim.SGD, Adam and AdamW (not their subclasses); FirstOrder() takes any optimizer."
         )
@@ -142,13 +143,13 @@ def _groups_by_name(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Par
         if parameter.requires_grad and parameter in group_of
     }
     if not groups:
-        raise ValueError(
+        raise UserError(
             f"The optimizer holds none of the {len(named)} weights, or all of them are frozen: build it from the "
             "parameters of the model that is searched."
         )
     for option in ("maximize", "amsgrad"):
         if any(group.get(option) for group in groups.values()):
-            raise ValueError(
+            raise UserError(
                 f"No differentiable step is known for {type(optimizer).__name__} with {option}=True: leave {option} "
                 "out, or use FirstOrder(), which takes any optimizer."
             )

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 
 from dnas.method.hypergradient.base import Tensors
+from dnas.system.errors import UserError
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ def in_precision(name: str, device: torch.device) -> Iterator[None]:
     bf16 is autocast, without its cache of weights: they change within a step, and a copy would be the old one.
 
     Raises:
-        ValueError: another name.
+        UserError: another name.
     """
     match name:
         case "float32":
@@ -44,7 +45,7 @@ def in_precision(name: str, device: torch.device) -> Iterator[None]:
         case "bf16":
             context = torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
         case _:
-            raise ValueError(f"precision must be float32, tf32 or bf16; got {name!r}.")
+            raise UserError(f"precision must be float32, tf32 or bf16; got {name!r}.")
     with context:
         yield
 

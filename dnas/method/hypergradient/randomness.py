@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dnas.method.hypergradient.base import BilevelProblem, Tensors
+from dnas.system.errors import UserError
 
 
 def generators_of(*tensors: Tensors) -> list[torch.Generator]:
@@ -26,7 +27,7 @@ def generators_of(*tensors: Tensors) -> list[torch.Generator]:
         elif device.type in ("cuda", "xpu"):
             generators.append(torch.get_device_module(device).default_generators[device.index])
         else:
-            raise ValueError(f"Weights and outer variables are on {device}; known are cpu, cuda, xpu and mps.")
+            raise UserError(f"Weights and outer variables are on {device}; known are cpu, cuda, xpu and mps.")
     return generators
 
 

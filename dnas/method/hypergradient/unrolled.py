@@ -16,6 +16,7 @@ from dnas.method.hypergradient.base import (
 )
 from dnas.method.hypergradient.clip import check_clip, clip
 from dnas.method.hypergradient.randomness import repeatable
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Unrolled(Hypergradient):
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"steps is the number of virtual steps and must be at least 1, not {self.steps}.")
+            raise UserError(f"steps is the number of virtual steps and must be at least 1, not {self.steps}.")
         check_clip(self.clip)
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dnas.core.mixture import Mixture
 from dnas.method.penalty.base import MeasureCosts, Penalty
+from dnas.system.errors import UserError
 
 Unit = Literal["flops", "parameters"]
 
@@ -41,7 +42,7 @@ class ExpectedCost(Penalty):
         only_above: whether C below the target leaves the loss as it is.
 
     Raises:
-        ValueError: no costs, a target that is not above 0; when called, costs of no decision or of another shape.
+        UserError: no costs, a target that is not above 0; when called, costs of no decision or of another shape.
     """
 
     costs: Mapping[str, list] | Unit
@@ -51,11 +52,11 @@ class ExpectedCost(Penalty):
 
     def __post_init__(self) -> None:
         if isinstance(self.costs, str) and self.costs not in get_args(Unit):
-            raise ValueError(
+            raise UserError(
                 f"costs are measured in {' or '.join(get_args(Unit))}, or numbers by decision; got {self.costs!r}."
             )
         if not self.costs or not self.target > 0:
-            raise ValueError(f"ExpectedCost needs costs and a target above 0; got {len(self.costs)} and {self.target}.")
+            raise UserError(f"ExpectedCost needs costs and a target above 0; got {len(self.costs)} and {self.target}.")
 
     def measured(self, measure: MeasureCosts) -> ExpectedCost:
         if not isinstance(self.costs, str):
@@ -66,7 +67,7 @@ class ExpectedCost(Penalty):
             (Fraction(cost) / len(row) for rows in found.values() for row in _rows(rows) for cost in row), Fraction()
         )
         if not total:
-            raise ValueError(
+            raise UserError(
                 f"No candidate of this supernet has {self.costs}, so there is nothing to pay for: leave ExpectedCost "
                 "out, or give costs of your own, such as milliseconds."
             )
@@ -76,7 +77,7 @@ class ExpectedCost(Penalty):
         self, loss: Tensor, alphas: Mapping[str, Tensor], mixtures: Mapping[str, Mixture], progress: Tensor
     ) -> Tensor:
         if isinstance(self.costs, str):
-            raise ValueError(
+            raise UserError(
                 f"The costs in {self.costs} have not been measured, which dnas.search does before the first step. In a "
                 "loop of your own give ExpectedCost(dnas.cost.candidate_costs(model, example_inputs), target)."
             )
@@ -88,10 +89,10 @@ class ExpectedCost(Penalty):
 def _expected(name: str, costs: list, mixtures: Mapping[str, Mixture], like: Tensor) -> Tensor:
     """sum over candidates of mixture * cost."""
     if name not in mixtures:
-        raise ValueError(f"costs has {name!r}, which is no decision of the model; it has {sorted(mixtures)}.")
+        raise UserError(f"costs has {name!r}, which is no decision of the model; it has {sorted(mixtures)}.")
     numbers, values = _tensor(_frozen(costs), like.dtype, like.device), mixtures[name].values
     if numbers.shape != values.shape:
-        raise ValueError(
+        raise UserError(
             f"The costs of {name!r} have shape {tuple(numbers.shape)}, its mixture {tuple(values.shape)}: "
             "one number for each candidate."
         )

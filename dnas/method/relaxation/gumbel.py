@@ -10,6 +10,7 @@ from torch import Tensor
 from dnas.core.mixture import Mixture
 from dnas.core.schedule import Linear, Schedule
 from dnas.method.relaxation.base import Relaxation
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class GumbelSoftmax(Relaxation):
             gradient in all entries.
 
     Raises:
-        ValueError: a temperature of 0 or below at the start or at the end.
+        UserError: a temperature of 0 or below at the start or at the end.
     """
 
     temperature: Schedule = Linear(10.0, 0.1)
@@ -39,7 +40,7 @@ class GumbelSoftmax(Relaxation):
     def __post_init__(self) -> None:
         ends = [float(self.temperature(torch.tensor(progress))) for progress in (0.0, 1.0)]
         if not min(ends) > 0:
-            raise ValueError(
+            raise UserError(
                 f"GumbelSoftmax divides by its temperature, which must be above 0; got {ends[0]:g} at the start and "
                 f"{ends[1]:g} at the end. A low one such as 0.1 is close to a hard choice."
             )

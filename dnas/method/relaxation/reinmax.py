@@ -11,6 +11,7 @@ from dnas.core.mixture import Mixture
 from dnas.core.schedule import Constant, Schedule
 from dnas.method.relaxation.base import Relaxation
 from dnas.method.relaxation.gumbel import gumbel_like
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class ReinMax(Relaxation):
         temperature: T over the progress of the search, at least 1.
 
     Raises:
-        ValueError: a temperature below 1 at the start or at the end.
+        UserError: a temperature below 1 at the start or at the end.
     """
 
     temperature: Schedule = Constant(1.0)
@@ -42,7 +43,7 @@ class ReinMax(Relaxation):
     def __post_init__(self) -> None:
         ends = [float(self.temperature(torch.tensor(progress))) for progress in (0.0, 1.0)]
         if not min(ends) >= 1:
-            raise ValueError(
+            raise UserError(
                 f"ReinMax needs a temperature of at least 1, which it is exact at; got {ends[0]:g} at the start and "
                 f"{ends[1]:g} at the end. Low temperatures are for GumbelSoftmax."
             )

@@ -12,6 +12,7 @@ from dnas.core.mixture import Mixture
 from dnas.core.schedule import Linear, Schedule
 from dnas.method.smoothing.base import Smoothing
 from dnas.method.smoothing.rows import to_mixture, uniform_like, values_of_operations, with_values
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class AdversarialSmoothing(Smoothing):
         random_start: start at a random point of the box; else at m.
 
     Raises:
-        ValueError: fewer than one step.
+        UserError: fewer than one step.
     """
 
     radius: Schedule = Linear(0.03, 0.3)
@@ -41,7 +42,7 @@ class AdversarialSmoothing(Smoothing):
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"AdversarialSmoothing takes 1 or more steps; got {self.steps}. For none: no smoothing.")
+            raise UserError(f"AdversarialSmoothing takes 1 or more steps; got {self.steps}. For none: no smoothing.")
 
     def __call__(
         self,

@@ -125,7 +125,7 @@ class Observer(ABC):
         """See that it has something to look at among these; asked before the first step of a search.
 
         Raises:
-            ValueError: what it looks at and is not there.
+            UserError: what it looks at and is not there.
         """
 
     def may_go_back_to(self, epoch: int) -> bool:

@@ -9,6 +9,7 @@ from dnas.searching.observer.eigenvalue import HessianEigenvalue
 from dnas.searching.observer.eigenvalue_stop import AdaptiveDecay, EigenvalueStop
 from dnas.searching.observer.operation_freeze import OperationFreeze
 from dnas.searching.observer.skips import SkipStop
+from dnas.system.errors import UserError
 
 
 def check_observers(
@@ -31,38 +32,38 @@ def check_observers(
         in_stages: whether it has more than one supernet.
 
     Raises:
-        ValueError: names the first that does not fit, says why and what to use instead.
+        UserError: names the first that does not fit, says why and what to use instead.
     """
     for observer in observers:
         name = type(observer).__name__
         if isinstance(observer, HessianEigenvalue | EigenvalueStop | AdaptiveDecay) and not trains_alphas:
-            raise ValueError(
+            raise UserError(
                 f"{name} looks at the Hessian of the validation loss in the alphas, and with this relaxation no alphas "
                 "are trained: leave it out, or use a relaxation such as dnas.Softmax."
             )
         if isinstance(observer, HessianEigenvalue | EigenvalueStop | AdaptiveDecay) and one_level:
-            raise ValueError(
+            raise UserError(
                 f"{name} looks at the Hessian of the validation loss, and with one_level the batch of the alphas is "
                 "that of the weights: leave it out, or search on two levels."
             )
         if isinstance(observer, OperationFreeze) and (one_level or not trains_alphas):
             why = "both are from one batch with one_level" if one_level else "with this relaxation there is no second"
-            raise ValueError(
+            raise UserError(
                 f"{name} compares the gradient of the weights' batch with that of the alphas', but {why}: leave it "
                 "out, or search on two levels with a relaxation such as dnas.Softmax."
             )
         if isinstance(observer, SkipStop) and needs_training:
-            raise ValueError(
+            raise UserError(
                 f"{name} looks at the architecture of every epoch, and this discretization finds one only at the end: "
                 "use dnas.Argmax, or leave it out."
             )
         if isinstance(observer, AdaptiveDecay) and in_stages:
-            raise ValueError(
+            raise UserError(
                 f"{name} goes back over many epochs, which may have had the supernet of another stage: leave it out, "
                 "or search without stages."
             )
         if isinstance(observer, AdaptiveDecay) and weight_decay == 0:
-            raise ValueError(f"{name} multiplies the weight decay of the weights, which is 0: give them a larger one.")
+            raise UserError(f"{name} multiplies the weight decay of the weights, which is 0: give them a larger one.")
 
 
 def check_length(observers: Sequence[Observer], *, first: int, last: int) -> None:
@@ -74,14 +75,14 @@ def check_length(observers: Sequence[Observer], *, first: int, last: int) -> Non
         last: number of epochs.
 
     Raises:
-        ValueError: names the first, and says which number of epochs would do.
+        UserError: names the first, and says which number of epochs would do.
     """
     for observer in observers:
         if isinstance(observer, EigenvalueStop | AdaptiveDecay):
             earliest = observer.sharpening.earliest(first)
             if earliest >= last:
                 stops = "end" if isinstance(observer, EigenvalueStop) else "go back in"
-                raise ValueError(
+                raise UserError(
                     f"{type(observer).__name__} can {stops} a search of {earliest + 1} epochs or more with this "
                     f"warm-up and sharpening, and this one has {last}: search longer (where --time is given, with more "
                     "of it), lower start, delta, window or every of its sharpening, or leave it out."

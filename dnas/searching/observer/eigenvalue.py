@@ -13,6 +13,7 @@ from dnas.method.hypergradient.autodiff import gradients, pull_back
 from dnas.method.relaxation.base import Relaxation
 from dnas.searching.observer.base import EpochReport, Observer, Stop
 from dnas.searching.supernet import Supernet
+from dnas.system.errors import UserError
 from dnas.system.random_state import random_state, restore_random_state
 
 LOGGED = "dominant_eigenvalue"
@@ -37,7 +38,7 @@ class HessianEigenvalue(Observer):
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.iterations < 1:
-            raise ValueError(f"every and iterations must be at least 1; got {self.every} and {self.iterations}.")
+            raise UserError(f"every and iterations must be at least 1; got {self.every} and {self.iterations}.")
 
     def epoch_ended(self, report: EpochReport) -> Stop | None:
         measure(report, self.every, self.iterations)
@@ -75,10 +76,10 @@ def largest_eigenvalue(
         iterations: products with H, at least 1.
 
     Raises:
-        ValueError: no product.
+        UserError: no product.
     """
     if iterations < 1:
-        raise ValueError(f"iterations must be at least 1; got {iterations}.")
+        raise UserError(f"iterations must be at least 1; got {iterations}.")
     random = random_state()
     alphas = {name: alpha.detach().requires_grad_() for name, alpha in supernet.alphas.items()}
     with torch.enable_grad():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dnas.searching.observer.base import EpochReport, GoBack, Observer, Stop
 from dnas.searching.observer.eigenvalue import measure
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Sharpening:
 
     def __post_init__(self) -> None:
         if not self.factor > 0 or min(self.delta, self.window, self.every, self.iterations) < 1 or self.start < 0:
-            raise ValueError(
+            raise UserError(
                 "factor must be above 0, delta, window, every and iterations at least 1, start 0 or more; got "
                 f"{self.factor}, {self.delta}, {self.window}, {self.every}, {self.iterations} and {self.start}."
             )
@@ -117,11 +118,11 @@ class AdaptiveDecay(Observer):
 
     def __post_init__(self) -> None:
         if not (self.multiplier > 1 and self.largest > 0):
-            raise ValueError(
+            raise UserError(
                 f"multiplier must be above 1 and largest above 0; got {self.multiplier} and {self.largest}."
             )
         if not 0 <= self.extra <= self.sharpening.start:
-            raise ValueError(f"extra must be from 0 to start = {self.sharpening.start}; got {self.extra}.")
+            raise UserError(f"extra must be from 0 to start = {self.sharpening.start}; got {self.extra}.")
 
     def epoch_ended(self, report: EpochReport) -> GoBack | None:
         began, groups = self.sharpening.noticed(report), report.weight_optimizer.param_groups

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dnas.core.choice import Cell, Choice
 from dnas.searching.observer.base import EpochReport, Observer, StepReport, Stop
 from dnas.searching.supernet import Supernet
+from dnas.system.errors import UserError
 from dnas.system.random_state import random_state, restore_random_state
 
 
@@ -52,12 +53,12 @@ class OperationFreeze(Observer):
 
     def __post_init__(self) -> None:
         if not -1 <= self.threshold <= 1 or self.count < 1 or self.every < 1:
-            raise ValueError(
+            raise UserError(
                 "threshold must lie in [-1, 1], count and every be at least 1; got "
                 f"{self.threshold}, {self.count} and {self.every}."
             )
         if self.against not in ("validation", "sum"):
-            raise ValueError(f"against must be 'validation' or 'sum'; got {self.against!r}.")
+            raise UserError(f"against must be 'validation' or 'sum'; got {self.against!r}.")
 
     def step_ended(self, report: StepReport) -> None:
         if report.val_batch is None or report.step % self.every:

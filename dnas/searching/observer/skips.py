@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dnas.core.architecture import Architecture, CellArchitecture
 from dnas.core.decision import Decision
 from dnas.searching.observer.base import EpochReport, Observer, Stop
+from dnas.system.errors import UserError
 
 SKIPS = ("skip_connect", "skip", "identity")
 
@@ -43,32 +44,30 @@ class SkipStop(Observer):
 
     def __post_init__(self) -> None:
         if self.most < 1:
-            raise ValueError(f"most must be at least 1; got {self.most}.")
+            raise UserError(f"most must be at least 1; got {self.most}.")
 
     def check(self, decisions: Mapping[str, Decision]) -> None:
         """See that these decisions have the cell, and that it can keep so many skip connections.
 
         Raises:
-            ValueError: says what there is, and what to set.
+            UserError: says what there is, and what to set.
         """
         cells = {name: decision for name, decision in decisions.items() if decision.kind == "operations"}
         if self.cell not in cells:
             instead = (
                 f"its cells are {list(cells)}: set cell to one of them" if cells else "it has no cells: leave it out"
             )
-            raise ValueError(f"SkipStop looks at the cell {self.cell!r}, which this model has not; {instead}.")
+            raise UserError(f"SkipStop looks at the cell {self.cell!r}, which this model has not; {instead}.")
         most = _most_skips(cells[self.cell])
         if most < self.most:
-            raise ValueError(
+            raise UserError(
                 f"SkipStop waits for {self.most} skip connections in the cell {self.cell!r}, which can keep {most}: "
                 f"{'lower most, or leave it out' if most else 'leave it out'}."
             )
 
     def epoch_ended(self, report: EpochReport) -> Stop | None:
         if report.architecture is None:
-            raise ValueError(
-                "SkipStop looks at the architecture of every epoch, which this discretization has none of."
-            )
+            raise UserError("SkipStop looks at the architecture of every epoch, which this discretization has none of.")
         kept = report.architecture.decisions[self.cell]
         assert isinstance(kept, CellArchitecture)
         return Stop() if sum(edge.operation in SKIPS for edge in kept.edges) >= self.most else None
