@@ -20,7 +20,7 @@ import torch
 import dnas
 from dnas.data import Corpus, load_text
 from dnas.formats import architecture_text, published
-from dnas.language.training import (
+from dnas.language import (
     LanguageSearch,
     LanguageTraining,
     perplexity,

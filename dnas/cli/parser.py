@@ -54,7 +54,7 @@ from dnas.jobs.recipe import (
 from dnas.language.commands import ENTRY, begin_language, language_command, plan_language, read_text
 from dnas.language.job import LanguageJob
 from dnas.language.sample import continued, load_language, trained_sizes
-from dnas.language.training import LanguageSearch, LanguageTraining
+from dnas.language.settings import LanguageSearch, LanguageTraining
 from dnas.report.describe import describe_architecture
 from dnas.report.describe_cell import describe_cell
 from dnas.searching.stage import scaled_warmup

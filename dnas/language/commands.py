@@ -16,9 +16,12 @@ from dnas.formats import architecture_text
 from dnas.jobs.commands import check_new, draw_random
 from dnas.jobs.job import device_of
 from dnas.jobs.planning.plan import readable_time
+from dnas.language.evaluation import perplexity, whole_text
 from dnas.language.job import LanguageJob, fitted, remember_text, seeded_job
+from dnas.language.search import search_language
+from dnas.language.settings import LanguageTraining
 from dnas.language.table import FOUND, CellComparison, CellRow
-from dnas.language.training import LanguageTraining, perplexity, search_language, train_language, whole_text
+from dnas.language.training import train_language
 from dnas.searching.search import CHECKPOINT
 from dnas.shipping.package import WEIGHTS_FILE
 from dnas.space.recurrent import RecurrentSpace

@@ -9,7 +9,7 @@ from typing import Any
 
 from dnas.core.run import Run
 from dnas.data.text import PARTS, Corpus, Level
-from dnas.language.training import LanguageSearch, LanguageTraining
+from dnas.language.settings import LanguageSearch, LanguageTraining
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain

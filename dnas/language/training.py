@@ -1,7 +1,7 @@
-"""Language models: from a text to a found recurrent cell, its training, and its perplexity.
+"""The training of a language model on a text.
 
-Settings are those of DARTS (Liu et al. 2019, https://arxiv.org/abs/1806.09055, appendix A.1.2 and A.2.2) on Penn
-Treebank, as in the official code, https://github.com/quark0/darts, rnn/train_search.py and rnn/train.py.
+Settings and averaging are those of DARTS (Liu et al. 2019, https://arxiv.org/abs/1806.09055, appendix A.2.2), as in the
+official code, https://github.com/quark0/darts, rnn/train.py.
 """
 
 from __future__ import annotations
@@ -16,203 +16,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dnas.core.batch import Batch
 from dnas.core.run import Run
-from dnas.core.schedule import Constant
-from dnas.data.batches import Batches
-from dnas.data.carried import CarriedBatches
-from dnas.data.keyed_random import stream_key
 from dnas.data.text import Corpus, TextBatches
-from dnas.searching.observer import EpochReport, Observer
-from dnas.searching.search import CHECKPOINT, SearchResult, search
-from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
-from dnas.space.recurrent import SEARCH_DROPOUT, LanguageOutput, RecurrentDropout, RecurrentSpace
+from dnas.language.evaluation import initial_state, perplexity, whole_text
+from dnas.language.settings import LanguageTraining
+from dnas.searching.search import CHECKPOINT
+from dnas.searching.settings import WeightSGD
 from dnas.system.display import Display, Silent
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest, stop_request
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import random_state, restore_random_state, seeded
-from dnas.training.evaluate import device_of, evaluation_mode
+from dnas.training.evaluate import device_of
 from dnas.training.retrain import first_difference
-
-# Legend: T steps of a batch, B rows, V tokens of the vocabulary.
-
-# torch.optim.Adam's own decay rates, as in the official code for text; for images it has (0.5, 0.999).
-_SEARCH = SearchSettings(
-    weights=WeightSGD(lr=Constant(20.0), momentum=0.0, weight_decay=5e-7, clip=0.25),
-    alphas=AlphaAdam(lr=3e-3, betas=(0.9, 0.999), weight_decay=1e-3),
-    epochs=50,
-)
-
-
-@dataclass(frozen=True)
-class LanguageLoss:
-    """Mean cross entropy of the next tokens, and in training what keeps the hidden states h_t small and slow.
-
-    loss = -mean log p(target) + activation mean (m_t h_t)^2 + slowness mean (h_t - h_{t-1})^2, with the mask m_t of
-    dropout (Merity et al. 2017, https://arxiv.org/abs/1708.01009). The official search regularises the weights' loss
-    alone; here the alphas' loss holds the same terms.
-
-    Args:
-        activation: factor of the size of the states.
-        slowness: factor of their change.
-    """
-
-    activation: float = 0.0
-    slowness: float = 1e-3
-
-    def __call__(self, output: LanguageOutput, targets_TB: Tensor) -> dict[str, Tensor]:
-        terms = {"cross_entropy": F.cross_entropy(output.logits.flatten(0, 1), targets_TB.flatten())}
-        if self.activation and output.dropped is not None:
-            terms["activation"] = self.activation * output.dropped.square().mean()
-        if self.slowness and output.states is not None and len(output.states) > 1:
-            terms["slowness"] = self.slowness * output.states.diff(dim=0).square().mean()
-        return terms
-
-
-@dataclass(frozen=True)
-class LanguageSearch:
-    """How to search for a recurrent cell; the defaults are those of DARTS on Penn Treebank.
-
-    Args:
-        hidden: units of the hidden state and of the embedding.
-        dropout: in the supernet.
-        batch_size: rows of text that are read side by side, for weights and alphas.
-        validation_batch_size: rows in which the supernet is measured, over whose states it is normalised.
-        bptt: steps through which a gradient goes back.
-        loss: of weights and alphas.
-        search: the method and its optimizers.
-    """
-
-    hidden: int = 300
-    dropout: RecurrentDropout = SEARCH_DROPOUT
-    batch_size: int = 256
-    validation_batch_size: int = 10
-    bptt: int = 35
-    loss: LanguageLoss = LanguageLoss()
-    search: SearchSettings = _SEARCH
-
-
-@dataclass(frozen=True)
-class LanguageTraining:
-    """How a found cell is trained; the defaults are those of DARTS on Penn Treebank, but for the number of epochs.
-
-    Args:
-        epochs: passes over the training part. The official code is stopped by hand, at up to 8000.
-        hidden: units of the hidden state and of the embedding, for who builds the network.
-        dropout: for who builds the network.
-        batch_size: rows of text that are read side by side.
-        validation_batch_size: rows in which the validation part is measured after each epoch.
-        test_batch_size: rows in which the test part is measured, for who measures it; with 1, as in the paper, nothing
-            is left out, more are faster.
-        bptt: steps through which a gradient goes back.
-        weights: optimizer.
-        loss: what is made small.
-        average_after: weights are averaged (ASGD, Polyak and Juditsky 1992) from the epoch on in which the validation
-            loss is above the lowest of all but the last `average_after` epochs (Merity et al. 2017); None for never.
-        seed: of initial weights, dropout and where epochs start.
-    """
-
-    epochs: int = 1600
-    hidden: int = 850
-    dropout: RecurrentDropout = RecurrentDropout()
-    batch_size: int = 64
-    validation_batch_size: int = 10
-    test_batch_size: int = 1
-    bptt: int = 35
-    weights: WeightSGD = WeightSGD(lr=Constant(20.0), momentum=0.0, weight_decay=8e-7, clip=0.25)
-    loss: LanguageLoss = LanguageLoss()
-    average_after: int | None = 5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise UserError(f"epochs must be 1 or more; got {self.epochs}.")
-        if self.average_after is not None and self.average_after < 1:
-            raise UserError(f"average_after must be 1 or more epochs, or None for never; got {self.average_after}.")
-
-
-def search_language(
-    corpus: Corpus,
-    *,
-    space: RecurrentSpace = RecurrentSpace(),
-    settings: LanguageSearch = LanguageSearch(),
-    run: Run | None = None,
-    observers: Sequence[Observer] = (),
-    display: Display = Silent(),
-    device: torch.device | str = "cpu",
-) -> SearchResult:
-    """Search for a recurrent cell: weights on the training part, alphas on the validation part, as in DARTS.
-
-    It is `dnas.search` with batches that carry the hidden state on, and goes on from a run folder as that does. In the
-    rows of metrics `validation_loss` is the mean cross entropy on the validation part in nats, without regularisation,
-    and `validation_perplexity` its exponential.
-
-    Raises:
-        UserError: the text is too short for these sizes.
-
-    Example:
-        >>> from dnas.data.text import Corpus, Vocabulary
-        >>> numbers = torch.arange(400) % 5
-        >>> corpus = Corpus(numbers, numbers, numbers, Vocabulary(("<unk>", "a", "b", "c", "d")), "char")
-        >>> sizes = LanguageSearch(hidden=4, batch_size=4, bptt=8, search=SearchSettings(epochs=1))
-        >>> search_language(corpus, space=RecurrentSpace(nodes=2), settings=sizes).architecture.space
-        'darts_rnn'
-    """
-    with seeded(settings.search.seed):
-        model = space.model(vocabulary=len(corpus.vocabulary), hidden=settings.hidden, dropout=settings.dropout)
-    model.to(device)
-    sizes = {
-        "train": (corpus.train, settings.batch_size, False),
-        "alphas": (corpus.valid, settings.batch_size, False),
-        "validation": (corpus.valid, settings.validation_batch_size, True),
-    }
-    streams = {
-        name: CarriedBatches(
-            TextBatches(
-                tokens,
-                batch_size=rows,
-                bptt=settings.bptt,
-                whole=whole,
-                seed=None if whole else stream_key(settings.search.seed, index),
-                device=device,
-            ),
-            model,
-            name=name,
-            shape=(rows, settings.hidden),
-        )
-        for index, (name, (tokens, rows, whole)) in enumerate(sizes.items())
-    }
-    try:
-        return search(
-            model,
-            streams["train"],
-            streams["alphas"],
-            validation=streams["validation"],
-            criterion=settings.loss,
-            settings=settings.search,
-            stamp=space.architecture,
-            run=run,
-            observers=(_TellPerplexity(display), *observers),
-            display=display,
-        )
-    finally:
-        for stream in streams.values():
-            stream.release()
-
-
-@dataclass(frozen=True)
-class _TellPerplexity(Observer):
-    """Adds the perplexity to what is logged, and says it."""
-
-    display: Display
-
-    def epoch_ended(self, report: EpochReport) -> None:
-        value = _exponential(report.scalars["validation_loss"])
-        report.scalars["validation_perplexity"] = value
-        self.display.say(f"epoch {report.epoch}: validation perplexity {value:.2f}")
 
 
 @dataclass(frozen=True)
@@ -328,7 +146,7 @@ class _Training:
                     raise Interrupted(self._how_to_go_on())
 
     def _one_step(self, batch: Batch) -> None:
-        carry = _start(self.network, batch.inputs) if self.carry is None else self.carry
+        carry = initial_state(self.network, batch.inputs) if self.carry is None else self.carry
         output, new_carry = self.network(batch.inputs, carry)
         loss = torch.stack(list(self.settings.loss(output, batch.targets).values())).sum()
         self.optimizer.zero_grad()
@@ -466,58 +284,3 @@ def _copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
     with torch.no_grad():
         for mine, theirs in zip(target, source, strict=True):
             mine.copy_(theirs)
-
-
-def whole_text(
-    tokens: Tensor, *, batch_size: int = 1, bptt: int = 35, device: torch.device | str = "cpu"
-) -> TextBatches:
-    """A part of a corpus for evaluation: every token but the first of each row is predicted once.
-
-    With one row, as the paper tests, nothing is left out; more rows are faster, and lose what is over and the context
-    at the start of each row.
-    """
-    return TextBatches(tokens, batch_size=batch_size, bptt=bptt, whole=True, device=device)
-
-
-def perplexity(network: nn.Module, batches: Batches) -> float:
-    """exp of the mean cross entropy per token, in evaluation mode; the hidden state goes on from batch to batch.
-
-    The mean is over the predicted tokens; the official code divides by one more for each row.
-
-    Args:
-        network: `network(tokens, carry)` gives `(LanguageOutput, carry)`.
-        batches: (tokens, next tokens), both (T, B), in order, as `whole_text` gives them.
-
-    Raises:
-        NonFiniteLoss: the network gives out NaN.
-
-    Example:
-        >>> network = RecurrentSpace(nodes=1).model(vocabulary=7, hidden=4)
-        >>> _ = network.encoder.weight.data.zero_()
-        >>> f"{perplexity(network, whole_text(torch.arange(40) % 7, batch_size=2)):.3f}"
-        '7.000'
-    """
-    device = device_of(network)
-    total, count = torch.zeros((), dtype=torch.float64, device=device), 0
-    carry: Tensor | None = None
-    with evaluation_mode(network), torch.no_grad():
-        for batch in batches.epoch(0):
-            output, carry = network(batch.inputs, _start(network, batch.inputs) if carry is None else carry)
-            logits_NV = output.logits.flatten(0, 1)
-            total += F.cross_entropy(logits_NV, batch.targets.flatten(), reduction="sum").double()
-            count += batch.targets.numel()
-    loss = float(total) / count
-    if math.isnan(loss):
-        raise NonFiniteLoss("The network's outputs are NaN: its training has diverged; lower the learning rate.")
-    return _exponential(loss)
-
-
-def _start(network: nn.Module, tokens_TB: Tensor) -> Tensor:
-    """The hidden state at the beginning of a text."""
-    like = next(network.parameters())
-    return like.new_zeros(tokens_TB.shape[1], network.hidden)  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-def _exponential(loss: float) -> float:
-    """exp, infinite where that is no number of a computer."""
-    return math.exp(loss) if loss < 700 else math.inf

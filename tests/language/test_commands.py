@@ -21,7 +21,7 @@ from dnas.data import load_text
 from dnas.data.keyed_random import stream_key
 from dnas.formats import read_architecture
 from dnas.jobs.recipe import LANGUAGE, recipe_names
-from dnas.language.training import (
+from dnas.language import (
     LanguageSearch,
     LanguageTraining,
     perplexity,

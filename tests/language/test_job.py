@@ -8,7 +8,7 @@ import torch
 from dnas.core.run import Run
 from dnas.data.text import Corpus, Vocabulary
 from dnas.language.job import LanguageJob, fitted, remember_text, seeded_job, text_data
-from dnas.language.training import LanguageSearch, LanguageTraining
+from dnas.language.settings import LanguageSearch, LanguageTraining
 
 VOCABULARY = Vocabulary(("<unk>", "a", "b"))
 

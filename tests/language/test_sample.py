@@ -9,8 +9,8 @@ import torch
 
 from dnas.data import load_text
 from dnas.data.text import Level, Vocabulary
+from dnas.language.evaluation import perplexity, whole_text
 from dnas.language.sample import TrainedLanguage, continued, load_language
-from dnas.language.training import perplexity, whole_text
 from dnas.space.recurrent import NO_DROPOUT, RecurrentSpace
 from tests.support.cli import done, refused
 from tests.support.language import SMALL, make_text

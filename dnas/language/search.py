@@ -1,0 +1,102 @@
+"""The search for a recurrent cell on a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dnas.core.run import Run
+from dnas.data.carried import CarriedBatches
+from dnas.data.keyed_random import stream_key
+from dnas.data.text import Corpus, TextBatches
+from dnas.language.evaluation import exponential
+from dnas.language.settings import LanguageSearch
+from dnas.searching.observer import EpochReport, Observer
+from dnas.searching.search import SearchResult, search
+from dnas.space.recurrent import RecurrentSpace
+from dnas.system.display import Display, Silent
+from dnas.system.random_state import seeded
+
+
+def search_language(
+    corpus: Corpus,
+    *,
+    space: RecurrentSpace = RecurrentSpace(),
+    settings: LanguageSearch = LanguageSearch(),
+    run: Run | None = None,
+    observers: Sequence[Observer] = (),
+    display: Display = Silent(),
+    device: torch.device | str = "cpu",
+) -> SearchResult:
+    """Search for a recurrent cell: weights on the training part, alphas on the validation part, as in DARTS.
+
+    It is `dnas.search` with batches that carry the hidden state on, and goes on from a run folder as that does. In the
+    rows of metrics `validation_loss` is the mean cross entropy on the validation part in nats, without regularisation,
+    and `validation_perplexity` its exponential.
+
+    Raises:
+        UserError: the text is too short for these sizes.
+
+    Example:
+        >>> from dnas.data.text import Corpus, Vocabulary
+        >>> from dnas.searching.settings import SearchSettings
+        >>> numbers = torch.arange(400) % 5
+        >>> corpus = Corpus(numbers, numbers, numbers, Vocabulary(("<unk>", "a", "b", "c", "d")), "char")
+        >>> sizes = LanguageSearch(hidden=4, batch_size=4, bptt=8, search=SearchSettings(epochs=1))
+        >>> search_language(corpus, space=RecurrentSpace(nodes=2), settings=sizes).architecture.space
+        'darts_rnn'
+    """
+    with seeded(settings.search.seed):
+        model = space.model(vocabulary=len(corpus.vocabulary), hidden=settings.hidden, dropout=settings.dropout)
+    model.to(device)
+    sizes = {
+        "train": (corpus.train, settings.batch_size, False),
+        "alphas": (corpus.valid, settings.batch_size, False),
+        "validation": (corpus.valid, settings.validation_batch_size, True),
+    }
+    streams = {
+        name: CarriedBatches(
+            TextBatches(
+                tokens,
+                batch_size=rows,
+                bptt=settings.bptt,
+                whole=whole,
+                seed=None if whole else stream_key(settings.search.seed, index),
+                device=device,
+            ),
+            model,
+            name=name,
+            shape=(rows, settings.hidden),
+        )
+        for index, (name, (tokens, rows, whole)) in enumerate(sizes.items())
+    }
+    try:
+        return search(
+            model,
+            streams["train"],
+            streams["alphas"],
+            validation=streams["validation"],
+            criterion=settings.loss,
+            settings=settings.search,
+            stamp=space.architecture,
+            run=run,
+            observers=(_TellPerplexity(display), *observers),
+            display=display,
+        )
+    finally:
+        for stream in streams.values():
+            stream.release()
+
+
+@dataclass(frozen=True)
+class _TellPerplexity(Observer):
+    """Adds the perplexity to what is logged, and says it."""
+
+    display: Display
+
+    def epoch_ended(self, report: EpochReport) -> None:
+        value = exponential(report.scalars["validation_loss"])
+        report.scalars["validation_perplexity"] = value
+        self.display.say(f"epoch {report.epoch}: validation perplexity {value:.2f}")
