@@ -97,7 +97,7 @@ def cell_tree(cell: CellArchitecture) -> Iterator[str]:
     """Each node below the state that it is made of; what follows a node that has several stands at the first of them.
 
     Example:
-        >>> from dnas.architecture import KeptEdge
+        >>> from dnas import KeptEdge
         >>> edges = (KeptEdge(0, 1, "tanh"), KeptEdge(1, 2, "relu"), KeptEdge(0, 3, "identity"))
         >>> print("\\n".join(cell_tree(CellArchitecture(edges, (2, 3)))))
         0: input and hidden state

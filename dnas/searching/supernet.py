@@ -56,7 +56,7 @@ class Supernet:
         UserError: no choice in the model, or two of one name that differ.
 
     Example:
-        >>> from dnas.choice import Choice
+        >>> from dnas import Choice
         >>> model = nn.Sequential(Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Linear(4, 2))
         >>> supernet = Supernet(model, nn.functional.cross_entropy)
         >>> supernet.alphas["act"].shape

@@ -29,7 +29,7 @@ class QuadraticProblem:
         weight_shapes, outer_shapes: Names and shapes of the tensors that w and m consist of.
 
     Example:
-        >>> from dnas.hypergradient import ExactProduct, OneStep
+        >>> from dnas import ExactProduct, OneStep
         >>> problem = QuadraticProblem.random(seed=0)
         >>> weights, outer = problem.point(seed=1)
         >>> named = {name: nn.Parameter(weight) for name, weight in weights.items()}

@@ -342,9 +342,8 @@ def test_a_process_that_is_killed_at_once_goes_on_in_another_to_bit_identical_re
         textwrap.dedent("""
         import os, signal, sys
         import torch
-        from tests.test_retrain import At, images, quick, small
-        from dnas.training.retrain import retrain
-        from dnas.core.run import Run
+        from dnas import Run, retrain
+        from tests.training.test_retrain import At, images, quick, small
 
         folder, step = sys.argv[1], int(sys.argv[2])
         stop = At(step, lambda: os.kill(os.getpid(), signal.SIGKILL))
@@ -356,8 +355,7 @@ def test_a_process_that_is_killed_at_once_goes_on_in_another_to_bit_identical_re
     def train(folder: str, step: int) -> int:
         command = [sys.executable, str(script), str(tmp_path / folder), str(step)]
         root = Path(__file__).parents[2]
-        path = os.pathsep.join([str(root), str(root / "tests")])
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
         return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
     assert train("whole", 0) == 0

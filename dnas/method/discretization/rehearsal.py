@@ -50,7 +50,7 @@ def rehearse(discretization: Discretization, decisions: Mapping[str, Decision]) 
     are counted.
 
     Example:
-        >>> from dnas.discretization import RandomSampling
+        >>> from dnas import RandomSampling
         >>> choices = {name: Decision(name, "choice", ("a", "b", "c")) for name in ("first", "second")}
         >>> rehearse(RandomSampling(samples=7), choices).num_evaluations
         7

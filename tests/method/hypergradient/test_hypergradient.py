@@ -199,7 +199,8 @@ def test_a_validation_loss_that_does_not_depend_on_the_weights_has_no_second_ord
         Neumann(2, rate=0.1),
         ConjugateGradient(),
     ):
-        close(hypergradient(flat_loss, weights, outer, step).gradient, expected, 0)
+        # Both are products of the same matrices, whose last bit depends on the processor's order of summation.
+        close(hypergradient(flat_loss, weights, outer, step).gradient, expected, 1e-15)
 
 
 def test_losses_that_are_linear_or_do_not_depend_on_something_give_zeros(quadratic, point):
