@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dnas.formats import write_nasbench201
 from dnas.table import kendall_tau, load_table
-from dnas.training.baseline_report import Row
+from dnas.training.comparison import Row
 
 
 def main(run: str, table_file: str, column: str = "valid200_c10") -> None:

@@ -32,7 +32,6 @@ from dnas.formats import read_nasbench201
 from dnas.jobs.commands import (
     begin,
     comparable_training,
-    draw_random,
     read_data,
     retrain_command,
     search_command,
@@ -46,10 +45,11 @@ from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.plain_data import to_plain
 from dnas.system.threads import num_threads
+from dnas.system.words import number_of
 from dnas.table import RankAgreement, Table
 from dnas.table.supernet_agreement import LOGGED
-from dnas.training.baseline import train_random_baseline
-from dnas.training.baseline_report import Row
+from dnas.training.baseline import draw_random, train_random_baseline
+from dnas.training.comparison import Row
 from dnas.training.significance import verdict, verdict_on_mean
 
 # What must be the same in all runs of one table, besides the space.
@@ -642,7 +642,7 @@ def _caption(grid: Grid, rows: Sequence[CompareRow], differing: Mapping[str, str
     job = next(iter(grid.jobs.values()))
     if grid.table is None:
         epochs = job.retrain.epochs
-        how = f"Networks are trained alike from new weights for {epochs} {'epoch' if epochs == 1 else 'epochs'}."
+        how = f"Networks are trained alike from new weights for {number_of(epochs, 'epoch')}."
     else:
         how = f"Looked up in a table ({grid.table.source})."
     recipes: dict[str, dict[str, None]] = {}

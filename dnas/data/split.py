@@ -12,6 +12,7 @@ from dnas.data.image_set import ImageSet
 from dnas.data.keyed_random import permutation, stream_key
 from dnas.data.source import Source
 from dnas.system.errors import UserError
+from dnas.system.words import number_of
 
 # Numbers that keep the splits of one seed apart.
 _TEST, _HALVES = 1, 2
@@ -57,7 +58,7 @@ def stratified_split(
         if len(members) < sum(least):
             name = class_names[label] if class_names is not None else str(label)
             raise UserError(
-                f"Class {name!r} has {_images(len(members))}, too few for {len(fractions)} parts "
+                f"Class {name!r} has {number_of(len(members), 'image')}, too few for {len(fractions)} parts "
                 f"that need at least {', '.join(map(str, least))}. Add images to it or remove the class."
             )
         counts = _shares(len(members), fractions, behind, least)
@@ -86,8 +87,8 @@ def set_aside_test(source: Source, *, fraction: float = 0.15, seed: int) -> tupl
         if int(count) < needed:
             places = "the training and validation halves" if needed == 2 else "test, training and validation parts"
             raise UserError(
-                f"{train.name}: class {name!r} has {_images(int(count))}; a search needs at least {needed} of each "
-                f"class, one for each of the {places}. Add images to it or remove the class."
+                f"{train.name}: class {name!r} has {number_of(int(count), 'image')}; a search needs at least {needed} "
+                f"of each class, one for each of the {places}. Add images to it or remove the class."
             )
     if source.test is not None:
         return train, source.test
@@ -129,7 +130,3 @@ def _shares(count: int, fractions: Sequence[float], behind: Sequence[float], lea
             counts[giver] -= 1
             counts[p] += 1
     return counts
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"

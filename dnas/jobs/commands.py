@@ -15,7 +15,6 @@ from dnas.core.architecture import Architecture
 from dnas.core.run import Run
 from dnas.cost import count_flops, count_parameters
 from dnas.data import Catalog, open_source
-from dnas.data.keyed_random import stream_key
 from dnas.formats import architecture_text
 from dnas.jobs.job import (
     Job,
@@ -49,8 +48,6 @@ from dnas.searching.search import SearchResult, search_in_stages
 from dnas.searching.stage import Stage
 from dnas.shipping.load import RETRAIN, load, load_spec
 from dnas.shipping.package import Interface, NetworkSpec, SpaceBuilder, save_network
-from dnas.space import Space
-from dnas.space.recurrent import RecurrentSpace
 from dnas.system.atomic import write_text
 from dnas.system.display import Display
 from dnas.system.errors import UserError
@@ -58,8 +55,9 @@ from dnas.system.memory import available_memory
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads, threads_that_help
-from dnas.training.baseline import Training, train_beside, train_random_baseline
-from dnas.training.baseline_report import Comparison, comparison_table
+from dnas.training.baseline import Training, draw_random, train_beside, train_random_baseline
+from dnas.training.baseline_report import comparison_data, comparison_table
+from dnas.training.comparison import Comparison
 from dnas.training.evaluate import evaluate
 from dnas.training.retrain import SUMMARY, retrain
 
@@ -353,7 +351,7 @@ def baseline_command(
         )
     comparison = Comparison(found, tuple(random), search_seconds, len(data.test), tuple(others))
     table = comparison_table(comparison)
-    run.child("baseline").save_json("comparison", comparison.to_data())
+    run.child("baseline").save_json("comparison", comparison_data(comparison))
     write_text(run.path / "baseline" / "comparison.txt", table + "\n")
     return table
 
@@ -371,11 +369,6 @@ def comparable_training(job: Job, data: JobData) -> Training:
         test=test_batches(job, data, job.retrain.batch_size, device),
         settings=seeded_retrain(job),
     )
-
-
-def draw_random(space: Space | RecurrentSpace, seed: int, index: int) -> Architecture:
-    """Random architecture number `index` (0, 1 ...) of a space; the same for the same seed."""
-    return space.random(torch.Generator().manual_seed(stream_key(seed, index)))
 
 
 def _search_seconds(run: Run) -> float:

@@ -36,6 +36,7 @@ from dnas.space.base import Stem
 from dnas.space.fused import FusedCell, FusedEdgeCell, fuse
 from dnas.system.errors import UserError
 from dnas.system.random_state import seeded
+from dnas.system.words import seconds_in
 from dnas.training.retrain import RetrainSettings
 
 # Numbers that keep the random streams of one seed apart.
@@ -110,7 +111,7 @@ class Job:
         if abs(self.seed) > _LARGEST_SEED:
             raise UserError(f"seed must be from -{_LARGEST_SEED} to {_LARGEST_SEED}; got {self.seed}.")
         if self.time is not None:
-            seconds(self.time)
+            seconds_in(self.time)
         self.search.check_length()
         if self.search.stages:
             _check_stages(self)
@@ -181,25 +182,6 @@ def _check_stages(job: Job) -> None:
             )
         if stage.num_candidates is not None:
             check_num_candidates(own.space.decisions(), stage.num_candidates)
-
-
-def seconds(text: str) -> float:
-    """A duration such as '90s', '30min', '2h' or '1.5h' in seconds.
-
-    Raises:
-        UserError: another form, or not over 0.
-    """
-    units = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
-    for unit in sorted(units, key=len, reverse=True):
-        number = text.strip().removesuffix(unit)
-        if number != text.strip():
-            try:
-                value = float(number) * units[unit]
-            except ValueError:
-                break
-            if 0 < value < float("inf"):
-                return value
-    raise UserError(f"A time must be a number with a unit, such as 90s, 30min or 2h; got {text!r}.")
 
 
 def device_of(name: str) -> torch.device:

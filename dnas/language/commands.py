@@ -13,9 +13,8 @@ from dnas.core.run import Run
 from dnas.cost import count_parameters
 from dnas.data.text import Corpus, load_text
 from dnas.formats import architecture_text
-from dnas.jobs.commands import check_new, draw_random
+from dnas.jobs.commands import check_new
 from dnas.jobs.job import device_of
-from dnas.jobs.planning.plan import readable_time
 from dnas.language.evaluation import perplexity, whole_text
 from dnas.language.job import LanguageJob, fitted, remember_text, seeded_job
 from dnas.language.search import search_language
@@ -31,6 +30,8 @@ from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads, threads_that_help
+from dnas.system.words import readable_time
+from dnas.training.baseline import draw_random
 from dnas.training.retrain import first_difference
 
 CELLS = "cells"  # the folder inside a run that holds the trained cells

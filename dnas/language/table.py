@@ -11,9 +11,8 @@ from typing import Any
 
 from dnas.core.architecture import Architecture
 from dnas.data.text import Level
-from dnas.jobs.planning.plan import readable_time
-from dnas.report.describe import aligned
 from dnas.system.errors import UserError
+from dnas.system.words import aligned, readable_time
 
 FOUND = "found"  # name of the row of what was searched for
 

@@ -15,6 +15,7 @@ from dnas.core.architecture import Architecture
 from dnas.cost import count_parameters, flops_by_module
 from dnas.space import Stem, space_of
 from dnas.system.errors import UserError
+from dnas.system.words import aligned
 
 # Batch norm that uses the batch's statistics refuses a single value per channel, so two images are counted and halved.
 _BATCH = 2
@@ -252,9 +253,3 @@ def _recording(network: nn.Module, shapes: dict[str, tuple[int, ...]]) -> Iterat
 
 def _size(shape: Sequence[int] | None) -> str:
     return "-" if shape is None else " x ".join(map(str, shape))
-
-
-def aligned(rows: Sequence[Sequence[str]], align: str) -> list[str]:
-    """Lines of columns of equal width; `align` says of each whether it is to the left, '<', or to the right, '>'."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths, strict=True)).rstrip() for row in rows]

@@ -11,8 +11,8 @@ import torch
 from dnas.core.architecture import Architecture, CellArchitecture
 from dnas.cost import count_parameters, flops_by_module
 from dnas.formats import architecture_text
-from dnas.report.describe import aligned
 from dnas.space.recurrent import NAME, RecurrentSpace
+from dnas.system.words import aligned
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,18 @@ from dnas.core.architecture import Architecture
 from dnas.core.batch import to_device
 from dnas.core.run import Run
 from dnas.data.batches import Batches
+from dnas.data.keyed_random import stream_key
+from dnas.space import Space
+from dnas.space.recurrent import RecurrentSpace
 from dnas.system.display import Display, Silent
 from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted, stop_request
 from dnas.system.random_state import seeded
-from dnas.training.baseline_report import Row
+from dnas.training.comparison import Row
 from dnas.training.evaluate import call, device_of, evaluate, evaluation_mode
 from dnas.training.retrain import SUMMARY, RetrainSettings, retrain
 
-FOLDER = "baseline"  # the run inside a search run that holds the random networks
+FOLDER = "baseline"  # the folder of a search run that holds the random networks
 RESULTS = "results"  # name of the JSON file in it
 
 
@@ -30,11 +33,11 @@ class Training:
     """What all compared networks share: how they are built, trained and measured.
 
     Args:
-        build: architecture to network; its weights are seeded by `settings.seed`.
-        train: batches of the training, the same stream for each network.
-        validation: images held out from the training, by which networks are chosen.
-        test: the test part, by which none is chosen.
-        settings: of the training.
+        build: makes the network of an architecture; `settings.seed` seeds its weights.
+        train: training batches, the same stream for each network.
+        validation: images held out from the training; networks are chosen by their accuracy on them.
+        test: the test part; no network is chosen by it.
+        settings: settings of the training.
     """
 
     build: Callable[[Architecture], nn.Module]
@@ -46,7 +49,7 @@ class Training:
     def row(
         self, name: str, architecture: Architecture, *, run: Run, display: Display = Silent(), phase: str = "retrain"
     ) -> Row:
-        """Train and measure one network; with a run that has begun it goes on, one that has finished is only measured.
+        """Train and measure one network; a training that was stopped goes on, a finished one is only measured again.
 
         Raises:
             UserError, NonFiniteLoss, Interrupted: as `dnas.retrain.retrain`.
@@ -73,6 +76,11 @@ class Training:
         )
 
 
+def draw_random(space: Space | RecurrentSpace, seed: int, index: int) -> Architecture:
+    """Random architecture number `index` (0, 1 ...) of a space; the same seed and number always give the same one."""
+    return space.random(torch.Generator().manual_seed(stream_key(seed, index)))
+
+
 def train_random_baseline(
     draw: Callable[[int], Architecture],
     training: Training,
@@ -83,18 +91,18 @@ def train_random_baseline(
 ) -> list[Row]:
     """Train `num` random architectures, each in a folder of its own: RUN/baseline/000, 001 ...
 
-    Results are kept in RUN/baseline/results.json as they finish. Called again, finished networks are not trained again
-    and one that was stopped in the middle goes on; a larger `num` adds to those that are there.
+    Each result is written to RUN/baseline/results.json when its training ends. A second call does not train finished
+    networks again, goes on with one that was stopped, and with a larger `num` adds networks to those that are there.
 
     Args:
-        draw: draw number (0, 1 ...) to architecture; the same number must give the same architecture.
-        training: of the found network too.
-        run: of the search.
-        num: how many.
-        display: shows one bar for all.
+        draw: gives architecture number 0, 1 ...; the same number must always give the same architecture.
+        training: what these networks share with the found one.
+        run: run folder of the search.
+        num: number of random architectures.
+        display: shows one progress bar for all trainings.
 
     Raises:
-        UserError: `num` is below 1, or the folder holds results of other settings, data or draws.
+        UserError: `num` is below 1, or the folder holds results from other settings, data or draws.
         NonFiniteLoss, Interrupted: as `dnas.retrain.retrain`.
     """
     if num < 1:
@@ -121,7 +129,8 @@ def train_beside(
     """Train named architectures like the others, each in RUN/baseline/NAME; finished ones are only measured again.
 
     Raises:
-        UserError: one cannot be built, or its folder is of another architecture or training; nothing is trained then.
+        UserError: one cannot be built, or its folder holds another architecture; then nothing is trained. Or its folder
+            holds a training with other settings or data.
         NonFiniteLoss, Interrupted: as `dnas.retrain.retrain`.
     """
     folders = {name: run.child(FOLDER).child(name) for name in architectures}
@@ -130,7 +139,7 @@ def train_beside(
         folder = folders[name]
         if folder.architecture_path.exists() and folder.load_architecture() != architecture:
             raise UserError(
-                f"{folder.path} is of another architecture than the {name} that is asked for: move that folder away."
+                f"{folder.path} holds another architecture than the {name} that is asked for: move that folder away."
             )
     return [
         training.row(
@@ -145,13 +154,13 @@ def train_beside(
 
 
 def _conditions(training: Training) -> dict[str, Any]:
-    """What must be the same for all rows."""
+    """What must be the same for all rows: settings of the training, and numbers of batches."""
     sizes = {name: len(getattr(training, name)) for name in ("train", "validation", "test")}
     return {"settings": training.settings.to_data(), "batches": sizes}
 
 
 def _finished(folder: Run, draw: Callable[[int], Architecture], training: Training) -> list[Row]:
-    """Rows of an earlier call, if they were made under the same conditions."""
+    """The rows that earlier calls left, which must have been made under the same conditions."""
     source = folder.path / f"{RESULTS}.json"
     if not source.exists():
         return []
@@ -168,17 +177,18 @@ def _finished(folder: Run, draw: Callable[[int], Architecture], training: Traini
     for index, row in enumerate(rows):
         if row.architecture != draw(index):
             raise UserError(
-                f"{source}, row {index}, is of another architecture than draw {index}: another seed or space. "
+                f"{source}, row {index}, holds another architecture than draw {index}: its seed or space was another. "
                 "Use the same, or move that folder away."
             )
     return rows
 
 
 def num_used_parameters(network: nn.Module, inputs: Any) -> int:
-    """Number of parameters without those that evaluation does not use, such as an auxiliary head's.
+    """Number of parameters that evaluation uses; those of an auxiliary head, for instance, are left out.
 
     Args:
-        inputs: of any batch.
+        network: the network whose parameters are counted.
+        inputs: the inputs of any batch.
     """
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     with evaluation_mode(network), torch.enable_grad():
@@ -189,7 +199,7 @@ def num_used_parameters(network: nn.Module, inputs: Any) -> int:
 
 
 class _PartOfBar(Display):
-    """Shows the progress of one of several trainings as a part of that of all."""
+    """Shows the progress of one of several trainings as a part of the progress of all."""
 
     def __init__(self, display: Display, *, part: int, num: int) -> None:
         self.display = display

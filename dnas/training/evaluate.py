@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,7 @@ from dnas.data.iterable_batches import IterableBatches
 from dnas.system.atomic import write_text
 from dnas.system.display import Display, Silent
 from dnas.system.errors import NonFiniteLoss, UserError
-
-# The normal distribution's 97.5% point.
-_Z95 = 1.959963984540054
+from dnas.training.intervals import wilson_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,22 +167,6 @@ class _Tally:
             top5=int(self.top5) / self.num_images,
             confusion=confusion,
         )
-
-
-def wilson_interval(share: float, count: int, z: float = _Z95) -> tuple[float, float]:
-    """Interval of a probability of which `share` was seen in `count` trials (Wilson 1927, doi 10.2307/2276774).
-
-    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
-
-    Args:
-        share: p, 0 to 1.
-        count: n, at least 1.
-        z: how many standard deviations; 1.96 for 95%.
-    """
-    center = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    scale = 1 + z * z / count
-    return max(0.0, (center - half) / scale), min(1.0, (center + half) / scale)
 
 
 # What evaluation and training share

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 from dnas.system.errors import MissingPackage
 
-# With fewer runs of either method nothing is said: five is few already.
+# With fewer runs of either method there is no verdict; even five are few.
 FEWEST = 5
 TOO_FEW = "too few seeds"
 _HINT = 'A significance test needs scipy: pip install "dnas[cli]"'
 
 
 def mean(values: Sequence[float]) -> float:
-    """Sum over number, without rounding on the way."""
+    """The arithmetic mean, rounded once at the end."""
     return math.fsum(values) / len(values)
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Sample standard deviation (n - 1 in the denominator); None of a single value."""
+    """Sample standard deviation (n - 1 in the denominator); None for a single value."""
     if len(values) < 2:
         return None
     middle = mean(values)
@@ -27,7 +27,7 @@ def deviation(values: Sequence[float]) -> float | None:
 
 
 def welch_p(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Two-sided p of equal means, without the assumption of equal variances.
+    """Two-sided p-value for equal means; the variances may differ.
 
     t = (m1 - m2) / sqrt(s1^2 / n1 + s2^2 / n2)  (Welch 1947, https://doi.org/10.1093/biomet/34.1-2.28), by
     `scipy.stats.ttest_ind`.
@@ -36,7 +36,7 @@ def welch_p(first: Sequence[float], second: Sequence[float]) -> float | None:
         first, second: at least two values each.
 
     Returns:
-        p from 0 to 1; None where neither has any spread, for which the test is not defined.
+        p from 0 to 1; None if all values of each are equal, for which the test is not defined.
     """
     try:
         from scipy.stats import ttest_ind
@@ -49,17 +49,17 @@ def welch_p(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 
 def one_sample_p(values: Sequence[float], known: float) -> float | None:
-    """Two-sided p of a mean that is known exactly, such as that of a whole table.
+    """Two-sided p-value for a mean that is known exactly, such as that of a whole table.
 
     t = (m - known) / sqrt(s^2 / n)  with n - 1 degrees of freedom (Student 1908, https://doi.org/10.1093/biomet/6.1.1),
     by `scipy.stats.ttest_1samp`.
 
     Args:
-        values: at least two.
-        known: the mean in question.
+        values: at least two values.
+        known: the mean that the values are tested against.
 
     Returns:
-        p from 0 to 1; None where the values have no spread, for which the test is not defined.
+        p from 0 to 1; None if all values are equal, for which the test is not defined.
     """
     try:
         from scipy.stats import ttest_1samp
@@ -72,14 +72,14 @@ def one_sample_p(values: Sequence[float], known: float) -> float | None:
 
 
 def verdict(values: Sequence[float], baseline: Sequence[float]) -> str:
-    """p of Welch's t-test against a baseline in words; 'too few seeds' with fewer than five of either."""
+    """Welch's t-test against a baseline in words, such as 'p = 0.0123 (better)'; below five values 'too few seeds'."""
     if min(len(values), len(baseline)) < FEWEST:
         return TOO_FEW
     return _in_words(welch_p(values, baseline), better=mean(values) > mean(baseline))
 
 
 def verdict_on_mean(values: Sequence[float], known: float) -> str:
-    """p of Student's t-test against a mean that is known exactly in words; 'too few seeds' with fewer than five."""
+    """Student's t-test against a mean that is known exactly, in words as in `verdict`."""
     if len(values) < FEWEST:
         return TOO_FEW
     return _in_words(one_sample_p(values, known), better=mean(values) > known)

@@ -20,8 +20,8 @@ from PIL import Image
 from dnas import Run, load
 from dnas.cost import count_parameters
 from dnas.jobs.commands import new_run_folder
-from dnas.jobs.job import seconds
 from dnas.shipping.package import read_spec
+from dnas.system.words import seconds_in
 from tests.support.cli import SMALL, dnas, done, make_photos, refused
 
 DESCRIBED = ("--channels", 2, "--cells", 3, "--json")
@@ -329,10 +329,10 @@ def search_within(time_given: str, photos: Path, run: Path) -> None:
         for line in process.stdout:
             found = re.search(r"^Search: .*: about ([\d.]+ (?:s|min))\b", line)
             if found:
-                said, planned_at = seconds(found[1]), time.monotonic()
+                said, planned_at = seconds_in(found[1]), time.monotonic()
         assert process.wait(timeout=60) == 0
     assert time.monotonic() - planned_at <= said
-    assert time.monotonic() - began <= seconds(time_given)
+    assert time.monotonic() - began <= seconds_in(time_given)
     assert dnas("describe", run).code == 0
 
 
@@ -359,4 +359,4 @@ def test_a_time_is_kept_to_in_what_a_search_plans(tmp_path):
     found = re.search(r"^Search: .*, (\d+) epochs\b[^:]*: about ([\d.]+ (?:s|min))\b", out, flags=re.MULTILINE)
     assert found is not None
     assert int(found[1]) >= 10
-    assert seconds(found[2]) <= 27
+    assert seconds_in(found[2]) <= 27

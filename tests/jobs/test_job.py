@@ -44,7 +44,6 @@ from dnas.jobs.job import (
     remember_test_part,
     retrain_streams,
     search_streams,
-    seconds,
     seeded_retrain,
     seeded_search,
     some_of,
@@ -77,22 +76,6 @@ def data(job: Job) -> JobData:
 
 
 # Settings
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("90s", 90), ("90sec", 90), ("30min", 1800), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), (" 1 min ", 60)],
-)
-def test_a_time_is_a_number_with_a_unit(text: str, value: float):
-    assert seconds(text) == value
-
-
-@pytest.mark.parametrize(
-    "text", ["", "90", "min", "1:30", "0s", "-1s", "nans", "infh", "1d", "two h", "1e400s", "1 hour"]
-)
-def test_other_times_are_refused_with_an_example(text: str):
-    with pytest.raises(ValueError, match="such as 90s, 30min or 2h"):
-        seconds(text)
 
 
 def test_devices_are_named_as_torch_names_them():

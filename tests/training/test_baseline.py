@@ -142,7 +142,7 @@ def test_rows_of_other_settings_or_data_are_refused(tmp_path):
 
 def test_rows_of_other_draws_are_refused(tmp_path):
     train_random_baseline(draw, training(), run=Run(tmp_path), num=2)
-    with pytest.raises(ValueError, match="row 0, is of another architecture than draw 0"):
+    with pytest.raises(ValueError, match="row 0, holds another architecture than draw 0"):
         train_random_baseline(lambda number: draw(number + 1), training(), run=Run(tmp_path), num=2)
 
 
@@ -188,5 +188,5 @@ def test_named_architectures_are_trained_like_random_ones(tmp_path):
 
 def test_a_name_that_stands_for_another_architecture_now_is_refused(tmp_path):
     train_beside({"V": draw(0)}, training(), run=Run(tmp_path))
-    with pytest.raises(ValueError, match="of another architecture than the V that is asked for"):
+    with pytest.raises(ValueError, match="holds another architecture than the V that is asked for"):
         train_beside({"V": draw(1)}, training(), run=Run(tmp_path))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.system.display import Display
-from dnas.training.evaluate import evaluate, wilson_interval
+from dnas.training.evaluate import evaluate
 
 
 class Known(nn.Module):
@@ -81,20 +81,6 @@ def test_the_data_can_be_written_as_json():
     assert data["top1"] == 0.5
     assert data["per_class"] == [0.5, None, None]
     assert data["top1_interval_95"] == list(evaluation.top1_interval)
-
-
-def test_wilson_interval_solves_its_equation():
-    # Its ends are the q with |p - q| = z sqrt(q (1 - q) / n)  (Wilson 1927).
-    z = 1.96
-    for p, n in [(0.5, 10), (0.9, 270), (0.25, 4)]:
-        for q in wilson_interval(p, n, z):
-            assert abs(p - q) == pytest.approx(z * math.sqrt(q * (1 - q) / n), rel=1e-12)
-
-
-def test_wilson_interval_stays_within_0_and_1_and_is_not_empty_at_the_ends():
-    assert wilson_interval(0.0, 10)[0] == 0.0
-    assert wilson_interval(0.0, 10, z=2.0)[1] == pytest.approx(4 / 14)  # z^2 / (n + z^2)
-    assert wilson_interval(1.0, 10, z=2.0) == (pytest.approx(10 / 14), pytest.approx(1.0))
 
 
 def test_the_network_is_evaluated_in_evaluation_mode_and_every_module_gets_its_mode_back():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from dnas.data import Catalog
-from dnas.jobs.job import Job, job_of_stage, seconds
+from dnas.jobs.job import Job, job_of_stage
 from dnas.jobs.planning.counts import END_OF_EPOCH, Counts, num_batches, search_counts
 from dnas.jobs.planning.fit import STEPS_MEASURED, Limits, Measure, Measured, Sizes, largest_that_fits
 from dnas.jobs.planning.measure import measure_search, reading_seconds
@@ -19,6 +19,7 @@ from dnas.searching.settings import SearchSettings
 from dnas.system.errors import UserError
 from dnas.system.memory import available_memory, gibibytes
 from dnas.system.threads import fewest_threads, num_threads, threads_that_help
+from dnas.system.words import number_of, readable_time, seconds_in
 from dnas.training.retrain import RetrainSettings
 
 DEFAULT_TIME = "30min"
@@ -46,7 +47,7 @@ SEARCH_PLANNING, THREADS_PLANNING, OUTLOOK_PLANNING = 0.5, 0.2, 0.3
 
 def planning_seconds(time: str | None) -> float:
     """How long measuring may take where so much time is given for all, in seconds."""
-    return PLANNING_SECONDS if time is None else min(PLANNING_SHARE * seconds(time), PLANNING_SECONDS)
+    return PLANNING_SECONDS if time is None else min(PLANNING_SHARE * seconds_in(time), PLANNING_SECONDS)
 
 
 # The search
@@ -210,7 +211,7 @@ def plan_sizes(
     """
     if leaves_a_choice(job):
         job = replace(job, time=job.time or DEFAULT_TIME)
-    budget = math.inf if job.time is None else seconds(job.time) - planning
+    budget = math.inf if job.time is None else seconds_in(job.time) - planning
     work = _Work(job, images_to_search_with(job, catalog), fixed=START_AND_END + MARGIN * reading)
 
     def needed(sizes: Sizes, measured: Measured) -> tuple[float, int]:
@@ -384,7 +385,7 @@ def plan_retraining(
         if channels <= settings.channels
     ]
     sizes_of = list(dict.fromkeys([asked, *smaller])) if time is not None else [asked]
-    budget = math.inf if time is None else seconds(time) - planning_seconds(time)
+    budget = math.inf if time is None else seconds_in(time) - planning_seconds(time)
 
     def epoch(measured: Measured) -> float:
         steps, evaluations = math.ceil(num_images / batch_size), math.ceil(num_held_out / batch_size)
@@ -414,18 +415,4 @@ def enough_time(needed: float) -> str:
 
 def on_threads(count: int | None) -> str:
     """', 2 threads', or nothing where that is left to PyTorch."""
-    return "" if count is None else f", {number_of_threads(count)}"
-
-
-def number_of_threads(count: int) -> str:
-    """'1 thread', '2 threads'."""
-    return f"{count} thread{'' if count == 1 else 's'}"
-
-
-def readable_time(value: float) -> str:
-    """Seconds as a person says them: '40 s', '3.5 min', '12 min', '3.5 h'."""
-    if value < 120:
-        return f"{value:.0f} s"
-    if value < 7200:
-        return f"{value / 60:.{1 if value < 600 else 0}f} min"
-    return f"{value / 3600:.1f} h"
+    return "" if count is None else f", {number_of(count, 'thread')}"

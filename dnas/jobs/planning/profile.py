@@ -6,7 +6,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,6 @@ from dnas.jobs.planning.plan import (
     images_in_half,
     images_to_search_with,
     jobs_of_stages,
-    number_of_threads,
-    readable_time,
 )
 from dnas.jobs.planning.trial import Trial, memory_of_small_batches
 from dnas.method.discretization.rehearsal import rehearse
@@ -44,6 +42,7 @@ from dnas.system.memory import (
 from dnas.system.peak import Peak, measure_peak, measured_seconds, synchronize
 from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads
+from dnas.system.words import aligned, number_of, readable_time
 
 NUM_OPERATIONS = 10
 # Of the supernet of DARTS (Liu et al. 2019, appendix A.1).
@@ -228,9 +227,9 @@ class Profile:
                 f"{peak.size} rows; a copy moves {peak.bytes_per_second / 1e9:.1f} GB/s",
                 f"Whole search  about {readable_time(self.search_seconds)}: {self._what_it_does}",
                 "",
-                *_aligned(self._phase_rows()),
+                *aligned(list(self._phase_rows()), "<>>>>>>"),
                 "",
-                *_aligned(self._operation_rows()),
+                *aligned(list(self._operation_rows()), "<>>>"),
             ]
         )
 
@@ -646,7 +645,7 @@ def device_name(device: torch.device) -> str:
     """Of the GPU, or of the CPU with PyTorch's number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {number_of_threads(torch.get_num_threads())}"
+    return f"{_cpu_name()}, {number_of(torch.get_num_threads(), 'thread')}"
 
 
 def _cpu_name() -> str:
@@ -662,13 +661,3 @@ def _billions(flops: float) -> str:
 
 def _milliseconds(timing: Timing) -> str:
     return f"{1e3 * timing.median:.1f} ms ({1e3 * timing.low:.1f} to {1e3 * timing.high:.1f})"
-
-
-def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """The first column to the left, numbers to the right."""
-    rows = list(rows)
-    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return [
-        "  ".join((row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))))
-        for row in rows
-    ]

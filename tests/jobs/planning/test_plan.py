@@ -10,7 +10,7 @@ import torch
 
 from dnas.data import Catalog
 from dnas.data.resize import ResizeRule
-from dnas.jobs.job import Job, seconds
+from dnas.jobs.job import Job
 from dnas.jobs.planning.counts import Counts
 from dnas.jobs.planning.fit import Measured, Sizes
 from dnas.jobs.planning.plan import (
@@ -32,7 +32,6 @@ from dnas.jobs.planning.plan import (
     plan_sizes,
     plan_stages,
     planning_seconds,
-    readable_time,
     with_sizes_of_data,
 )
 from dnas.method.discretization import Argmax, Evolution, Perturbation, RandomSampling
@@ -40,6 +39,7 @@ from dnas.method.relaxation import UniformPath
 from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import Stage
 from dnas.system.threads import num_threads
+from dnas.system.words import seconds_in
 from dnas.training.retrain import RetrainSettings
 from tests.support.cli import SMALL, done, make_photos
 
@@ -179,7 +179,7 @@ def test_no_plan_promises_more_than_the_time_and_the_memory_given(seed: int):
         if not re.search("too short|Out of memory", str(error)):
             raise
         return
-    assert found.seconds + planning_seconds(time) <= seconds(time) * (1 + 1e-9)
+    assert found.seconds + planning_seconds(time) <= seconds_in(time) * (1 + 1e-9)
     assert found.memory <= available
     assert found.job.missing_sizes == ()
     assert found.job.search.epochs == job.search.epochs or found.job.search.epochs >= 10
@@ -219,7 +219,7 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_is_enough():
 
 @pytest.mark.parametrize("needed", [1.0, 50.0, 110.0, 500.0, 5000.0])
 def test_enough_time_leaves_room_for_planning_and_not_much_more(needed: float):
-    time = seconds(enough_time(needed))
+    time = seconds_in(enough_time(needed))
     assert needed <= time - planning_seconds(enough_time(needed)) <= needed + 62
 
 
@@ -341,14 +341,6 @@ def test_the_text_says_what_was_chosen_and_what_it_takes():
     assert "20 epochs, 1 thread: about 6.7 min, 3.0 GiB" in on_one
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.4, "0 s"), (119, "119 s"), (150, "2.5 min"), (1500, "25 min"), (7199, "120 min"), (9000, "2.5 h")],
-)
-def test_times_are_said_as_people_say_them(value: float, text: str):
-    assert readable_time(value) == text
-
-
 # Retraining
 
 
@@ -393,7 +385,7 @@ def test_a_retraining_keeps_its_promise(time: str, speed: float):
     except ValueError as error:
         time = re.findall(r"needs --time (\S+) for 10 epochs", str(error))[0]
         found = retraining(Machine(speed), time)
-    assert found.seconds + planning_seconds(time) <= seconds(time)
+    assert found.seconds + planning_seconds(time) <= seconds_in(time)
     assert replace(found.settings, channels=36, cells=20, epochs=600) == RetrainSettings()
 
 
