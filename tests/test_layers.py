@@ -27,6 +27,7 @@ ROOMS = [
     "space",
     "cost",
     "data",
+    "task",
     "core",
     "system",
     "version",

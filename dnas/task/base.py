@@ -1,0 +1,41 @@
+"""What a network is for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnas.core.batch import first_tensor
+from dnas.task.metric import Metric
+
+
+class Task(ABC):
+    """A criterion that is minimised, and metrics by which networks are judged.
+
+    The first metric decides which network is best; where there is none, the loss does.
+    """
+
+    @abstractmethod
+    def criterion(self, outputs: Any, targets: Any) -> Tensor | Mapping[str, Tensor]:
+        """The loss of one batch: the mean over its samples, or a dict of named terms, which are added up."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics by name, each made anew; the first one decides."""
+
+    def weights(self, outputs: Any, targets: Any) -> Tensor:
+        """How much each sample counts in means over samples: `(batch,)`, 1 each unless the task says otherwise."""
+        samples = first_tensor(targets)
+        return torch.ones(samples.shape[:1] or (1,), dtype=torch.float64, device=samples.device)
+
+    def check(self, outputs: Any, targets: Any) -> None:
+        """See that outputs and targets of the first batch fit the task.
+
+        Raises:
+            UserError: says what came and what was expected.
+        """
+        return
