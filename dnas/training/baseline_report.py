@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from dnas.system.words import aligned, readable_time
+from dnas.task.interval import wilson_interval
 from dnas.training.comparison import Comparison
-from dnas.training.intervals import wilson_interval
 
 
 def comparison_table(comparison: Comparison) -> str:

@@ -19,7 +19,7 @@ from dnas.data.iterable_batches import IterableBatches
 from dnas.system.atomic import write_text
 from dnas.system.display import Display, Silent
 from dnas.system.errors import NonFiniteLoss, UserError
-from dnas.training.intervals import wilson_interval
+from dnas.task.interval import wilson_interval
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Intervals of a probability that was seen in some trials, and what the best of several draws is expected to be."""
+"""The exact interval of a probability that was seen in some trials, and what the best of several draws is expected to be."""
 
 from __future__ import annotations
 
@@ -6,25 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 
 from dnas.system.errors import UserError
-
-# The normal distribution's 97.5% point.
-_Z95 = 1.959963984540054
-
-
-def wilson_interval(share: float, count: int, z: float = _Z95) -> tuple[float, float]:
-    """The interval of a probability when `share` of `count` trials succeeded (Wilson 1927, doi 10.2307/2276774).
-
-    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
-
-    Args:
-        share: p, 0 to 1.
-        count: n, at least 1.
-        z: half-width of the interval in standard deviations of a normal distribution; 1.96 for 95%.
-    """
-    center = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    scale = 1 + z * z / count
-    return max(0.0, (center - half) / scale), min(1.0, (center + half) / scale)
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:

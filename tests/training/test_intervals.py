@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from dnas.training.intervals import clopper_pearson, expected_best, wilson_interval
+from dnas.task.interval import wilson_interval
+from dnas.training.intervals import clopper_pearson, expected_best
 
 # Wilson
 
