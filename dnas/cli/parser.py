@@ -60,8 +60,8 @@ from dnas.report.describe_cell import describe_cell
 from dnas.searching.stage import scaled_warmup
 from dnas.shipping.export import FORMATS, Format, export
 from dnas.shipping.load import find_network, load_spec
-from dnas.shipping.package import NetworkSpec, SpaceBuilder
 from dnas.shipping.predict import predict, predict_onnx
+from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.space.base import Stem
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.allocator import keep_freed_memory

@@ -46,8 +46,10 @@ from dnas.jobs.planning.plan import (
 from dnas.searching.observer import Observer
 from dnas.searching.search import SearchResult, search_in_stages
 from dnas.searching.stage import Stage
+from dnas.shipping.interface import Interface
 from dnas.shipping.load import RETRAIN, load, load_spec
-from dnas.shipping.package import Interface, NetworkSpec, SpaceBuilder, save_network
+from dnas.shipping.package import save_network
+from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write_text
 from dnas.system.display import Display
 from dnas.system.errors import UserError

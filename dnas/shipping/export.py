@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from dnas.core.run import Run
+from dnas.shipping.interface import Interface
 from dnas.shipping.load import find_network, load, load_spec
-from dnas.shipping.package import WEIGHTS_FILE, Interface, NetworkSpec, SpaceBuilder, save_network
+from dnas.shipping.package import WEIGHTS_FILE, save_network
+from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write
 from dnas.system.errors import MissingPackage, UserError
 

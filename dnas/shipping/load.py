@@ -14,16 +14,8 @@ from dnas.core.derive import derive
 from dnas.core.run import Run
 from dnas.searching.search import CHECKPOINT
 from dnas.searching.supernet import Supernet
-from dnas.shipping.package import (
-    SPEC_FILE,
-    WEIGHTS_FILE,
-    NetworkSpec,
-    SpaceBuilder,
-    check_state,
-    read_spec,
-    read_weights,
-    skeleton,
-)
+from dnas.shipping.package import SPEC_FILE, WEIGHTS_FILE, check_state, read_spec, read_weights, skeleton
+from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.errors import UserError
 
 RETRAIN = "retrain"  # the run inside a search run that holds the retrained network

@@ -20,8 +20,10 @@ from dnas.core.run import Run
 from dnas.data.normalization import Normalization
 from dnas.data.resize import ResizeRule
 from dnas.shipping.export import ExportedFile, deviation_from, export, metadata
+from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
-from dnas.shipping.package import Interface, ModuleBuilder, NetworkSpec, SpaceBuilder, save_network
+from dnas.shipping.package import save_network
+from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace
 from dnas.space.ops import OPERATIONS
 

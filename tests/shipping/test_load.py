@@ -20,8 +20,10 @@ from dnas.data.normalization import Normalization
 from dnas.data.resize import ResizeRule
 from dnas.searching.search import search
 from dnas.searching.settings import SearchSettings
+from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
-from dnas.shipping.package import Interface, ModuleBuilder, NetworkSpec, SpaceBuilder, save_network
+from dnas.shipping.package import save_network
+from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace
 
 INTERFACE = Interface(("no", "yes"), ResizeRule(8), Normalization((0.5,), (0.25,)))

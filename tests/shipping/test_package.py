@@ -14,15 +14,9 @@ from dnas.core.architecture import Architecture
 from dnas.core.run import Run
 from dnas.data.normalization import Normalization
 from dnas.data.resize import ResizeRule
-from dnas.shipping.package import (
-    Interface,
-    ModuleBuilder,
-    NetworkSpec,
-    SpaceBuilder,
-    read_spec,
-    read_weights,
-    save_network,
-)
+from dnas.shipping.interface import Interface
+from dnas.shipping.package import read_spec, read_weights, save_network
+from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace
 
 RGB = Normalization((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

@@ -23,8 +23,10 @@ from dnas.data.image_set import ImageSet
 from dnas.data.normalization import Normalization, measure_normalization
 from dnas.data.resize import ResizeRule
 from dnas.shipping.export import export
-from dnas.shipping.package import Interface, ModuleBuilder, NetworkSpec, SpaceBuilder, save_network
+from dnas.shipping.interface import Interface
+from dnas.shipping.package import save_network
 from dnas.shipping.predict import predict, predict_network, predict_onnx, read_inputs
+from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace
 
 GREY = Interface(("dark", "bright", "mid"), ResizeRule(8), Normalization((0.5,), (0.25,)))

@@ -23,8 +23,10 @@ from dnas.method.relaxation import GumbelSoftmax, Relaxation, Softmax
 from dnas.searching.search_step import search_step
 from dnas.searching.supernet import Supernet
 from dnas.shipping.export import export
+from dnas.shipping.interface import Interface
 from dnas.shipping.load import load
-from dnas.shipping.package import Interface, NetworkSpec, SpaceBuilder, save_network
+from dnas.shipping.package import save_network
+from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace, MobileSpace, set_drop_path, space_named, space_of
 from dnas.space.mobile import BLOCKS, SKIP, FirstChannels, InvertedResidual, Layer, Shape
 from dnas.space.ops import SEARCH
