@@ -65,12 +65,13 @@ from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.space.base import Stem
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.allocator import keep_freed_memory
+from dnas.system.difference import first_difference
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted
 from dnas.system.plain_data import check_only_own_parts, to_plain
 from dnas.table import RankAgreement, Table, convert, load_table, standing, standing_data
-from dnas.training.retrain import RetrainSettings, first_difference
+from dnas.training.retrain import RetrainSettings
 from dnas.version import __version__
 
 try:
@@ -779,8 +780,7 @@ def _retrain(config: Namespace) -> None:
 
 def _check_same(child: Run, begun: RetrainSettings, asked: RetrainSettings, options: RetrainOptions) -> None:
     """See that a retraining that has begun goes on with its own settings."""
-    free = {"log_every": asked.log_every, "checkpoint_minutes": asked.checkpoint_minutes}
-    difference = first_difference(to_plain(asked), to_plain(replace(begun, **free)))
+    difference = first_difference(to_plain(begun), asked)
     idle = [f"--{name}" for name, value in vars(options).items() if value is not None]
     if difference or idle:
         what = f"setting {difference}" if difference else f"{idle[0]} has no effect any more"

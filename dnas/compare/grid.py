@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnas.compare.row import CompareRow, Found, settings_difference
+from dnas.compare.row import CompareRow, Found
 from dnas.compare.table import (
     Columns,
     Line,
@@ -41,6 +41,7 @@ from dnas.jobs.planning.plan import images_in_half, plan
 from dnas.shipping.load import RETRAIN
 from dnas.space import NasBench201Space
 from dnas.system.atomic import write_text
+from dnas.system.difference import first_difference
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.plain_data import to_plain
@@ -54,8 +55,8 @@ from dnas.training.significance import verdict, verdict_on_mean
 
 # What must be the same in all runs of one table, besides the space.
 ALIKE = ("data", "image_column", "label_column", "image_size", "stem", "test_fraction")
-# What may differ between two runs of one recipe.
-FREE = ("device", "threads", "time", "search.log_every", "search.checkpoint_minutes")
+# What may differ between two runs of one recipe, besides settings that are `free`.
+FREE = ("device", "threads", "time")
 # What retraining measures, in percent, by the names of columns.
 RETRAINED = Columns("retrained_validation", "retrained_test")
 # Which columns are looked at where nothing is said, if the table has them.
@@ -273,7 +274,7 @@ def _first_unlike(grid: Grid, there: Mapping[str, Any], here: Job, *, words: tup
     names = ALIKE if grid.table is not None else (*ALIKE, "validation_fraction")
     for name in names:
         value = there.get(name, to_plain(getattr(Job, name)))
-        difference = settings_difference(value, getattr(here, name), place=name, words=words)
+        difference = first_difference(value, getattr(here, name), place=name, words=words)
         if difference:
             return difference
     return ""
@@ -345,7 +346,7 @@ def _check_row(grid: Grid, jobs: Mapping[str, Job], row: CompareRow, path: Path)
         difference = f"it is of space {spaces.pop()!r}, and {grid.baseline} searches {baseline.space.name!r}"
     if not difference and retrained:
         there = row.settings.get("retrain")
-        difference = settings_difference(there, baseline.retrain, ignored=FREE, place="retrain", words=words)
+        difference = first_difference(there, baseline.retrain, ignored=FREE, place="retrain", words=words)
     if difference:
         raise UserError(
             f"{path} cannot stand in one table with {grid.baseline}: {difference}. Ask for the same, choose another "
@@ -354,7 +355,7 @@ def _check_row(grid: Grid, jobs: Mapping[str, Job], row: CompareRow, path: Path)
 
 
 def _check_settings(there: Any, job: Job, path: Path, *, with_retrain: bool) -> None:
-    difference = settings_difference(there, job, ignored=FREE if with_retrain else (*FREE, "retrain"))
+    difference = first_difference(there, job, ignored=FREE if with_retrain else (*FREE, "retrain"))
     if difference:
         raise UserError(
             f"{path} was made under other settings: {difference}. Ask for the same, or choose another --run."

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from abc import ABC
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from dnas.core.architecture import Architecture
 from dnas.formats import architecture_text
 from dnas.system.atomic import write_text
 from dnas.system.errors import UserError
-from dnas.system.plain_data import to_plain
 
 
 @dataclass(frozen=True)
@@ -176,66 +174,3 @@ def _check_entries(data: Any, kinds: Mapping[str, type], source: str) -> None:
 def digest(settings: Mapping[str, Any]) -> str:
     """A text that changes with any setting."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def settings_difference(
-    there: Any,
-    here: Any,
-    *,
-    ignored: Collection[str] = (),
-    place: str = "",
-    words: tuple[str, str] = ("there", "here"),
-) -> str:
-    """Which setting is first another one, in words; empty where all are the same.
-
-    A setting that `there` does not know yet counts as its default: it was added to dnas later.
-
-    Args:
-        there: plain data, as `to_plain` gives; no import path in it is followed.
-        here: the settings.
-        ignored: places that do not matter, such as 'search.log_every'.
-        place: of both in the whole.
-        words: what the two are called.
-    """
-    if place in ignored:
-        return ""
-
-    def inner(one: Any, other: Any, place: str) -> str:
-        return settings_difference(one, other, ignored=ignored, place=place, words=words)
-
-    def differs(one: Any, other: Any) -> str:
-        return f"{place} is {one} {words[0]} and {other} {words[1]}"
-
-    if is_dataclass(here) and not isinstance(here, type):
-        if isinstance(here, ABC):
-            own, other = to_plain(here)["class_path"], there.get("class_path") if isinstance(there, Mapping) else there
-            if own != other:
-                return differs(other, own)
-            there = there.get("init_args", {})
-        if not isinstance(there, Mapping):
-            return differs(repr(there), repr(to_plain(here)))
-        entries = {entry.name: entry for entry in fields(here) if entry.init}
-        pairs = [
-            inner(there.get(name, to_plain(_default(entry))), getattr(here, name), _join(place, name))
-            for name, entry in entries.items()
-        ]
-        gone = [f"{_join(place, name)} is unknown {words[1]}" for name in there if name not in entries]
-        return _first([*pairs, *gone])
-    if isinstance(here, tuple | list) and isinstance(there, list) and len(here) == len(there):
-        pairs = zip(there, here, strict=True)
-        return _first([inner(one, other, f"{place}[{index}]") for index, (one, other) in enumerate(pairs)])
-    return "" if to_plain(here) == there else differs(repr(there), repr(to_plain(here)))
-
-
-def _first(texts: Sequence[str]) -> str:
-    return next((text for text in texts if text), "")
-
-
-def _join(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
-
-
-def _default(entry: Field[Any]) -> Any:
-    if entry.default is not MISSING:
-        return entry.default
-    return entry.default_factory() if entry.default_factory is not MISSING else "missing"

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from dnas.core.architecture import Architecture
+from dnas.core.last_checkpoint import CHECKPOINT
 from dnas.core.run import Run
 from dnas.cost import count_parameters
 from dnas.data.text import Corpus, load_text
@@ -21,10 +22,10 @@ from dnas.language.search import search_language
 from dnas.language.settings import LanguageTraining
 from dnas.language.table import FOUND, CellComparison, CellRow
 from dnas.language.training import train_language
-from dnas.searching.search import CHECKPOINT
 from dnas.shipping.package import WEIGHTS_FILE
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.atomic import write, write_text
+from dnas.system.difference import first_difference
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
@@ -32,7 +33,6 @@ from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads, threads_that_help
 from dnas.system.words import readable_time
 from dnas.training.baseline import draw_random
-from dnas.training.retrain import first_difference
 
 CELLS = "cells"  # the folder inside a run that holds the trained cells
 RESULT = "result"  # name of the JSON file of one that has finished
@@ -186,7 +186,7 @@ def _finished(folder: Run, settings: LanguageTraining) -> CellRow:
     """The row of an earlier call, if it was made under the same settings."""
     source, data = folder.path / f"{RESULT}.json", folder.load_json(RESULT)
     row = CellRow.from_data(data, source=str(source))
-    difference = first_difference(to_plain(settings), data.get("settings") or {})
+    difference = first_difference(data.get("settings") or {}, settings)
     if difference:
         raise UserError(
             f"{source} was made with other settings: {difference}. Cells that are compared must be trained alike; "

@@ -18,19 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.batch import Batch
+from dnas.core.last_checkpoint import LastCheckpoint
 from dnas.core.run import Run
 from dnas.data.text import Corpus, TextBatches
 from dnas.language.evaluation import initial_state, perplexity, whole_text
 from dnas.language.settings import LanguageTraining
-from dnas.searching.search import CHECKPOINT
 from dnas.searching.settings import WeightSGD
+from dnas.system.difference import first_difference
 from dnas.system.display import Display, Silent
-from dnas.system.errors import NonFiniteLoss, UserError
+from dnas.system.errors import NonFiniteLoss
 from dnas.system.interrupt import Interrupted, StopRequest, stop_request
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import random_state, restore_random_state, seeded
 from dnas.training.evaluate import device_of
-from dnas.training.retrain import first_difference
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,15 @@ class _Training:
         self.validation: list[float] = []
         self.averaged_from: int | None = None
         self.best, self.best_state = math.inf, copy.deepcopy(network.state_dict())
+        self.checkpoint = LastCheckpoint(
+            run,
+            "training",
+            state=self.state,
+            restore=self._restore,
+            difference=lambda state: first_difference(state["of"], self._of()),
+            device=device,
+            display=display,
+        )
 
     @property
     def total_steps(self) -> int:
@@ -140,10 +149,10 @@ class _Training:
                 shown = {"perplexity": self.validation[-1]} if self.validation else {}
                 self.display.update(self.phase, self.step, self.total_steps, shown)
                 self.seconds += time.perf_counter() - started
-                if self.run is not None and (epoch_ended or request.made):
-                    self.run.save_checkpoint(CHECKPOINT, self.state())
+                if epoch_ended or request.made:
+                    self.checkpoint.save()
                 if request.made:
-                    raise Interrupted(self._how_to_go_on())
+                    raise Interrupted(self.checkpoint.how_to_go_on(self._place))
 
     def _one_step(self, batch: Batch) -> None:
         carry = initial_state(self.network, batch.inputs) if self.carry is None else self.carry
@@ -211,29 +220,10 @@ class _Training:
 
     def resume(self) -> None:
         """Go on from the run's checkpoint, where there is one."""
-        if self.run is None:
-            return
-        path = self.run.checkpoint_path(CHECKPOINT)
-        if not path.exists():
-            if self.run.metrics_path.exists():
-                self.run.cut_metrics(0)
-            return
-        state = self.run.load_checkpoint(CHECKPOINT, device_of(self.network))
-        if not isinstance(state.get("of"), dict) or set(state) != set(self.state()):
-            raise UserError(f"{path} is not the checkpoint of a language model's training.")
-        difference = first_difference(self._of(), state["of"])
-        if difference:
-            raise UserError(
-                f"{path} is of another training: {difference}. Go on with the settings it began with, or train in a "
-                "folder of its own."
-            )
-        try:
-            self._restore(state)
-        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # of damaged entries
-            raise UserError(f"{path} is damaged, train anew: {type(error).__name__}: {error}") from error
-        self.run.cut_metrics(self.step)
-        if self.step < self.total_steps:
-            self.display.say(f"Going on with {self.run.path} after step {self.step} of {self.total_steps}.")
+        if self.checkpoint.resume():
+            self.checkpoint.forget_rows_after(self.step)
+            if self.step < self.total_steps:
+                self.checkpoint.say_going_on(self._place)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.averaged_from = state["averaged_from"]
@@ -247,11 +237,9 @@ class _Training:
         self.best, self.best_state = float(state["best"]), dict(state["best_state"])
         restore_random_state(state["random_state"])
 
-    def _how_to_go_on(self) -> str:
-        where = f"step {self.step} of {self.total_steps}"
-        if self.run is None:
-            return f"The training was stopped after {where}; without a run folder nothing was saved."
-        return f"The training was stopped and saved after {where} in {self.run.path}."
+    @property
+    def _place(self) -> str:
+        return f"step {self.step} of {self.total_steps}"
 
 
 def _stalled(validation: list[float], patience: int | None) -> bool:

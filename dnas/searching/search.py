@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.batch import Batch, map_tensors
+from dnas.core.last_checkpoint import CHECKPOINT, LastCheckpoint
 from dnas.core.mixture import Active, Mixture
 from dnas.core.progress import set_progress
 from dnas.core.run import Run
@@ -33,6 +33,7 @@ from dnas.searching.stage import Stage
 from dnas.searching.supernet import Criterion, Supernet
 from dnas.searching.supernet_measures import evaluate_supernet, mean_entropy
 from dnas.searching.totals import Totals
+from dnas.system.difference import first_difference, fixed_settings
 from dnas.system.display import Display, Silent
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest, stop_request
@@ -40,9 +41,6 @@ from dnas.system.plain_data import to_plain
 from dnas.system.random_state import random_state, restore_random_state, seeded, seeded_items
 
 Data = Batches | Iterable[Any]
-
-# How the loop goes on after a checkpoint of this name.
-CHECKPOINT = "last"
 
 
 @dataclass(frozen=True)
@@ -289,7 +287,15 @@ class _Loop:
         self.epoch_rows: list[dict[str, float]] = []
         self._upcoming: deque[Batch] = deque()
         self._last_batches: tuple[Batch | None, Batch | None] = (None, None)
-        self._last_saved = time.monotonic()
+        self.checkpoint = LastCheckpoint(
+            run,
+            "search",
+            state=self.state,
+            restore=self._restore,
+            difference=self._difference,
+            device=_device(supernet),
+            display=display,
+        )
 
     # The loop
 
@@ -311,10 +317,10 @@ class _Loop:
                 self._end_epoch()
             self.display.update("search", self.steps_taken, total + self.given_up, self.shown)
             self.seconds += time.perf_counter() - started
-            if epoch_ended or request.made or self._checkpoint_is_due():
+            if epoch_ended or request.made or self.checkpoint.is_due(self.settings.checkpoint_minutes):
                 self.save()
             if request.made:
-                raise Interrupted(self._how_to_go_on())
+                raise Interrupted(self.checkpoint.how_to_go_on(self._place))
 
     @property
     def epoch(self) -> int:
@@ -507,7 +513,7 @@ class _Loop:
 
         def heeded() -> None:
             if request is not None and request.made:
-                raise Interrupted(self._how_to_go_on())
+                raise Interrupted(self.checkpoint.how_to_go_on(self._place))
 
         def evaluate(active: Mapping[str, Active]) -> float:
             heeded()
@@ -574,7 +580,7 @@ class _Loop:
             "steps_per_epoch": self.steps_per_epoch,
             "attempt": self.attempt,
             "given_up": self.given_up,
-            "settings": _method(self.settings),
+            "settings": fixed_settings(self.settings),
             "stage": self.stage,
             "stopped": self.stopped,
             "seconds": self.seconds,
@@ -584,45 +590,25 @@ class _Loop:
             "epoch_rows": self.epoch_rows,
             "result_epoch": self.result_epoch,
             "alphas_by_epoch": self.alphas_by_epoch,
-            "threads": torch.get_num_threads(),
         }
 
     def save(self) -> None:
         """Write a checkpoint where there is a run folder; never one with a non-finite weight."""
         self._check_losses()
         self._check_weights()
-        if self.run is not None:
-            self.run.save_checkpoint(CHECKPOINT, self.state())
-        self._last_saved = time.monotonic()
-
-    def _checkpoint_is_due(self) -> bool:
-        return time.monotonic() - self._last_saved > 60 * self.settings.checkpoint_minutes
+        self.checkpoint.save()
 
     def resume(self) -> None:
         """Go on from the run's checkpoint, where there is one."""
-        if self.run is None:
-            return
-        if not self.run.checkpoint_path(CHECKPOINT).exists():
-            if self.run.metrics_path.exists():
-                self.run.cut_metrics(0)
-            return
-        state = self.run.load_checkpoint(CHECKPOINT, _device(self.supernet))
-        with self._checked(state):
-            self._restore(state)
-        if state["threads"] != torch.get_num_threads():
-            self.display.say(
-                f"Note: this run began with {state['threads']} threads and goes on with {torch.get_num_threads()}; "
-                "its numbers will differ in the last digits from an uninterrupted run."
-            )
-        self.run.cut_metrics(self.steps_taken)
-        self.display.say(f"Going on with {self.run.path} after step {self.step} (epoch {self.epoch}).")
+        if self.checkpoint.resume():
+            self.checkpoint.forget_rows_after(self.steps_taken)
+            self.checkpoint.say_going_on(self._place)
 
     def take_over(self, state: Mapping[str, Any]) -> None:
         """Begin where the stage before has ended."""
-        with self._checked(state):
+        with self.checkpoint.checked(state):
             self._take_over(state)
-        if self.run is not None:
-            self.run.cut_metrics(self.steps_taken)  # of this stage, where it began before and was killed
+        self.checkpoint.forget_rows_after(self.steps_taken)  # of this stage, where it began before and was killed
 
     def _take_over(self, state: Mapping[str, Any]) -> None:
         stage, before = self.settings.all_stages[self.stage], self.settings.parts[self.stage - 1]
@@ -653,19 +639,6 @@ class _Loop:
         self.epoch_rows, self.alphas_by_epoch = list(state["epoch_rows"]), list(state["alphas_by_epoch"])
         restore_random_state(state["random_state"])
 
-    @contextmanager
-    def _checked(self, state: Mapping[str, Any]) -> Iterator[None]:
-        """See that a state is of this search; what damaged entries in it lead to within the block is said so."""
-        if self.run is None:
-            yield
-            return
-        self._check_is_own(state)
-        try:
-            yield
-        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
-            path = self.run.checkpoint_path(CHECKPOINT)
-            raise UserError(f"{path} is damaged, begin a new run: {type(error).__name__}: {error}") from error
-
     def _say_stage(self) -> None:
         stage, part = self.settings.all_stages[self.stage], self.part
         left = "" if stage.num_candidates is None else f", {stage.num_candidates} candidates left in each choice"
@@ -694,29 +667,17 @@ class _Loop:
         self._count_attempt(state["attempt"])
         self.epoch_rows, self.alphas_by_epoch = state["epoch_rows"], state["alphas_by_epoch"]
         self.result_epoch = state["result_epoch"]
-        if not isinstance(self.step, int) or not isinstance(self.seconds, float):
-            raise TypeError(f"step and seconds must be numbers; got {self.step!r} and {self.seconds!r}.")
         if state["stage"] != self.stage:
             raise TypeError(f"the stage must be {self.stage} here; got {state['stage']!r}.")
 
-    def _check_is_own(self, state: Mapping[str, Any]) -> None:
-        assert self.run is not None
-        own, path = self.state(), self.run.checkpoint_path(CHECKPOINT)
-        missing = [name for name in own if name not in state]
-        if missing:
-            raise UserError(f"{path} is not the checkpoint of a search: {missing[0]!r} is missing in it.")
-        for name in ("settings", "steps_per_epoch"):
-            difference = _first_difference(name, state[name], own[name])
-            if difference is not None:
-                raise UserError(
-                    f"{path} is the checkpoint of another search: {difference}. Go on with the same data and settings, "
-                    "or use a new run folder."
-                )
+    def _difference(self, state: Mapping[str, Any]) -> str:
+        """What a state shows to be other than here: the settings, or the length of the data."""
+        there = {name: state[name] for name in ("settings", "steps_per_epoch")}
+        return first_difference(there, {"settings": self.settings, "steps_per_epoch": self.steps_per_epoch})
 
-    def _how_to_go_on(self) -> str:
-        if self.run is None:
-            return f"The search was stopped after step {self.step}; without a run folder nothing was saved."
-        return f"The search was stopped and saved after step {self.step} (epoch {self.epoch}) in {self.run.path}."
+    @property
+    def _place(self) -> str:
+        return f"step {self.step} (epoch {self.epoch})"
 
     def _check_losses(self) -> None:
         step = self.totals.first_non_finite()
@@ -738,24 +699,12 @@ class _Loop:
         return (
             f"The search diverged {when} (epoch {self.epoch}): {what}. Lower the weights' learning rate "
             f"(now {rate:.3g}) or clip their gradient (now {self.settings.weights.clip}), and look for non-finite "
-            f"inputs.{self._last_good_state()}"
+            f"inputs.{self.checkpoint.last_good()}"
         )
-
-    def _last_good_state(self) -> str:
-        if self.run is None:
-            return ""
-        path = self.run.checkpoint_path(CHECKPOINT)
-        return f" The last good state is {path}." if path.exists() else " No checkpoint had been written yet."
 
 
 def _not_needed(*arguments: object) -> NoReturn:
     raise AssertionError("the strongest candidates are found without evaluation or training")
-
-
-def _method(settings: SearchSettings) -> dict[str, Any]:
-    """Those settings that the result depends on, as plain data."""
-    free = ("log_every", "checkpoint_minutes")
-    return {name: value for name, value in to_plain(settings).items() if name not in free}
 
 
 def _kept_name(epoch: int) -> str:
@@ -778,14 +727,6 @@ def _copy_optimizer_state(optimizer: torch.optim.Optimizer, before: Mapping[int,
             if isinstance(value, Tensor):
                 old = before.get(index, {}).get(name)
                 value.zero_() if old is None else value.copy_(old)
-
-
-def _first_difference(place: str, theirs: Any, mine: Any) -> str | None:
-    """Where two pieces of plain data differ, in words."""
-    if isinstance(theirs, dict) and isinstance(mine, dict) and theirs.keys() == mine.keys():
-        found = (_first_difference(f"{place}.{name}", theirs[name], mine[name]) for name in mine)
-        return next((difference for difference in found if difference is not None), None)
-    return None if theirs == mine else f"{place} is {theirs!r} there and {mine!r} here"
 
 
 def _is_finite(value: float) -> bool:

@@ -19,6 +19,7 @@ from dnas.method.smoothing import Smoothing
 from dnas.searching.combination import check_discretization, check_penalties, check_without_alphas
 from dnas.searching.observer import Observer, check_length, check_observers
 from dnas.searching.stage import Part, Stage, check_stages, parts, scaled
+from dnas.system.difference import free
 from dnas.system.errors import UserError
 
 
@@ -139,10 +140,10 @@ class SearchSettings:
     tuning_lr: float = 0.1
     validate_every: int = 1
     precision: Literal["float32", "tf32", "bf16"] = "tf32"
-    capture: bool = True
+    capture: bool = free(True)
     seed: int = 0
-    log_every: int = 50
-    checkpoint_minutes: float = 10.0
+    log_every: int = free(50)
+    checkpoint_minutes: float = free(10.0)
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

@@ -19,6 +19,7 @@ from dnas.core.derive import find_decisions
 from dnas.core.functional import call_with
 from dnas.core.mixture import Active, Mixture
 from dnas.method.relaxation.base import Relaxation
+from dnas.system.difference import first_difference
 from dnas.system.errors import UserError
 
 Criterion = Callable[[Any, Any], Tensor | Mapping[str, Tensor]]
@@ -222,10 +223,10 @@ class Supernet:
         for part in own:
             if not isinstance(state.get(part), Mapping):
                 raise UserError(f"Not the state of a supernet: {part!r} is missing or no mapping.")
-        _check_same("decision", own["decisions"], state["decisions"])
-        for kind in ("model", "alphas"):
-            mine, theirs = ({name: _shape(value) for name, value in side[kind].items()} for side in (own, state))
-            _check_same("weight" if kind == "model" else "alphas of", mine, theirs)
+        for kind in ("decisions", "model", "alphas"):
+            difference = first_difference(state[kind], own[kind], place=kind)
+            if difference:
+                raise UserError(f"The checkpoint is of another space: {difference}.")
         _check_allowed(state["allowed"], self.decisions)
         self.model.load_state_dict(state["model"])
         with torch.no_grad():
@@ -289,15 +290,6 @@ def _call(batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return carry, batch.inputs
     inputs = tuple(batch.inputs) if isinstance(batch.inputs, tuple | list) else (batch.inputs,)
     return (*inputs, *carry), {}
-
-
-def _check_same(what: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
-    for name in [*mine, *theirs]:
-        if mine.get(name) != theirs.get(name):
-            raise UserError(
-                f"The checkpoint is of another space: {what} {name!r} is {theirs.get(name, 'missing')} there "
-                f"and {mine.get(name, 'missing')} here."
-            )
 
 
 def _check_allowed(allowed: Mapping[str, Any], decisions: Mapping[str, Decision]) -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.derive import derive
+from dnas.core.last_checkpoint import CHECKPOINT
 from dnas.core.run import Run
-from dnas.searching.search import CHECKPOINT
 from dnas.searching.supernet import Supernet
 from dnas.shipping.package import SPEC_FILE, WEIGHTS_FILE, check_state, read_spec, read_weights, skeleton
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder

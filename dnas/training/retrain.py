@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.batch import Batch, to_device
+from dnas.core.last_checkpoint import LastCheckpoint
 from dnas.core.run import Run
 from dnas.core.schedule import Cosine
 from dnas.data.batches import Batches
@@ -20,20 +21,17 @@ from dnas.method.hypergradient.randomness import generators_of
 from dnas.searching.capture import CudaRecorder, Recorder, StepCapture, optimizer_tensors
 from dnas.searching.settings import WeightSGD
 from dnas.space.drop_path import DropPath, set_drop_path
+from dnas.system.difference import first_difference, fixed_settings, free
 from dnas.system.display import Display, Silent
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest, stop_request
 from dnas.system.random_state import random_state, restore_random_state, seeded
 from dnas.training.evaluate import as_batches, call, check_logits, device_of, evaluate, evaluation_mode, in_format
 
-CHECKPOINT = "last"  # name of the checkpoint that training goes on from
 SUMMARY = "retrain"  # name of the JSON file that a finished training leaves
 
 # Side in pixels of the images (CIFAR's) that `cutout` is given for.
 _CUTOUT_SIDE = 32
-
-# Settings that may differ when a training goes on: they do not change its numbers.
-_FREE_SETTINGS = ("log_every", "checkpoint_minutes", "capture")
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,10 @@ class RetrainSettings:
     cutout: int = 16
     label_smoothing: float = 0.0
     precision: Literal["float32", "tf32", "bf16"] = "tf32"
-    capture: bool = True
+    capture: bool = free(True)
     seed: int = 0
-    log_every: int = 50
-    checkpoint_minutes: float = 10.0
+    log_every: int = free(50)
+    checkpoint_minutes: float = free(10.0)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "channels", "cells", "log_every"):
@@ -100,9 +98,8 @@ class RetrainSettings:
         return self.drop_path * epoch / self.epochs
 
     def to_data(self) -> dict[str, Any]:
-        """Those settings that the trained weights depend on, as plain data."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _FREE_SETTINGS}
-        return {**values, "weights": repr(self.weights)}
+        """Those settings that the trained weights depend on, as plain data; the optimizer as its text."""
+        return {**fixed_settings(self), "weights": repr(self.weights)}
 
 
 def retrain(
@@ -196,7 +193,15 @@ class _Loop:
         self.seconds = 0.0
         self.totals = _Totals(self.device)
         self.shown: dict[str, float] = {}
-        self._last_saved = time.monotonic()
+        self.checkpoint = LastCheckpoint(
+            run,
+            "training",
+            state=self.state,
+            restore=self._restore,
+            difference=self._difference,
+            device=self.device,
+            display=display,
+        )
 
     # The loop
 
@@ -215,10 +220,10 @@ class _Loop:
                     self._end_epoch(epoch)
                 self.display.update(self.phase, self.step, self.total_steps, self.shown)
                 self.seconds += time.perf_counter() - started
-                if epoch_ended or request.made or self._checkpoint_is_due():
+                if epoch_ended or request.made or self.checkpoint.is_due(self.settings.checkpoint_minutes):
                     self.save()
                 if request.made:
-                    raise Interrupted(self._how_to_go_on())
+                    raise Interrupted(self.checkpoint.how_to_go_on(self._place))
             if self.step != (epoch + 1) * self.steps_per_epoch:
                 raise UserError(
                     f"Epoch {epoch} of the training data ended after {self.step - epoch * self.steps_per_epoch} of "
@@ -322,7 +327,6 @@ class _Loop:
             "random_state": random_state(),
             "totals": self.totals.state(),
             "shown": self.shown,
-            "threads": torch.get_num_threads(),
             "steps_per_epoch": self.steps_per_epoch,
             "settings": self.settings.to_data(),
         }
@@ -335,76 +339,33 @@ class _Loop:
         name = first_non_finite(self.network)
         if name:
             raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
-        if self.run is not None:
-            self.run.save_checkpoint(CHECKPOINT, self.state())
-        self._last_saved = time.monotonic()
-
-    def _checkpoint_is_due(self) -> bool:
-        waited = time.monotonic() - self._last_saved
-        return self.run is not None and waited >= 60 * self.settings.checkpoint_minutes
+        self.checkpoint.save()
 
     def resume(self) -> None:
         """Go on from the run's checkpoint, where there is one."""
-        if self.run is None:
-            return
-        if not self.run.checkpoint_path(CHECKPOINT).exists():
-            if self.run.metrics_path.exists():
-                self.run.cut_metrics(0)
-            return
-        state = self.run.load_checkpoint(CHECKPOINT, self.device)
-        self._check(state, str(self.run.checkpoint_path(CHECKPOINT)))
-        try:
-            self._restore(state)
-        except (LookupError, TypeError, AttributeError, RuntimeError) as error:  # what damaged entries lead to
-            path = self.run.checkpoint_path(CHECKPOINT)
-            raise UserError(f"{path} is damaged, train anew: {type(error).__name__}: {error}") from error
-        self.run.cut_metrics(self.step)
-        if self.step < self.total_steps:
-            self.display.say(f"Going on with {self.run.path} after step {self.step} of {self.total_steps}.")
-            self._note_threads(state["threads"])
+        if self.checkpoint.resume():
+            self.checkpoint.forget_rows_after(self.step)
+            if self.step < self.total_steps:
+                self.checkpoint.say_going_on(self._place)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.totals.load(state["totals"])
         self.step, self.seconds, self.shown = state["step"], state["seconds"], state["shown"]
+        if not 0 <= self.step <= self.total_steps:
+            raise ValueError(f"it is of step {self.step} of {self.total_steps}")
         restore_random_state(state["random_state"])
 
-    def _check(self, state: Mapping[str, Any], source: str) -> None:
-        """See that the checkpoint is of this network, these settings and data of this length."""
+    def _difference(self, state: Mapping[str, Any]) -> str:
+        """What a state shows to be other than here: the network, the settings, the length of the data."""
         own = self.state()
-        for name, value in own.items():
-            if not isinstance(state.get(name), Mapping if isinstance(value, Mapping) else type(value)):
-                raise UserError(f"{source} is not the checkpoint of a training: {name!r} is missing or damaged.")
-        here, there = (
-            {name: tuple(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
-            for tensors in (own["network"], state["network"])
-        )
-        difference = first_difference(here, there)
-        if difference:
-            raise UserError(f"{source} is of another network: {difference}. Train this network in a folder of its own.")
-        here, there = ({**side["settings"], "steps_per_epoch": side["steps_per_epoch"]} for side in (own, state))
-        difference = first_difference(here, there)
-        if difference:
-            raise UserError(
-                f"{source} is of a training with other settings: {difference}. "
-                "Go on with the settings it began with, or train in a folder of its own."
-            )
-        if not 0 <= state["step"] <= self.total_steps:
-            raise UserError(f"{source} is damaged: it is of step {state['step']} of {self.total_steps}.")
+        names = ("network", "settings", "steps_per_epoch")
+        return first_difference({name: state[name] for name in names}, {name: own[name] for name in names})
 
-    def _note_threads(self, threads: int) -> None:
-        if threads != torch.get_num_threads():
-            self.display.say(
-                f"Note: this training began with {threads} threads and goes on with {torch.get_num_threads()}; its "
-                "numbers will differ in the last digits from an uninterrupted one."
-            )
-
-    def _how_to_go_on(self) -> str:
-        where = f"step {self.step} of {self.total_steps}"
-        if self.run is None:
-            return f"The training was stopped after {where}; without a run folder nothing was saved."
-        return f"The training was stopped and saved after {where} in {self.run.path}."
+    @property
+    def _place(self) -> str:
+        return f"step {self.step} of {self.total_steps}"
 
     def _what_diverged(self, what: str) -> str:
         rate = self.optimizer.param_groups[0]["lr"]
@@ -412,9 +373,7 @@ class _Loop:
             f"The training diverged at or before step {self.step}: {what}. Lower the learning rate (now {rate:.3g}) or "
             f"the largest gradient norm, clip (now {self.settings.weights.clip}), and look for non-finite inputs."
         )
-        if self.run is not None and self.run.checkpoint_path(CHECKPOINT).exists():
-            text += f" The last good checkpoint is kept: {self.run.checkpoint_path(CHECKPOINT)}."
-        return text
+        return text + self.checkpoint.last_good()
 
 
 def _two_heads(outputs: Any) -> tuple[Any, Any]:
@@ -469,12 +428,3 @@ def first_non_finite(network: nn.Module) -> str:
     if not tensors or bool(torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).all()):
         return ""
     return next(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
-
-
-def first_difference(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
-    """In which entry two mappings differ first, in words; empty where they are equal."""
-    for name in [*here, *there]:
-        mine, theirs = here.get(name, "missing"), there.get(name, "missing")
-        if mine != theirs:
-            return f"{name!r} is {theirs} there and {mine} here"
-    return ""

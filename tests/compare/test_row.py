@@ -1,14 +1,14 @@
 """Rows are read as they were written, and their settings are those asked for or the first other one is named."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from dnas import BetaDecay, Constant, GumbelSoftmax, NasBench201Space, SearchSettings
-from dnas.compare.row import CompareRow, Found, settings_difference
+from dnas import NasBench201Space
+from dnas.compare.row import CompareRow, Found
 from dnas.jobs.job import Job
 from dnas.system.plain_data import to_plain
 
@@ -93,59 +93,3 @@ def test_what_is_no_row_at_all_is_named(tmp_path: Path, content: str):
     with pytest.raises(ValueError, match="damaged") as caught:
         CompareRow.load(path)
     assert str(path) in str(caught.value)
-
-
-# Settings
-
-
-def test_the_same_settings_do_not_differ():
-    job = Job(search=SearchSettings(relaxation=GumbelSoftmax(), penalties=(BetaDecay(),)))
-    assert settings_difference(json.loads(json.dumps(to_plain(job))), job) == ""
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        (Job(channels=4), "channels is None there and 4 here"),
-        (Job(search=SearchSettings(epochs=3)), "search.epochs is 50 there and 3 here"),
-        (
-            Job(search=SearchSettings(relaxation=GumbelSoftmax())),
-            "search.relaxation is dnas.Softmax there and dnas.GumbelSoftmax here",
-        ),
-        (Job(space=SPACE), "space is dnas.DartsSpace there and dnas.NasBench201Space here"),
-    ],
-)
-def test_the_first_other_setting_is_named(changed: Job, message: str):
-    assert settings_difference(to_plain(Job()), changed) == message
-
-
-def test_arguments_of_parts_in_lists_are_compared():
-    one, other = (Job(search=SearchSettings(penalties=(BetaDecay(Constant(value)),))) for value in (0.5, 0.25))
-    difference = settings_difference(to_plain(one), other)
-    assert difference == "search.penalties[0].weight.value is 0.5 there and 0.25 here"
-    assert "search.penalties is" in settings_difference(to_plain(one), Job())
-
-
-def test_what_does_not_matter_is_passed_over():
-    there = to_plain(Job(threads=1, search=SearchSettings(log_every=1)))
-    assert settings_difference(there, Job(), ignored=("threads", "search.log_every")) == ""
-
-
-@dataclass(frozen=True)
-class Old:
-    kept: int = 1
-
-
-@dataclass(frozen=True)
-class New:
-    kept: int = 1
-    added: int = 2
-
-
-def test_a_setting_that_was_added_later_counts_as_its_default():
-    assert settings_difference(to_plain(Old()), New()) == ""
-    assert settings_difference(to_plain(Old()), New(added=3)) == "added is 2 there and 3 here"
-
-
-def test_a_setting_that_is_gone_is_a_difference():
-    assert settings_difference(to_plain(New()), Old()) == "added is unknown here"

@@ -329,7 +329,7 @@ def test_a_text_that_has_changed_is_noticed(run: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("train", {"epochs": 3}, "was made with other settings: 'epochs' is 2 there and 3 here"),
+        ("train", {"epochs": 3}, "was made with other settings: epochs is 2 there and 3 here"),
         ("seed", 4, "is the checkpoint of another search"),
         ("hidden", "wide", "is damaged: hidden: expected a whole number"),
         ("trian", {}, "there is no setting 'trian' (did you mean 'train'?)"),

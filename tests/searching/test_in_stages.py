@@ -276,7 +276,7 @@ def test_a_checkpoint_of_other_stages_is_refused(reference: Path, tmp_path: Path
     with pytest.raises(Killed):
         run_search(tmp_path, display=kill_at(11))
     other = replace(SETTINGS, stages=(*STAGES[:2], replace(STAGES[2], num_candidates=1)))
-    with pytest.raises(ValueError, match=r"another search: settings\.stages is"):
+    with pytest.raises(ValueError, match=r"search: settings\.stages\[2\]\.num_candidates is 2 there and 1 here"):
         run_search(tmp_path, settings=other)
 
 

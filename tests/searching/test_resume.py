@@ -447,7 +447,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path: Path):
 
 def test_a_search_without_a_run_folder_says_that_nothing_was_saved():
     model = interrupt_in_forward(net(), 3, signal.SIGINT)
-    with pytest.raises(Interrupted, match="stopped after step 2; without a run folder nothing was saved"):
+    with pytest.raises(Interrupted, match=r"stopped after step 2 \(epoch 0\); without a run folder nothing was saved"):
         search(model, data(STEPS, 1, shuffled=False), data(3, 2, shuffled=False), settings=settings("first order"))
 
 
@@ -510,8 +510,8 @@ def test_another_number_of_threads_is_told(tmp_path: Path):
     display = AtUpdate(lambda: None)
     run_search("first order", tmp_path, display=display)
     assert display.said[0] == (
-        "Note: this run began with 1 threads and goes on with 2; its numbers will differ in the last digits from an "
-        "uninterrupted run."
+        "Note: this search began with 1 threads and goes on with 2; its numbers will differ in the last digits from an "
+        "uninterrupted search."
     )
     assert display.said[1] == f"Going on with {tmp_path} after step 2 (epoch 0)."
 

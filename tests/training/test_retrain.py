@@ -405,25 +405,25 @@ def test_a_checkpoint_of_another_network_is_refused_by_the_first_difference(tmp_
     retrain(small(), images(), settings=quick(), run=Run(tmp_path))
     network = small(width=5)
     before = copy.deepcopy(network)
-    with pytest.raises(ValueError, match=r"another network: 'convolution.weight' is \(4, 3, 3, 3\) there and \(5, 3"):
+    with pytest.raises(ValueError, match=r"network\.convolution\.weight is a tensor of shape \(4, 3, 3, 3\) there and"):
         retrain(network, images(), settings=quick(), run=Run(tmp_path))
     assert_same(network, before)
-    with pytest.raises(ValueError, match=r"'auxiliary\.weight' is missing there"):
+    with pytest.raises(ValueError, match=r"another training: network\.auxiliary\.weight is missing there"):
         retrain(small(auxiliary=True), images(), settings=quick(), run=Run(tmp_path))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     retrain(small(), images(), settings=quick(), run=Run(tmp_path))
-    with pytest.raises(ValueError, match="other settings: 'epochs' is 3 there and 4 here"):
+    with pytest.raises(ValueError, match=r"another training: settings\.epochs is 3 there and 4 here"):
         retrain(small(), images(), settings=quick(epochs=4), run=Run(tmp_path))
-    with pytest.raises(ValueError, match="'steps_per_epoch' is 4 there and 2 here"):
+    with pytest.raises(ValueError, match="another training: steps_per_epoch is 4 there and 2 here"):
         retrain(small(), list(images().epoch(0))[:2], settings=quick(), run=Run(tmp_path))
 
 
 def test_how_often_something_is_logged_or_saved_may_change_when_a_training_goes_on(tmp_path):
     with pytest.raises(Killed):
         retrain(small(), images(), settings=quick(), run=Run(tmp_path), display=At(6, kill))
-    retrain(small(), images(), settings=quick(log_every=1, checkpoint_minutes=0), run=Run(tmp_path))
+    retrain(small(), images(), settings=quick(log_every=1, checkpoint_minutes=0, capture=False), run=Run(tmp_path))
 
 
 def test_the_checkpoint_of_something_else_is_refused(tmp_path):
