@@ -6,13 +6,16 @@ search itself, and what is done with its result. `docs/design.md` says how they 
 
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.core.batch import Batch
-from dnas.core.choice import Cell, Choice, InputChoice, PlainCell, Searchable, SharedPrefix, Zero
+from dnas.core.candidates import SharedPrefix, Zero
+from dnas.core.cell import Cell, PlainCell
+from dnas.core.choice import Choice, InputChoice
 from dnas.core.decision import Decision
 from dnas.core.derive import derive
 from dnas.core.mixture import Mixture
 from dnas.core.progress import FollowsProgress, set_progress
 from dnas.core.run import Run
 from dnas.core.schedule import Constant, Cosine, Exponential, Linear, Schedule
+from dnas.core.searchable import Searchable
 from dnas.method.discretization import (
     Argmax,
     Discretization,

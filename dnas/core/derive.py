@@ -7,8 +7,8 @@ import copy
 from torch import nn
 
 from dnas.core.architecture import Architecture
-from dnas.core.choice import Searchable
 from dnas.core.decision import Decision
+from dnas.core.searchable import Searchable
 from dnas.system.errors import UserError
 
 

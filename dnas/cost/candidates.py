@@ -8,7 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from dnas.core.choice import Cell, Choice, Zero
+from dnas.core.candidates import Zero
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice
 from dnas.cost.decisions import Costs, add_costs, costed_modules
 from dnas.cost.flops import Inputs, count_flops, run_without_trace
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from dnas.core.choice import Cell, Choice, InputChoice, Searchable
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice, InputChoice
+from dnas.core.searchable import Searchable
 from dnas.system.errors import UserError
 
 # (K,) of a choice or (E, K) of a cell, as nested lists.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from dnas.core.choice import Cell, Choice
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice
 from dnas.cost.decisions import Costs, add_costs, costed_modules
 
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture
 from dnas.core.batch import Batch
-from dnas.core.choice import Searchable
 from dnas.core.decision import Decision
 from dnas.core.derive import find_decisions
 from dnas.core.functional import call_with
 from dnas.core.mixture import Active, Mixture
+from dnas.core.searchable import Searchable
 from dnas.method.relaxation.base import Relaxation
 from dnas.system.difference import first_difference
 from dnas.system.errors import UserError

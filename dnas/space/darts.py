@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
-from dnas.core.choice import Cell, PlainCell
+from dnas.core.cell import Cell, PlainCell
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
 from dnas.space.base import Space, Stem, check_cell, check_space, draw, draw_distinct

@@ -9,7 +9,8 @@ from itertools import chain
 from torch import Tensor, nn
 
 from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
-from dnas.core.choice import Cell, Zero, add_up, concatenate, dense
+from dnas.core.candidates import Zero, add_up
+from dnas.core.cell import Cell, concatenate, dense
 from dnas.core.mixture import Mixture, uniform
 from dnas.core.progress import Scheduled
 from dnas.space.drop_path import path_masks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dnas.core.choice import Cell
+from dnas.core.cell import Cell
 from dnas.core.decision import Decision, edges_name
 from dnas.core.progress import Scheduled
 from dnas.core.schedule import Schedule

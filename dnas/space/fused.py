@@ -34,7 +34,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.core.choice import Cell, SharedPrefix, Zero, add_up, concatenate, dense
+from dnas.core.candidates import SharedPrefix, Zero, add_up
+from dnas.core.cell import Cell, concatenate, dense
 from dnas.core.mixture import Mixture, uniform
 from dnas.space.depthwise import _Depthwise, _triton_is_installed
 from dnas.space.edge_cell import EdgeCell, Pass

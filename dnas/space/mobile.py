@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture
-from dnas.core.choice import Choice, Zero
+from dnas.core.candidates import Zero
+from dnas.core.choice import Choice
 from dnas.core.decision import Decision
 from dnas.space.base import Space, Stem, check_size, check_space, random_choices
 from dnas.space.depthwise import DepthwiseConv

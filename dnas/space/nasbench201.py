@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
-from dnas.core.choice import Cell, PlainCell
+from dnas.core.cell import Cell, PlainCell
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
 from dnas.space.base import Space, Stem, check_cell, check_size, check_space, draw

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.core.choice import SharedPrefix, Zero
+from dnas.core.candidates import SharedPrefix, Zero
 from dnas.space.depthwise import DepthwiseConv
 from dnas.system.errors import UserError
 

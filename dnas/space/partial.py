@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.core.choice import add_up, concatenate
+from dnas.core.candidates import add_up
+from dnas.core.cell import concatenate
 
 
 @dataclass(frozen=True)

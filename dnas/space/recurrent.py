@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
-from dnas.core.choice import Searchable
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture, uniform
+from dnas.core.searchable import Searchable
 from dnas.space.base import draw
 from dnas.system.errors import UserError
 

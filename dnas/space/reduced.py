@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dnas.core.architecture import Architecture
-from dnas.core.choice import places
+from dnas.core.cell import places
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
 from dnas.space.base import Space, Stem, check_space

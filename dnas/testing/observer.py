@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.batch import Batch
-from dnas.core.choice import Cell
+from dnas.core.cell import Cell
 from dnas.core.decision import Decision
 from dnas.searching.observer import EpochReport, GoBack, Observer, StepReport, Stop
 from dnas.searching.search import SearchResult, search

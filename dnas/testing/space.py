@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture, CellArchitecture, Kept
 from dnas.core.batch import Batch
-from dnas.core.choice import Searchable
 from dnas.core.decision import Decision
 from dnas.core.derive import derive
 from dnas.core.mixture import uniform
 from dnas.core.progress import FollowsProgress
+from dnas.core.searchable import Searchable
 from dnas.method.discretization.genome import sites
 from dnas.method.discretization.genome import size as num_ways
 from dnas.searching.supernet import Supernet

@@ -12,7 +12,9 @@ from torch.testing import assert_close
 
 import dnas.core.choice
 from dnas.core.architecture import CellArchitecture, KeptEdge
-from dnas.core.choice import Cell, Choice, InputChoice, InputSum, PlainCell, SharedPrefix, Zero
+from dnas.core.candidates import SharedPrefix, Zero
+from dnas.core.cell import Cell, PlainCell
+from dnas.core.choice import Choice, InputChoice, InputSum
 from dnas.core.mixture import Mixture
 
 X = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)

@@ -10,9 +10,12 @@ from torch.testing import assert_close
 
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.core.batch import Batch
-from dnas.core.choice import Cell, Choice, InputChoice, Searchable, Zero
+from dnas.core.candidates import Zero
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice, InputChoice
 from dnas.core.derive import derive, find_decisions
 from dnas.core.mixture import Mixture
+from dnas.core.searchable import Searchable
 from dnas.searching.supernet import Supernet
 from dnas.space import DartsSpace, NasBench201Space
 

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import dnas.cost.candidates
-from dnas.core.choice import Cell, Choice, InputChoice, Searchable, Zero
+from dnas.core.candidates import Zero
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice, InputChoice
+from dnas.core.searchable import Searchable
 from dnas.cost import candidate_costs, count_flops, count_parameters
 from dnas.formats import read_nasbench201
 from dnas.method.penalty import ExpectedCost

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 import dnas.cost.params
-from dnas.core.choice import Cell, Choice, InputChoice, Zero
+from dnas.core.candidates import Zero
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice, InputChoice
 from dnas.cost import candidate_parameters, count_parameters
 from dnas.space import DartsSpace
 

@@ -12,7 +12,9 @@ from torch.testing import assert_close
 
 import dnas.searching.supernet
 from dnas.core.batch import Batch
-from dnas.core.choice import Cell, Choice, Zero
+from dnas.core.candidates import Zero
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.method.relaxation import GumbelSoftmax, Sigmoid, Softmax, UniformPath

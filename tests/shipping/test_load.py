@@ -13,9 +13,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from dnas.core.architecture import Architecture
-from dnas.core.choice import Choice, Searchable
+from dnas.core.choice import Choice
 from dnas.core.derive import derive
 from dnas.core.run import Run
+from dnas.core.searchable import Searchable
 from dnas.data.normalization import Normalization
 from dnas.data.resize import ResizeRule
 from dnas.searching.search import search

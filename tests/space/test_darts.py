@@ -10,7 +10,8 @@ from torch.testing import assert_close
 
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.core.batch import Batch
-from dnas.core.choice import Cell, Zero
+from dnas.core.candidates import Zero
+from dnas.core.cell import Cell
 from dnas.core.derive import derive, find_decisions
 from dnas.core.mixture import Mixture
 from dnas.method.relaxation import GumbelSoftmax, Softmax

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from dnas.core.batch import Batch
-from dnas.core.choice import Cell, Choice
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice
 from dnas.core.derive import derive
 from dnas.core.mixture import Mixture
 from dnas.core.schedule import Linear

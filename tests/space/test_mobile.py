@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from dnas.core.architecture import Architecture
-from dnas.core.choice import Zero
+from dnas.core.candidates import Zero
 from dnas.core.derive import derive, find_decisions
 from dnas.core.run import Run
 from dnas.cost import candidate_costs, candidate_parameters, count_flops, count_parameters

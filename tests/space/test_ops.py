@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from dnas.core.choice import SharedPrefix
+from dnas.core.candidates import SharedPrefix
 from dnas.space.ops import EVALUATION, OPERATIONS, SEARCH, BatchNorm, FactorizedReduce, Form, operation
 
 # Parameters per operation with C = 4 channels, without batch norm: depthwise k*k*C, pointwise C*C, dense k*k*C*C.

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import dnas.space.reduced
 from dnas.core.architecture import Architecture, CellArchitecture
-from dnas.core.choice import Cell
+from dnas.core.cell import Cell
 from dnas.core.derive import derive, find_decisions
 from dnas.core.mixture import Mixture
 from dnas.core.schedule import Constant, Linear

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from dnas.core.batch import Batch
-from dnas.core.choice import Cell, Zero
+from dnas.core.candidates import Zero
+from dnas.core.cell import Cell
 from dnas.core.derive import derive
 from dnas.core.mixture import Mixture
 from dnas.method.hypergradient import ExactProduct, FiniteDifference, FirstOrder, Hypergradient, OneStep

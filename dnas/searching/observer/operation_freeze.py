@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dnas.core.choice import Cell, Choice
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice
 from dnas.searching.observer.base import EpochReport, Observer, StepReport, Stop
 from dnas.searching.supernet import Supernet
 from dnas.system.errors import UserError

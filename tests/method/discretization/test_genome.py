@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture, CellArchitecture
 from dnas.core.batch import Batch
-from dnas.core.choice import Cell, Choice, InputChoice
+from dnas.core.cell import Cell
+from dnas.core.choice import Choice, InputChoice
 from dnas.core.decision import Decision
 from dnas.core.mixture import Active, Mixture
 from dnas.method.discretization.genome import Gene, Genome, Site, active, crossed, is_whole, kept, sites, size
