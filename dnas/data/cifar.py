@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from dnas.data import cifar_pickle
 from dnas.data.catalog import Catalog, decoded_catalog
 from dnas.data.image_set import ImageSet
 from dnas.system.errors import UserError
+from dnas.system.reading import read_bytes, read_text, refusing
 
-# What unpickling raises on a damaged file.
-_DAMAGED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
 _PIXELS = 3 * 32 * 32
+_LARGEST_NAMES = 100_000  # bytes; CIFAR-100's have about 1,000
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def load_cifar(path: str | Path) -> tuple[ImageSet, ImageSet]:
 
     The four forms are told apart by the files' names: `data_batch_1` ... and `test_batch` or `train`, `test` and `meta`
     (python), `data_batch_1.bin` ... or `train.bin` and `test.bin` (binary). CIFAR-100 gets its 100 fine labels.
-    The python files are pickles; they are read by an unpickler that can build arrays, lists and strings, nothing else.
+    The python files are pickles; their few opcodes are read by a parser of our own, and nothing in them is called.
 
     Raises:
         FileNotFoundError: the folder holds no CIFAR files, or not all of one form.
@@ -105,7 +104,7 @@ def _read(file: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_binary(file: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
     record = layout.label_bytes + _PIXELS
-    values = np.fromfile(file, dtype=np.uint8)
+    values = np.frombuffer(read_bytes(file, most=cifar_pickle.LARGEST), np.uint8)
     if len(values) == 0 or len(values) % record:
         raise UserError(
             f"{file} has {len(values)} bytes; a binary file of {layout.name} has a multiple of {record}. "
@@ -116,11 +115,15 @@ def _read_binary(file: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_python(file: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
-    batch = _unpickle(file)
+    batch = _parsed(file)
     pixels, labels = batch.get("data"), batch.get(layout.key)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (_PIXELS,):
         raise UserError(f"{file} holds no 'data' array of (images, {_PIXELS}) uint8, as {layout.name} has.")
-    if not isinstance(labels, list) or len(labels) != len(pixels) or not all(isinstance(x, int) for x in labels):
+    if (
+        not isinstance(labels, list)
+        or len(labels) != len(pixels)
+        or not all(type(x) is int and abs(x) < 2**31 for x in labels)
+    ):
         raise UserError(f"{file} holds no list {layout.key!r} with one number for each of its {len(pixels)} images.")
     return pixels.copy(), np.asarray(labels, dtype=np.int64)
 
@@ -129,7 +132,7 @@ def _class_names(folder: Path, layout: _Layout) -> tuple[str, ...]:
     file = folder / layout.names
     if not file.is_file():
         return tuple(str(label) for label in range(layout.num_classes))
-    names = file.read_text("utf-8").split() if layout.label_bytes else _unpickle(file).get(layout.names_key)
+    names = read_text(file, most=_LARGEST_NAMES).split() if layout.label_bytes else _parsed(file).get(layout.names_key)
     if not isinstance(names, list) or len(names) != layout.num_classes or not all(isinstance(n, str) for n in names):
         raise UserError(f"{file} does not list the {layout.num_classes} class names of {layout.name}.")
     return tuple(names)
@@ -145,54 +148,8 @@ def _image_set(part: str, layout: _Layout, names: tuple[str, ...], images: np.nd
     )
 
 
-def _unpickle(file: Path) -> dict[str, Any]:
+def _parsed(file: Path) -> dict[str, Any]:
     """The dictionary in one of CIFAR's pickles, byte strings as text."""
-    try:
-        with file.open("rb") as stream:
-            content = _ArraysOnly(stream, encoding="bytes").load()
-    except _DAMAGED as error:
-        raise UserError(f"{file} is no python file of CIFAR: {error}. Download it again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} is no python file of CIFAR: it holds a {type(content).__name__}, not a dict.")
-    return {_text(key): _text(value) for key, value in content.items()}
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return [_text(item) for item in value] if isinstance(value, list) else value
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """What Python 3 calls to rebuild a byte string that was written in protocol 2."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"a byte string in the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Any, axes: Any = None) -> np.ndarray:
-    """What rebuilds an array that was written in protocol 5."""
-    if axes is not None or order not in ("C", "F"):
-        raise pickle.UnpicklingError("an array whose axes were permuted")
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler for which numpy arrays and byte strings are the only things with a constructor."""
-
-    def find_class(self, module: str, name: str) -> Callable[..., Any]:
-        """The few constructors that arrays and byte strings need; everything else is refused."""
-        reconstruct: Any = np.empty(0).__reduce__()[0]  # what an array's own pickle calls
-        allowed: dict[tuple[str, str], Callable[..., Any]] = {
-            # The same function under its names in numpy 1 and 2.
-            ("numpy.core.multiarray", "_reconstruct"): reconstruct,
-            ("numpy._core.multiarray", "_reconstruct"): reconstruct,
-            ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-            ("numpy._core.numeric", "_frombuffer"): _from_buffer,
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            ("_codecs", "encode"): _encode,
-        }
-        if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file needs")
-        return allowed[module, name]
+    content = read_bytes(file, most=cifar_pickle.LARGEST)
+    with refusing(file, "is no python file of CIFAR, download it again"):
+        return cifar_pickle.parse(content)

@@ -1,4 +1,4 @@
-"""CIFAR from its standard files, whose pickles can do nothing but build arrays."""
+"""CIFAR from its standard files, whose pickles are read without an unpickler."""
 
 import io
 import os
@@ -44,7 +44,7 @@ def write_binary(file: Path, images, *labels) -> None:
     np.concatenate([*columns, images.reshape(len(images), -1)], axis=1).tofile(file)
 
 
-@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("protocol", range(6))
 def test_cifar10_in_python_form_comes_back_as_written(tmp_path, protocol):
     images, labels = random_images(100)
     test_images, test_labels = random_images(20, seed=1)
@@ -122,7 +122,7 @@ def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path):
 
     write_python10(tmp_path, *random_images(50), *random_images(10))
     (tmp_path / "data_batch_3").write_bytes(pickle.dumps({b"data": Harm()}))
-    with pytest.raises(ValueError, match=r"data_batch_3 is no python file of CIFAR: it asks for (posix|nt)\.system"):
+    with pytest.raises(ValueError, match=r"data_batch_3 is no python file of CIFAR.*: it asks for (posix|nt)\.system"):
         load_cifar(tmp_path)
     assert not (tmp_path / "harmed").exists()
 
