@@ -16,7 +16,7 @@ import numpy as np
 
 # The largest official file, CIFAR-100's train, has 155 MB and about 400,000 opcodes.
 LARGEST = 512 * 2**20
-MOST_STEPS = 2_000_000
+MOST_STEPS = 1_000_000
 _LONGEST_LINE = 200  # characters of a number, a name or a place in a line of protocol 0
 _LONGEST_TEXT = 1000  # characters of a label or of a file's name
 _LONGEST_NUMBER = 8  # bytes
