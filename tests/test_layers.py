@@ -20,6 +20,7 @@ ROOMS = [
     "report",
     "shipping",
     "training",
+    "shrinking",
     "table",
     "searching",
     "method",
