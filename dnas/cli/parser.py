@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, get_type_hints
 import torch
 
 from dnas.cli.messages import plainer
+from dnas.cli.notes import one_line_for_files_without_digest
 from dnas.compare.grid import Grid, columns_of, compare
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
@@ -105,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         keep_freed_memory()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with terminated_like_ctrl_c():
+        with terminated_like_ctrl_c(), one_line_for_files_without_digest():
             sys.exit(carry_out(arguments))
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from dnas.core.architecture import Architecture
-from dnas.system.atomic import write, write_text
+from dnas.system.atomic import write_text
 from dnas.system.errors import MissingPackage, UserError
+from dnas.system.tensor_file import load_tensors, save_tensors
 from dnas.version import __version__
 
 
@@ -28,7 +29,7 @@ class Run:
         checkpoints/NAME.pt  everything needed to go on
         architecture.json    what was found; architectures/epoch_0007.json what would have been after epoch 7
 
-    Every file is written whole or not at all.
+    Every file is written whole or not at all; a checkpoint has its digest at its end, which reading checks.
 
     Args:
         path: the folder; it is made when something is written.
@@ -150,7 +151,7 @@ class Run:
 
     def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
         """Write tensors and plain data to checkpoints/NAME.pt."""
-        write(self.checkpoint_path(name), lambda file: torch.save(dict(state), file))
+        save_tensors(self.checkpoint_path(name), state)
 
     def checkpoint_path(self, name: str) -> Path:
         return self.path / "checkpoints" / f"{name}.pt"
@@ -200,25 +201,6 @@ class Run:
             return json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise UserError(f"{path} is not JSON: {error}") from error
-
-
-def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """A file of tensors and plain data, read with `weights_only=True`.
-
-    Raises:
-        FileNotFoundError: there is none.
-        UserError: damaged, or it holds something else.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"There is no checkpoint {path}.")
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, BadZipFile ... for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged or no checkpoint of dnas: {reason}") from error
-    if not isinstance(state, dict):
-        raise UserError(f"{path} is no checkpoint of dnas: it holds a {type(state).__name__}.")
-    return state
 
 
 def environment() -> dict[str, Any]:

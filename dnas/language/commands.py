@@ -6,8 +6,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
-
 from dnas.core.architecture import Architecture
 from dnas.core.last_checkpoint import CHECKPOINT
 from dnas.core.run import Run
@@ -24,12 +22,13 @@ from dnas.language.table import FOUND, CellComparison, CellRow
 from dnas.language.training import train_language
 from dnas.shipping.package import WEIGHTS_FILE
 from dnas.space.recurrent import RecurrentSpace
-from dnas.system.atomic import write, write_text
+from dnas.system.atomic import write_text
 from dnas.system.difference import first_difference
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import seeded
+from dnas.system.tensor_file import save_tensors
 from dnas.system.threads import num_threads, threads_that_help
 from dnas.system.words import readable_time
 from dnas.training.baseline import draw_random
@@ -174,7 +173,7 @@ def trained_row(
         trained.seconds,
     )
     weights = {name: value.cpu() for name, value in trained.network.state_dict().items()}
-    write(folder.path / WEIGHTS_FILE, lambda file: torch.save(weights, file))
+    save_tensors(folder.path / WEIGHTS_FILE, weights)
     # The row last: with it the training counts as finished.
     folder.save_json(RESULT, {**row.to_data(), "settings": to_plain(settings)})
     shutil.rmtree(folder.checkpoint_path(CHECKPOINT).parent)

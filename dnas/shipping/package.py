@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnas.core.run import Run, load_tensors
+from dnas.core.run import Run
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
-from dnas.system.atomic import write, write_text
+from dnas.system.atomic import write_text
 from dnas.system.errors import UserError
+from dnas.system.tensor_file import check_finite, load_tensors, save_tensors
 
 WEIGHTS_FILE = "network.pt"
 SPEC_FILE = "network.json"
@@ -41,7 +42,7 @@ def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
     # Copies, in plain memory format: a view would be written with all of the memory that it looks into.
     weights = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
     # Weights first: the folder counts as holding a network from the moment that it has a network.json.
-    write(run.path / WEIGHTS_FILE, lambda file: torch.save(weights, file))
+    save_tensors(run.path / WEIGHTS_FILE, weights)
     write_text(run.path / SPEC_FILE, spec.to_json() + "\n")
 
 
@@ -65,7 +66,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: the file is damaged, or holds something other than tensors.
+        UserError: the file is damaged, holds a number that is not finite, or something other than tensors.
     """
     path = folder / WEIGHTS_FILE
     if not path.exists():
@@ -74,6 +75,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise UserError(f"{path}: {name!r} is a {type(value).__name__}; expected names with tensors only.")
+    check_finite(state, source=str(path))
     return state
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dnas import Mixture, Relaxation, Softmax
 from dnas.jobs.recipe import recipe_names
+from dnas.system.tensor_file import save_tensors
 from tests.support.cli import SMALL, dnas, done, make_photos, refused
 
 
@@ -346,7 +347,7 @@ def damage(path: Path, content: bytes | Callable[[Any], object]) -> None:
     elif path.suffix == ".pt":
         state = torch.load(path, weights_only=True)
         content(state)
-        torch.save(state, path)
+        save_tensors(path, state)
     else:
         data = yaml.safe_load(path.read_text())  # JSON is YAML
         content(data)
@@ -405,7 +406,7 @@ def test_a_damaged_or_evil_checkpoint(run, tmp_path, file: str, kind: str):
         contents = {"empty": b"", "garbage": b"x", "cut short": path.read_bytes()[:-200]}
         path.write_bytes(contents[kind] if kind in contents else pickle.dumps(Evil(mark), protocol=2))
     if kind == "other" and file == "retrain/network.pt":
-        torch.save({"weight": 3}, path)
+        save_tensors(path, {"weight": 3})
     command = {"checkpoints/last.pt": ["search", "--resume"], "retrain/checkpoints/last.pt": ["retrain"]}
     message = refused(*command.get(file, ["evaluate"]), run)
     assert str(path) in message

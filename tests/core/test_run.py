@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from dnas.core.architecture import Architecture
-from dnas.core.run import Run, environment, load_tensors
+from dnas.core.run import Run, environment
+from dnas.system.tensor_file import load_tensors
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from dnas.shipping.interface import Interface
 from dnas.shipping.package import read_spec, read_weights, save_network
 from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace
+from dnas.system.tensor_file import save_tensors
 
 RGB = Normalization((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 INTERFACE = Interface(("cat", "dog", "Küken"), ResizeRule(16), RGB)
@@ -163,6 +164,6 @@ def test_a_specification_in_another_encoding_is_named(tmp_path: Path):
 
 
 def test_weights_may_hold_nothing_but_tensors(tmp_path: Path):
-    torch.save({"layer.weight": torch.zeros(1), "steps": 3}, tmp_path / "network.pt")
+    save_tensors(tmp_path / "network.pt", {"layer.weight": torch.zeros(1), "steps": 3})
     with pytest.raises(ValueError, match=r"network.pt: 'steps' is a int; expected names with tensors"):
         read_weights(tmp_path)
