@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import torch
 from dnas.data.catalog import Catalog, decoded_catalog
 from dnas.data.image_set import ImageSet
 from dnas.system.errors import UserError
+from dnas.system.reading.arrays import ArrayHeader, array_headers, read_arrays
+
+_NAMES = ("x_train", "y_train", "x_test", "y_test", "class_names")
 
 _EXPECTED = (
     "Expected x_train as uint8 (images, height, width, 1 or 3) or (images, height, width), y_train with one whole "
@@ -22,19 +26,19 @@ _EXPECTED = (
 def load_arrays(path: str | Path) -> tuple[ImageSet, ImageSet | None]:
     """Training and test images of an .npz file; the test part is None where the file has none.
 
-    The file is read without pickle.
+    Shapes are looked at before an array is unpacked; other arrays of the file are left alone.
 
     Raises:
         UserError: the file is damaged, or its arrays are not as expected; the message says what is.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError) as error:
-        raise UserError(f"{path} is not a readable .npz file: {error}") from error
-    if "x_train" not in arrays or "y_train" not in arrays:
-        raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}. {_EXPECTED}.")
+    headers = array_headers(path)
+    if "x_train" not in headers or "y_train" not in headers:
+        raise UserError(f"{path} holds {', '.join(list(headers)[:20]) or 'nothing'}. {_EXPECTED}.")
+    for part in ("train", "test"):
+        if f"x_{part}" in headers:
+            _check_images(path, part, headers)
+    arrays = read_arrays(path, _NAMES)
     names = _class_names(path, arrays)
     train = _image_set(path, arrays, "train", names)
     return train, _image_set(path, arrays, "test", names) if "x_test" in arrays else None
@@ -45,31 +49,46 @@ def open_arrays(path: str | Path) -> Catalog:
     return decoded_catalog(str(path), *load_arrays(path))
 
 
-def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
+def _check_images(path: Path, part: str, headers: Mapping[str, ArrayHeader]) -> None:
+    """See from the headers that a part has images and a label for each."""
+    if f"y_{part}" not in headers:
+        raise UserError(f"{path} has x_{part} but no y_{part}. {_EXPECTED}.")
+    images, labels = headers[f"x_{part}"], headers[f"y_{part}"]
+    shape = images.shape if len(images.shape) == 4 else (*images.shape, 1)
+    if images.dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape[1:]:
+        raise UserError(f"{path}: x_{part} is {images.dtype} of shape {images.shape}. {_EXPECTED}.")
+    if labels.dtype.kind not in "iu" or math.prod(labels.shape) != shape[0]:
+        raise UserError(
+            f"{path}: y_{part} is {labels.dtype} of shape {labels.shape} for {shape[0]} images. {_EXPECTED}."
+        )
+
+
+def _class_names(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     labels = arrays["y_train"]
-    if labels.size == 0 or labels.dtype.kind not in "iu" or labels.min() < 0:
+    if labels.size == 0 or labels.min() < 0:
         raise UserError(f"{path}: y_train is {labels.dtype} of shape {labels.shape}. {_EXPECTED}.")
     count = int(labels.max()) + 1
+    if count > labels.size:
+        raise UserError(
+            f"{path}: y_train has labels up to {count - 1} for {labels.size} images, so that classes are without an "
+            f"image. {_EXPECTED}."
+        )
     names = tuple(map(str, arrays["class_names"])) if "class_names" in arrays else tuple(map(str, range(count)))
     if len(names) < count:
         raise UserError(f"{path}: class_names has {len(names)} names, but y_train has labels up to {count - 1}.")
     return names
 
 
-def _image_set(path: Path, arrays: dict[str, np.ndarray], part: str, names: tuple[str, ...]) -> ImageSet:
-    if f"y_{part}" not in arrays:
-        raise UserError(f"{path} has x_{part} but no y_{part}. {_EXPECTED}.")
-    images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
+def _image_set(path: Path, arrays: Mapping[str, np.ndarray], part: str, names: tuple[str, ...]) -> ImageSet:
+    images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"].reshape(-1)
     images = images[..., None] if images.ndim == 3 else images
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise UserError(f"{path}: x_{part} is {images.dtype} of shape {images.shape}. {_EXPECTED}.")
-    if labels.dtype.kind not in "iu" or labels.size != len(images):
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
         raise UserError(
-            f"{path}: y_{part} is {labels.dtype} of shape {labels.shape} for {len(images)} images. {_EXPECTED}."
+            f"{path}: y_{part} has labels from {labels.min()} to {labels.max()}; the classes are 0 to {len(names) - 1}."
         )
     return ImageSet(
         torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
-        torch.from_numpy(labels.reshape(-1).astype(np.int64)),
+        torch.from_numpy(labels.astype(np.int64)),
         class_names=names,
         name=f"{path.name} {part}",
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dnas.data.resize import ResizeRule
 from dnas.system.errors import UserError
+from dnas.system.memory import check_holds
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 _CHUNK = 256  # images handed to the threads at a time, so that the files' bytes are not all in memory at once
-_MEMORY_SHARE = 0.8  # of the machine's memory that decoded images may take
 # What Pillow raises on files that are damaged, depending on their format (found by damaging some).
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, zlib.error)
 _GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -96,7 +96,7 @@ def decode_images(
         UserError: an image cannot be read (the first such one is named), or memory will not hold them all.
     """
     count = len(encoded)
-    check_memory(count * 3 * rule.size**2, f"{count} images of {rule.size} x {rule.size} pixels")
+    check_holds(count * 3 * rule.size**2, f"{count} images of {rule.size} x {rule.size} pixels")
     images = torch.empty(count, 3, rule.size, rule.size, dtype=torch.uint8)
 
     def decode(at: int, file: Path | bytes) -> None:
@@ -147,16 +147,6 @@ def all_grey(images: Tensor) -> bool:
     return bool((images[:, 0] == images[:, 1]).all()) and bool((images[:, 0] == images[:, 2]).all())
 
 
-def check_memory(num_bytes: int, what: str) -> None:
-    """Raises ValueError where `num_bytes` are more than this machine's memory holds."""
-    memory = _memory()
-    if num_bytes > _MEMORY_SHARE * memory:
-        raise UserError(
-            f"{what} take {num_bytes / 2**30:.1f} GiB, but this machine has {memory / 2**30:.1f} GiB of memory. "
-            "Ask for smaller images or use fewer."
-        )
-
-
 def _to_rgb(image: Image) -> Image:
     """Any mode to RGB, transparent pixels white."""
     from PIL import Image as pil
@@ -183,10 +173,3 @@ def _chunks(count: int) -> Iterator[range]:
 
 def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory() -> float:
-    """Bytes of memory of this machine, infinite where the system does not tell."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return float("inf")
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -16,6 +16,7 @@ from dnas.system.errors import UserError
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 # Of the available memory this share is left to everything that was not measured.
 RESERVE = 0.1
+_DATA_SHARE = 0.8  # of all memory that data may take
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -47,6 +48,28 @@ def available_memory(device: torch.device) -> int:
     if not Path("/proc/meminfo").exists():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return 1024 * (_kibibytes("/proc/meminfo", "MemAvailable") + _kibibytes("/proc/self/status", "VmRSS"))
+
+
+def most_memory() -> float:
+    """Bytes that this process may hold at most: all of the machine, or its limit; infinite where neither is known."""
+    known = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else float("inf")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return machine if limit == resource.RLIM_INFINITY else min(machine, limit)
+
+
+def check_holds(num_bytes: int, what: str) -> None:
+    """See that memory can hold data of `num_bytes`, a fifth of it left free.
+
+    Raises:
+        UserError: it cannot; the message says how much `what` takes and how much there is.
+    """
+    memory = most_memory()
+    if num_bytes > _DATA_SHARE * memory:
+        raise UserError(
+            f"{what} take {num_bytes / 2**30:.1f} GiB, but there are {memory / 2**30:.1f} GiB of memory. "
+            "Ask for smaller images or use fewer."
+        )
 
 
 def largest_batch(memory_at_two_sizes: Mapping[int, int], available: int) -> int:

@@ -16,8 +16,6 @@ Nothing is pickled.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 from dnas.space.nasbench201 import CANDIDATES, EDGES
 from dnas.system import atomic
 from dnas.system.errors import UserError
+from dnas.system.reading import arrays as reading
 from dnas.table.order import NUM_ARCHITECTURES, official_operations, operation_string
 from dnas.table.table import Table
 
@@ -86,24 +85,9 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     Raises:
         UserError: not there, or not a whole .npz file; the message names the file.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise UserError(f"There is no file {path}.")
-    # numpy.load takes single arrays and pickles as well; what is no zip file is told apart here.
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is damaged, or no .npz file: it has no zip directory. Copy or make it again.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} is damaged, or no .npz file of plain arrays ({error}). Copy or make it again."
-        ) from None
-    # What is no array in a zip file comes as bytes.
-    foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-    if foreign:
-        raise UserError(f"{path} is damaged, or no .npz file: its entry {foreign[0]!r} is no array.")
-    return arrays
+    return reading.read_arrays(path)
 
 
 def is_table_file(arrays: Mapping[str, NDArray[Any]]) -> bool:

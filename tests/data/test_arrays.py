@@ -6,6 +6,7 @@ import torch
 
 from dnas.data import load_source
 from dnas.data.arrays import load_arrays
+from tests.support.limited import lines_under_limit
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
@@ -55,7 +56,7 @@ def test_such_a_file_is_a_data_set(tmp_path):
         ({"x_train": IMAGES, "y_train": LABELS.astype(float)}, "y_train is float64"),
         ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES}, "no y_test"),
         ({"x_train": IMAGES, "y_train": LABELS, "class_names": np.array(["one"])}, "class_names has 1"),
-        ({"x_train": np.array([None]), "y_train": LABELS}, "not a readable"),
+        ({"x_train": np.array([None]), "y_train": LABELS}, "is object of shape"),
     ],
 )
 def test_a_file_of_another_kind_is_named_with_what_was_expected(tmp_path, arrays, said):
@@ -66,5 +67,29 @@ def test_a_file_of_another_kind_is_named_with_what_was_expected(tmp_path, arrays
 def test_a_damaged_file_is_named(tmp_path):
     path = saved(tmp_path, x_train=IMAGES, y_train=LABELS)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"images\.npz is not a readable"):
+    with pytest.raises(ValueError, match=r"images\.npz is damaged, or not a readable"):
         load_arrays(path)
+
+
+def test_a_huge_label_makes_no_names_of_classes(tmp_path):
+    labels = LABELS.astype(np.int64)
+    labels[3] = 2**62
+    found = lines_under_limit(
+        f"""
+from dnas.data.arrays import load_arrays
+from tests.support.limited import lines_under_limit
+refused(load_arrays, {str(saved(tmp_path, x_train=IMAGES, y_train=labels))!r})
+"""
+    )
+    assert "y_train has labels up to 4611686018427387904 for 6 images" in found[0]
+
+
+@pytest.mark.parametrize("shape", [(6, 0, 4, 3), (6, 5, 0, 3)])
+def test_images_without_pixels_are_refused(tmp_path, shape):
+    with pytest.raises(ValueError, match="x_train is uint8 of shape"):
+        load_arrays(saved(tmp_path, x_train=np.empty(shape, np.uint8), y_train=LABELS))
+
+
+def test_other_arrays_of_the_file_are_left_alone(tmp_path):
+    path = saved(tmp_path, x_train=IMAGES, y_train=LABELS, note=np.array("hello"))
+    assert len(load_arrays(path)[0]) == 6

@@ -8,6 +8,7 @@ import torch
 from dnas.system.memory import (
     available_memory,
     check_batch_fits,
+    check_holds,
     gibibytes,
     largest_batch,
     peak_memory,
@@ -92,3 +93,9 @@ def test_available_memory_is_what_is_held_and_what_is_free():
 def test_bytes_are_told_in_units_of_their_size():
     assert gibibytes(3 * 2**29) == "1.5 GiB"
     assert gibibytes(50 * 2**20) == "50 MiB"
+
+
+def test_more_data_than_memory_holds_is_refused():
+    with pytest.raises(ValueError, match=r"9 images of 5 x 5 pixels take .* GiB, but there are .* GiB of memory"):
+        check_holds(10**18, "9 images of 5 x 5 pixels")
+    check_holds(1, "1 image of 1 x 1 pixel")

@@ -153,7 +153,7 @@ def test_damaged_files_are_named(path: Path):
     for content in (b"", b"hello", whole[: len(whole) // 2], whole[:-10], bytes(flipped)):
         damaged = path.with_name("damaged.npz")
         damaged.write_bytes(content)
-        with pytest.raises(ValueError, match=r"damaged\.npz is damaged, or no \.npz file"):
+        with pytest.raises(ValueError, match=r"damaged\.npz is damaged, or not a readable \.npz file"):
             load_table(damaged)
 
 
@@ -162,11 +162,11 @@ def test_files_that_numpy_reads_otherwise_are_no_tables(path: Path):
     np.save(single, np.zeros(3))
     np.savez(pickled, format=np.array([{}], dtype=object))
     for other in (single, pickled):
-        with pytest.raises(ValueError, match=rf"{other.stem}.np. is damaged, or no .npz file"):
+        with pytest.raises(ValueError, match=rf"{other.stem}.np. is damaged, or not a readable .npz file"):
             load_table(other)
     with zipfile.ZipFile(path.with_name("plain.npz"), "w") as archive:
         archive.writestr("format", "dnas-table")
-    with pytest.raises(ValueError, match=r"plain\.npz is damaged, or no \.npz file"):
+    with pytest.raises(ValueError, match=r"plain\.npz is damaged, or not a readable \.npz file"):
         load_table(path.with_name("plain.npz"))
 
 
