@@ -69,7 +69,9 @@ from dnas.space import (
 from dnas.system.errors import MissingPackage, NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted
 from dnas.table import Table, load_table
-from dnas.training.evaluate import Evaluation, evaluate
+from dnas.task import Classification, LanguageModelling, Metric, MultiLabel, OwnTask, Regression, Segmentation, Task
+from dnas.training.evaluate import evaluate
+from dnas.training.evaluation import Evaluation
 from dnas.training.retrain import RetrainSettings, retrain
 from dnas.version import __version__
 
@@ -85,6 +87,7 @@ __all__ = [
     "Cell",
     "CellArchitecture",
     "Choice",
+    "Classification",
     "ConjugateGradient",
     "Constant",
     "Cosine",
@@ -111,17 +114,21 @@ __all__ = [
     "InputChoice",
     "Interrupted",
     "KeptEdge",
+    "LanguageModelling",
     "LimitedSkips",
     "Linear",
+    "Metric",
     "MissingPackage",
     "Mixture",
     "MobileSpace",
+    "MultiLabel",
     "NasBench201Space",
     "Neumann",
     "NonFiniteLoss",
     "Observer",
     "OneStep",
     "OperationFreeze",
+    "OwnTask",
     "Penalty",
     "Perturbation",
     "PlainCell",
@@ -129,6 +136,7 @@ __all__ = [
     "RandomSmoothing",
     "RecurrentSpace",
     "ReducedDartsSpace",
+    "Regression",
     "ReinMax",
     "Relaxation",
     "RetrainSettings",
@@ -137,6 +145,7 @@ __all__ = [
     "SearchResult",
     "SearchSettings",
     "Searchable",
+    "Segmentation",
     "SharedPrefix",
     "Sharpening",
     "Sigmoid",
@@ -150,6 +159,7 @@ __all__ = [
     "Stop",
     "Supernet",
     "Table",
+    "Task",
     "Threshold",
     "TransformerSpace",
     "UniformPath",

@@ -80,25 +80,39 @@ def top5(outputs: Tensor, targets: Tensor) -> Tensor:
     return (best == targets[:, None]).any(1).double()
 
 
-class BalancedAccuracy:
-    """Mean over the classes that occur of the share of their samples whose score is highest for them."""
+class Confusion:
+    """How often each true class was taken for each class: `(classes, classes)` int64, true classes in rows."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self.right: Tensor | None = None
-        self.all: Tensor | None = None
+        self.counts: Tensor | None = None
 
     def update(self, outputs: Tensor, targets: Tensor, /) -> None:
         num_classes = outputs.shape[1]
-        every = torch.bincount(targets, minlength=num_classes)
-        right = torch.bincount(targets[outputs.argmax(1) == targets], minlength=num_classes)
-        self.all = every if self.all is None else self.all + every
-        self.right = right if self.right is None else self.right + right
+        pairs = targets * num_classes + outputs.argmax(1)
+        counts = torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+        self.counts = counts if self.counts is None else self.counts + counts
+
+    def compute(self) -> Tensor:
+        assert self.counts is not None
+        return self.counts.cpu()
+
+
+class BalancedAccuracy:
+    """Mean over the classes that occur of the share of their samples whose score is highest for them."""
+
+    def __init__(self) -> None:
+        self.confusion = Confusion()
+
+    def reset(self) -> None:
+        self.confusion.reset()
+
+    def update(self, outputs: Tensor, targets: Tensor, /) -> None:
+        self.confusion.update(outputs, targets)
 
     def compute(self) -> float:
-        assert self.all is not None
-        assert self.right is not None
-        occurs = self.all > 0
-        return float((self.right[occurs].double() / self.all[occurs]).mean())
+        confusion = self.confusion.compute().double()
+        every = confusion.sum(1)
+        return float((confusion.diagonal()[every > 0] / every[every > 0]).mean())

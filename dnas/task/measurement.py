@@ -105,12 +105,11 @@ class Tally:
         Raises:
             UserError: outputs, targets and task do not fit.
         """
-        if not self.losses:
-            self.task.check(outputs, targets)
+        self.task.check(outputs, targets)
         weights = self.task.weights(outputs, targets)
         self.weights.append(weights)
         self.losses.append(_total(self.task.criterion(outputs, targets)).detach().double())
-        self.non_finite.append(torch.stack([~tensor.isfinite().all() for tensor in _floats(outputs)]).any())
+        self.non_finite.append(_non_finite(outputs, len(weights)))
         for name, metric in self.metrics.items():
             if isinstance(metric.measure, StatefulMetric):
                 metric.measure.update(outputs, targets)
@@ -143,8 +142,8 @@ class Tally:
         bad = int(torch.stack(self.non_finite).sum())
         if bad:
             raise NonFiniteLoss(
-                f"The network's outputs are NaN or infinite in {bad} of {len(self.losses)} batches: its training has "
-                "diverged (lower the learning rate), or the inputs are not finite."
+                f"The network's outputs are NaN or infinite for {bad} of {sum(map(len, self.weights))} samples: its "
+                "training has diverged (lower the learning rate), or the inputs are not finite."
             )
         weights = [weight.double().cpu() for weight in self.weights]
         per_batch = torch.stack([weight.sum() for weight in weights])
@@ -226,6 +225,12 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _floats(outputs: Any) -> list[Tensor]:
-    found: list[Tensor] = [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]
-    return found or [torch.zeros(())]
+def _non_finite(outputs: Any, num_samples: int) -> Tensor:
+    """Number of samples with a NaN or infinite output; all of a batch where outputs are not one row per sample."""
+    bad = torch.zeros(num_samples, dtype=torch.bool)
+    for tensor in tensors_in(outputs):
+        if tensor.is_floating_point():
+            finite = tensor.isfinite()
+            of_samples = finite.ndim > 0 and len(finite) == num_samples
+            bad = bad.to(tensor.device) | ~(finite.reshape(num_samples, -1).all(1) if of_samples else finite.all())
+    return bad.sum()

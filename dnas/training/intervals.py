@@ -1,4 +1,4 @@
-"""The exact interval of a probability that was seen in some trials, and what the best of several draws is expected to be."""
+"""The exact interval of a probability, and what the best of several draws is expected to be."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused(case):
 def test_outputs_that_are_not_finite_are_refused():
     outputs = random(4, 2)
     outputs[1, 1] = torch.nan
-    with pytest.raises(NonFiniteLoss, match="1 of 1 batches"):
+    with pytest.raises(NonFiniteLoss, match="1 of 4 samples"):
         measure(Classification(), [(outputs, labels(2, 4))])
 
 

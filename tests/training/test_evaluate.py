@@ -140,7 +140,7 @@ def test_targets_that_are_no_labels_are_told():
 
 
 def test_nan_is_an_error_and_not_an_accuracy():
-    with pytest.raises(FloatingPointError, match="1 of 2 images"):
+    with pytest.raises(FloatingPointError, match="1 of 2 samples"):
         evaluate(Known(), [(scores([math.nan, 0], [1, 0]), torch.tensor([0, 0]))])
 
 
