@@ -33,19 +33,38 @@ class DepthwiseConv(nn.Conv2d):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        stride, dilation = self.stride[0], self.dilation[0]
-        gradient = torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad)
-        if self.training and gradient and input.device.type == "cuda" and _triton_is_installed():
-            from dnas.space.depthwise_triton import depthwise
+        under_autocast = input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        fast = self.training and _needs_gradient(input, self.weight) and not under_autocast
+        function = depthwise if fast else library_depthwise
+        return function(input, self.weight, stride=self.stride[0], dilation=self.dilation[0])
 
-            return depthwise(input, self.weight, stride=stride, dilation=dilation)
-        if stride == 2 and dilation == 2:
-            # All taps fall on pixels of even row and column.
-            input, stride, dilation = input[:, :, ::2, ::2], 1, 1
-        padding = dilation * (self.kernel_size[0] // 2)
-        if self.training and gradient and input.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            return _Depthwise.apply(input, self.weight, stride, padding, dilation)  # type: ignore[no-any-return]
-        return F.conv2d(input, self.weight, None, stride, padding, dilation, self.groups)
+
+def depthwise(x: Tensor, weight: Tensor, *, stride: int, dilation: int) -> Tensor:
+    """What `DepthwiseConv` computes in train mode, as a function of its weight (channels, 1, size, size)."""
+    if x.device.type == "cuda" and _triton_is_installed():
+        from dnas.space import depthwise_triton
+
+        return depthwise_triton.depthwise(x, weight, stride=stride, dilation=dilation)
+    if x.device.type == "cpu" and _needs_gradient(x, weight):
+        x, stride, dilation = _even_pixels(x, stride, dilation)
+        padding = dilation * (weight.shape[-1] // 2)
+        return _Depthwise.apply(x, weight, stride, padding, dilation)  # type: ignore[no-any-return]
+    return library_depthwise(x, weight, stride=stride, dilation=dilation)
+
+
+def library_depthwise(x: Tensor, weight: Tensor, *, stride: int, dilation: int) -> Tensor:
+    """The same convolution with the gradients of the library."""
+    x, stride, dilation = _even_pixels(x, stride, dilation)
+    return F.conv2d(x, weight, None, stride, dilation * (weight.shape[-1] // 2), dilation, x.shape[1])
+
+
+def _even_pixels(x: Tensor, stride: int, dilation: int) -> tuple[Tensor, int, int]:
+    """With stride 2 and dilation 2 all taps fall on pixels of even row and column: those, and stride and dilation 1."""
+    return (x[:, :, ::2, ::2], 1, 1) if stride == 2 and dilation == 2 else (x, stride, dilation)
+
+
+def _needs_gradient(x: Tensor, weight: Tensor) -> bool:
+    return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
 
 
 @cache

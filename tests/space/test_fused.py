@@ -20,7 +20,8 @@ from dnas.searching.search_step import search_step
 from dnas.searching.supernet import Supernet
 from dnas.space import DartsSpace, NasBench201Space
 from dnas.space.base import Space
-from dnas.space.fused import FusedCell, FusedEdgeCell, NodeSum, Round, Term, fuse, plain_sum, unfuse
+from dnas.space.fused import FusedCell, FusedEdgeCell, fuse, unfuse
+from dnas.space.node_sum import NodeSum, Round, Term, plain_sum
 
 DARTS = DartsSpace()
 EDGE_WEIGHTS = DartsSpace(nodes=2, edge_weights=True)
