@@ -19,7 +19,9 @@ from dnas.core.derive import derive
 from dnas.core.run import Run
 from dnas.data.normalization import Normalization
 from dnas.data.resize import ResizeRule
-from dnas.shipping.export import ExportedFile, deviation_from, export, metadata
+from dnas.shipping.deviation import deviation_from
+from dnas.shipping.export import ExportedFile, export
+from dnas.shipping.exporters import Subject
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
 from dnas.shipping.package import save_network
@@ -102,9 +104,10 @@ def test_the_onnx_file_carries_what_its_users_need(exported: dict[str, ExportedF
 
 
 def test_the_torch_program_takes_any_batch_and_carries_the_same(run: Path, exported: dict[str, ExportedFile]):
-    carried = dict.fromkeys(metadata(load_spec(run)), "")
+    expected = Subject(load(run), load_spec(run), None).metadata()
+    carried = dict.fromkeys(expected, "")
     program = torch.export.load(exported["torch"].path, extra_files=carried)
-    assert carried == metadata(load_spec(run))
+    assert carried == expected
     images = torch.randn(7, 3, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(program.module()(images), load(run)(images))
@@ -232,7 +235,7 @@ def test_a_file_that_deviates_is_not_written_and_an_older_one_stays(tmp_path: Pa
     older.write_bytes(b"older")
     for name, file in (("onnx", "network.onnx"), ("torch", "network.pt2")):
         with pytest.raises(ValueError, match=rf"{file} deviates from PyTorch by [\d.]+ on 1 random images, more than"):
-            export(run, formats=[name], model=make_model(Traced()))  # type: ignore[list-item]
+            export(run, formats=[name], model=make_model(Traced()))
     assert [path.name for path in older.parent.iterdir()] == ["network.onnx"]
     assert older.read_bytes() == b"older"
 
@@ -289,7 +292,7 @@ def test_logits_of_another_shape_are_told():
 
 def test_wrong_settings_are_named_before_anything_is_read(tmp_path: Path):
     with pytest.raises(ValueError, match="Unknown format 'tflite'; there are onnx, torch, state_dict"):
-        export(tmp_path, formats=["onnx", "tflite"])  # type: ignore[list-item]
+        export(tmp_path, formats=["onnx", "tflite"])
     with pytest.raises(ValueError, match="Nothing to export"):
         export(tmp_path, formats=[])
     with pytest.raises(FileNotFoundError, match=f"`dnas retrain {tmp_path}`"):

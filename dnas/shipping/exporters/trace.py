@@ -1,0 +1,64 @@
+"""The network as a traced program for any batch size, and the messages of torch's exporters."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from dnas.shipping.interface import Interface
+from dnas.system.errors import UserError
+
+
+def trace(network: nn.Module, interface: Interface) -> ExportedProgram:
+    """The network as a program for any batch size.
+
+    Raises:
+        UserError: the network does something that torch.export cannot express.
+    """
+    example = torch.zeros(2, *interface.shape)
+    try:
+        program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch")},))
+    except Exception as error:  # whatever a user's module raises, and torch has no common class for its own
+        raise UserError(
+            f"torch.export cannot express {type(network).__name__} for batches of any size: {reason_of(error)} "
+            "A forward pass must not depend on the values of its input or on the size of the batch."
+        ) from error
+    # The source lines that made each node name the folders of this machine.
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    return program
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of the cause of an error of torch's exporters, whose messages are long."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    reason = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {reason}".rstrip(".: ") + "."
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within the block two messages of torch's exporters that say nothing about the network are left out."""
+
+    def matters(record: logging.LogRecord) -> bool:
+        # Four lines about operators of torchvision, on every machine that lacks it; no network here uses them.
+        return not record.getMessage().startswith("torchvision is not installed")
+
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration.addFilter(matters)
+    try:
+        with warnings.catch_warnings():
+            # torch 2.13 copies its own tree specifications in a way that it deprecates itself.
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
+            yield
+    finally:
+        registration.removeFilter(matters)
