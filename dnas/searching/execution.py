@@ -43,7 +43,7 @@ class Stepper:
         self.settings = settings
         self.weight_optimizer = settings.weights.build(list(supernet.weights().values()))
         self.alpha_optimizer = settings.alphas.build(supernet.alpha_parameters())
-        self.device = next(iter(supernet.alphas.values())).device
+        self.device = supernet.device
         on_gpu = self.device.type == "cuda"
         # On a GPU the samples are drawn there, so that nothing waits for the host and a graph can hold it.
         self.generator = torch.Generator(self.device if on_gpu else "cpu").manual_seed(settings.seed)

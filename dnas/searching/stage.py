@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from dnas.core.schedule import Schedule
+from dnas.data.keyed_random import stream_key
 from dnas.system.errors import UserError
 
 
@@ -127,6 +128,16 @@ def scaled_warmup(warmup: int, epochs: int, new_epochs: int) -> int:
         9
     """
     return min(round(warmup * new_epochs / epochs), new_epochs - (1 if warmup < epochs else 0))
+
+
+def stage_seed(seed: int, stage: int) -> int:
+    """The seed of what is new in a stage: its supernet, and the copies of channels in it.
+
+    Args:
+        seed: of the search.
+        stage: index of the stage; the first has the seed of the search.
+    """
+    return seed if stage == 0 else stream_key(seed, stage)
 
 
 def check_stages(stages: Sequence[Stage]) -> None:

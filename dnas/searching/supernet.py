@@ -82,6 +82,11 @@ class Supernet:
             for name, decision in self.decisions.items()
         }
 
+    @property
+    def device(self) -> torch.device:
+        """Where the alphas are."""
+        return next(iter(self.alphas.values())).device
+
     def alpha_parameters(self) -> list[Tensor]:
         """The alphas, for an optimizer."""
         return list(self.alphas.values())

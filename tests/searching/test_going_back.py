@@ -33,7 +33,7 @@ from dnas import (
 )
 from dnas.searching.execution import Stepper
 from dnas.searching.observer import GoBack
-from dnas.searching.search import SearchResult
+from dnas.searching.result import SearchResult
 from dnas.system.display import Display
 from tests.support.replay import Replayed
 
@@ -257,7 +257,7 @@ def test_all_tensors_stay_where_they_are_so_that_a_recorded_step_goes_on(monkeyp
         return run_search(*observers, model=model, **method)
 
     usual = result()
-    monkeypatch.setattr(importlib.import_module("dnas.searching.search"), "Stepper", recording)
+    monkeypatch.setattr(importlib.import_module("dnas.searching.loop"), "Stepper", recording)
     again = result(Sent(at=5, to=2, decay=3e-4, freezes=False))
     assert same(state_of(again), state_of(usual))
     capture, recorder = made[-1]._capture, made[-1].recorder

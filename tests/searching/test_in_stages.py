@@ -26,7 +26,7 @@ from dnas import (
     search,
     search_in_stages,
 )
-from dnas.searching.search import SearchResult
+from dnas.searching.result import SearchResult
 from dnas.system.display import Display, Silent
 from dnas.system.interrupt import StopRequest
 from tests.searching.test_resume import AtUpdate, assert_as_if_uninterrupted, data

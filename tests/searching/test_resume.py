@@ -42,7 +42,7 @@ from dnas import (
     WeightSGD,
     search,
 )
-from dnas.searching.search import SearchResult
+from dnas.searching.result import SearchResult
 from dnas.system.display import Display, Silent
 
 NUM_CLASSES = 3

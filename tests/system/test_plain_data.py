@@ -223,7 +223,7 @@ ATTACKS = {
     "a dotted key": {"relaxation.class_path": EVIL},
     "a set": {"penalties": {EVIL}},
     "a path through our modules": {"relaxation": {"class_path": "dnas.system.plain_data.re.compile"}},
-    "a class of ours that is not public": {"relaxation": {"class_path": "dnas.searching.search._Loop"}},
+    "a class of ours that is not public": {"relaxation": {"class_path": "dnas.searching.loop.SearchLoop"}},
     "blanks around it": {"relaxation": f" {EVIL}\n"},
 }
 # What jsonargparse makes nothing of by itself.

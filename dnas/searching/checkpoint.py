@@ -1,0 +1,238 @@
+"""The state of a search: saved, gone on from, handed to the next stage, and gone back to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnas.core.batch import map_tensors
+from dnas.core.last_checkpoint import CHECKPOINT, LastCheckpoint
+from dnas.core.run import Run
+from dnas.searching.course import Course
+from dnas.searching.execution import Stepper
+from dnas.searching.finiteness import Finiteness
+from dnas.searching.handover import Widening, load_optimizer, load_pruned, load_widened
+from dnas.searching.settings import SearchSettings
+from dnas.searching.stage import stage_seed
+from dnas.searching.totals import Totals
+from dnas.system.difference import first_difference, fixed_settings
+from dnas.system.display import Display
+from dnas.system.random_state import random_state, restore_random_state
+
+
+class SearchCheckpoint:
+    """The state of a search: saved, gone on from, handed to the next stage, and gone back to.
+
+    Args:
+        stepper: holds supernet, optimizers and the generator of samples.
+        course: holds everything else that changes.
+        settings: of the search.
+        run: folder of the checkpoints; None to write none.
+        display: where messages are shown.
+    """
+
+    def __init__(
+        self, stepper: Stepper, course: Course, settings: SearchSettings, *, run: Run | None, display: Display
+    ):
+        self.stepper = stepper
+        self.supernet = stepper.supernet
+        self.course = course
+        self.settings = settings
+        self.run = run
+        self.weight_names = list(self.supernet.weights())  # of the optimizer's tensors; some may be frozen later
+        self.kept: dict[int, dict[str, Any]] = {}  # what may be gone back to, by epoch, where there is no run folder
+        self.last = LastCheckpoint(
+            run,
+            "search",
+            state=self.state,
+            restore=self._restore,
+            difference=self._difference,
+            device=stepper.device,
+            display=display,
+        )
+        self.finiteness = Finiteness(stepper, course, last_good=self.last.last_good)
+
+    # Saving
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes in a search, as tensors and plain data."""
+        course = self.course
+        return {
+            "step": course.step,
+            "steps_per_epoch": course.steps_per_epoch,
+            "attempt": course.attempt,
+            "given_up": course.given_up,
+            "settings": fixed_settings(self.settings),
+            "stage": course.stage,
+            "stopped": course.stopped,
+            "seconds": course.seconds,
+            **self._moving(),
+            "weight_names": self.weight_names,
+            "totals": course.totals.state(),
+            "epoch_rows": course.epoch_rows,
+            "result_epoch": course.result_epoch,
+            "alphas_by_epoch": course.alphas_by_epoch,
+        }
+
+    def _moving(self) -> dict[str, Any]:
+        """The part of the state that going back puts back."""
+        return {
+            "supernet": self.supernet.state_dict(),
+            "trained": list(self.supernet.weights()),  # an observer may have frozen others
+            "weight_optimizer": self.stepper.weight_optimizer.state_dict(),
+            "alpha_optimizer": self.stepper.alpha_optimizer.state_dict(),
+            "generator": self.stepper.generator.get_state(),
+            "random_state": random_state(),
+            "memories": self.course.memories,
+        }
+
+    def save(self) -> None:
+        """Write a checkpoint to the run folder, if there is one; never one with a loss or weight that is not finite."""
+        self.finiteness.check_losses()
+        self.finiteness.check_weights()
+        self.last.save()
+
+    # Going on
+
+    def resume(self) -> None:
+        """Go on from the checkpoint of the run folder, if there is one."""
+        if self.last.resume():
+            self.last.forget_rows_after(self.course.steps_taken)
+            self.last.say_going_on(self.course.place)
+
+    def _difference(self, state: Mapping[str, Any]) -> str:
+        """What is other in a state than here: the settings, or the length of the data."""
+        there = {name: state[name] for name in ("settings", "steps_per_epoch")}
+        return first_difference(there, {"settings": self.settings, "steps_per_epoch": self.course.steps_per_epoch})
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        course = self.course
+        if state["stage"] != course.stage:
+            raise TypeError(f"the stage must be {course.stage} here; got {state['stage']!r}.")
+        self._put_back(state)
+        self.stepper.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        self.stepper.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        course.totals = Totals.from_state(state["totals"])
+        course.step, course.stopped, course.seconds = state["step"], state["stopped"], state["seconds"]
+        course.attempt, course.given_up = state["attempt"], state["given_up"]
+        course.epoch_rows, course.alphas_by_epoch = state["epoch_rows"], state["alphas_by_epoch"]
+        course.result_epoch = state["result_epoch"]
+
+    def _put_back(self, state: Mapping[str, Any]) -> None:
+        """Put back everything in `_moving()` but the optimizers, in place."""
+        self.supernet.load_state_dict(state["supernet"])
+        for name, weight in self.supernet.model.named_parameters():
+            weight.requires_grad_(name in state["trained"])
+        self.stepper.generator.set_state(state["generator"].cpu())
+        for memory, before in zip(self.course.memories, state["memories"], strict=False):  # others may watch now
+            memory.clear()
+            memory.update(_copied(before))
+        restore_random_state(state["random_state"])
+
+    # Stages
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Begin a stage where the one before has ended."""
+        with self.last.checked(state):
+            self._take_over(state)
+        self.last.forget_rows_after(self.course.steps_taken)  # of this stage, where it began before and was killed
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
+        course = self.course
+        stage, before = self.settings.all_stages[course.stage], self.settings.parts[course.stage - 1]
+        load_pruned(
+            self.supernet,
+            state["supernet"]["alphas"],
+            state["supernet"]["allowed"],
+            num_candidates=stage.num_candidates,
+            relaxation=self.settings.relaxation,
+            progress=torch.tensor(before.progress(before.end)),
+            carry=stage.carry,
+        )
+        if stage.carry:
+            self._carry_on(state)
+        self.stepper.generator.set_state(state["generator"].cpu())
+        course.seconds, course.given_up, course.attempt = state["seconds"], state["given_up"], state["attempt"]
+        course.epoch_rows, course.alphas_by_epoch = list(state["epoch_rows"]), list(state["alphas_by_epoch"])
+        restore_random_state(state["random_state"])
+
+    def _carry_on(self, state: Mapping[str, Any]) -> None:
+        """Give the new supernet the weights of the one before, and its optimizers their states."""
+        widening = Widening(stage_seed(self.settings.seed, self.course.stage))
+        load_widened(self.supernet, state["supernet"]["model"], widening)
+        weights, names = self.supernet.weights(), state["weight_names"]
+        load_optimizer(self.stepper.weight_optimizer, weights, state["weight_optimizer"], names, widening)
+        alphas, names = self.supernet.alphas, list(state["supernet"]["alphas"])
+        load_optimizer(self.stepper.alpha_optimizer, alphas, state["alpha_optimizer"], names, widening)
+        for name in set(state["weight_names"]) - set(state["trained"]):
+            if name in weights:
+                weights[name].requires_grad_(False)
+        for memory, remembered in zip(self.course.memories, state["memories"], strict=False):
+            memory.update(remembered)
+
+    # Going back
+
+    def keep(self) -> None:
+        """Keep the state of now for an observer that may go back to it: in a file of the epoch, or in memory."""
+        if self.run is None:
+            self.kept[self.course.epoch] = _copied(self._moving())
+        else:
+            self.run.save_checkpoint(_kept_name(self.course.epoch), self._moving())
+
+    def go_back(self, epoch: int) -> None:
+        """Go on from the end of an earlier epoch, which was kept, with the optimizers' settings of now."""
+        course, stepper, run = self.course, self.stepper, self.run
+        kept = self.kept[epoch] if run is None else run.load_checkpoint(_kept_name(epoch), stepper.device)
+        self._put_back(kept)
+        _copy_optimizer_state(stepper.weight_optimizer, kept["weight_optimizer"]["state"])
+        _copy_optimizer_state(stepper.alpha_optimizer, kept["alpha_optimizer"]["state"])
+        del course.alphas_by_epoch[epoch:]
+        step = epoch * course.steps_per_epoch
+        course.given_up += course.step - step
+        course.step = step
+        course.attempt += 1
+
+    def forget_kept(self) -> None:
+        """Remove what was kept for going back."""
+        if self.run is not None:
+            for path in self.run.checkpoint_path(CHECKPOINT).parent.glob("epoch_*.pt"):
+                path.unlink()
+
+
+def stage_reached(run: Run | None, settings: SearchSettings) -> tuple[int, dict[str, Any] | None]:
+    """The index of the stage to go on with; and the state that the stage before has left, if it had just ended."""
+    if run is None or not settings.stages or not run.checkpoint_path(CHECKPOINT).exists():
+        return 0, None
+    state = run.load_checkpoint(CHECKPOINT)
+    stage, step, per_epoch = (state.get(name) for name in ("stage", "step", "steps_per_epoch"))
+    if not (isinstance(stage, int) and isinstance(step, int) and isinstance(per_epoch, int)):
+        return 0, None  # `SearchCheckpoint.resume` says what is wrong with it
+    if not 0 <= stage < len(settings.stages):
+        return 0, None
+    ended = step >= settings.parts[stage].end * per_epoch and not state.get("stopped")
+    return (stage + 1, state) if ended and stage + 1 < len(settings.stages) else (stage, None)
+
+
+def _kept_name(epoch: int) -> str:
+    """Name of the checkpoint that an observer may go back to."""
+    return f"epoch_{epoch:04d}"
+
+
+def _copied(state: Any) -> Any:
+    """Plain data and tensors as they are now; later changes of the originals do not reach the copy."""
+    return map_tensors(lambda tensor: tensor.detach().clone(), state)
+
+
+def _copy_optimizer_state(optimizer: torch.optim.Optimizer, before: Mapping[int, Mapping[str, Any]]) -> None:
+    """Let an optimizer hold of each weight what it held `before`, in place: a recorded step knows where it is.
+
+    What it had not begun to hold then is 0, as SGD and Adam begin.
+    """
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                old = before.get(index, {}).get(name)
+                value.zero_() if old is None else value.copy_(old)

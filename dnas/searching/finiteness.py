@@ -1,0 +1,61 @@
+"""A search stops where a loss or a weight became NaN or infinite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+from dnas.searching.course import Course
+from dnas.searching.execution import Stepper
+from dnas.system.errors import NonFiniteLoss
+
+
+class Finiteness:
+    """Sees that losses and weights of a search are finite.
+
+    Args:
+        stepper: whose supernet and optimizers are looked at.
+        course: how far the search has come.
+        last_good: a sentence on the checkpoint that is left, after a blank, or nothing.
+    """
+
+    def __init__(self, stepper: Stepper, course: Course, *, last_good: Callable[[], str]):
+        self.stepper = stepper
+        self.course = course
+        self.last_good = last_good
+
+    def check_losses(self) -> None:
+        """See that all scalars of the epoch so far were finite.
+
+        Raises:
+            NonFiniteLoss: one was not.
+        """
+        step = self.course.totals.first_non_finite()
+        if step is not None:
+            latest = self.course.totals.latest().items()
+            bad = [f"{name} = {value}" for name, value in latest if not math.isfinite(value)]
+            raise NonFiniteLoss(self._diverged(f"at step {step}", ", ".join(bad) or "a loss was NaN or infinite"))
+
+    def check_weights(self) -> None:
+        """See that weights, alphas and the optimizers' states are finite.
+
+        Raises:
+            NonFiniteLoss: one is not.
+        """
+        supernet = self.stepper.supernet
+        tensors = {**dict(supernet.model.named_parameters()), **supernet.alphas}
+        for optimizer in (self.stepper.weight_optimizer, self.stepper.alpha_optimizer):
+            for index, state in enumerate(optimizer.state.values()):
+                tensors |= {f"{name} of weight {index}": t for name, t in state.items() if isinstance(t, Tensor)}
+        for name, tensor in tensors.items():
+            if not bool(tensor.isfinite().all()):
+                raise NonFiniteLoss(self._diverged(f"in step {self.course.step}", f"{name} is NaN or infinite"))
+
+    def _diverged(self, when: str, what: str) -> str:
+        rate, clip = self.stepper.weight_optimizer.param_groups[0]["lr"], self.stepper.settings.weights.clip
+        return (
+            f"The search diverged {when} (epoch {self.course.epoch}): {what}. Lower the weights' learning rate "
+            f"(now {rate:.3g}) or clip their gradient (now {clip}), and look for non-finite inputs.{self.last_good()}"
+        )

@@ -1,0 +1,144 @@
+"""What is judged after an epoch and at the end of a search: the supernet, its mixtures, and the architecture in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from dnas.core.architecture import Architecture, Kept
+from dnas.core.mixture import Active, Mixture
+from dnas.core.progress import set_progress
+from dnas.data.batches import Batches
+from dnas.data.cycle import Cycle
+from dnas.method.discretization import Argmax
+from dnas.method.discretization.genome import is_whole
+from dnas.method.discretization.genome import kept as kept_of
+from dnas.searching.course import Course
+from dnas.searching.execution import Stepper
+from dnas.searching.observer import skip_share
+from dnas.searching.settings import SearchSettings
+from dnas.searching.supernet_measures import evaluate_supernet, mean_entropy
+from dnas.system.display import Display
+
+
+def nothing_to_heed() -> None:
+    """A discretization between epochs is not interrupted."""
+
+
+class Judging:
+    """Measures a supernet, and finds the architecture in it.
+
+    Args:
+        stepper: takes the steps of a discretization that trains the weights on.
+        course: how far the search has come.
+        settings: of the search.
+        train: batches of the weights.
+        validation: batches on which the supernet is measured.
+        stamp: turns what is kept into an `Architecture`.
+        display: where the progress of a discretization is shown.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        course: Course,
+        settings: SearchSettings,
+        *,
+        train: Cycle,
+        validation: Batches,
+        stamp: Callable[[dict[str, Kept]], Architecture],
+        display: Display,
+    ):
+        self.stepper = stepper
+        self.supernet = stepper.supernet
+        self.course = course
+        self.settings = settings
+        self.train = train
+        self.validation = validation
+        self.stamp = stamp
+        self.display = display
+        self._tuning_steps = 0  # of a discretization that trains; a checkpoint does not hold them
+
+    # After an epoch
+
+    def mixtures(self) -> dict[str, Mixture]:
+        """The expected mixtures of now."""
+        return self.supernet.expected(self.settings.relaxation, self.course.progress_tensor)
+
+    def epoch_scalars(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
+        """How good the supernet is with these mixtures, if that is due, and how decided they are."""
+        every, scalars = self.settings.validate_every, dict[str, float]()
+        if every and self.course.epoch % every == 0:
+            scalars = {f"validation_{name}": value for name, value in self._measure(mixtures).items()}
+        gates = self.settings.relaxation.gates
+        scalars["entropy"] = mean_entropy(self.supernet.decisions, mixtures, gates=gates)
+        scalars["learning_rate"] = self.stepper.weight_optimizer.param_groups[0]["lr"]
+        return scalars
+
+    def architecture_of_epoch(self, mixtures: Mapping[str, Mixture]) -> Architecture | None:
+        """What an epoch keeps; None for a discretization that trains or evaluates, since it decides at the end."""
+        return None if self.settings.discretization.needs_training else self.architecture(mixtures)
+
+    def skip_share(self, mixtures: Mapping[str, Mixture], architecture: Architecture | None) -> dict[str, float]:
+        """Share of skip connections in the architecture of an epoch; without one, among the strongest candidates.
+
+        Empty where no alphas are trained, or nothing that is kept is an operation.
+        """
+        if architecture is None and self.settings.relaxation.trains_alphas:
+            kept = Argmax()(self.supernet.decisions, mixtures, evaluate=_not_needed, train=_not_needed)
+            architecture = Architecture(kept)
+        share = None if architecture is None else skip_share(architecture)
+        return {} if share is None else {"skip_share": share}
+
+    def _measure(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
+        set_progress(self.supernet.model, self.course.progress_tensor)
+        return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0))
+
+    def accuracy_with(self, active: Mapping[str, Active]) -> float:
+        """Validation accuracy of the supernet with these candidates alone; minus the loss where it is no classifier."""
+        decisions = self.supernet.decisions
+        if is_whole(active, decisions):  # judged as it is derived: gates open, edges without weights
+            mixtures = self.supernet.one_hot(Architecture(kept_of(active, decisions)))
+        else:
+            with self.supernet.only(active):
+                mixtures = self.mixtures()
+        measured = self._measure(mixtures)
+        return measured.get("accuracy", -measured["loss"])
+
+    # Discretization
+
+    def architecture(self, mixtures: Mapping[str, Mixture], heed: Callable[[], None] = nothing_to_heed) -> Architecture:
+        """What the discretization keeps.
+
+        Args:
+            mixtures: the expected ones.
+            heed: called before each evaluation and each step; it may raise `Interrupted`.
+        """
+
+        def evaluate(active: Mapping[str, Active]) -> float:
+            heed()
+            return self.accuracy_with(active)
+
+        def train(epochs: int, active: Mapping[str, Active] | None = None) -> None:
+            self._train_weights(epochs, active or {}, heed)
+
+        discretization = self.settings.discretization.seeded(self.settings.seed)
+        kept = discretization(self.supernet.decisions, mixtures, evaluate=evaluate, train=train)
+        return self.stamp(kept)
+
+    def _train_weights(self, epochs: int, active: Mapping[str, Active], heed: Callable[[], None]) -> None:
+        """Train the weights alone for more epochs, with a constant learning rate; batches go on where they were."""
+        settings, course = self.settings.weights, self.course
+        for group in self.stepper.weight_optimizer.param_groups:
+            group["lr"] = self.settings.tuning_lr * settings.lr_at(0.0)
+        total = epochs * course.steps_per_epoch
+        with self.supernet.only(active):
+            for step in range(total):
+                heed()
+                self.stepper.take([self.train.batch(course.step + self._tuning_steps)], None, course.progress)
+                self._tuning_steps += 1
+                self.display.update("tuning", step + 1, total, {})
+
+
+def _not_needed(*arguments: object) -> NoReturn:
+    raise AssertionError("the strongest candidates are found without evaluation or training")

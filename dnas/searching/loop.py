@@ -1,0 +1,251 @@
+"""The loop of a search: steps of alphas and weights, epoch after epoch."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import torch
+
+from dnas.core.architecture import Architecture, Kept
+from dnas.core.batch import Batch
+from dnas.core.run import Run
+from dnas.data.batches import Batches
+from dnas.data.cycle import Cycle
+from dnas.searching.checkpoint import SearchCheckpoint
+from dnas.searching.course import Course
+from dnas.searching.execution import Stepper
+from dnas.searching.judging import Judging
+from dnas.searching.observer import GoBack, Observer, Stop
+from dnas.searching.result import SearchResult
+from dnas.searching.search_step import StepResult
+from dnas.searching.settings import SearchSettings
+from dnas.searching.supernet import Supernet
+from dnas.searching.totals import Totals
+from dnas.searching.watching import Watching
+from dnas.system.display import Display
+from dnas.system.errors import UserError
+from dnas.system.interrupt import Interrupted, StopRequest
+
+
+class SearchLoop:
+    """Takes the steps of one stage of a search.
+
+    Args:
+        supernet: the supernet of the stage.
+        train: batches for the weights.
+        val: batches for the alphas.
+        validation: batches on which the supernet is measured.
+        settings: of the whole search.
+        stage: index of the stage.
+        stamp: turns what is kept into an `Architecture`.
+        run: folder for metrics, checkpoints and the result; None for none.
+        observers: those of the caller, after those of the settings.
+        display: where progress is shown.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        *,
+        train: Batches,
+        val: Batches,
+        validation: Batches,
+        settings: SearchSettings,
+        stage: int,
+        stamp: Callable[[dict[str, Kept]], Architecture],
+        run: Run | None,
+        observers: Sequence[Observer],
+        display: Display,
+    ):
+        observers = (*settings.observers, *observers)
+        watched = any(observer.watches_steps for observer in observers)
+        part, in_stages, memories = settings.parts[stage], bool(settings.stages), [{} for _ in observers]
+        self.supernet, self.settings, self.run, self.display = supernet, settings, run, display
+        self.train, self.val = Cycle(train), Cycle(val)
+        self.stepper = Stepper(supernet, settings, say=display.say, watched=watched)
+        self.course = Course(part, stage, in_stages, len(train), memories)
+        self.judging = Judging(
+            self.stepper,
+            self.course,
+            settings,
+            train=self.train,
+            validation=validation,
+            stamp=stamp,
+            display=display,
+        )
+        self.watching = Watching(
+            observers, stepper=self.stepper, course=self.course, settings=settings, judging=self.judging
+        )
+        self.checkpoint = SearchCheckpoint(self.stepper, self.course, settings, run=run, display=display)
+        self.shown: dict[str, float] = {}  # beside the progress bar
+        self._upcoming: deque[Batch] = deque()
+
+    def run_epochs(self, request: StopRequest) -> None:
+        """Take the steps that are left of the stage.
+
+        Raises:
+            Interrupted: a stop was requested; a checkpoint has been written.
+            NonFiniteLoss: a loss or a weight became NaN or infinite.
+        """
+        course = self.course
+        if self.settings.stages and course.step < course.end:
+            self._say_stage()
+        if not self.supernet.model.training:  # parts of a training model may be in evaluation mode, and stay so
+            self.supernet.model.train()
+        while course.step < course.end and not course.stopped:
+            started = time.perf_counter()
+            self._set_learning_rate()
+            self._one_step()
+            epoch_ended = course.epoch_has_ended
+            if course.step % self.settings.log_every == 0 or epoch_ended:
+                self._log_step()
+            if epoch_ended:
+                self._end_epoch()
+            self._show_progress()
+            course.seconds += time.perf_counter() - started
+            if epoch_ended or request.made or self.checkpoint.last.is_due(self.settings.checkpoint_minutes):
+                self.checkpoint.save()
+            if request.made:
+                raise self._interrupted()
+
+    # A step
+
+    def _one_step(self) -> None:
+        settings, course = self.settings, self.course
+        due = course.epoch >= course.part.warmup_end and course.step % settings.weight_steps == 0
+        alphas_move = due and settings.relaxation.trains_alphas
+        look_ahead = 0 if settings.one_level or not alphas_move else settings.hypergradient.num_train_batches
+        weight_batches = self._next_batches(max(look_ahead, 1))
+        alpha_batch = None
+        if alphas_move:
+            alpha_step = course.step // settings.weight_steps
+            alpha_batch = weight_batches[0] if settings.one_level else self.val.batch(alpha_step)
+        self._note(weight_batches[0], alpha_batch, self.stepper.take(weight_batches, alpha_batch, course.progress))
+
+    def _next_batches(self, count: int) -> list[Batch]:
+        """The training batch of this step and those that follow it, which several inner steps look ahead to."""
+        while len(self._upcoming) < count:
+            self._upcoming.append(self.train.batch(self.course.step + len(self._upcoming)))
+        batches = list(self._upcoming)[:count]
+        self._upcoming.popleft()
+        return batches
+
+    def _note(self, weight_batch: Batch, alpha_batch: Batch | None, result: StepResult) -> None:
+        """Count a step, add its scalars up, and tell the observers."""
+        course, epoch = self.course, self.course.epoch
+        course.step += 1
+        course.totals.add(course.step, result.scalars, result.num_samples, result.aux.outputs, weight_batch.targets)
+        self.watching.step_ended(epoch, weight_batch, alpha_batch)
+
+    def _set_learning_rate(self) -> None:
+        # Once per epoch, as in DARTS.
+        rate = self.settings.weights.lr_at(self.course.part.progress(self.course.epoch))
+        for group in self.stepper.weight_optimizer.param_groups:
+            group["lr"] = rate
+
+    def _log_step(self) -> None:
+        course = self.course
+        self.checkpoint.finiteness.check_losses()
+        scalars = course.totals.latest()
+        if self.run is not None:
+            self.run.log(course.steps_taken, {"epoch": course.epoch, "phase": "step", **course.labels, **scalars})
+        self.shown |= {name: scalars[name] for name in ("train_loss", "train_accuracy") if name in scalars}
+
+    # An epoch
+
+    def _end_epoch(self) -> None:
+        course = self.course
+        scalars = course.totals.means()
+        course.totals = Totals()
+        mixtures = self.judging.mixtures()
+        scalars |= self.judging.epoch_scalars(mixtures)
+        self.shown |= {name: value for name, value in scalars.items() if name == "validation_accuracy"}
+        architecture = self.judging.architecture_of_epoch(mixtures)
+        scalars |= self.judging.skip_share(mixtures, architecture)
+        alphas = self.supernet.alphas.items()
+        course.alphas_by_epoch.append({name: alpha.detach().cpu().clone() for name, alpha in alphas})
+        answers = self.watching.epoch_ended(scalars, mixtures, architecture)
+        self._log_epoch(scalars, architecture)
+        self._obey(answers)
+
+    def _log_epoch(self, scalars: dict[str, float], architecture: Architecture | None) -> None:
+        course = self.course
+        row = {"epoch": course.epoch, **course.labels, **scalars}
+        course.epoch_rows.append(row)
+        if self.run is not None:
+            self.run.log(course.steps_taken, {"phase": "epoch", **row, "seconds": course.seconds})
+            if architecture is not None:
+                self.run.save_architecture(architecture, course.epoch)
+
+    def _obey(self, answers: Sequence[Stop | GoBack]) -> None:
+        """Stop or go back where an observer asks for it; else keep the state where one may ask later."""
+        course = self.course
+        for stop in (answer for answer in answers if isinstance(answer, Stop)):
+            course.stopped, course.result_epoch = True, stop.epoch
+        targets = [answer.epoch for answer in answers if isinstance(answer, GoBack)]
+        if targets and not course.stopped:
+            self._go_back(min(targets))
+        elif self.watching.may_go_back_to(course.epoch):
+            self.checkpoint.keep()
+
+    def _go_back(self, epoch: int) -> None:
+        now = self.course.epoch
+        if not (epoch < now and self.watching.may_go_back_to(epoch)):
+            raise UserError(
+                f"After epoch {now} an observer asks to go back to epoch {epoch}, whose state was not kept: it must be "
+                "an earlier epoch of the same stage, for which the observer's may_go_back_to gives True."
+            )
+        self.checkpoint.go_back(epoch)
+        self._upcoming.clear()
+        self.display.say(
+            f"Going back from the end of epoch {now} to that of epoch {epoch}, as an observer asks: the search takes "
+            f"{now - epoch} epochs longer than planned."
+        )
+
+    # The end
+
+    def finish(self, request: StopRequest) -> SearchResult:
+        """Discretize, and write what was found.
+
+        Raises:
+            Interrupted: a stop was requested while the discretization trained or evaluated; it begins anew from the
+                last checkpoint.
+        """
+
+        def heed() -> None:
+            if request.made:
+                raise self._interrupted()
+
+        started, course = time.perf_counter(), self.course
+        if course.result_epoch is not None:
+            with torch.no_grad():
+                for name, alpha in course.alphas_by_epoch[course.result_epoch - 1].items():
+                    self.supernet.alphas[name].copy_(alpha)
+        architecture = self.judging.architecture(self.judging.mixtures(), heed)
+        course.seconds += time.perf_counter() - started
+        if self.run is not None:
+            self.run.save_architecture(architecture)
+            summary = {"seconds": course.seconds, "steps": course.steps_taken, "epochs": course.epoch}
+            self.run.save_json("search", summary)
+        self.checkpoint.forget_kept()
+        return SearchResult(architecture, self.supernet, course.epoch_rows, course.seconds)
+
+    # What is shown
+
+    def _say_stage(self) -> None:
+        course = self.course
+        stage, part = self.settings.all_stages[course.stage], course.part
+        left = "" if stage.num_candidates is None else f", {stage.num_candidates} candidates left in each choice"
+        self.display.say(
+            f"Stage {course.stage + 1} of {len(self.settings.stages)}: epochs {part.first + 1} to {part.end}{left}."
+        )
+
+    def _show_progress(self) -> None:
+        course = self.course
+        total = self.settings.epochs * course.steps_per_epoch + course.given_up
+        self.display.update("search", course.steps_taken, total, {**course.labels, **self.shown})
+
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(self.checkpoint.last.how_to_go_on(self.course.place))

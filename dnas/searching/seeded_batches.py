@@ -1,0 +1,50 @@
+"""The data of a search as batches, whose order depends on a seed and the epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dnas.core.batch import Batch
+from dnas.data.batches import Batches
+from dnas.data.iterable_batches import IterableBatches
+from dnas.data.keyed_random import stream_key
+from dnas.system.errors import UserError
+from dnas.system.random_state import seeded_items
+
+Data = Batches | Iterable[Any]
+
+
+def seeded_batches(name: str, data: Data, *, device: torch.device, seed: int) -> Batches:
+    """Batches as they are, and a user's loader with a seed of its own.
+
+    Args:
+        name: what the data are called in a message.
+        data: batches, or a loader or list of pairs (inputs, targets).
+        device: where a loader's batches are put.
+        seed: from which a loader draws.
+
+    Raises:
+        UserError: there is no batch.
+    """
+    batches = data if isinstance(data, Batches) else _SeededBatches(IterableBatches(data, device=device), seed)
+    if len(batches) < 1:
+        raise UserError(f"There is nothing to search with: {name} holds no batch.")
+    return batches
+
+
+@dataclass(frozen=True)
+class _SeededBatches(Batches):
+    """A user's loader whose epochs depend on a seed alone, so that a search can go on in the middle of one."""
+
+    batches: Batches
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        return seeded_items(self.batches.epoch(epoch, start), stream_key(self.seed, epoch))
