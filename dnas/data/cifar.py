@@ -151,5 +151,5 @@ def _image_set(part: str, layout: _Layout, names: tuple[str, ...], images: np.nd
 def _parsed(file: Path) -> dict[str, Any]:
     """The dictionary in one of CIFAR's pickles, byte strings as text."""
     content = read_bytes(file, most=cifar_pickle.LARGEST)
-    with refusing(file, "is no python file of CIFAR, download it again"):
+    with refusing(file, "is no python file of CIFAR", advice="Download it again."):
         return cifar_pickle.parse(content)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from torch import Tensor
 from dnas.data.resize import ResizeRule
 from dnas.system.errors import UserError
 from dnas.system.memory import check_holds
+from dnas.system.reading.pictures import open_picture, picture_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 _CHUNK = 256  # images handed to the threads at a time, so that the files' bytes are not all in memory at once
-# What Pillow raises on files that are damaged, depending on their format (found by damaging some).
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, zlib.error)
 _GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -62,21 +58,15 @@ def decode_image(file: Path | bytes, rule: ResizeRule, *, name: str = "") -> Ten
         name: what messages call it; the path where it is left out.
 
     Raises:
-        UserError: it is no image, is truncated or broken, or has more pixels than Pillow lets through.
+        UserError: it is no image of a known format, is damaged, or has more than 89 million pixels.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    name = name or (str(file) if isinstance(file, Path) else "image")
-    try:
-        with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as image:
-            image.draft(None, (2 * rule.size, 2 * rule.size))
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            pixels = np.array(rule(_to_rgb(image)))
-    except _BROKEN as error:
-        raise UserError(_unreadable(name, error)) from error
-    except Image.DecompressionBombError as error:
-        raise UserError(_unreadable(name, error)) from error
+    with open_picture(file, name or _called(file)) as image:
+        image.draft(None, (2 * rule.size, 2 * rule.size))
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        pixels = np.array(rule(_to_rgb(image)))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -116,16 +106,7 @@ def image_size(file: Path | bytes, *, name: str = "") -> tuple[int, int]:
     Raises:
         UserError: it is no image.
     """
-    from PIL import Image
-
-    name = name or (str(file) if isinstance(file, Path) else "image")
-    try:
-        with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as image:
-            return image.size
-    except _BROKEN as error:
-        raise UserError(_unreadable(name, error)) from error
-    except Image.DecompressionBombError as error:
-        raise UserError(_unreadable(name, error)) from error
+    return picture_size(file, name or _called(file))
 
 
 def to_channels(images: Tensor, num_channels: int) -> Tensor:
@@ -152,10 +133,10 @@ def _to_rgb(image: Image) -> Image:
     from PIL import Image as pil
 
     if image.mode in _GREY_16_BIT:
-        grey = (np.asarray(image).astype(np.int64).clip(0, 65535) + 128) // 257
+        grey = (np.asarray(image).clip(0, 65535).astype(np.int32) + 128) // 257
         return pil.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise UserError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = pil.new("RGBA", image.size, (255, 255, 255, 255))
@@ -163,8 +144,8 @@ def _to_rgb(image: Image) -> Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _unreadable(name: str, error: Exception) -> str:
-    return f"Cannot read the image {name}: {error}. Repair, replace or remove this file."
+def _called(file: Path | bytes) -> str:
+    return str(file) if isinstance(file, Path) else "of bytes"
 
 
 def _chunks(count: int) -> Iterator[range]:

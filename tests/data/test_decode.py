@@ -1,6 +1,9 @@
 """Image files of every common kind become the same pixels, and broken ones are named."""
 
 import io
+import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from PIL import Image
 
 from dnas.data import ResizeRule, decode_image, to_channels
 from dnas.data.decode import Encoded, all_grey, decode_images, image_size
+from dnas.system.errors import UserError
+from tests.support.limited import lines_under_limit
 
 RULE = ResizeRule(16)
 
@@ -153,3 +158,49 @@ def test_images_are_grey_only_if_all_of_them_are():
     assert all_grey(images)
     images[1, 2, 0, 0] = 1
     assert not all_grey(images)
+
+
+def test_a_decoder_is_never_picked_by_content(tmp_path):
+    file = tmp_path / "x.png"
+    file.write_bytes(as_file(two_halves(), "EPS"))
+    with pytest.raises(UserError, match=r"Cannot read the image .*x\.png: cannot identify image file"):
+        decode_image(file, RULE)
+
+
+def test_a_named_pipe_is_no_image_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    for read in (lambda file: decode_image(file, RULE), image_size):
+        with pytest.raises(UserError, match=r"x\.png is a named pipe"):
+            read(tmp_path / "x.png")
+
+
+def transparent_png(width: int, height: int) -> bytes:
+    """A PNG of one transparent colour of a palette, made row by row: decoding it takes 20 bytes for a pixel."""
+    packed = zlib.compressobj(1)
+    rows = b"".join(packed.compress(bytes(width + 1)) for _ in range(height)) + packed.flush()
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+    palette = chunk(b"PLTE", b"\x01\x02\x03") + chunk(b"tRNS", b"\x00")
+    return b"\x89PNG\r\n\x1a\n" + header + palette + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_large_images_in_many_threads_stay_under_a_memory_limit(tmp_path):
+    (tmp_path / "large.png").write_bytes(transparent_png(10_000, 8_000))
+    (tmp_path / "bomb.png").write_bytes(transparent_png(16_000, 11_000))
+    found = lines_under_limit(
+        f"""
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from dnas.data import ResizeRule, decode_image
+folder = Path({str(tmp_path)!r})
+refused(decode_image, folder / "bomb.png", ResizeRule(8))
+with ThreadPoolExecutor(3) as threads:
+    images = threads.map(lambda _: decode_image(folder / "large.png", ResizeRule(8)), range(3))
+    print([tuple(image.shape) for image in images] == [(3, 8, 8)] * 3)
+"""
+    )
+    assert "16000 x 11000 are 176,000,000 pixels; at most 89,000,000 are read" in found[0]
+    assert found[1] == "True"

@@ -12,7 +12,7 @@ _LONGEST = 200  # characters that a message quotes
 
 
 @contextmanager
-def refusing(source: object, problem: str) -> Iterator[None]:
+def refusing(source: object, problem: str, *, advice: str = "") -> Iterator[None]:
     """Within the block any exception of a library becomes a `UserError`: '`source` `problem`: the exception's words'.
 
     Only calls of a library belong inside. What libraries raise on damaged files cannot be listed: zlib.error,
@@ -21,13 +21,15 @@ def refusing(source: object, problem: str) -> Iterator[None]:
     Args:
         source: the file, or what messages call a text.
         problem: such as 'is not JSON'.
+        advice: a sentence on what to do, where there is one.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{source} {problem}: {in_one_line(error)}") from error
+        words = f"{source} {problem}: {in_one_line(error)}"
+        raise UserError(f"{words.rstrip('.')}. {advice}" if advice else words) from error
 
 
 def in_one_line(error: Exception) -> str:
