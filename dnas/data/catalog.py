@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ from dnas.data.image_set import ImageSet
 from dnas.data.resize import ResizeRule
 from dnas.data.source import Source
 from dnas.system.errors import UserError
+from dnas.system.reading import shortened
 
+_LONGEST_NAME = 255  # characters of a class, as of a folder
 _SAMPLED = 64  # image headers read to learn the usual size
 _LARGEST_DEFAULT = 64  # pixels; larger images are reduced to it unless a size is asked for
 
@@ -88,7 +91,12 @@ def encoded_catalog(
 
 
 def decoded_catalog(name: str, train: ImageSet, test: ImageSet | None) -> Catalog:
-    """The catalog of a data set that is in memory already; another size than its own resizes every image."""
+    """The catalog of a data set that is in memory already; another size than its own resizes every image.
+
+    Raises:
+        UserError: there is no class or one class, or a class has no training image or a name that cannot be written.
+    """
+    check_classes(name, train.class_names, train.labels.unique().tolist())
 
     def read(rule: ResizeRule, progress: Progress | None) -> Source:
         resized = resize_images(train, rule)
@@ -116,15 +124,34 @@ def resize_images(images: ImageSet, rule: ResizeRule) -> ImageSet:
 
 
 def check_classes(name: str, class_names: Sequence[str], train_labels: Sequence[int]) -> None:
-    """Raises ValueError unless there are at least two classes, each with a training image."""
+    """Raises UserError unless there are two classes or more, each with a training image and a name that can be written."""
     if len(class_names) < 2:
         found = f"one class, {class_names[0]!r}" if class_names else "no class"
         raise UserError(f"{name} has {found}; a classification data set needs at least two.")
+    for class_name in class_names:
+        _check_name(name, class_name)
     present = set(train_labels)
     empty = [class_name for label, class_name in enumerate(class_names) if label not in present]
     if empty:
         shown = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
         raise UserError(f"{name} has no training image of class {shown}. Add images of it or remove the class.")
+
+
+def _check_name(name: str, class_name: str) -> None:
+    """A name that is no UTF-8 would be found out when the trained network is written."""
+    try:
+        class_name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(class_name).decode("utf-8", "backslashreplace")
+        raise UserError(
+            f"{name}: the class {shortened(shown)} has a name that is no UTF-8, as old archives have, and could not be "
+            "written with the trained network. Rename its folder."
+        ) from error
+    if len(class_name) > _LONGEST_NAME or not class_name.isprintable():
+        raise UserError(
+            f"{name}: the class {shortened(class_name)} has a name with control characters or of more than "
+            f"{_LONGEST_NAME} characters. Rename it."
+        )
 
 
 def _image_set(name: str, encoded: Encoded, images: torch.Tensor, class_names: tuple[str, ...]) -> ImageSet:

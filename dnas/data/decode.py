@@ -90,7 +90,7 @@ def decode_images(
     images = torch.empty(count, 3, rule.size, rule.size, dtype=torch.uint8)
 
     def decode(at: int, file: Path | bytes) -> None:
-        images[at] = decode_image(file, rule, name=str(file) if isinstance(file, Path) else encoded.paths[at])
+        images[at] = decode_image(file, rule, name="" if isinstance(file, Path) else encoded.paths[at])
 
     with ThreadPoolExecutor(max_workers=_num_cores()) as threads:
         for chunk in _chunks(count):
@@ -145,7 +145,7 @@ def _to_rgb(image: Image) -> Image:
 
 
 def _called(file: Path | bytes) -> str:
-    return str(file) if isinstance(file, Path) else "of bytes"
+    return os.fsencode(file).decode("utf-8", "backslashreplace") if isinstance(file, Path) else "of bytes"
 
 
 def _chunks(count: int) -> Iterator[range]:

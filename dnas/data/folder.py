@@ -121,9 +121,14 @@ def _scan(
         labels += [label] * len(of_class)
     return Encoded(
         labels=tuple(labels),
-        paths=tuple(file.relative_to(root).as_posix() for file in files),
+        paths=tuple(_written(file.relative_to(root)) for file in files),
         fetch=lambda wanted: [files[i] for i in wanted],
     )
+
+
+def _written(path: Path) -> str:
+    """A path as UTF-8, bytes that are none escaped."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _images_below(folder: Path, ignored: Counter[str]) -> list[Path]:

@@ -19,6 +19,7 @@ from dnas.core.batch import Batch
 from dnas.data.batches import Batches, check_start
 from dnas.data.keyed_random import stream_key
 from dnas.system.errors import UserError
+from dnas.system.reading import read_text
 
 # Legend: N tokens, B rows of a batch, L tokens of a row, T steps of a batch.
 
@@ -41,6 +42,7 @@ _PART_NAMES: Mapping[str, str] = {
 _ENDINGS = (".txt", ".tokens", ".raw")
 # Shares of a single text.
 _TRAIN, _VALID = 0.9, 0.05
+LARGEST = 2**30  # bytes of a file of text; WikiText-103 has half of it
 
 
 @dataclass(frozen=True)
@@ -191,12 +193,7 @@ def _words(file: Path) -> list[str]:
 
 
 def _read(file: Path) -> str:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file} is not UTF-8 text ({error.reason} at byte {error.start}); convert it first."
-        ) from error
+    text = read_text(file, most=LARGEST, encoding="utf-8-sig")
     if not text.strip():
         raise UserError(f"{file} is empty; expected text.")
     return text

@@ -1,5 +1,6 @@
 """Image folders: what is found, what is ignored, and what is said when something is wrong."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -172,4 +173,34 @@ def test_a_truncated_image_is_named(tmp_path):
     content = (tmp_path / "dog" / "broken.jpg").read_bytes()
     (tmp_path / "dog" / "broken.jpg").write_bytes(content[:900])
     with pytest.raises(ValueError, match=r"Cannot read the image .*dog/broken\.jpg: .*Repair, replace or remove"):
+        load_folder(tmp_path, size=8)
+
+
+def test_a_class_whose_name_is_no_utf8_is_refused_before_anything_starts(tmp_path):
+    pets(tmp_path)
+    old = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(old)
+    (tmp_path / "cat" / "0.png").rename(os.fsdecode(old + b"/1.png"))
+    with pytest.raises(ValueError, match=r"the class 'caf\\\\xe9' has a name that is no UTF-8.*Rename its folder"):
+        open_source(str(tmp_path))
+
+
+def test_an_image_whose_name_is_no_utf8_is_listed_with_its_bytes_escaped(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "cat" / "0.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/cat/\xe9.png"))
+    assert load_folder(tmp_path, size=8).train.paths[1] == "cat/\\xe9.png"
+
+
+def test_a_class_with_control_characters_in_its_name_is_refused(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "dog").rename(tmp_path / "\x1b[31mdog")
+    with pytest.raises(ValueError, match="has a name with control characters"):
+        open_source(str(tmp_path))
+
+
+def test_links_in_a_circle_are_no_images(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "cat" / "loop").symlink_to(tmp_path / "cat", target_is_directory=True)
+    (tmp_path / "cat" / "a.png").symlink_to("a.png")
+    with pytest.raises(ValueError, match=r"a\.png.: its symbolic links go in a circle"):
         load_folder(tmp_path, size=8)
