@@ -15,7 +15,8 @@ from typing import Any
 
 from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
 from dnas.space.ops import OPERATIONS
-from dnas.space.recurrent import ACTIVATIONS, RecurrentSpace
+from dnas.space.recurrent import RecurrentSpace
+from dnas.space.recurrent_model import ACTIVATIONS
 from dnas.system.errors import UserError
 
 SPACE = "darts"

@@ -15,7 +15,8 @@ from dnas.language.commands import CELLS
 from dnas.language.job import TEXT
 from dnas.language.table import FOUND
 from dnas.shipping.package import WEIGHTS_FILE, check_state, read_weights
-from dnas.space.recurrent import NO_DROPOUT, RecurrentLanguageModel, RecurrentSpace
+from dnas.space.recurrent import RecurrentSpace
+from dnas.space.recurrent_model import NO_DROPOUT, RecurrentLanguageModel
 from dnas.system.errors import UserError
 
 

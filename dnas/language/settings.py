@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from dnas.core.schedule import Constant
 from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
-from dnas.space.recurrent import SEARCH_DROPOUT, LanguageOutput, RecurrentDropout
+from dnas.space.recurrent import RecurrentDropout
+from dnas.space.recurrent_model import SEARCH_DROPOUT, LanguageOutput
 from dnas.system.errors import UserError
 
 # Legend: T steps of a batch, B rows.

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from dnas.core.architecture import Architecture
 from dnas.core.candidates import Zero
 from dnas.core.choice import Choice
 from dnas.core.decision import Decision
 from dnas.space.base import Space, Stem, check_size, check_space, random_choices
-from dnas.space.depthwise import DepthwiseConv
-from dnas.space.drop_path import DropPath
-from dnas.space.layout import fast_layout
+from dnas.space.mobile_network import (
+    FirstChannels,
+    InvertedResidual,
+    MakeMask,
+    MakeOperation,
+    MobileNetwork,
+    Shape,
+    is_residual,
+    layer_name,
+)
 from dnas.space.ops import EVALUATION, SEARCH, Form
-from dnas.space.skeleton import AuxiliaryHead
 from dnas.system.errors import UserError
 
 # Kernel size and expansion of each candidate (ProxylessNAS, section 4.2; FBNet, table 2, has kernels 3 and 5).
@@ -28,27 +33,6 @@ BLOCKS = {f"k{kernel}_e{expansion}": (kernel, expansion) for kernel in (3, 5, 7)
 SKIP = "skip_connect"
 # The last 1x1 convolution makes so many times the channels of the last stage: 1280 from 320 in MobileNetV2.
 HEAD_EXPANSION = 4
-
-
-class Shape(NamedTuple):
-    """Of an inverted residual block.
-
-    Args:
-        in_channels: that it takes.
-        out_channels: that it gives.
-        full_channels: what its expansion multiplies: `in_channels`, or where widths are chosen the widest.
-        stride: 2 halves height and width.
-    """
-
-    in_channels: int
-    out_channels: int
-    full_channels: int
-    stride: int
-
-
-# Makes the operation of a layer by its decision.
-MakeOperation = Callable[[str, Shape], nn.Module]
-MakeMask = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -75,8 +59,8 @@ class MobileSpace(Space):
     that double from stage to stage.
 
     Args:
-        layers: decisions per stage.
-        stages: of the network; each but the first halves the image.
+        layers: number of decisions per stage.
+        stages: number of stages of the network; each but the first halves the image.
         width_multipliers: over 0; the widths that a stage may have. One alone scales all stages.
 
     Raises:
@@ -128,7 +112,7 @@ class MobileSpace(Space):
                 name = _width_name(stage)
                 found[name] = Decision(name, "choice", tuple(self._widths))
             for layer in range(1, self.layers + 1):
-                name = _layer_name(stage, layer)
+                name = layer_name(stage, layer)
                 found[name] = Decision(name, "choice", _candidates(stage, layer))
         return found
 
@@ -228,10 +212,10 @@ class MobileSpace(Space):
         )
 
     def check(self, architecture: Architecture) -> None:
-        """See that every decision of this space is answered by one of its candidates.
+        """Check that the architecture keeps one of the candidates in every decision of this space.
 
         Raises:
-            UserError: another space, a missing or unknown decision, an unknown candidate.
+            UserError: it belongs to another space, a decision is missing or unknown, or a candidate is unknown.
         """
         check_space(self, architecture)
         architecture.check(self.decisions())
@@ -241,130 +225,6 @@ class MobileSpace(Space):
 
     def size(self) -> int:
         return math.prod(len(decision.candidates) for decision in self.decisions().values())
-
-
-class MobileNetwork(nn.Module):
-    """Stem, stages of layers, 1x1 convolution, global average, linear.
-
-    It maps images (batch, in_channels, height, width) to logits (batch, num_classes); in train mode with `auxiliary`
-    to `(logits, auxiliary logits)`.
-
-    Args:
-        make: makes the operation of a layer.
-        widths: channels of each stage.
-        full_widths: channels of each stage at its widest, which expansions multiply.
-        masks: for each stage, makes what its layers' operations end in.
-        head: channels of the last 1x1 convolution.
-        cells: layers per stage.
-        layers: decisions per stage.
-        num_classes: length of the logits.
-        in_channels: of the images.
-        stem: 'cifar' keeps the image size, 'imagenet' divides it by 8.
-        auxiliary: whether there is an auxiliary head.
-        form: of the batch norm; that of stem and head is always affine.
-    """
-
-    def __init__(
-        self,
-        make: MakeOperation,
-        widths: Sequence[int],
-        full_widths: Sequence[int],
-        masks: Sequence[MakeMask],
-        *,
-        head: int,
-        cells: int,
-        layers: int,
-        num_classes: int,
-        in_channels: int,
-        stem: Stem,
-        auxiliary: bool,
-        form: Form,
-    ):
-        super().__init__()
-        affine = replace(form, affine=True)
-        # The first stage's layers add the stem's channels to theirs, so it is as narrow as they are.
-        self.stem = nn.Sequential(*_stem(stem, in_channels, widths[0], affine), masks[0]())
-        self.auxiliary_after = 2 * len(widths) * cells // 3
-        self.blocks = nn.ModuleList()
-        before, full, auxiliary_channels = widths[0], full_widths[0], widths[0]
-        for stage, (width, mask) in enumerate(zip(widths, masks, strict=True), 1):
-            for index in range(cells):
-                layer = index * layers // cells + 1
-                stride = 2 if stage > 1 and index == 0 else 1
-                operation = make(_layer_name(stage, layer), Shape(before, width, full, stride))
-                if len(self.blocks) == self.auxiliary_after:
-                    auxiliary_channels = width
-                self.blocks.append(Layer(operation, mask(), residual=_is_residual(stage, index)))
-                before, full = width, full_widths[stage - 1]
-        self.head = _conv_norm_act(before, head, 1, 1, affine)
-        self.classifier = nn.Linear(head, num_classes)
-        self.auxiliary_head = AuxiliaryHead(auxiliary_channels, num_classes, stem) if auxiliary else None
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        auxiliary_logits = None
-        x = self.stem(fast_layout(x))
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if self.auxiliary_head is not None and self.training and index == self.auxiliary_after:
-                auxiliary_logits = self.auxiliary_head(x)
-        logits = self.classifier(self.head(x).mean(dim=(2, 3)))
-        return logits if auxiliary_logits is None else (logits, auxiliary_logits)
-
-
-class Layer(nn.Module):
-    """`x + mask(operation(x))`, or without `x` where the operation changes height, width or channels."""
-
-    def __init__(self, operation: nn.Module, mask: nn.Module, *, residual: bool):
-        super().__init__()
-        self.operation = operation
-        self.mask = mask
-        self.drop_path = DropPath() if residual else nn.Identity()
-        self.residual = residual
-
-    def forward(self, x: Tensor) -> Tensor:
-        # A layer is left out by the zero operation beside its shortcut (ProxylessNAS, section 4.2).
-        if isinstance(self.operation, Zero):
-            return x
-        y = self.drop_path(self.mask(self.operation(x)))
-        return x + y if self.residual else y
-
-
-class InvertedResidual(nn.Module):
-    """1x1 convolution to `expansion` times the full channels, depthwise convolution, 1x1 convolution to the output.
-
-    Sandler et al. 2018, https://arxiv.org/abs/1801.04381. Batch norm after each, ReLU6 after the first two; the sum
-    with the input is the layer's.
-    """
-
-    def __init__(self, shape: Shape, kernel: int, expansion: int, form: Form):
-        super().__init__()
-        hidden = expansion * shape.full_channels
-        self.expand = nn.Conv2d(shape.in_channels, hidden, 1, bias=False)
-        self.expand_norm = form.norm(hidden)
-        self.depthwise = DepthwiseConv(hidden, kernel, shape.stride)
-        self.depthwise_norm = form.norm(hidden)
-        self.project = nn.Conv2d(hidden, shape.out_channels, 1, bias=False)
-        self.project_norm = form.norm(shape.out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu6(self.expand_norm(self.expand(x)))
-        x = F.relu6(self.depthwise_norm(self.depthwise(x)))
-        return self.project_norm(self.project(x))
-
-
-class FirstChannels(nn.Module):
-    """Keeps the first `count` channels of (batch, channels, height, width) and puts zeros in place of the others."""
-
-    def __init__(self, count: int):
-        super().__init__()
-        self.count = count
-
-    def forward(self, x: Tensor) -> Tensor:
-        masked = x.shape[1] - self.count
-        return x if masked == 0 else F.pad(x[:, : self.count], (0, 0, 0, 0, 0, masked))
-
-    def extra_repr(self) -> str:
-        return f"count={self.count}"
 
 
 def _operation(name: str, shape: Shape, form: Form) -> nn.Module:
@@ -381,16 +241,7 @@ def _searchable_operation(decision: str, shape: Shape) -> Choice:
 
 def _candidates(stage: int, layer: int) -> tuple[str, ...]:
     """The blocks, and 'skip_connect' where the layer's first block has a shortcut."""
-    return (*BLOCKS, SKIP) if _is_residual(stage, layer - 1) else tuple(BLOCKS)
-
-
-def _is_residual(stage: int, index: int) -> bool:
-    """Whether layer `index` of a stage, from 0, keeps height, width and channels."""
-    return stage == 1 or index > 0
-
-
-def _layer_name(stage: int, layer: int) -> str:
-    return f"stage{stage}.layer{layer}"
+    return (*BLOCKS, SKIP) if is_residual(stage, layer - 1) else tuple(BLOCKS)
 
 
 def _width_name(stage: int) -> str:
@@ -405,19 +256,3 @@ def _stage_and_layer(decision: str) -> tuple[int, int]:
 def _scaled(channels: int, multiplier: float) -> int:
     """At least one channel; the papers round to multiples of 8, which would make small networks' widths all equal."""
     return max(round(channels * multiplier), 1)
-
-
-def _conv_norm_act(in_channels: int, out_channels: int, kernel: int, stride: int, form: Form) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(conv, form.norm(out_channels), nn.ReLU6())
-
-
-def _stem(stem: Stem, in_channels: int, channels: int, form: Form) -> nn.Sequential:
-    match stem:
-        case "cifar":
-            return _conv_norm_act(in_channels, channels, 3, 1, form)
-        case "imagenet":
-            inputs = (in_channels, channels, channels)
-            return nn.Sequential(*(_conv_norm_act(count, channels, 3, 2, form) for count in inputs))
-        case _:
-            raise UserError(f"stem must be 'cifar' or 'imagenet'; got {stem!r}.")

@@ -11,7 +11,8 @@ from dnas.data import load_text
 from dnas.data.text import Level, Vocabulary
 from dnas.language.evaluation import perplexity, whole_text
 from dnas.language.sample import TrainedLanguage, continued, load_language
-from dnas.space.recurrent import NO_DROPOUT, RecurrentSpace
+from dnas.space.recurrent import RecurrentSpace
+from dnas.space.recurrent_model import NO_DROPOUT
 from tests.support.cli import done, refused
 from tests.support.language import SMALL, make_text
 

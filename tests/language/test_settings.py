@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from dnas.language.settings import LanguageLoss, LanguageTraining
-from dnas.space.recurrent import LanguageOutput
+from dnas.space.recurrent_model import LanguageOutput
 
 
 def test_the_loss_is_cross_entropy_with_size_and_slowness_of_the_states():

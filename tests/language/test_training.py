@@ -16,7 +16,8 @@ from dnas.language.evaluation import perplexity, whole_text
 from dnas.language.settings import LanguageLoss, LanguageTraining
 from dnas.language.training import train_language
 from dnas.searching.settings import WeightSGD
-from dnas.space.recurrent import NO_DROPOUT, RecurrentDropout
+from dnas.space.recurrent import RecurrentDropout
+from dnas.space.recurrent_model import NO_DROPOUT
 from dnas.system.display import Display
 from dnas.system.interrupt import Interrupted
 from tests.support.small_language import SGD, SPACE, H, V, corpus, network

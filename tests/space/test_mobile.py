@@ -28,7 +28,8 @@ from dnas.shipping.load import load
 from dnas.shipping.package import save_network
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace, MobileSpace, set_drop_path, space_named, space_of
-from dnas.space.mobile import BLOCKS, SKIP, FirstChannels, InvertedResidual, Layer, Shape
+from dnas.space.mobile import BLOCKS, SKIP
+from dnas.space.mobile_network import FirstChannels, InvertedResidual, Layer, Shape
 from dnas.space.ops import SEARCH
 
 SPACE = MobileSpace(layers=2, stages=2)

@@ -16,15 +16,13 @@ from dnas.core.mixture import Mixture
 from dnas.method.discretization import Argmax
 from dnas.method.relaxation import GumbelSoftmax, Softmax
 from dnas.searching.supernet import Supernet
-from dnas.space.recurrent import (
-    CANDIDATES,
+from dnas.space.recurrent import CANDIDATES, RecurrentDropout, RecurrentSpace
+from dnas.space.recurrent_model import (
     NO_DROPOUT,
     LanguageOutput,
     PlainRecurrentNodes,
-    RecurrentDropout,
     RecurrentLanguageModel,
     RecurrentNodes,
-    RecurrentSpace,
 )
 
 SPACE = RecurrentSpace()

@@ -6,7 +6,8 @@ from torch import nn
 from dnas.core.schedule import Constant
 from dnas.data.text import Corpus, Vocabulary
 from dnas.searching.settings import WeightSGD
-from dnas.space.recurrent import NO_DROPOUT, RecurrentSpace
+from dnas.space.recurrent import RecurrentSpace
+from dnas.space.recurrent_model import NO_DROPOUT
 
 V, H = 6, 8
 SPACE = RecurrentSpace(nodes=2)
