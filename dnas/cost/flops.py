@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop
 
 from dnas.core.functional import call_with
 
@@ -59,11 +59,27 @@ def flops_by_module(model: nn.Module, example_inputs: Inputs) -> dict[str, int]:
     return found
 
 
+# torch (2.13) counts attention's operators for GPUs, and not the one that it takes on a CPU.
+_ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+def operator_flops(
+    operator: torch._ops.OpOverload, arguments: tuple[Any, ...], keywords: Mapping[str, Any], out: Any
+) -> int:
+    """FLOPs of one call of an operator, counted as in `count_flops`."""
+    count = flop_registry.get(operator.overloadpacket)
+    return 0 if count is None else count(*arguments, **keywords, out_val=out)
+
+
 def _counted(model: nn.Module, example_inputs: Inputs) -> FlopCounterMode:
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping={_ATTENTION_ON_CPU: _attention_flops})
     with counter:
         run_without_trace(model, example_inputs)
     return counter
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return sdpa_flop(query, key, value)
 
 
 def run_without_trace(model: nn.Module, example_inputs: Inputs) -> Any:

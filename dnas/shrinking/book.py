@@ -19,10 +19,14 @@ KERNEL = "it is the size of a kernel"
 
 @dataclass(frozen=True)
 class Term:
-    """A product of numbers of channels: `scale` times, for every factor, how many of its labels stay."""
+    """A product of numbers of channels: `scale` times, for every factor, how many of its labels stay.
+
+    `module` is where the product is computed.
+    """
 
     scale: int
     factors: Fields
+    module: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ class Call:
         self.book.consumers.append(labels)
 
     def count(self, scale: int, factors: Fields) -> None:
-        self.book.flops.append(Term(scale, factors))
+        self.book.flops.append(Term(scale, factors, self.module))
 
     def size(self, labels: Field, axis: int, attribute: str | None = None) -> None:
         self.book.sizes.append(Size(self.module, labels, axis, attribute))

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from dnas.shrinking.blocks import Block
 from dnas.shrinking.book import KERNEL
 from dnas.shrinking.channels import FIXED, Field, vary
 from dnas.shrinking.trace import Trace
 
 # A dimension of a parameter or buffer.
 Place = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What stays of a model.
+
+    Args:
+        kept: for a group by name, the indices of its classes that stay; other groups stay whole.
+        skipped: names of the blocks that are left out.
+    """
+
+    kept: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,14 +63,16 @@ class Structure:
     Args:
         trace: what the run said.
         groups: decisions about widths.
+        blocks: residual blocks that may be left out.
         frozen: dimensions, as 'features.0.weight, dimension 1', or groups that stay, with the reason.
     """
 
     trace: Trace
     groups: tuple[Group, ...]
+    blocks: tuple[Block, ...]
     frozen: tuple[Frozen, ...]
 
-    def removed(self, kept: dict[str, tuple[int, ...]]) -> Field:
+    def removed(self, kept: Mapping[str, Sequence[int]]) -> Field:
         """The labels of the classes that go, for the indices of classes that stay by name of a group."""
         return np.array(
             [
@@ -67,6 +84,14 @@ class Structure:
             ],
             dtype=np.int64,
         )
+
+    def block_of(self, group: str) -> Block | None:
+        """The block that a group's channels never leave; None where they do, or for a name that is no group's."""
+        places = next((one.places for one in self.groups if one.name == group), ())
+        for block in self.blocks:
+            if places and all(block.holds(tensor) for (tensor, _), _ in places):
+                return block
+        return None
 
     def stays(self, labels: Field, removed: Field) -> Field:
         """Which entries of a field stay, as an array of bools of its shape."""
@@ -92,7 +117,8 @@ def find_groups(trace: Trace) -> Structure:
     names = _Names(trace)
     groups = [Group(names.of(at), tuple(classes), at) for at, classes in by_places.items()]
     single = [Frozen(group.name, "all its channels go together") for group in groups if len(group) == 1]
-    return Structure(trace, tuple(group for group in groups if len(group) > 1), (*frozen, *single))
+    several = tuple(group for group in groups if len(group) > 1)
+    return Structure(trace, several, trace.blocks, (*frozen, *single))
 
 
 class _Names:

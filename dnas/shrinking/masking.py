@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from dnas.shrinking.channels import Field
-from dnas.shrinking.groups import Structure
-from dnas.shrinking.slicing import Kept
+from dnas.shrinking.groups import Selection, Structure
+from dnas.shrinking.slicing import replace_module
 from dnas.shrinking.trace import copied
 
 
-def masked(model: nn.Module, structure: Structure, kept: Kept) -> nn.Module:
+def masked(model: nn.Module, structure: Structure, selection: Selection) -> nn.Module:
     """A copy, in eval mode, in which the input columns that belong to channels that go are zero.
 
     Masking where channels are consumed is exact whatever stands between: biases of norms, sigmoid(0), pooling, padding.
@@ -22,10 +22,10 @@ def masked(model: nn.Module, structure: Structure, kept: Kept) -> nn.Module:
     Args:
         model: the one that was traced; it is not changed.
         structure: its groups.
-        kept: indices of the classes that stay, by name of the group; other groups stay whole.
+        selection: what stays of them.
     """
     copy = copied(model)
-    removed = structure.removed(kept)
+    removed = structure.removed(selection.kept)
     consumed = np.unique(np.concatenate([labels.reshape(-1) for labels in structure.trace.book.consumers] or [removed]))
     tensors: dict[str, Tensor] = {**dict(copy.named_parameters()), **dict(copy.named_buffers())}
     for name, tensor in tensors.items():
@@ -35,10 +35,13 @@ def masked(model: nn.Module, structure: Structure, kept: Kept) -> nn.Module:
                 with torch.no_grad():
                     tensor.masked_fill_(torch.from_numpy(gone).to(tensor.device), 0)
     for name, stays in _normalised(structure, removed).items():
-        parent, _, attribute = name.rpartition(".")
         norm = copy.get_submodule(name)
         assert isinstance(norm, nn.LayerNorm)
-        setattr(copy.get_submodule(parent), attribute, _LayerNormOfKept(norm, stays))
+        replace_module(copy, name, _LayerNormOfKept(norm, stays))
+    for block in structure.blocks:
+        if block.name in selection.skipped:
+            # Its input plus nothing, through its activation.
+            replace_module(copy, block.name, nn.ReLU() if block.activation else nn.Identity())
     return copy
 
 

@@ -9,31 +9,36 @@ import torch
 from torch import Tensor, nn
 
 from dnas.shrinking.channels import Field
-from dnas.shrinking.groups import Structure
+from dnas.shrinking.groups import Selection, Structure
 from dnas.shrinking.trace import copied
 
-# For a group by name, the indices of its classes that stay.
-Kept = dict[str, tuple[int, ...]]
 
-
-def sliced(model: nn.Module, structure: Structure, kept: Kept) -> nn.Module:
-    """A copy of the same class, in eval mode, without the channels that go.
+def sliced(model: nn.Module, structure: Structure, selection: Selection) -> nn.Module:
+    """A copy of the same class, in eval mode, without the channels and blocks that go.
 
     With everything kept it is the model bit for bit.
 
     Args:
         model: the one that was traced; it is not changed.
         structure: its groups.
-        kept: indices of the classes that stay, by name of the group; other groups stay whole.
+        selection: what stays of them.
     """
     copy = copied(model)
-    removed = structure.removed(kept)
+    removed = structure.removed(selection.kept)
     if removed.size:
         _cut_tensors(copy, structure, removed)
         _adjust_sizes(copy, structure, removed)
         for module in copy.modules():
             _count_again(module)
+    for name in selection.skipped:
+        replace_module(copy, name, nn.Identity())
     return copy
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts another module in the place of the one of this name."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)
 
 
 def _cut_tensors(model: nn.Module, structure: Structure, removed: Field) -> None:

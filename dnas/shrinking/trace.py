@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dnas.cost.flops import Inputs, call_arguments
-from dnas.shrinking.book import Book, Call, tensors_in
+from dnas.cost.flops import Inputs, call_arguments, operator_flops
+from dnas.shrinking.blocks import Block, Passage, innermost
+from dnas.shrinking.book import Book, Call, Term, tensors_in
 from dnas.shrinking.channels import Field, Fields, compress, vary
+from dnas.shrinking.operators.pointwise import unknown
 from dnas.shrinking.operators.table import name_of, rule_of
 from dnas.system.errors import UserError
 
@@ -33,10 +35,14 @@ class Trace:
     Args:
         book: ties, costs and integers.
         labels: for every parameter and buffer by name, its labels along each of its dimensions.
+        parameters: the shapes of the parameters among them, by name.
+        blocks: residual blocks that may be left out.
     """
 
     book: Book
     labels: dict[str, Fields]
+    parameters: dict[str, tuple[int, ...]]
+    blocks: tuple[Block, ...]
 
 
 class _ReadsData(Exception):
@@ -92,7 +98,8 @@ class _Run(TorchDispatchMode):
         self._model = model
         self._opaque = opaque
         self._book = Book()
-        self._stack: list[tuple[str, type]] = []
+        self._stack: list[Passage] = []
+        self._blocks: list[Block | None] = []
         self._hidden = 0
         self._used: set[int] = set()
 
@@ -111,7 +118,8 @@ class _Run(TorchDispatchMode):
             if id(tensor) not in self._used:
                 self._freeze(labels[name], "the example does not reach it")
         self._close_splits()
-        return Trace(self._book, labels)
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._model.named_parameters()}
+        return Trace(self._book, labels, shapes, innermost(self._blocks))
 
     def _output(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         try:
@@ -126,15 +134,19 @@ class _Run(TorchDispatchMode):
         self._used.update(id(tensor) for tensor in inputs)
         name = name_of(func)
         depends = any(tensor in self._book.data for tensor in inputs)
-        module, kind = self._stack[-1] if self._stack else ("", nn.Module)
+        passage = self._stack[-1]
         if depends and name in _READS and not self._hidden:
-            raise _ReadsData(module)
+            raise _ReadsData(passage.name)
         out = func(*args, **keywords)
         if depends or name == "embedding":
             for tensor in tensors_in(out):
                 self._book.data[tensor] = True
+        if self._hidden or rule_of(func) is unknown:
+            self._book.flops.append(Term(operator_flops(func, args, keywords, out), (), passage.name))
         if not self._hidden:
-            rule_of(func)(Call(self._book, name, module, kind, _in_order(func, args, keywords), out))
+            arguments = _in_order(func, args, keywords)
+            passage.follow(name, arguments, out)
+            rule_of(func)(Call(self._book, name, passage.name, passage.kind, arguments, out))
         return out
 
     def _label(self, tensor: Tensor) -> Fields:
@@ -164,7 +176,7 @@ class _Run(TorchDispatchMode):
 
     def _enter(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: Any, keywords: Any) -> None:
-            self._stack.append((name, type(module)))
+            self._stack.append(Passage.of(name, type(module), arguments, keywords))
             if name in self._opaque:
                 self._hidden += 1
                 for tensor in (*tensors_in(arguments), *tensors_in(keywords), *module.parameters(), *module.buffers()):
@@ -174,7 +186,10 @@ class _Run(TorchDispatchMode):
 
     def _leave(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-            self._stack.pop()
+            passage = self._stack.pop()
+            self._blocks.append(passage.block(output))
+            if self._stack:
+                self._stack[-1].take_inner(passage, output)
             self._hidden -= name in self._opaque
 
         return hook

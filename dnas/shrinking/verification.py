@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from dnas.cost.flops import Inputs, call_arguments
+from dnas.shrinking.blocks import Block
 from dnas.shrinking.book import tensors_in
-from dnas.shrinking.groups import Frozen, Group, Structure
+from dnas.shrinking.groups import Frozen, Group, Selection, Structure
 from dnas.shrinking.masking import masked
 from dnas.shrinking.slicing import sliced
 from dnas.shrinking.trace import copied
@@ -20,7 +22,7 @@ _TOLERANCE = 1e-9
 
 
 def verified(model: nn.Module, example: Inputs, structure: Structure, *, seed: int = 0) -> Structure:
-    """The structure with the groups that can be cut out: all at once, or else each alone and beside the others.
+    """The structure with the groups and blocks that can go: all at once, or else each alone and beside the others.
 
     Weights and statistics are disturbed for it, so that fresh ones (running means of 0, gates of 0) hide nothing. A
     group that fails stays as it is and is named with the reason.
@@ -32,17 +34,23 @@ def verified(model: nn.Module, example: Inputs, structure: Structure, *, seed: i
         seed: of which channels are tried.
     """
     trial = _Trial(model, example, structure, seed)
-    if trial.fault(structure.groups) is None:
+    parts = (*structure.groups, *structure.blocks)
+    if trial.fault(parts) is None and trial.fault(structure.groups) is None:
         return structure
-    good: list[Group] = []
+    good: list[Group | Block] = []
     frozen: list[Frozen] = []
-    for group in structure.groups:
-        fault = trial.fault((group,)) or trial.fault((*good, group))
+    for part in parts:
+        fault = trial.fault((part,)) or trial.fault((*good, part))
         if fault is None:
-            good.append(group)
+            good.append(part)
         else:
-            frozen.append(Frozen(group.name, fault))
-    return replace(structure, groups=tuple(good), frozen=(*structure.frozen, *frozen))
+            frozen.append(Frozen(part.name, fault))
+    return replace(
+        structure,
+        groups=tuple(part for part in good if isinstance(part, Group)),
+        blocks=tuple(part for part in good if isinstance(part, Block)),
+        frozen=(*structure.frozen, *frozen),
+    )
 
 
 class _Trial:
@@ -56,15 +64,16 @@ class _Trial:
         self._inputs = (_double(arguments), _double(keywords))
         self._disturb()
 
-    def fault(self, groups: tuple[Group, ...]) -> str | None:
-        """What goes wrong when these groups are cut; None where nothing does."""
-        if not groups:
-            return None
-        kept = {group.name: self._some(len(group)) for group in groups}
-        reference = self._outputs(masked(self._model, self._structure, kept))
+    def fault(self, parts: Sequence[Group | Block]) -> str | None:
+        """What goes wrong when these groups are cut and these blocks left out; None where nothing does."""
+        selection = Selection(
+            {part.name: self._some(len(part)) for part in parts if isinstance(part, Group)},
+            tuple(part.name for part in parts if isinstance(part, Block)),
+        )
+        reference = self._outputs(masked(self._model, self._structure, selection))
         try:
-            found = self._outputs(sliced(self._model, self._structure, kept))
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            found = self._outputs(sliced(self._model, self._structure, selection))
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
             return f"the smaller network fails: {error}".splitlines()[0]
         if len(found) != len(reference) or any(a.shape != b.shape for a, b in zip(found, reference, strict=True)):
             return "the smaller network's outputs have other shapes"

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from dnas.shrinking.book import tensors_in
-from dnas.shrinking.groups import Structure, find_groups
+from dnas.shrinking.groups import Selection, Structure, find_groups
 from dnas.shrinking.masking import masked
-from dnas.shrinking.slicing import Kept, sliced
+from dnas.shrinking.slicing import sliced
 from dnas.shrinking.trace import trace
 from dnas.shrinking.verification import verified
 from tests.support.shrinking import MODELS, TRANSFORMERS, made, transformers_model
@@ -53,14 +53,15 @@ def outputs(model: nn.Module, example: Tensor | dict[str, Tensor]) -> list[Tenso
         return [*tensors_in(model(**example) if isinstance(example, dict) else model(example))]
 
 
-def some(structure: Structure, seed: int) -> Kept:
-    """Of every group at least one class, at random."""
+def some(structure: Structure, seed: int) -> Selection:
+    """Of every group at least one class, and some of the blocks, at random."""
     generator = torch.Generator().manual_seed(seed)
-    kept: Kept = {}
+    kept = {}
     for group in structure.groups:
         count = int(torch.randint(1, len(group) + 1, (), generator=generator))
         kept[group.name] = tuple(sorted(torch.randperm(len(group), generator=generator)[:count].tolist()))
-    return kept
+    skipped = [block.name for block in structure.blocks if torch.rand((), generator=generator) < 0.5]
+    return Selection(kept, tuple(skipped))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -87,7 +88,7 @@ def test_a_sliced_model_equals_the_masked_one(name: str):
 def test_with_everything_kept_the_model_is_the_original_bit_for_bit(name: str):
     model, example = made(name)
     structure = structure_of(model, example)
-    kept = {group.name: tuple(range(len(group))) for group in structure.groups}
+    kept = Selection({group.name: range(len(group)) for group in structure.groups})
     for small in (sliced(model, structure, kept), masked(model, structure, kept)):
         for found, expected in zip(outputs(small, example), outputs(model, example), strict=True):
             assert torch.equal(found, expected)
@@ -99,7 +100,7 @@ def test_the_model_given_is_not_changed(name: str):
     model.train()
     before = copy.deepcopy(model.state_dict())
     structure = structure_of(model, example)
-    sliced(model, structure, {group.name: (0,) for group in structure.groups})
+    sliced(model, structure, Selection({group.name: (0,) for group in structure.groups}))
     after = model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -125,7 +126,7 @@ def test_models_of_transformers_equal_the_masked_ones(name: str):
 def test_a_sliced_layer_says_its_new_sizes():
     model, example = made("mobile")
     structure = structure_of(model, example)
-    small = sliced(model, structure, {"2.layers.0": (0, 3, 5)})
+    small = sliced(model, structure, Selection({"2.layers.0": (0, 3, 5)}))
     expand, depthwise, project = (small.get_submodule(f"2.layers.{index}") for index in (0, 3, 6))
     norm = small.get_submodule("2.layers.1")
     assert (expand.in_channels, expand.out_channels) == (8, 3)
@@ -136,7 +137,7 @@ def test_a_sliced_layer_says_its_new_sizes():
 def test_weights_that_were_one_tensor_stay_one():
     model, example = made("shared")
     structure = structure_of(model, example)
-    small = sliced(model, structure, {"first": (1, 2)})
+    small = sliced(model, structure, Selection({"first": (1, 2)}))
     assert small.get_submodule("first").weight is small.get_submodule("second").weight
     assert small.get_submodule("first").weight.shape == (2, 8)
 
@@ -144,6 +145,6 @@ def test_weights_that_were_one_tensor_stay_one():
 def test_a_sliced_model_trains():
     model, example = made("resnet")
     structure = structure_of(model, example)
-    small = sliced(model, structure, {group.name: (0, 1) for group in structure.groups}).train()
+    small = sliced(model, structure, Selection({group.name: (0, 1) for group in structure.groups})).train()
     small(example).square().sum().backward()
     assert all(weight.grad is not None for weight in small.parameters())

@@ -1,0 +1,92 @@
+"""Residual blocks that may be left out: those that return what came in, plus what their branches add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from dnas.shrinking.book import tensors_in
+
+
+@dataclass(frozen=True)
+class Block:
+    """A module whose output is its input plus branches, perhaps through a ReLU, and may be left out.
+
+    Args:
+        name: of the module.
+        activation: whether a ReLU follows; leaving the block out is then exact where its input is not negative.
+    """
+
+    name: str
+    activation: bool
+
+    def holds(self, name: str) -> bool:
+        """Whether a module, or a tensor of one, is part of the block."""
+        return name == self.name or name.startswith(f"{self.name}.")
+
+
+@dataclass
+class Passage:
+    """One call of a module, and the tensors in it that are its input with something added.
+
+    Args:
+        name: of the module.
+        kind: its class.
+        through: the input, the sums that it is part of, and these after a ReLU.
+        activation: whether there was a ReLU.
+    """
+
+    name: str
+    kind: type
+    through: list[Tensor] = field(default_factory=list)
+    activation: bool = False
+
+    @staticmethod
+    def of(name: str, kind: type, arguments: Any, keywords: Any) -> Passage:
+        """A call; only one with a single tensor and nothing else can be left out."""
+        plain = len(arguments) == 1 and isinstance(arguments[0], Tensor) and not keywords
+        return Passage(name, kind, [arguments[0]] if plain else [])
+
+    def follow(self, operator: str, arguments: tuple[Any, ...], out: Any) -> None:
+        """One operator that ran in the module itself."""
+        if not isinstance(out, Tensor):
+            return
+        passing = [tensor for tensor in tensors_in(arguments) if self._passes(tensor)]
+        summed = operator == "add" and len(passing) == 1 and arguments[-1] == 1 and out.shape == passing[0].shape
+        if summed:
+            self.through.append(out)
+        elif operator == "relu" and len(passing) == 1 and len(self.through) > 1:
+            self.through.append(out)
+            self.activation = True
+        elif self._passes(out):
+            # Written over by something else, such as an activation in place.
+            self.through = []
+
+    def take_inner(self, inner: Passage, output: Any) -> None:
+        """A module inside that gave back its input, or a ReLU of it: `nn.ReLU` and empty shortcuts."""
+        if isinstance(output, Tensor) and inner.kind.__name__ == "ReLU" and inner.through:
+            self.follow("relu", (inner.through[0],), output)
+
+    def block(self, output: Any) -> Block | None:
+        """The block, if what the module returns is its input plus something."""
+        if len(self.through) > 1 and isinstance(output, Tensor) and self._passes(output):
+            return Block(self.name, self.activation)
+        return None
+
+    def _passes(self, tensor: Tensor) -> bool:
+        return any(tensor is one for one in self.through)
+
+
+def innermost(blocks: list[Block | None]) -> tuple[Block, ...]:
+    """Blocks that ran once and hold no other block."""
+    found = [block for block in blocks if block is not None]
+    names = [block.name for block in found]
+    return tuple(
+        block
+        for block in found
+        if names.count(block.name) == 1
+        and not any(other != block and block.holds(other.name) for other in found)
+        and block.name
+    )

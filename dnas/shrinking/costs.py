@@ -1,0 +1,93 @@
+"""What a smaller network costs, as a polynomial in the numbers of classes that stay."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from dnas.shrinking.book import Term
+from dnas.shrinking.channels import Field
+from dnas.shrinking.groups import Structure
+
+# Names of decisions whose values are multiplied, in order; one may stand twice.
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A sum of products: coefficient times the values of decisions (classes that stay; 1 for a block that stays, or 0).
+
+    Args:
+        terms: coefficient by the names that are multiplied.
+    """
+
+    terms: Mapping[Names, float]
+
+    def of(self, values: Mapping[str, int]) -> float:
+        """The cost where each decision has this value."""
+        return sum(scale * prod(values[name] for name in names) for names, scale in self.terms.items())
+
+
+def parameters_of(structure: Structure) -> Cost:
+    """The number of parameters."""
+    model = structure.trace
+    terms = []
+    for name, shape in model.parameters.items():
+        fields = model.labels[name]
+        terms.append((name, Term(prod(shape) // prod(labels.size for labels in fields), fields)))
+    return _cost(structure, terms)
+
+
+def flops_of(structure: Structure) -> Cost:
+    """FLOPs of one forward pass over the example, as `torch.utils.flop_counter` counts them."""
+    return _cost(structure, [(term.module, term) for term in structure.trace.book.flops])
+
+
+def _cost(structure: Structure, terms: list[tuple[str, Term]]) -> Cost:
+    sums: dict[Names, float] = defaultdict(float)
+    groups = _groups_of_labels(structure)
+    for place, term in terms:
+        product: dict[Names, float] = {(): float(term.scale)}
+        for labels in term.factors:
+            product = _times(product, _count(structure, labels, groups))
+        for names, scale in product.items():
+            sums[_with_block(structure, place, names)] += scale
+    return Cost({names: scale for names, scale in sums.items() if scale})
+
+
+def _groups_of_labels(structure: Structure) -> dict[int, str]:
+    return {label: group.name for group in structure.groups for label in group.classes}
+
+
+def _count(structure: Structure, labels: Field, groups: dict[int, str]) -> dict[Names, float]:
+    """How many entries of a field stay: a constant plus a number for each class of a group."""
+    found = Counter(structure.trace.book.channels.roots(labels).reshape(-1).tolist())
+    counts: dict[Names, float] = defaultdict(float)
+    each: dict[str, set[int]] = defaultdict(set)
+    for root, count in found.items():
+        if root in groups:
+            each[groups[root]].add(count)
+        else:
+            counts[()] += count
+    for name, sizes in each.items():
+        assert len(sizes) == 1, f"classes of {name} differ in their number of entries: {sizes}"
+        counts[name,] = sizes.pop()
+    return counts
+
+
+def _times(left: dict[Names, float], right: dict[Names, float]) -> dict[Names, float]:
+    product: dict[Names, float] = defaultdict(float)
+    for a, x in left.items():
+        for b, y in right.items():
+            product[tuple(sorted((*a, *b)))] += x * y
+    return product
+
+
+def _with_block(structure: Structure, place: str, names: Names) -> Names:
+    """A block that is left out costs nothing; where a width inside of it counts, that is 0 already."""
+    for block in structure.blocks:
+        if block.holds(place) and not any(structure.block_of(name) == block for name in names):
+            return tuple(sorted((*names, block.name)))
+    return names
