@@ -42,8 +42,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
 from dnas.jobs.job import Job  # noqa: E402
-from dnas.jobs.planning.profile import Timing, device_name  # noqa: E402
 from dnas.jobs.planning.trial import Trial  # noqa: E402
+from dnas.jobs.profile.profile import device_name  # noqa: E402
+from dnas.jobs.profile.values import Timing  # noqa: E402
 from dnas.method.hypergradient import FirstOrder, OneStep  # noqa: E402
 from dnas.searching.settings import SearchSettings  # noqa: E402
 from dnas.system.memory import peak_memory, reset_peak_memory  # noqa: E402

@@ -26,22 +26,12 @@ from dnas.compare.grid import Grid, columns_of, compare
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
 from dnas.formats import read_architecture
-from dnas.jobs.commands import (
-    RETRAIN,
-    baseline_command,
-    begin,
-    check_baseline,
-    evaluate_command,
-    new_run_folder,
-    plan_retrain,
-    plan_search,
-    read_data,
-    retrain_command,
-    search_command,
-)
+from dnas.jobs.images import read_data
 from dnas.jobs.job import Job
+from dnas.jobs.judge import baseline_command, check_baseline, evaluate_command
 from dnas.jobs.list_spaces import EXAMPLES, facts_of, spaces_text
-from dnas.jobs.planning.profile import profile_job
+from dnas.jobs.profile.profile import profile_job
+from dnas.jobs.profile.text import profile_text
 from dnas.jobs.recipe import (
     FOLDER,
     LANGUAGE,
@@ -52,6 +42,9 @@ from dnas.jobs.recipe import (
     search_epochs,
     what_its_space_lacks,
 )
+from dnas.jobs.retrain import plan_retrain, retrain_command
+from dnas.jobs.run_folder import begin, new_run_folder
+from dnas.jobs.search import plan_search, search_command
 from dnas.language.commands import ENTRY, begin_language, language_command, plan_language, read_text
 from dnas.language.job import LanguageJob
 from dnas.language.sample import continued, load_language, trained_sizes
@@ -60,7 +53,7 @@ from dnas.report.describe import describe_architecture
 from dnas.report.describe_cell import describe_cell
 from dnas.searching.stage import scaled_warmup
 from dnas.shipping.export import FORMATS, Format, export
-from dnas.shipping.load import find_network, load_spec
+from dnas.shipping.load import RETRAIN, find_network, load_spec
 from dnas.shipping.predict import predict, predict_onnx
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.space.base import Stem
@@ -440,7 +433,7 @@ def _profile(config: Namespace) -> None:
     for note in _notes_on_space(config, job):
         print(f"dnas: {note}", file=sys.stderr)
     profile = profile_job(job)
-    print(profile.to_json() if config.json else profile.to_text())
+    print(profile.to_json() if config.json else profile_text(profile))
 
 
 # compare, spaces

@@ -29,18 +29,18 @@ from dnas.core.architecture import Architecture
 from dnas.core.run import Run
 from dnas.data import open_source
 from dnas.formats import read_nasbench201
-from dnas.jobs.commands import (
-    begin,
-    comparable_training,
-    read_data,
-    retrain_command,
-    search_command,
-)
-from dnas.jobs.job import SIZES, Job, device_of
-from dnas.jobs.planning.plan import images_in_half, plan
+from dnas.jobs.images import read_data
+from dnas.jobs.job import SIZES, Job
+from dnas.jobs.judge import comparable_training
+from dnas.jobs.planning.ladder import images_in_half
+from dnas.jobs.planning.search_plan import plan
+from dnas.jobs.retrain import retrain_command
+from dnas.jobs.run_folder import begin
+from dnas.jobs.search import search_command
 from dnas.shipping.load import RETRAIN
 from dnas.space import NasBench201Space
 from dnas.system.atomic import write_text
+from dnas.system.devices import named_device
 from dnas.system.difference import first_difference
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import NonFiniteLoss, UserError
@@ -223,7 +223,7 @@ def _choose_sizes(grid: Grid, display: Display) -> dict[str, int | None]:
             )
     if job.missing_sizes or job.threads is None:
         display.say(f"Data: {catalog.name}. Measuring this machine ...")
-        chosen = plan(job, catalog, device_of(job.device))
+        chosen = plan(job, catalog, named_device(job.device))
         display.say(f"Of {recipe}, each seed: {chosen}")
         job = chosen.job
     return {name: getattr(job, name) for name in (*SIZES, "threads")}
@@ -424,7 +424,7 @@ def _searched(run: Run, job: Job, recipe: str, display: _PartOfBar, observers: S
 def _environment(run: Run, job: Job) -> dict[str, Any]:
     """Under which versions the search began, and on what."""
     environment = dict(run.read_config().get("environment") or {})
-    if device_of(job.device).type == "cpu":
+    if named_device(job.device).type == "cpu":
         environment["device"] = f"cpu, {job.threads or environment.get('threads')} threads"
     return environment
 

@@ -1,4 +1,5 @@
-"""What the commands do with a run folder: search, retrain, judge, ship; and the sizes that they choose (`planning`).
+"""What the commands do with a run folder: search, retrain, judge.
 
-Nothing here parses a command line, and nothing here knows how a step is computed.
+`planning` chooses sizes that fit, `profile` shows where the time goes. Nothing here parses a command line, and nothing
+here knows how a step is computed.
 """

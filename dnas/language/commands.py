@@ -12,8 +12,7 @@ from dnas.core.run import Run
 from dnas.cost import count_parameters
 from dnas.data.text import Corpus, load_text
 from dnas.formats import architecture_text
-from dnas.jobs.commands import check_new
-from dnas.jobs.job import device_of
+from dnas.jobs.run_folder import check_new
 from dnas.language.evaluation import perplexity, whole_text
 from dnas.language.job import LanguageJob, fitted, remember_text, seeded_job
 from dnas.language.search import search_language
@@ -23,6 +22,7 @@ from dnas.language.training import train_language
 from dnas.shipping.package import WEIGHTS_FILE
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.atomic import write_text
+from dnas.system.devices import named_device
 from dnas.system.difference import first_difference
 from dnas.system.display import Display
 from dnas.system.errors import UserError
@@ -47,7 +47,7 @@ def plan_language(run: Run, job: LanguageJob, corpus: Corpus, display: Display) 
     """
     check_new(run, "language")
     to_plain(job)  # refuses parts that no config.yaml can hold
-    device = device_of(job.device)
+    device = named_device(job.device)
     token = {"char": "characters", "word": "words"}[job.level]
     display.say(
         f"Text: {job.text}, {len(corpus.train):,} {token} to train on, {len(corpus.valid):,} to validate, "
@@ -114,7 +114,7 @@ def language_command(
             settings=job.search,
             run=run,
             display=display,
-            device=device_of(job.device),
+            device=named_device(job.device),
         )
         display.say(f"Found after {readable_time(found.seconds)}:\n{architecture_text(found.architecture)}")
         write_text(run.path / "genotype.txt", architecture_text(found.architecture) + "\n")
@@ -161,7 +161,7 @@ def trained_row(
         network = RecurrentSpace().network(
             architecture, vocabulary=len(corpus.vocabulary), hidden=settings.hidden, dropout=settings.dropout
         )
-    device = device_of(job.device)
+    device = named_device(job.device)
     trained = train_language(network.to(device), corpus, settings=settings, run=folder, display=display, phase=name)
     test = whole_text(corpus.test, batch_size=settings.test_batch_size, bptt=settings.bptt, device=device)
     row = CellRow(

@@ -19,7 +19,7 @@ from PIL import Image
 
 from dnas import Run, load
 from dnas.cost import count_parameters
-from dnas.jobs.commands import new_run_folder
+from dnas.jobs.run_folder import new_run_folder
 from dnas.shipping.package import read_spec
 from dnas.system.words import seconds_in
 from tests.support.cli import SMALL, dnas, done, make_photos, refused

@@ -35,20 +35,17 @@ from dnas import (
 )
 from dnas.cli.parser import job_of
 from dnas.data import ImageSet
-from dnas.jobs.job import (
-    Job,
+from dnas.jobs.images import (
     JobData,
-    build_supernet_model,
-    device_of,
     load_data,
     remember_test_part,
     retrain_streams,
     search_streams,
-    seeded_retrain,
-    seeded_search,
     some_of,
     test_batches,
 )
+from dnas.jobs.job import Job, seeded_retrain, seeded_search
+from dnas.jobs.networks import build_supernet_model
 from dnas.space.fused import FusedCell
 from dnas.system.plain_data import to_plain
 from dnas.training.retrain import RetrainSettings
@@ -76,17 +73,6 @@ def data(job: Job) -> JobData:
 
 
 # Settings
-
-
-def test_devices_are_named_as_torch_names_them():
-    assert device_of("cpu") == CPU
-    assert device_of("auto").type in ("cpu", "cuda")
-
-
-@pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:x", "mps", "meta", "cpu:3", "CPU"])
-def test_other_devices_are_refused(name: str):
-    with pytest.raises(ValueError, match="expected auto, cpu, cuda or cuda:INDEX"):
-        device_of(name)
 
 
 @pytest.mark.parametrize(

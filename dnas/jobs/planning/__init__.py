@@ -1,1 +1,1 @@
-"""Sizes that fit the data, the device and the time: measured steps, and how often each is taken."""
+"""Sizes that fit the data, the device and the time, from measured steps and their numbers."""

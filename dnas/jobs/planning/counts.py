@@ -1,4 +1,4 @@
-"""How often a search does each of the things that take its time."""
+"""The number of steps, evaluations and epochs of a search, and the time that they take together."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dnas.jobs.planning.fit import Measured
 from dnas.method.discretization.rehearsal import Rehearsal
 from dnas.searching.settings import SearchSettings
 
-# Seconds at the end of an epoch for a checkpoint and metrics.
+# Seconds at the end of an epoch for writing a checkpoint and metrics.
 END_OF_EPOCH = 0.15
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a search does, in numbers.
+    """The numbers of steps, epochs and evaluations of a search.
 
     Args:
-        steps: of alphas and weights.
-        weight_steps: of the weights alone.
-        epochs: of both.
-        evaluations: batches on which the supernet is measured after epochs.
-        selections: batches on which the discretization has parts of the supernet measured.
-        tuning_steps: in which the discretization has the weights of parts of the supernet trained on.
+        steps: number of steps that train alphas and weights.
+        weight_steps: number of steps that train the weights alone.
+        epochs: number of epochs, warm-up included.
+        evaluations: number of batches on which the supernet is evaluated after epochs.
+        selections: number of batches on which the discretization evaluates parts of the supernet.
+        tuning_steps: number of steps in which the discretization trains the weights of parts of the supernet further.
     """
 
     steps: int
@@ -35,31 +35,31 @@ class Counts:
     tuning_steps: int = 0
 
     def seconds(self, measured: Measured) -> float:
-        """Of all of it, with what observers and checkpoints take at the end of each epoch."""
+        """Seconds of all of them, with observers and checkpoints at the end of each epoch."""
         steps = self.steps * measured.step + self.weight_steps * measured.weight_step
         epochs = self.epochs * (measured.epoch_end + END_OF_EPOCH)
         return steps + epochs + self.evaluations * measured.evaluation + self.discretization_seconds(measured)
 
     def discretization_seconds(self, measured: Measured) -> float:
-        """Of that, for what the discretization asks for."""
+        """Seconds of the evaluations and steps of the discretization."""
         return self.selections * measured.selection + self.tuning_steps * measured.tuning_step
 
 
 def search_counts(settings: SearchSettings, rehearsal: Rehearsal, *, batches: int, evaluation_batches: int) -> Counts:
-    """What a search of one stage does.
+    """The counts of a search of one stage.
 
-    An observer that stops it, or sends it back, makes it shorter or longer. One that looks at some epochs or steps only
-    is counted in all of them.
+    An observer that stops the search or sends it back makes it shorter or longer, which is not counted. An observer
+    that looks at some epochs or steps only is counted in all of them.
 
     Args:
-        settings: of the search.
-        rehearsal: of its discretization.
-        batches: of the weights in an epoch.
-        evaluation_batches: in an evaluation.
+        settings: settings of the search.
+        rehearsal: the evaluations and epochs that its discretization asks for.
+        batches: number of weight batches in an epoch.
+        evaluation_batches: number of batches in an evaluation.
     """
     total, moving = settings.epochs * batches, 0
     if settings.relaxation.trains_alphas:
-        # Alphas move in steps 0, n, 2n .. that are not in the warm-up.
+        # Alphas are trained in the steps 0, n, 2n .. that lie after the warm-up.
         first = settings.warmup_epochs * batches
         moving = math.ceil(total / settings.weight_steps) - math.ceil(first / settings.weight_steps)
     every = settings.validate_every
@@ -74,14 +74,14 @@ def search_counts(settings: SearchSettings, rehearsal: Rehearsal, *, batches: in
 
 
 def num_batches(job: Job, num_images: int, batch_size: int) -> tuple[int, int]:
-    """Batches of the weights in an epoch, and in an evaluation, as `dnas.jobs.job.search_streams` makes them.
+    """Number of weight batches in an epoch and of batches in an evaluation, as in `dnas.jobs.images.search_streams`.
 
-    A short last batch of an evaluation, which is merged into the one before, is counted: it takes its time.
+    A short last batch of an evaluation counts although it is merged into the one before, since it takes time too.
 
     Args:
-        job: which says with how many levels, and on how many images the supernet is measured.
-        num_images: all that the search may use.
-        batch_size: images in a batch.
+        job: job with the number of levels and the number of images that measure the supernet.
+        num_images: number of images that the search may use.
+        batch_size: number of images in a batch.
     """
     half = max(num_images // 2, 1)
     trained = num_images if job.search.one_level else half

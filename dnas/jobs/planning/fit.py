@@ -1,4 +1,4 @@
-"""The largest sizes that fit the time and the memory, by a few measurements of a step."""
+"""The largest sizes that fit the time and the memory, found by measuring few steps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from dnas.jobs.job import Job
 from dnas.system.errors import UserError
 from dnas.system.memory import RESERVE, check_batch_fits, gibibytes
 
-# A prediction may be off by so much: a size is tried where it could fit.
+# Predictions may be wrong by this factor, so a size is measured if it could still fit.
 HOPE = 1.5
-# One measurement runs about so many steps.
+# One measurement runs about this many steps.
 STEPS_MEASURED = 5
-# Batches of the two measurements that predictions start from.
+# Batch sizes of the two measurements that predictions start from.
 _TINY, _SMALL = 4, 16
-# A step holds at least so many numbers per image, pixel, channel and cell, and so many weights per squared channel and
-# cell, in four copies: weights, gradients, momentum, virtual step. Measured on DARTS: three times as many or more.
+# A step holds at least this many numbers per image, pixel, channel and cell, and this many numbers per squared channel
+# and cell for four copies of the weights: weights, gradients, momentum, virtual step. DARTS was measured to hold at
+# least three times as many.
 _LEAST_NUMBERS, _LEAST_WEIGHTS = 20, 40
 
 
 class Sizes(NamedTuple):
-    """What the time and memory of a step depend on: pixels of an image's side, images, channels and cells."""
+    """The sizes that time and memory of a step depend on; the image size is in pixels, the batch size in images."""
 
     image_size: int
     batch_size: int
@@ -31,39 +32,39 @@ class Sizes(NamedTuple):
 
     @staticmethod
     def of(job: Job) -> Sizes:
-        """Those of a job that says them all."""
+        """The sizes of a job that has all of them."""
         assert job.image_size and job.batch_size and job.channels and job.cells
         return Sizes(job.image_size, job.batch_size, job.channels, job.cells)
 
     @property
     def work(self) -> float:
-        """In proportion to the seconds of large steps: some operations go with the channels, some with their square."""
+        """A number proportional to the seconds of large steps; channels count between linearly and squared."""
         return self.batch_size * self.image_size**2 * self.channels**1.5 * self.cells
 
     @property
     def volume(self) -> int:
-        """In proportion to the numbers that a step holds."""
+        """A number proportional to the activations that a step holds in memory."""
         return self.batch_size * self.image_size**2 * self.channels * self.cells
 
     @property
     def least_memory(self) -> int:
-        """Bytes that a step takes at the very least."""
+        """A lower bound for the bytes that a step takes."""
         return 4 * (_LEAST_NUMBERS * self.volume + _LEAST_WEIGHTS * self.channels**2 * self.cells)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured at some sizes.
+    """Time and memory that were measured at given sizes.
 
     Args:
         step: seconds of a step, with the making of its batches.
         weight_step: seconds of a step of the weights alone, as in the warm-up.
         evaluation: seconds of the evaluation of one batch.
-        memory: bytes at the peak, of the process or of a GPU's tensors.
-        taken: seconds that measuring took.
+        memory: bytes at the peak, on a CPU of the process, on a GPU of the tensors.
+        taken: seconds that the measurement took.
         epoch_end: seconds at the end of an epoch, in which observers look at the search.
-        selection: seconds of the evaluation of one batch with what the discretization leaves of the supernet.
-        tuning_step: seconds of a step of the weights with what it leaves.
+        selection: seconds of evaluating, on one batch, the parts of the supernet that the discretization asks for.
+        tuning_step: seconds of a weight step with the parts of the supernet that the discretization trains.
     """
 
     step: float
@@ -76,7 +77,7 @@ class Measured:
     tuning_step: float = 0.0
 
     def times(self, factor: float, memory: int) -> Measured:
-        """All seconds times a factor."""
+        """The same with all seconds multiplied by a factor, and another memory."""
         return Measured(
             step=self.step * factor,
             weight_step=self.weight_step * factor,
@@ -93,10 +94,10 @@ Measure = Callable[[Sizes], Measured]
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be used.
+    """The time and the memory that may be used.
 
     Args:
-        seconds: for all of the work.
+        seconds: seconds for the whole work.
         memory: bytes.
         planning: seconds for measuring.
     """
@@ -107,7 +108,10 @@ class Limits:
 
 
 class Scaling:
-    """Predicts steps: seconds = a cells + b work, bytes = c + d volume, from two batch sizes of one network."""
+    """Predicts time and memory of a step from two batch sizes of one network.
+
+    seconds = a cells + b work, bytes = c + d volume
+    """
 
     def __init__(self, sizes: Sizes, measure: Measure):
         few, more = (sizes._replace(batch_size=min(batch, sizes.batch_size)) for batch in (_TINY, _SMALL))
@@ -115,7 +119,7 @@ class Scaling:
         self.taken = sum(measured.taken for measured in self.measured.values())
         self._largest = more
         first, last = self.measured[few], self.measured[more]
-        # All time counts as work where one batch size alone can be measured.
+        # If only one batch size can be measured, all time counts as work.
         self._per_work = (
             last.step / more.work if few == more else max(last.step - first.step, 0.0) / (more.work - few.work)
         )
@@ -130,14 +134,14 @@ class Scaling:
         return known.times(step / known.step, round(memory))
 
     def correct(self, sizes: Sizes, measured: Measured) -> None:
-        """Let later predictions agree with what was measured."""
+        """Scale later predictions so that they agree with a measurement."""
         self._factor *= measured.step / self(sizes).step
 
     def check_memory(self, sizes: Sizes, available: int) -> None:
-        """See that a step will fit into memory.
+        """Check that a step will fit into memory.
 
         Raises:
-            UserError: it will not; the message says which batch would.
+            UserError: it will not fit; the message says which batch would.
         """
         memory = {each.batch_size: measured.memory for each, measured in self.measured.items()}
         if len(memory) == 2:
@@ -147,20 +151,20 @@ class Scaling:
 def largest_that_fits(
     ladder: Sequence[Sizes], measure: Measure, needed: Callable[[Sizes, Measured], tuple[float, int]], limits: Limits
 ) -> tuple[Sizes, Measured]:
-    """The first sizes of a ladder that fit; where none does, the last, which may take too long.
+    """The largest sizes that fit; if none do, the smallest, which may take too long.
 
-    The smallest is measured with few images; from that the others are predicted. Those that could fit are measured,
-    which corrects the predictions, and the first that does fit is taken. A size whose measurement itself would take
-    too long is judged by its prediction, cautiously.
+    The smallest sizes are measured with few images, and the others are predicted from that. Sizes that could fit are
+    measured, which corrects the predictions, and the first that do fit are taken. If measuring would itself take too
+    long, a cautious prediction decides.
 
     Args:
-        ladder: from large to small.
-        measure: what a step takes.
-        needed: seconds and bytes of all the work, from what was measured at some sizes.
-        limits: what may be used.
+        ladder: sizes from large to small.
+        measure: measures a step at given sizes.
+        needed: seconds and bytes of the whole work, from what was measured at given sizes.
+        limits: the time and the memory that may be used.
 
     Raises:
-        UserError: memory does not even hold the smallest.
+        UserError: memory does not even hold the smallest sizes.
     """
     _check_least_memory(ladder[-1], limits.memory)
     scaling = Scaling(ladder[-1], measure)
@@ -188,7 +192,7 @@ def largest_that_fits(
 
 
 def _check_least_memory(sizes: Sizes, available: int) -> None:
-    """See that sizes are not absurd, before anything is tried: too large a tensor ends a process without a word."""
+    """Check that sizes are not absurd before anything is tried: a tensor that is too large ends a process silently."""
     least = sizes._replace(batch_size=min(sizes.batch_size, _TINY)).least_memory
     if least > available:
         raise UserError(

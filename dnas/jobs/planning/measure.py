@@ -1,4 +1,4 @@
-"""What a step of a search or of a training, and the reading of images, take on this machine."""
+"""How long a step of a search, a step of a training and the reading of images take on this machine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from dnas.system.memory import peak_memory, reset_peak_memory
 from dnas.system.peak import measured_seconds
 from dnas.training.retrain import RetrainSettings
 
-# A mean is taken over at least so many steps and seconds, unless they are slow.
+# A mean is taken over at least this many steps and seconds, unless a step takes longer than the last number.
 _STEPS, _SECONDS, _SLOW = 3, 0.1, 2.0
 _READ_IMAGES = 128
-# Of all that a discretization asks for, so much is measured.
+# This many of the evaluations and steps that a discretization asks for are measured.
 _ASKED = 4
 
 
@@ -32,13 +32,13 @@ def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.de
     """Run a few steps of a search with these sizes, on random images.
 
     Args:
-        job: with the method; its own sizes do not matter.
-        sizes: to measure at.
-        num_classes: of the data.
-        device: where it runs.
+        job: job with the method; its own sizes do not matter.
+        sizes: sizes of the steps.
+        num_classes: number of classes of the data.
+        device: device on which the steps run.
     """
     started = time.perf_counter()
-    gc.collect()  # what is left of an earlier measurement would be counted
+    gc.collect()  # garbage of an earlier measurement would be counted
     reset_peak_memory(device)
     job = replace(job, **sizes._asdict())
     trial = Trial(job, num_classes=num_classes, batch_size=sizes.batch_size, device=device)
@@ -63,9 +63,9 @@ def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.de
 
 
 def discretization_seconds(trial: Trial, device: torch.device) -> tuple[float, float]:
-    """Mean seconds of a batch of what the discretization evaluates, and of a step of what it trains; 0 for neither.
+    """Mean seconds of the discretization's evaluations of one batch and of its weight steps; 0 if it has none.
 
-    A few of its questions, spread over all of them, are measured.
+    A few of them are measured, spread evenly over all.
     """
     rehearsal = rehearse(trial.search.discretization, trial.supernet.decisions)
     trained = [active for _, active in rehearsal.trained]
@@ -89,11 +89,11 @@ def measure_training(
     """Run a few steps of training a network, on random images.
 
     Args:
-        network: of these sizes, with logits or `(logits, auxiliary logits)` as outputs; it is trained.
-        settings: with the optimizer.
-        sizes: of the network and of the batch.
-        in_channels: of the images.
-        device: where it runs.
+        network: network of these sizes, with logits or `(logits, auxiliary logits)` as outputs; its weights change.
+        settings: settings with the optimizer.
+        sizes: sizes of the network and of the batch.
+        in_channels: number of channels of the images.
+        device: device on which the steps run.
     """
     started = time.perf_counter()
     gc.collect()
@@ -126,10 +126,10 @@ def measure_training(
 
 
 def reading_seconds(catalog: Catalog, size: int, *, patience: float) -> float:
-    """How long reading all images at a size, in pixels, will take, from reading the first ones.
+    """Seconds that reading all images will take, extrapolated from reading the first ones.
 
     Args:
-        catalog: of the data.
+        catalog: the data.
         size: height and width to which the images are brought, in pixels.
         patience: seconds after which no more images are read.
 
@@ -150,7 +150,7 @@ def reading_seconds(catalog: Catalog, size: int, *, patience: float) -> float:
 
 
 class _Enough(Exception):
-    """Ends a reading that has shown how fast it is."""
+    """Ends the reading of images when enough were read to know how fast it is."""
 
     def __init__(self, done: int):
         super().__init__(done)
@@ -158,7 +158,7 @@ class _Enough(Exception):
 
 
 def mean_seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds that `work` takes, after a first time in which memory is allocated and kernels are chosen."""
+    """Mean seconds of `work`, without a first time in which memory is allocated and kernels are chosen."""
     first = measured_seconds(work, device)
     taken: Sequence[float] = [measured_seconds(work, device)]
     while first < _SLOW and (len(taken) < _STEPS or sum(taken) < _SECONDS):
@@ -168,20 +168,27 @@ def mean_seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def _batch_seconds(sizes: Sizes, *, num_classes: int, device: torch.device) -> float:
     """Seconds to make one batch of images that are in memory, with augmentation."""
-    shape = (2 * sizes.batch_size, 3, sizes.image_size, sizes.image_size)
+    batches = random_batches(sizes.image_size, sizes.batch_size, 2, num_classes=num_classes, seed=0, device=device)
+    return mean_seconds(lambda: list(batches.epoch(0)), device) / len(batches)
+
+
+def random_batches(
+    image_size: int, batch_size: int, num_batches: int, *, num_classes: int, seed: int, device: torch.device
+) -> ImageBatches:
+    """Batches of random images that are in memory, made as a search makes them, with augmentation."""
+    count = num_batches * batch_size
     images = ImageSet(
-        torch.randint(256, shape, dtype=torch.uint8),
-        torch.zeros(shape[0], dtype=torch.int64),
+        torch.randint(256, (count, 3, image_size, image_size), dtype=torch.uint8),
+        torch.zeros(count, dtype=torch.int64),
         tuple(f"class {index}" for index in range(num_classes)),
         "random images",
     )
-    batches = ImageBatches(
+    return ImageBatches(
         to_device_if_it_fits(images, device),
-        batch_size=sizes.batch_size,
+        batch_size=batch_size,
         augmentation=standard_augmentation(images),
         normalization=Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-        seed=0,
+        seed=seed,
         shuffle=True,
         device=device,
     )
-    return mean_seconds(lambda: list(batches.epoch(0)), device) / len(batches)

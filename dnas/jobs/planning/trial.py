@@ -1,4 +1,4 @@
-"""The search step of a job on random images: what planning and profiling run."""
+"""The search step of a job on random images, for planning and profiling."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import torch
 from dnas.core.architecture import Architecture
 from dnas.core.batch import Batch
 from dnas.core.mixture import Active, Mixture
-from dnas.jobs.job import Job, build_supernet_model
+from dnas.jobs.job import Job
+from dnas.jobs.networks import build_supernet_model
 from dnas.searching.execution import Stepper
 from dnas.searching.observer import EpochReport, StepReport
 from dnas.searching.supernet import Supernet
 from dnas.searching.supernet_measures import evaluate_supernet
 from dnas.system.memory import available_memory, check_batch_fits, peak_memory, reset_peak_memory
 
-_IN_CHANNELS = 3  # what the images have is known only when they are decoded; it matters little
-# Below this size a batch is not checked before it is tried: it takes little.
+_IN_CHANNELS = 3  # the real number is known only when the images are decoded; it matters little
+# Smaller batches are not checked before they are tried, since they take little memory.
 _CHECKED_BATCH = 16
 
 
@@ -26,10 +27,10 @@ class Trial:
     """The supernet and optimizers of a job, and one batch that serves every step.
 
     Args:
-        job: with channels, cells and image size.
-        num_classes: of the data.
-        batch_size: images in the batch.
-        device: where it runs.
+        job: job with channels, cells and image size.
+        num_classes: number of classes of the data.
+        batch_size: number of images in the batch.
+        device: device on which the steps run.
     """
 
     def __init__(self, job: Job, *, num_classes: int, batch_size: int, device: torch.device):
@@ -48,7 +49,7 @@ class Trial:
         self.batch = Batch(inputs.to(device).contiguous(memory_format=torch.channels_last), targets.to(device))
 
     def step(self) -> None:
-        """One architecture step, where alphas are trained, and one weight step; then what observers do."""
+        """One architecture step, if alphas are trained, and one weight step; then the observers look at them."""
         if not self.search.relaxation.trains_alphas:
             self.weight_step()
             return
@@ -65,11 +66,11 @@ class Trial:
         if self.watches_steps:
             mixtures = self._expected()
             for observer in self.search.observers:
-                # Each time with an empty memory: nothing adds up to what would change the steps that follow.
+                # With an empty memory each time, so that nothing adds up that would change later steps.
                 observer.step_ended(StepReport(0, 0, self.supernet, mixtures, self.batch, alpha_batch, {}))
 
     def end_epoch(self) -> None:
-        """What observers do at the end of an epoch in which the alphas have moved."""
+        """What observers do after an epoch in which the alphas were trained."""
         mixtures, discretization = self._expected(), self.search.discretization
         architecture = None
         if not discretization.needs_training:
@@ -96,14 +97,14 @@ class Trial:
             )
 
     def evaluate(self, active: Mapping[str, Active] = {}) -> float:
-        """What an evaluation of the supernet, or of these candidates of it, does with a batch."""
+        """Evaluate the supernet, or only its `active` candidates, on the batch; its accuracy, or minus its loss."""
         with self.supernet.only(active):
             mixtures = self._expected()
         measured = evaluate_supernet(self.supernet, mixtures, [self.batch])
         return measured.get("accuracy", -measured["loss"])
 
     def tune(self, active: Mapping[str, Active]) -> None:
-        """One step of the weights of these candidates, as for a discretization that trains."""
+        """One weight step of the `active` candidates, as a discretization that trains does it."""
         with self.supernet.only(active):
             self.stepper.take([self.batch], None, 0.0)
 
@@ -111,7 +112,7 @@ class Trial:
         return self.supernet.expected(self.search.relaxation, torch.tensor(0.0))
 
     def draw(self) -> dict[str, Mixture]:
-        """The mixtures of a step, without gradient."""
+        """The mixtures that a step would draw, without gradient."""
         with torch.no_grad():
             return self.supernet.sample(self.search.relaxation, torch.tensor(0.0))
 
@@ -121,18 +122,20 @@ def _asked_in_vain(*arguments: object) -> NoReturn:
 
 
 def memory_of_small_batches(make: Callable[[int], Trial], batch_size: int, device: torch.device) -> dict[int, int]:
-    """Peak memory of a step with an eighth and a quarter of the batch; nothing where the batch is small anyway.
+    """Peak memory of a step with an eighth and a quarter of the batch; empty if the batch is small anyway.
 
-    Too large a batch ends a process on a CPU without a word, so it is not simply tried.
+    The whole batch is not simply tried, since one that is too large ends a process on a CPU without a message.
 
     Args:
-        make: a trial with a given batch size.
+        make: makes a trial with a given batch size.
+        batch_size: number of images in the whole batch.
+        device: device on which the steps run.
 
     Returns:
-        Batch size -> bytes.
+        Bytes by batch size.
 
     Raises:
-        UserError: by these two the whole batch will not fit; the message says which will.
+        UserError: these two show that the whole batch will not fit; the message says which batch will.
     """
     if batch_size < _CHECKED_BATCH:
         return {}

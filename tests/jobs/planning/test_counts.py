@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from dnas.core.choice import Choice
 from dnas.data import ImageSet, Normalization
 from dnas.data.resize import ResizeRule
-from dnas.jobs.job import Job, JobData, search_streams
+from dnas.jobs.images import JobData, search_streams
+from dnas.jobs.job import Job
 from dnas.jobs.planning.counts import END_OF_EPOCH, Counts, num_batches, search_counts
 from dnas.jobs.planning.fit import Measured
 from dnas.method.discretization import Evolution, Perturbation, RandomSampling

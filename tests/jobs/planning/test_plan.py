@@ -11,28 +11,18 @@ import torch
 from dnas.data import Catalog
 from dnas.data.resize import ResizeRule
 from dnas.jobs.job import Job
-from dnas.jobs.planning.counts import Counts
+from dnas.jobs.planning.counts import END_OF_EPOCH, Counts
 from dnas.jobs.planning.fit import Measured, Sizes
-from dnas.jobs.planning.plan import (
-    END_OF_EPOCH,
-    LADDER,
+from dnas.jobs.planning.ladder import LADDER, images_in_half, ladder, with_sizes_of_data
+from dnas.jobs.planning.retrain_plan import RETRAINED, RetrainPlan, plan_retraining
+from dnas.jobs.planning.search_plan import Plan, jobs_of_stages, plan, plan_sizes, plan_stages
+from dnas.jobs.planning.threads import choose_threads
+from dnas.jobs.planning.time_budget import (
     MARGIN,
     PLANNING_SECONDS,
-    RETRAINED,
     START_AND_END,
-    Plan,
-    RetrainPlan,
-    choose_threads,
     enough_time,
-    images_in_half,
-    jobs_of_stages,
-    ladder,
-    plan,
-    plan_retraining,
-    plan_sizes,
-    plan_stages,
     planning_seconds,
-    with_sizes_of_data,
 )
 from dnas.method.discretization import Argmax, Evolution, Perturbation, RandomSampling
 from dnas.method.relaxation import UniformPath

@@ -8,25 +8,22 @@ import torch
 
 from dnas.cli.parser import carry_out
 from dnas.cost import count_flops
-from dnas.jobs.job import Job, build_supernet_model
+from dnas.jobs.job import Job
+from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.planning.counts import Counts
 from dnas.jobs.planning.fit import Measured
-from dnas.jobs.planning.profile import (
-    Operation,
-    Phases,
-    Profile,
-    StagedProfile,
-    StepFlops,
-    Timing,
+from dnas.jobs.planning.trial import Trial
+from dnas.jobs.profile.flops import search_step_flops
+from dnas.jobs.profile.profile import (
     _max_batch_size,
     device_name,
     expensive_operations,
     profile_job,
     profile_search,
-    search_step_flops,
-    step_phases,
 )
-from dnas.jobs.planning.trial import Trial
+from dnas.jobs.profile.stopwatch import step_phases
+from dnas.jobs.profile.text import profile_text
+from dnas.jobs.profile.values import Operation, Phases, Profile, StagedProfile, StepFlops, Timing
 from dnas.method.discretization import RandomSampling
 from dnas.method.hypergradient import OneStep
 from dnas.method.relaxation import GumbelSoftmax, UniformPath
@@ -204,7 +201,7 @@ def test_the_share_of_the_peak_is_flops_over_seconds_over_the_rate():
 
 
 def test_the_text_names_every_number():
-    text = example().to_text()
+    text = profile_text(example())
     for words in ("2000.0 ms (1500.0 to 2500.0)", "3.0 GiB", "batch 400", "200 GFLOP", "25.0%", "2.0 h"):
         assert words in text
     rows = [line.split() for line in text.splitlines()]
@@ -217,18 +214,18 @@ def test_the_text_names_what_a_method_does_and_nothing_else():
     work = Counts(0, 700, 10, 0, selections=500, tuning_steps=60)
     measured = replace(MEASURED, epoch_end=0.5, selection=0.1, tuning_step=1.0)
     paths = replace(example(), architecture_step=None, work=work, measured=measured)
-    text = paths.to_text()
+    text = profile_text(paths)
     assert "Architecture step" not in text
     assert "one batch, decoding" in text
     assert (
         ": 700 steps of the weights alone 14 min, 10 ends of epochs with observers 5 s, 500 batches evaluated to "
         "discretize 50 s, 60 steps of training to discretize 60 s\n" in text
     )
-    one_level = replace(example(), architecture_step=None, one_level=True).to_text()
+    one_level = profile_text(replace(example(), architecture_step=None, one_level=True))
     assert "One-level step" in one_level
     assert "2000 steps 67 min" in one_level
     assert "Weight step" not in one_level
-    some = replace(example(), weight_steps=4, observers=Phases(0.1, 0.2, 0, 0.1)).to_text()
+    some = profile_text(replace(example(), weight_steps=4, observers=Phases(0.1, 0.2, 0, 0.1)))
     assert "Architecture step, 1 in 4  " in some
     assert "Observers " in some
 
@@ -236,7 +233,7 @@ def test_the_text_names_what_a_method_does_and_nothing_else():
 def test_stages_are_told_one_after_the_other_and_their_times_added_up():
     stages = StagedProfile((example(), replace(example(), cells=17, search_seconds=3600.0)))
     assert stages.search_seconds == 10800.0
-    text = stages.to_text()
+    text = profile_text(stages)
     assert text.index("Stage 1 of 2, 20 epochs") < text.index("8 cells") < text.index("Stage 2 of 2")
     assert text.splitlines()[-1].startswith("All 2 stages  about 3.0 h")
     data = json.loads(stages.to_json())
@@ -252,7 +249,7 @@ def profiled(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         measured.append(job)
         return example()
 
-    monkeypatch.setattr("dnas.jobs.planning.profile.profile_search", note)
+    monkeypatch.setattr("dnas.jobs.profile.profile.profile_search", note)
     found = profile_job(job)
     assert isinstance(found, StagedProfile) == bool(job.search.stages)
     return measured
@@ -294,7 +291,7 @@ def test_a_search_is_profiled_and_leaves_the_random_generators_as_they_were():
     # 50 images in each half: 4 batches of 16.
     assert profile.work == Counts(steps=12, weight_steps=0, epochs=3, evaluations=12)
     assert profile.search_seconds == profile.work.seconds(profile.measured)
-    assert profile.to_text().startswith(profile.device)
+    assert profile_text(profile).startswith(profile.device)
 
 
 # Threads
@@ -303,7 +300,7 @@ def test_a_search_is_profiled_and_leaves_the_random_generators_as_they_were():
 @pytest.mark.parametrize("count", [1, 3, None])
 def test_a_profile_works_with_the_threads_of_the_job(count, monkeypatch):
     before = torch.get_num_threads()
-    monkeypatch.setattr("dnas.jobs.planning.profile.profile_search", lambda *_, **__: torch.get_num_threads())
+    monkeypatch.setattr("dnas.jobs.profile.profile.profile_search", lambda *_, **__: torch.get_num_threads())
     assert profile_job(replace(JOB, threads=count)) == (count or before)
     assert torch.get_num_threads() == before
 

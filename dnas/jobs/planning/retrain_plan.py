@@ -1,0 +1,157 @@
+"""Channels, cells and epochs of a retraining that fit the time and the memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from dnas.core.architecture import Architecture
+from dnas.jobs.job import Job
+from dnas.jobs.networks import network_builder
+from dnas.jobs.planning.counts import END_OF_EPOCH
+from dnas.jobs.planning.fit import Limits, Measure, Measured, Sizes, largest_that_fits
+from dnas.jobs.planning.measure import measure_training
+from dnas.jobs.planning.time_budget import MARGIN, MIN_EPOCHS, START_AND_END, enough_time, planning_seconds
+from dnas.system.errors import UserError
+from dnas.system.memory import available_memory, gibibytes
+from dnas.system.words import readable_time, seconds_in
+from dnas.training.retrain import RetrainSettings
+
+# Networks to retrain from large to small, after the one asked for: (channels, cells).
+RETRAINED = ((36, 14), (24, 14), (16, 14), (16, 8), (12, 8), (8, 5))
+# A larger network is taken only if it can be trained for this many epochs; fewer would leave it unfinished.
+GOOD_EPOCHS = 60
+
+
+@dataclass(frozen=True)
+class RetrainPlan:
+    """Settings of a retraining that fits, and the time and memory that it will take.
+
+    Args:
+        settings: settings with the channels, cells and epochs that fit.
+        seconds: duration of the whole command, with a margin for a busy machine.
+        memory: bytes at the peak, of the GPU's tensors or, on a CPU, of the process.
+        step: seconds of one step.
+    """
+
+    settings: RetrainSettings
+    seconds: float
+    memory: int
+    step: float
+
+    def __str__(self) -> str:
+        settings = self.settings
+        return (
+            f"{settings.channels} channels, {settings.cells} cells, {settings.epochs} epochs: "
+            f"about {readable_time(self.seconds)}, {gibibytes(self.memory)} of memory"
+        )
+
+
+def plan_retraining_of(
+    job: Job,
+    architecture: Architecture,
+    *,
+    time: str | None,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    num_rest: int,
+    device: torch.device,
+    planning: float,
+) -> RetrainPlan:
+    """The plan for retraining an architecture by the settings of a job.
+
+    Args:
+        job: the job.
+        architecture: the architecture whose network is trained.
+        time: how long it may take, such as 30min; None for no limit.
+        shape: channels, height and width of an image.
+        num_classes: number of classes.
+        num_rest: number of images outside the test part.
+        device: where the training runs.
+        planning: seconds that measuring may take.
+
+    Raises:
+        UserError: as `plan_retraining`.
+    """
+    num_held_out = round(job.validation_fraction * num_rest)
+    return plan_retraining(
+        job.retrain,
+        measure_of_retraining(job, architecture, shape, num_classes, device),
+        time=time,
+        image_size=shape[1],
+        num_images=num_rest - num_held_out,
+        num_held_out=num_held_out,
+        available=available_memory(device),
+        planning=planning,
+    )
+
+
+def measure_of_retraining(
+    job: Job, architecture: Architecture, shape: tuple[int, int, int], num_classes: int, device: torch.device
+) -> Measure:
+    """A function that measures a step of training an architecture's network on images of `shape`."""
+
+    def measure(sizes: Sizes) -> Measured:
+        settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells)
+        network = network_builder(replace(job, retrain=settings), num_classes, shape[0]).network(architecture)
+        return measure_training(network, settings, sizes, in_channels=shape[0], device=device)
+
+    return measure
+
+
+def plan_retraining(
+    settings: RetrainSettings,
+    measure: Measure,
+    *,
+    time: str | None,
+    image_size: int,
+    num_images: int,
+    num_held_out: int,
+    available: int,
+    planning: float,
+) -> RetrainPlan:
+    """The largest network up to the one asked for whose training fits, with as many of the epochs asked for as fit.
+
+    Args:
+        settings: the settings as the user gave them.
+        measure: measures a step of training at given sizes.
+        time: how long it may take, such as 30min; None for no limit, so that nothing is lowered.
+        image_size: height and width of the images in pixels.
+        num_images: number of images in an epoch of training.
+        num_held_out: number of images that are evaluated after each epoch.
+        available: bytes of memory that may be used.
+        planning: seconds that measuring may take.
+
+    Raises:
+        UserError: not even the smallest network fits for ten epochs, or the memory does not hold it.
+    """
+    batch_size = min(settings.batch_size, num_images)
+    asked = Sizes(image_size, batch_size, settings.channels, settings.cells)
+    smaller = [
+        asked._replace(channels=channels, cells=min(cells, settings.cells))
+        for channels, cells in RETRAINED
+        if channels <= settings.channels
+    ]
+    sizes_of = list(dict.fromkeys([asked, *smaller])) if time is not None else [asked]
+    budget = math.inf if time is None else seconds_in(time) - planning_seconds(time)
+
+    def epoch(measured: Measured) -> float:
+        steps, evaluations = math.ceil(num_images / batch_size), math.ceil(num_held_out / batch_size)
+        return MARGIN * (steps * measured.step + evaluations * measured.evaluation + END_OF_EPOCH)
+
+    def needed(sizes: Sizes, measured: Measured) -> tuple[float, int]:
+        images = 2 * 3 * image_size**2 * (num_images + num_held_out)
+        return START_AND_END + min(settings.epochs, GOOD_EPOCHS) * epoch(measured), measured.memory + images
+
+    sizes, measured = largest_that_fits(sizes_of, measure, needed, Limits(budget, available, planning))
+    epochs = int(min(settings.epochs, (budget - START_AND_END) / epoch(measured)))
+    least = min(settings.epochs, MIN_EPOCHS)
+    if epochs < least:
+        raise UserError(
+            f"{time} is too short: retraining needs --time {enough_time(START_AND_END + least * epoch(measured))} for "
+            f"{least} epochs with {sizes.channels} channels and {sizes.cells} cells."
+        )
+    chosen = replace(settings, channels=sizes.channels, cells=sizes.cells, epochs=epochs)
+    return RetrainPlan(chosen, START_AND_END + epochs * epoch(measured), needed(sizes, measured)[1], measured.step)

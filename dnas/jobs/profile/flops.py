@@ -1,0 +1,53 @@
+"""The FLOPs of a search step."""
+
+from __future__ import annotations
+
+import statistics
+
+import torch
+
+from dnas.cost.work import WorkCounter
+from dnas.jobs.job import Job
+from dnas.jobs.planning.trial import Trial
+from dnas.jobs.profile.stopwatch import ARCHITECTURE, WEIGHT, at_ends
+from dnas.jobs.profile.values import StepFlops
+from dnas.system.random_state import seeded
+
+# FLOPs are counted on this many images and multiplied; batch norm needs two.
+_COUNTED_BATCH = 2
+# If a step draws candidates, the FLOPs are the mean of this many draws.
+_DRAWS = 8
+
+
+def search_step_flops(job: Job, *, num_classes: int) -> StepFlops:
+    """FLOPs of one step of `job.batch_size` images, counted on the CPU for a small batch and multiplied.
+
+    They are proportional to the batch size, since operations on weights alone are not counted.
+
+    Args:
+        job: job with all sizes.
+        num_classes: number of classes of the data.
+    """
+    assert job.batch_size
+    with seeded(job.seed):
+        trial = Trial(job, num_classes=num_classes, batch_size=_COUNTED_BATCH, device=torch.device("cpu"))
+        random = any(mixture.active is not None for mixture in trial.draw().values())
+        counts = [_counted_step(trial) for _ in range(_DRAWS if random else 1)]
+    scale = job.batch_size / _COUNTED_BATCH
+    return StepFlops(
+        scale * statistics.fmean(count.architecture for count in counts),
+        scale * statistics.fmean(count.weight for count in counts),
+        scale * statistics.fmean(count.observers for count in counts),
+    )
+
+
+def _counted_step(trial: Trial) -> StepFlops:
+    at = {ARCHITECTURE: 0, WEIGHT: 0}
+    with WorkCounter() as counter:
+        handles = at_ends(trial, lambda part: at.update({part: counter.flops}))
+        try:
+            trial.step()
+        finally:
+            for handle in handles:
+                handle.remove()
+    return StepFlops(at[ARCHITECTURE], at[WEIGHT] - at[ARCHITECTURE], counter.flops - at[WEIGHT])

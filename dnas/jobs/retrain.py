@@ -1,0 +1,101 @@
+"""`dnas retrain`: the network that was found is trained from new weights, in sizes that fit a time limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dnas.core.run import Run
+from dnas.cost import count_parameters
+from dnas.jobs.images import JobData, retrain_streams
+from dnas.jobs.job import Job, seeded_retrain
+from dnas.jobs.networks import network_builder
+from dnas.jobs.planning.fit import Sizes
+from dnas.jobs.planning.retrain_plan import measure_of_retraining, plan_retraining_of
+from dnas.jobs.planning.threads import choose_threads, on_threads
+from dnas.jobs.planning.time_budget import THREADS_PLANNING, planning_seconds
+from dnas.jobs.run_folder import begin
+from dnas.shipping.interface import Interface
+from dnas.shipping.load import RETRAIN, load
+from dnas.shipping.package import save_network
+from dnas.shipping.spec import NetworkSpec
+from dnas.system.devices import named_device
+from dnas.system.display import Display
+from dnas.system.random_state import seeded
+from dnas.system.threads import num_threads, threads_that_help
+from dnas.training.evaluate import evaluate
+from dnas.training.retrain import SUMMARY, retrain
+
+
+def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads: int | None, display: Display) -> Job:
+    """The job with retraining settings that fit a time limit: channels, cells and epochs are lowered if necessary.
+
+    It also tells the user what was chosen and how long retraining will take.
+
+    Args:
+        run: run folder of the search.
+        job: job of the search, with the retraining settings that the user asks for.
+        data: images of the job.
+        time: how long retraining may take, such as 30min; None for no limit.
+        threads: number of CPU threads; None for the fewest that are as fast as all.
+        display: shows messages.
+
+    Raises:
+        UserError: not even the smallest network fits the time or the memory.
+    """
+    rest, device, architecture = data.rest, named_device(job.device), run.load_architecture()
+    shape = (rest.num_channels, *rest.size)
+    planning = planning_seconds(time)
+    with num_threads(threads or (threads_that_help() if device.type == "cpu" else None)):
+        chosen = plan_retraining_of(
+            job,
+            architecture,
+            time=time,
+            shape=shape,
+            num_classes=rest.num_classes,
+            num_rest=len(rest),
+            device=device,
+            planning=(1 - THREADS_PLANNING) * planning,
+        )
+        job = replace(job, retrain=chosen.settings)
+        if device.type == "cpu" and threads is None:
+            sizes = Sizes(shape[1], chosen.settings.batch_size, chosen.settings.channels, chosen.settings.cells)
+            measure = measure_of_retraining(job, architecture, shape, rest.num_classes, device)
+            threads = choose_threads(measure, sizes, chosen.step, patience=THREADS_PLANNING * planning)
+    limit = "" if time else " --time lowers these sizes to fit."
+    display.say(f"Retraining: {chosen}{on_threads(threads)}.{limit}")
+    return replace(job, threads=threads)
+
+
+def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None:
+    """Build the network of the architecture that was found and train it from new weights, in RUN/retrain.
+
+    The network is measured on held-out images only; the test part is for `evaluate_command`.
+
+    Raises:
+        UserError, NonFiniteLoss, Interrupted: as `dnas.retrain`.
+    """
+    architecture = run.load_architecture()
+    child = run.child(RETRAIN)
+    device = named_device(job.device)
+    if not child.config_path.exists():
+        begin(child, job)
+        child.save_architecture(architecture)
+    settings = seeded_retrain(job)
+    builder = network_builder(job, data.rest.num_classes, data.rest.num_channels)
+    with seeded(settings.seed):
+        network = builder.network(architecture).to(device)
+    train, held_out = retrain_streams(job, data, device)
+    if train.note:
+        display.say(f"Note: {train.note}")
+    with num_threads(job.threads):
+        retrain(network, train, settings=settings, run=child, display=display, validation=held_out)
+    save_network(child, network, NetworkSpec(architecture, builder, _interface_of(data)))
+    display.say(
+        f"Retrained in {child.load_json(SUMMARY)['seconds']:.0f} s: {count_parameters(load(run.path)):,} parameters"
+        + ("." if held_out is None else f", {evaluate(network, held_out).top1:.2%} right on held-out images.")
+    )
+
+
+def _interface_of(data: JobData) -> Interface:
+    """What a network for these images takes as input and gives as output."""
+    return Interface(data.rest.class_names, data.rule, data.normalization)

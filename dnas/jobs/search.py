@@ -1,0 +1,111 @@
+"""`dnas search`: a supernet is searched in a run folder, and the sizes that nobody gave are planned before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from dnas.core.run import Run
+from dnas.data import Catalog, open_source
+from dnas.formats import architecture_text
+from dnas.jobs.images import JobData, search_streams
+from dnas.jobs.job import Job, job_of_stage, seeded_search
+from dnas.jobs.networks import build_supernet_model
+from dnas.jobs.planning.ladder import images_to_search_with
+from dnas.jobs.planning.retrain_plan import plan_retraining_of
+from dnas.jobs.planning.search_plan import plan
+from dnas.jobs.planning.time_budget import OUTLOOK_PLANNING, planning_seconds
+from dnas.jobs.run_folder import check_new
+from dnas.searching.observer import Observer
+from dnas.searching.search import SearchResult, search_in_stages
+from dnas.searching.stage import Stage
+from dnas.system.devices import named_device
+from dnas.system.display import Display
+from dnas.system.plain_data import to_plain
+from dnas.system.threads import num_threads
+
+
+def plan_search(run: Run, job: Job, display: Display) -> Job:
+    """The job with all sizes; it also tells the user what was chosen and how long search and retraining will take.
+
+    Raises:
+        UserError: the folder cannot take a run, or the job does not fit the time or the memory.
+    """
+    check_new(run)
+    to_plain(job)  # refuses parts that no config.yaml can hold
+    device = named_device(job.device)
+    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
+    display.say(
+        f"Data: {catalog.name}, {catalog.num_train} images of {len(catalog.class_names)} classes, about "
+        f"{catalog.native_size} pixels. Measuring this machine ..."
+    )
+    chosen = plan(job, catalog, device)
+    display.say(str(chosen))
+    if job.batch_size is not None and chosen.job.batch_size != job.batch_size:
+        display.say(f"Note: batch_size {job.batch_size} is more than the images in each half of the data, and lowered.")
+    with num_threads(chosen.job.threads):
+        display.say(_retraining_outlook(chosen.job, catalog, device))
+    return chosen.job
+
+
+def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str:
+    """A sentence on how long `dnas retrain` will take, measured with a random architecture."""
+    assert job.image_size is not None
+    architecture = job.space.random(torch.Generator().manual_seed(job.seed))
+    try:
+        outlook = plan_retraining_of(
+            job,
+            architecture,
+            time=job.time,
+            shape=(3, job.image_size, job.image_size),
+            num_classes=len(catalog.class_names),
+            num_rest=images_to_search_with(job, catalog),
+            device=device,
+            planning=OUTLOOK_PLANNING * planning_seconds(job.time),
+        )
+    except ValueError as error:
+        return f"Then `dnas retrain`: {error}"
+    return f"Then `dnas retrain`: {outlook}."
+
+
+def search_command(
+    run: Run, job: Job, data: JobData, display: Display, observers: Sequence[Observer] = ()
+) -> SearchResult:
+    """Run the search of a job in its folder, or go on with one that was stopped.
+
+    Args:
+        run: the folder, which holds the settings.
+        job: the job with all sizes.
+        data: images of the job.
+        display: shows progress and messages.
+        observers: observers in addition to those of the settings.
+
+    Raises:
+        UserError, NonFiniteLoss, Interrupted: as `dnas.search`.
+    """
+    device = named_device(job.device)
+    train, val, validation = search_streams(job, data, device)
+    if job.fused:
+        display.say("Cells in their fused form: they keep only their states, and compute the rest again.")
+
+    def build(stage: Stage) -> nn.Module:
+        own = job_of_stage(job, stage) if job.search.stages else job
+        model = build_supernet_model(own, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
+        return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    with num_threads(job.threads):
+        result = search_in_stages(
+            build,
+            train,
+            val,
+            settings=seeded_search(job),
+            validation=validation,
+            stamp=job.space.architecture,
+            run=run,
+            observers=observers,
+            display=display,
+        )
+    display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
+    return result
