@@ -1,4 +1,4 @@
-"""How many floating-point operations a forward pass takes."""
+"""The number of floating-point operations of a forward pass."""
 
 from __future__ import annotations
 

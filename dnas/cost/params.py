@@ -1,4 +1,4 @@
-"""How many parameters a model and its candidates have."""
+"""The number of parameters of a model and of its candidates."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class LanguageJob:
         beside: other cells to train alike: names of published ones such as DARTS_RNN_V2, runs, or files that
             `dnas describe` reads.
         device: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:1'.
-        threads: number of CPU threads that PyTorch works with; where nothing is said all, or one where that is faster.
+        threads: number of CPU threads for PyTorch; None for all, or for one if that is faster.
         seed: whole number of which all that is random is a function; search.seed and train.seed are added to it.
         space: what is searched.
         search: how, and in which sizes.

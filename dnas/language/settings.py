@@ -36,8 +36,8 @@ class LanguageLoss:
     alone; here the alphas' loss holds the same terms.
 
     Args:
-        activation: factor of the size of the states.
-        slowness: factor of their change.
+        activation: factor of the term for the size of the states.
+        slowness: factor of the term for their change from step to step.
     """
 
     activation: float = 0.0
@@ -58,11 +58,12 @@ class LanguageSearch:
 
     Args:
         hidden: units of the hidden state and of the embedding.
-        dropout: in the supernet.
+        dropout: probabilities of dropout in the supernet.
         batch_size: rows of text that are read side by side, for weights and alphas.
-        validation_batch_size: rows in which the supernet is measured, over whose states it is normalised.
-        bptt: steps through which a gradient goes back.
-        loss: of weights and alphas.
+        validation_batch_size: rows of text that are read side by side when the supernet is measured; its states are
+            normalised over them.
+        bptt: number of steps through which a gradient goes back.
+        loss: loss of weights and alphas.
         search: the method and its optimizers.
     """
 
@@ -81,18 +82,18 @@ class LanguageTraining:
 
     Args:
         epochs: passes over the training part. The official code is stopped by hand, at up to 8000.
-        hidden: units of the hidden state and of the embedding, for who builds the network.
-        dropout: for who builds the network.
+        hidden: units of the hidden state and of the embedding; the caller builds the network with them.
+        dropout: probabilities of dropout; the caller builds the network with them.
         batch_size: rows of text that are read side by side.
         validation_batch_size: rows in which the validation part is measured after each epoch.
         test_batch_size: rows in which the test part is measured, for who measures it; with 1, as in the paper, nothing
             is left out, more are faster.
         bptt: steps through which a gradient goes back.
         weights: optimizer.
-        loss: what is made small.
+        loss: loss that is minimised.
         average_after: weights are averaged (ASGD, Polyak and Juditsky 1992) from the epoch on in which the validation
             loss is above the lowest of all but the last `average_after` epochs (Merity et al. 2017); None for never.
-        seed: of initial weights, dropout and where epochs start.
+        seed: seed of initial weights, dropout, and the position in the text at which each epoch starts.
     """
 
     epochs: int = 1600

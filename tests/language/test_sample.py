@@ -13,6 +13,7 @@ from dnas.language.evaluation import perplexity, whole_text
 from dnas.language.sample import TrainedLanguage, continued, load_language
 from dnas.space.recurrent import RecurrentSpace
 from dnas.space.recurrent_model import NO_DROPOUT
+from dnas.system.tensor_file import save_tensors
 from tests.support.cli import done, refused
 from tests.support.language import SMALL, make_text
 
@@ -102,14 +103,14 @@ def test_bad_input_is_answered(run: Path, tmp_path: Path):
     assert "temperature must be over 0; got 0" in refused("say", run, "--temperature", 0)
     weights = run / "cells" / "found" / "network.pt"
     state = torch.load(weights, weights_only=True)
-    torch.save({"x": torch.zeros(1)}, weights)
+    save_tensors(weights, {"x": torch.zeros(1)})
     assert "does not hold the weights of a recurrent language model" in refused("say", run)
     assert "does not hold the weights of a recurrent language model" in refused("describe", run)
-    torch.save({name: value for name, value in state.items() if name != "gate"}, weights)
+    save_tensors(weights, {name: value for name, value in state.items() if name != "gate"})
     assert "'gate' is missing" in refused("say", run)
     weights.write_bytes(b"none")
     assert "is damaged" in refused("say", run)
-    torch.save(state, weights)
+    save_tensors(weights, state)
     (run / "text.json").write_text('{"level": "char", "vocabulary": ["<unk>", "a"]}')
     assert "is of 7 different tokens, and the run's text of 2" in refused("say", run)
     (run / "text.json").write_text('{"level": "char"}')

@@ -1,4 +1,4 @@
-"""What a discretization is: from mixtures to what is kept."""
+"""The interface of a discretization, which turns mixtures into an architecture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Train = Callable[[int, Mapping[str, Active] | None], None]
 
 
 class Discretization(ABC):
-    """Decides what each decision keeps.
+    """Chooses the candidates that each decision keeps.
 
     `needs_training` says whether it evaluates or trains the supernet; one that does not is also asked after every
     epoch, to show what the search would find.
@@ -36,7 +36,7 @@ class Discretization(ABC):
         evaluate: Evaluate,
         train: Train,
     ) -> dict[str, Kept]:
-        """What is kept, by decision name.
+        """The kept candidates, by decision name.
 
         Args:
             decisions: the supernet's decisions; edge decisions belong to the operations of the same cell.
@@ -47,12 +47,12 @@ class Discretization(ABC):
         """
 
     def check(self, decisions: Mapping[str, Decision]) -> None:  # noqa: B027, most go with any decisions
-        """See that it can decide about these; asked before the first step of a search.
+        """Check that this discretization can handle these decisions; called before the first step of a search.
 
         Raises:
-            UserError: what it needs and is not there.
+            UserError: the decisions lack something that it needs.
         """
 
     def seeded(self, seed: int) -> Discretization:
-        """The same for a search of this seed, which is added to its own; itself where nothing is drawn."""
+        """This discretization with `seed` added to its own seed; unchanged if it draws no random numbers."""
         return self

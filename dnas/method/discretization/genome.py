@@ -60,7 +60,7 @@ class Site:
         return ways[self.num_kept]
 
     def all(self) -> Iterator[Gene]:
-        """Every way once, in order; the first option stands where nothing is kept."""
+        """Every gene once, in order; places that are not kept have their first option."""
         first = tuple(options[0] for options in self.options)
         for kept in combinations(range(len(self.places)), self.num_kept):
             for chosen in product(*(self.options[i] for i in kept)):
@@ -70,7 +70,7 @@ class Site:
                 yield Gene(kept, tuple(candidates))
 
     def random(self, random: Random) -> Gene:
-        """Places uniformly among the subsets, candidates uniformly on each place."""
+        """A random gene: its subset of places is drawn uniformly, and so is the candidate of each place."""
         return Gene(self._random_places(random), tuple(random.choice(options) for options in self.options))
 
     def mutated(self, gene: Gene, probability: float, random: Random) -> Gene:
@@ -95,7 +95,7 @@ def crossed(first: Gene, second: Gene, random: Random) -> Gene:
 
 
 def sites(decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture]) -> list[Site]:
-    """All that the decisions leave open, in order."""
+    """The sites that the decisions leave open, in order."""
     found = []
     for name, decision in decisions.items():
         if decision.kind == "edges":
@@ -113,12 +113,12 @@ def sites(decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture]) ->
 
 
 def size(sites: Sequence[Site]) -> int:
-    """How many architectures there are."""
+    """Number of architectures."""
     return math.prod(site.size() for site in sites)
 
 
 def active(genome: Genome, sites: Sequence[Site], decisions: Mapping[str, Decision]) -> dict[str, Active]:
-    """What takes part in the supernet: one candidate on each kept place, nothing on the others."""
+    """Active candidates of an architecture in the supernet: one on each kept place, none on the others."""
     rows: dict[str, list[tuple[int, ...]]] = {
         name: [()] * decision.num_rows for name, decision in decisions.items() if decision.kind != "edges"
     }

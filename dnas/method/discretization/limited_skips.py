@@ -15,7 +15,7 @@ from dnas.system.errors import UserError
 
 @dataclass(frozen=True)
 class LimitedSkips(Discretization):
-    """What `rule` keeps, with at most `most` skip connections in a cell (P-DARTS, Chen et al. 2019, section 3.3).
+    """The choice of `rule`, with at most `most` skip connections in a cell (P-DARTS, Chen et al. 2019, section 3.3).
 
     As long as there are more, the weakest one that is kept counts as 0 and `rule` is asked again; the next strongest
     operation or edge takes its place (https://arxiv.org/abs/1904.12760; official code chenxin061/pdarts,
@@ -26,7 +26,7 @@ class LimitedSkips(Discretization):
     Args:
         rule: a discretization by strength.
         candidate: name of the operation that is limited.
-        most: how many of it a cell may keep, at least 0.
+        most: largest number of these operations that a cell may keep; 0 or more.
         decisions: names of the cells that are limited.
     """
 
@@ -70,7 +70,7 @@ class LimitedSkips(Discretization):
             mixtures |= changes
 
     def _weaker(self, decision: Decision, kept: Kept, mixtures: Mapping[str, Mixture]) -> Mixture | None:
-        """The cell's mixture without its weakest skip connection; None where there are few enough or none to take."""
+        """The cell's mixture without its weakest skip connection; None if no more has to, or can, be removed."""
         assert isinstance(kept, CellArchitecture)
         skips = [decision.edges.index((e.source, e.target)) for e in kept.edges if e.operation == self.candidate]
         place = {edge: decision.names(edge).index(self.candidate) for edge in skips}

@@ -17,7 +17,7 @@ class Pool:
     """The architectures evaluated so far, each once.
 
     Args:
-        decisions, mixtures: of the supernet.
+        decisions, mixtures: the decisions of the supernet and their mixtures.
         evaluate: accuracy of the supernet with only some candidates active.
     """
 
@@ -33,7 +33,7 @@ class Pool:
         return len(self._found)
 
     def add(self, genome: Genome) -> bool:
-        """Evaluate an architecture unless it has been; whether it is new."""
+        """Evaluate an architecture that has not been evaluated yet; returns whether it is new."""
         rows = active(genome, self.sites, self._decisions)
         key = tuple(rows.values())
         if key in self._seen:
@@ -54,9 +54,9 @@ class Pool:
             self.add(tuple(site.random(random) for site in self.sites))
 
     def best(self, count: int) -> list[Genome]:
-        """The most accurate, best first; ties in the order in which they came."""
+        """The most accurate architectures, best first; equal ones in the order of their evaluation."""
         return [genome for _, genome in sorted(self._found, key=lambda found: -found[0])[:count]]
 
     def kept(self) -> dict[str, Kept]:
-        """What the most accurate architecture keeps."""
+        """The candidates that the most accurate architecture keeps."""
         return kept(active(self.best(1)[0], self.sites, self._decisions), self._decisions)

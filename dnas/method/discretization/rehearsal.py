@@ -1,4 +1,4 @@
-"""What a discretization will ask of the supernet, found out by letting it decide about answers that are made up."""
+"""How often a discretization evaluates and trains the supernet, found by running it with made-up accuracies."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What was asked for, in order.
+    """The evaluations and trainings that a discretization requested, in order.
 
     Args:
-        evaluated: for each evaluation which candidates took part, by decision name; all where a name is missing.
-        trained: for each time that the weights were trained on the epochs, and which candidates took part.
+        evaluated: active candidates of each evaluation, by decision name; a name that is missing has all active.
+        trained: number of epochs and active candidates of each training.
     """
 
     evaluated: Sequence[Mapping[str, Active]] = ()
@@ -34,20 +34,20 @@ class Rehearsal:
 
     @property
     def num_evaluations(self) -> int:
-        """How often the supernet is evaluated, each time on all validation images."""
+        """Number of evaluations of the supernet, each on all validation images."""
         return len(self.evaluated)
 
     @property
     def num_epochs(self) -> int:
-        """For how many epochs the weights are trained on."""
+        """Number of epochs for which the weights are trained further."""
         return sum(epochs for epochs, _ in self.trained)
 
 
 def rehearse(discretization: Discretization, decisions: Mapping[str, Decision]) -> Rehearsal:
-    """What a discretization asks for where all candidates take part: a cheap run of it, with random accuracies.
+    """The requests of a discretization with all candidates active, from a cheap run with random accuracies.
 
-    Those of this package ask equally often whatever the answers are. Of one that asks more than 100000 times the first
-    are counted.
+    The discretizations of this package make the same number of requests whatever the accuracies are. If one makes more
+    than 100000, only the first are counted.
 
     Example:
         >>> from dnas import RandomSampling
