@@ -22,7 +22,8 @@ import torch
 
 from dnas.cli.messages import plainer
 from dnas.cli.notes import one_line_for_files_without_digest
-from dnas.compare.grid import Grid, columns_of, compare
+from dnas.compare.compare import compare
+from dnas.compare.grid import Grid, columns_of
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
 from dnas.formats import read_architecture

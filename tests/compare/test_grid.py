@@ -7,18 +7,11 @@ import numpy as np
 import pytest
 
 from dnas import DartsSpace, NasBench201Space
-from dnas.compare.grid import (
-    RETRAINED,
-    TRIVIAL,
-    Columns,
-    Grid,
-    columns_of,
-    percentile_among,
-    table_digest,
-    table_lines,
-    table_values,
-)
+from dnas.compare.accuracy import table_digest, table_values
+from dnas.compare.grid import RETRAINED, Grid, columns_of
+from dnas.compare.lines import TRIVIAL, percentile_among, table_lines
 from dnas.compare.row import CompareRow, Found
+from dnas.compare.table import Columns
 from dnas.formats import read_nasbench201
 from dnas.jobs.job import Job
 from dnas.table import Table

@@ -1,0 +1,117 @@
+"""`dnas compare`: check the grid, run what is missing, write the table and print it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dnas.compare.accuracy import looked_up
+from dnas.compare.alike import check_alike, check_row, check_run, differing_sizes, retrained_alike
+from dnas.compare.grid import Grid
+from dnas.compare.lines import table_lines
+from dnas.compare.row import CompareRow
+from dnas.compare.runs import PartOfBar, complete, only_process, random_rows
+from dnas.compare.sizes import settled
+from dnas.compare.table import (
+    rich_table,
+    to_csv,
+    to_markdown,
+    trajectory_csv,
+    verdicts_text,
+)
+from dnas.jobs.job import Job
+from dnas.system.atomic import write_text
+from dnas.system.display import RichDisplay
+from dnas.system.words import number_of
+
+
+def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
+    """Run the searches that are missing, write and print the table, and return the rows that are there.
+
+    Raises:
+        UserError: rows or runs in the folder are damaged or were made under other settings, or a network cannot be
+            built.
+        Interrupted: Ctrl-C.
+    """
+    grid = retrained_alike(grid, display)
+    check_alike(grid)
+    jobs = settled(grid, display)
+    # Rows and runs are checked before anything that takes long.
+    rows = _load_rows(grid, jobs)
+    for name, values in differing_sizes(jobs, rows).items():
+        display.say(f"Note: the recipes differ in {name} ({values}); --{name} sets it for all.")
+    without = sum(row.found is not None and row.agreement is None for row in rows)
+    if grid.agreement and without:
+        display.say(f"Note: {without} of the rows that are there have no Kendall's tau; only new searches measure it.")
+    for recipe, seed in grid.cases:
+        check_run(grid, jobs[recipe], recipe, seed)
+    for index, (recipe, seed) in enumerate(grid.cases):
+        job = replace(jobs[recipe], seed=seed)
+        with only_process(grid.run(recipe, seed).path) as alone:
+            if not alone:
+                display.say(f"{recipe}, seed {seed}: another process is at work on it; left to that.")
+                continue
+            complete(grid, job, recipe, seed, PartOfBar(display, part=index, num=len(grid.cases)))
+    random = [] if grid.table is not None else random_rows(grid, jobs[grid.baseline], display)
+    rows = _load_rows(grid, jobs)
+    _write_tables(grid, rows, random, _caption(grid, rows, differing_sizes(jobs, rows)), display)
+    return rows
+
+
+def _load_rows(grid: Grid, jobs: Mapping[str, Job]) -> list[CompareRow]:
+    """All rows in the folder, those of the grid first, and those of recipes that only another process was asked for.
+
+    Accuracies that come from another table are looked up again in the table of the grid.
+
+    Raises:
+        UserError: a row is damaged, or cannot be compared with the others.
+    """
+    rows = []
+    for path in sorted((grid.out / "rows").glob("*.json")):
+        row = CompareRow.load(path)
+        check_row(grid, jobs, row, path)
+        rows.append(row if grid.table is None or row.found is None else looked_up(row, grid.table))
+    order = {recipe: index for index, recipe in enumerate(grid.jobs)}
+    return sorted(rows, key=lambda row: (order.get(row.recipe, len(order)), row.recipe, row.seed))
+
+
+def _write_tables(
+    grid: Grid, rows: Sequence[CompareRow], random: list[dict[str, float]], caption: str, display: RichDisplay
+) -> None:
+    columns = {grid.columns.select, grid.columns.report}
+    usable = [row for row in rows if row.found is None or columns <= set(row.values)]
+    if not usable:
+        return
+    lines = table_lines(grid, usable, random)
+    text = to_markdown(lines, caption=caption, baseline=grid.baseline)
+    write_text(grid.out / "table.md", text)
+    write_text(grid.out / "table.csv", to_csv(lines))
+    write_text(grid.out / "trajectory.csv", trajectory_csv(usable, grid.columns))
+    if display.console.is_terminal:
+        tests = verdicts_text(lines, baseline=grid.baseline)
+        display.console.print(caption, rich_table(lines), tests, sep="\n", markup=False)
+    else:  # a file has lines of any length
+        display.say(text)
+
+
+def _caption(grid: Grid, rows: Sequence[CompareRow], differing: Mapping[str, str]) -> str:
+    """A caption that says what the table shows, where the searches ran and in which sizes they differ."""
+    job = next(iter(grid.jobs.values()))
+    if grid.table is None:
+        epochs = job.retrain.epochs
+        how = f"Networks are trained alike from new weights for {number_of(epochs, 'epoch')}."
+    else:
+        how = f"Looked up in a table ({grid.table.source})."
+    recipes: dict[str, dict[str, None]] = {}
+    for row in rows:
+        recipes.setdefault(row.device, {})[row.recipe] = None
+    ran = [device if len(recipes) == 1 else f"{device} ({', '.join(names)})" for device, names in recipes.items()]
+    measured = any(row.agreement is not None for row in rows)
+    tau = " `tau` is Kendall's, of supernets and table over random architectures." if measured else ""
+    unlike = "".join(f" The recipes differ in {name}: {values}." for name, values in differing.items())
+    return (
+        f"Test accuracy in percent, `{grid.columns.report}`, selected by `{grid.columns.select}`; space "
+        f"`{job.space.name}`, data `{Path(job.data).name}`. {how} Mean and sample standard deviation over seeds."
+        f" Searches ran on {' and '.join(ran)}.{tau}{unlike}"
+    )

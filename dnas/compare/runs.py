@@ -1,0 +1,155 @@
+"""The runs of a grid: each an ordinary search that leaves one row, and the random architectures beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dnas.compare.accuracy import looked_up, percents, retrained, table_digest
+from dnas.compare.alike import settings_of
+from dnas.compare.grid import RETRAINED, Grid
+from dnas.compare.row import CompareRow, Found
+from dnas.core.architecture import Architecture
+from dnas.core.run import Run
+from dnas.jobs.images import read_data
+from dnas.jobs.job import Job
+from dnas.jobs.judge import comparable_training
+from dnas.jobs.run_folder import begin
+from dnas.jobs.search import search_command
+from dnas.system.devices import named_device
+from dnas.system.display import Display
+from dnas.system.errors import NonFiniteLoss, UserError
+from dnas.system.threads import num_threads
+from dnas.table import RankAgreement
+from dnas.table.supernet_agreement import LOGGED
+from dnas.training.baseline import draw_random, train_random_baseline
+
+
+def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -> None:
+    """Make a row, or add what is missing in the one that is there."""
+    path, run = grid.row_path(recipe, seed), grid.run(recipe, seed)
+    if path.exists():
+        row = CompareRow.load(path)
+    else:
+        row = _searched(run, job, recipe, display, grid.watching())
+        row.save(path)
+    if row.found is not None and grid.table is not None and row.table != table_digest(grid.table):
+        row = looked_up(row, grid.table)
+        row.save(path)
+    if row.found is not None and grid.table is None and RETRAINED.report not in row.values:
+        row = retrained(run, job, row, display)
+        row.save(path)
+    if row.found is not None:
+        columns = (grid.columns.select, grid.columns.report)
+        unknown = [name for name in columns if name not in row.values]
+        if unknown:
+            raise UserError(
+                f"The table does not know {unknown[0]} of what {recipe}, seed {seed}, found, {row.found.string}; name "
+                "another column with --select and --report, or use a table that is whole."
+            )
+        report = ", ".join(f"{name} {row.values[name]:.2f}" for name in columns)
+        display.finished(f"{recipe}, seed {seed}: {report}; {row.seconds:.0f} s")
+    else:
+        display.finished(f"{recipe}, seed {seed}: no result ({row.failure})")
+
+
+def _searched(run: Run, job: Job, recipe: str, display: PartOfBar, observers: Sequence[RankAgreement]) -> CompareRow:
+    """Search, or go on with a search, or read what a finished one left."""
+    failure, found = "", None
+    if not run.config_path.exists():
+        begin(run, job)
+    if not ((run.path / "search.json").exists() and run.architecture_path.exists()):
+        try:
+            search_command(run, job, read_data(run, job, display), display, observers)
+        except NonFiniteLoss as error:  # the loss is no number any more: a result of this recipe
+            failure = str(error)
+            display.say(f"{recipe}, seed {job.seed}, failed: {failure}")
+    if not failure:
+        found = Found(run.load_architecture())
+    seconds = 0.0 if failure else float(run.load_json("search")["seconds"])
+    return CompareRow(
+        recipe=recipe,
+        seed=job.seed,
+        settings=settings_of(run),
+        environment=_environment(run, job),
+        seconds=seconds,
+        found=found,
+        trajectory=tuple(_trajectory(run)),
+        failure=failure,
+        agreement=next((row[LOGGED] for row in reversed(run.metrics()) if LOGGED in row), None),
+    )
+
+
+def _environment(run: Run, job: Job) -> dict[str, Any]:
+    """Under which versions the search began, and on what."""
+    environment = dict(run.read_config().get("environment") or {})
+    if named_device(job.device).type == "cpu":
+        environment["device"] = f"cpu, {job.threads or environment.get('threads')} threads"
+    return environment
+
+
+def _trajectory(run: Run) -> Iterator[Found]:
+    for path in sorted((run.path / "architectures").glob("epoch_*.json")):
+        yield Found(Architecture.load(path), epoch=int(path.stem.removeprefix("epoch_")))
+
+
+def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]]:
+    """Random architectures of the space, trained like the found ones, with seed 0."""
+    folder = grid.out / "random"
+    with only_process(folder) as alone:
+        if not alone:
+            display.say("The random architectures: another process is at work on them; left to that.")
+            return []
+        run = Run(folder)
+        data = read_data(run, job, display)
+        with num_threads(job.threads):
+            rows = train_random_baseline(
+                lambda index: draw_random(job.space, job.seed, index),
+                comparable_training(job, data),
+                run=run,
+                num=grid.num_random,
+                display=display,
+            )
+    return [percents(row) for row in rows]
+
+
+@contextmanager
+def only_process(folder: Path) -> Iterator[bool]:
+    """Whether no other process of this machine works on a folder; until the block ends, none will.
+
+    The operating system frees the lock of a process that is killed. Where it has no such locks, always True.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield True
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+class PartOfBar(Display):
+    """Shows the progress of one of several searches as a part of that of all."""
+
+    def __init__(self, display: Display, *, part: int, num: int) -> None:
+        self.display = display
+        self.part = part
+        self.num = num
+
+    def update(self, phase: str, done: int, total: int, scalars: Mapping[str, float]) -> None:
+        if phase == "search":
+            self.display.update("compare", self.part * total + done, self.num * total, {"run": self.part, **scalars})
+
+    def say(self, text: str) -> None:
+        self.display.say(text)
+
+    def finished(self, text: str) -> None:
+        self.display.say(f"[{self.part + 1}/{self.num}] {text}")
