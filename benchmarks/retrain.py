@@ -46,7 +46,8 @@ from dnas.space.depthwise import DepthwiseConv  # noqa: E402
 from dnas.space.drop_path import set_drop_path  # noqa: E402
 from dnas.space.skeleton import Skeleton  # noqa: E402
 from dnas.system.random_state import seeded  # noqa: E402
-from dnas.training.retrain import RetrainSettings, retrain  # noqa: E402
+from dnas.training.retrain import retrain  # noqa: E402
+from dnas.training.settings import RetrainSettings  # noqa: E402
 
 VARIANTS = ("plain", "ours")
 NUM_CLASSES = 10

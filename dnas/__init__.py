@@ -72,7 +72,8 @@ from dnas.table import Table, load_table
 from dnas.task import Classification, LanguageModelling, Metric, MultiLabel, OwnTask, Regression, Segmentation, Task
 from dnas.training.evaluate import evaluate
 from dnas.training.evaluation import Evaluation
-from dnas.training.retrain import RetrainSettings, retrain
+from dnas.training.retrain import retrain
+from dnas.training.settings import RetrainSettings
 from dnas.version import __version__
 
 __all__ = [

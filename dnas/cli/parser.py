@@ -66,7 +66,7 @@ from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted
 from dnas.system.plain_data import check_only_own_parts, to_plain
 from dnas.table import RankAgreement, Table, convert, load_table, standing, standing_data
-from dnas.training.retrain import RetrainSettings
+from dnas.training.settings import RetrainSettings
 from dnas.version import __version__
 
 try:

@@ -13,7 +13,7 @@ from dnas.space import DartsSpace, Space
 from dnas.space.base import Stem
 from dnas.system.errors import UserError
 from dnas.system.words import seconds_in
-from dnas.training.retrain import RetrainSettings
+from dnas.training.settings import RetrainSettings
 
 # Sizes that are chosen if the user gives none.
 SIZES = ("image_size", "channels", "cells", "batch_size")

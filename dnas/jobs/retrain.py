@@ -23,7 +23,8 @@ from dnas.system.display import Display
 from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads, threads_that_help
 from dnas.training.evaluate import evaluate
-from dnas.training.retrain import SUMMARY, retrain
+from dnas.training.loop import SUMMARY
+from dnas.training.retrain import retrain
 
 
 def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads: int | None, display: Display) -> Job:

@@ -22,7 +22,9 @@ from dnas.system.interrupt import Interrupted, stop_request
 from dnas.system.random_state import seeded
 from dnas.training.comparison import Row
 from dnas.training.evaluate import call, device_of, evaluate, evaluation_mode
-from dnas.training.retrain import SUMMARY, RetrainSettings, retrain
+from dnas.training.loop import SUMMARY
+from dnas.training.retrain import retrain
+from dnas.training.settings import RetrainSettings
 
 FOLDER = "baseline"  # the folder of a search run that holds the random networks
 RESULTS = "results"  # name of the JSON file in it

@@ -48,7 +48,7 @@ from dnas.jobs.job import Job, seeded_retrain, seeded_search
 from dnas.jobs.networks import build_supernet_model
 from dnas.space.fused import FusedCell
 from dnas.system.plain_data import to_plain
-from dnas.training.retrain import RetrainSettings
+from dnas.training.settings import RetrainSettings
 from tests.support.cli import make_photos
 
 CPU = torch.device("cpu")

@@ -16,7 +16,8 @@ from dnas.system.interrupt import Interrupted
 from dnas.system.random_state import seeded
 from dnas.training.baseline import Training, num_used_parameters, train_beside, train_random_baseline
 from dnas.training.evaluate import evaluate
-from dnas.training.retrain import RetrainSettings, retrain
+from dnas.training.retrain import retrain
+from dnas.training.settings import RetrainSettings
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 SETTINGS = RetrainSettings(epochs=2, log_every=1)

@@ -31,7 +31,9 @@ from dnas.system.display import Display, Silent
 from dnas.system.interrupt import Interrupted, stop_request
 from dnas.system.random_state import seeded
 from dnas.training.evaluate import as_batches
-from dnas.training.retrain import RetrainSettings, _Loop, retrain
+from dnas.training.loop import TrainingLoop
+from dnas.training.retrain import retrain
+from dnas.training.settings import RetrainSettings
 from tests.support.replay import Replayed
 
 NUM_CLASSES = 3
@@ -580,7 +582,7 @@ def test_recorded_steps_train_as_the_usual_ones_do():
             lambda: [tensor for group in loop._moving() for tensor in group],  # noqa: B023
             lambda: [torch.default_generator],
         )
-        loop = _Loop(
+        loop = TrainingLoop(
             network, as_batches(data), settings, None, Silent(), "retrain", None, recorder if recorded else None
         )
         with seeded(0), stop_request() as request:

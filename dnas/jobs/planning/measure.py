@@ -19,7 +19,7 @@ from dnas.jobs.planning.trial import Trial
 from dnas.method.discretization.rehearsal import evenly, rehearse
 from dnas.system.memory import peak_memory, reset_peak_memory
 from dnas.system.peak import measured_seconds
-from dnas.training.retrain import RetrainSettings
+from dnas.training.settings import RetrainSettings
 
 # A mean is taken over at least this many steps and seconds, unless a step takes longer than the last number.
 _STEPS, _SECONDS, _SLOW = 3, 0.1, 2.0

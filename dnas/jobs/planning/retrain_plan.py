@@ -17,7 +17,7 @@ from dnas.jobs.planning.time_budget import MARGIN, MIN_EPOCHS, START_AND_END, en
 from dnas.system.errors import UserError
 from dnas.system.memory import available_memory, gibibytes
 from dnas.system.words import readable_time, seconds_in
-from dnas.training.retrain import RetrainSettings
+from dnas.training.settings import RetrainSettings
 
 # Networks to retrain from large to small, after the one asked for: (channels, cells).
 RETRAINED = ((36, 14), (24, 14), (16, 14), (16, 8), (12, 8), (8, 5))

@@ -21,7 +21,7 @@ from dnas.searching.observer import SkipStop
 from dnas.searching.search_step import StepResult
 from dnas.searching.settings import SearchSettings
 from dnas.space import DartsSpace
-from dnas.training.retrain import RetrainSettings
+from dnas.training.settings import RetrainSettings
 
 CPU = torch.device("cpu")
 TINY = Job(space=DartsSpace(nodes=1, candidates=("none", "skip_connect")))

@@ -30,7 +30,7 @@ from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import Stage
 from dnas.system.threads import num_threads
 from dnas.system.words import seconds_in
-from dnas.training.retrain import RetrainSettings
+from dnas.training.settings import RetrainSettings
 from tests.support.cli import SMALL, done, make_photos
 
 GIB = 2**30

@@ -1,0 +1,273 @@
+"""The loop of a training: steps, epochs, and the state it goes on from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnas.core.batch import Batch, to_device
+from dnas.core.last_checkpoint import LastCheckpoint
+from dnas.core.run import Run
+from dnas.data.batches import Batches
+from dnas.method.hypergradient.precision import in_precision
+from dnas.method.hypergradient.randomness import generators_of
+from dnas.searching.capture import CudaRecorder, Recorder, StepCapture, optimizer_tensors
+from dnas.space.drop_path import DropPath, set_drop_path
+from dnas.system.difference import first_difference
+from dnas.system.display import Display
+from dnas.system.errors import NonFiniteLoss, UserError
+from dnas.system.interrupt import Interrupted, StopRequest
+from dnas.system.random_state import random_state, restore_random_state
+from dnas.training.epoch_sums import EpochSums
+from dnas.training.evaluate import as_batches, call, check_logits, device_of, evaluate, in_format
+from dnas.training.network_checks import first_non_finite, takes_channels_last
+from dnas.training.settings import RetrainSettings
+
+SUMMARY = "retrain"  # name of the JSON file that a finished training leaves
+
+
+class TrainingLoop:
+    """Takes the steps of a training; everything that changes on the way is in `state()`.
+
+    Args:
+        network: is trained in place.
+        train: batches (inputs, targets).
+        settings: optimizer, length and the rest.
+        run: folder for metrics and the checkpoint; None for none.
+        display: where progress is shown, under the name `phase`.
+        validation: batches that are measured after each epoch; None to measure nothing.
+        recorder: records steps; None for CUDA graphs on a CUDA device, if the settings ask for them.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Batches,
+        settings: RetrainSettings,
+        run: Run | None,
+        display: Display,
+        phase: str,
+        validation: Batches | Iterable[Any] | None,
+        recorder: Recorder | None = None,
+    ):
+        self.network = network
+        self.weights = [weight for weight in network.parameters() if weight.requires_grad]
+        if not self.weights:
+            raise UserError(f"{type(network).__name__} has no weights to train: no parameter requires a gradient.")
+        if len(train) < 1:
+            raise UserError("There is nothing to train on: the data hold no batch.")
+        self.train = train
+        self.settings = settings
+        self.run = run
+        self.display = display
+        self.phase = phase
+        self.validation = None if validation is None else as_batches(validation)
+        self.device = device_of(network)
+        self.memory_format: torch.memory_format | None = None  # found out with the first batch
+        self.has_drop_path = any(isinstance(module, DropPath) for module in network.modules())
+        self.optimizer = settings.weights.build(self.weights)
+        if recorder is None and settings.capture and self.device.type == "cuda":
+            recorder = CudaRecorder()
+        self.capture = recorder and StepCapture(
+            recorder, state=self._moving, generators=generators_of({"": self.weights[0]}), say=display.say
+        )
+        self.steps_per_epoch = len(train)
+        self.total_steps = settings.epochs * self.steps_per_epoch
+        self.step = 0
+        self.seconds = 0.0
+        self.totals = EpochSums(self.device)
+        self.shown: dict[str, float] = {}
+        self.checkpoint = LastCheckpoint(
+            run,
+            "training",
+            state=self.state,
+            restore=self._restore,
+            difference=self._difference,
+            device=self.device,
+            display=display,
+        )
+
+    # The loop
+
+    def run_epochs(self, request: StopRequest) -> None:
+        self.network.train()
+        while self.step < self.total_steps:
+            epoch, start = divmod(self.step, self.steps_per_epoch)
+            self._set_schedules(epoch)
+            for batch in islice(self.train.epoch(epoch, start), self.steps_per_epoch - start):
+                started = time.perf_counter()
+                self._one_step(batch)
+                epoch_ended = self.step % self.steps_per_epoch == 0
+                if self.step % self.settings.log_every == 0 or epoch_ended:
+                    self._log_step(epoch)
+                if epoch_ended:
+                    self._end_epoch(epoch)
+                self.display.update(self.phase, self.step, self.total_steps, self.shown)
+                self.seconds += time.perf_counter() - started
+                if epoch_ended or request.made or self.checkpoint.is_due(self.settings.checkpoint_minutes):
+                    self.save()
+                if request.made:
+                    raise Interrupted(self.checkpoint.how_to_go_on(self._place))
+            if self.step != (epoch + 1) * self.steps_per_epoch:
+                raise UserError(
+                    f"Epoch {epoch} of the training data ended after {self.step - epoch * self.steps_per_epoch} of "
+                    f"{self.steps_per_epoch} batches; each epoch must have as many as len() says."
+                )
+
+    def _set_schedules(self, epoch: int) -> None:
+        rate = self.settings.weights.lr_at(epoch / self.settings.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if self.has_drop_path:
+            set_drop_path(self.network, self.settings.drop_path_at(epoch))
+
+    def _one_step(self, batch: Batch) -> None:
+        batch = to_device(batch, self.device)
+        batch = batch._replace(inputs=self._formatted(batch.inputs))
+        if self.capture is None:
+            loss, logits = self._trained([batch])
+        else:
+            drop_path = self.settings.drop_path_at(self.step // self.steps_per_epoch)
+            baked = (self.optimizer.param_groups[0]["lr"], drop_path)
+            loss, logits = self.capture([batch], baked, self._trained)
+        self.step += 1
+        self.totals.add(loss, logits, batch.targets)
+
+    def _trained(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Train on one batch; its loss and logits come back, without gradient."""
+        (batch,) = batches
+        with in_precision(self.settings.precision, self.device):
+            loss, logits = _loss(call(self.network, batch.inputs), batch.targets, self.settings)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.settings.weights.clip is not None:
+            nn.utils.clip_grad_norm_(self.weights, self.settings.weights.clip)
+        self.optimizer.step()
+        return loss.detach(), logits.detach()
+
+    def _moving(self) -> list[list[Tensor]]:
+        """What a step changes: weights and statistics, and the optimizer's momentum."""
+        momentum = optimizer_tensors(self.optimizer)
+        network = [*self.network.parameters(), *self.network.buffers()]
+        return [network, momentum] if momentum else [network]
+
+    def _formatted(self, inputs: Any) -> Any:
+        """The inputs in the memory format of the training: channels-last, about twice as fast, where that works."""
+        if self.memory_format is None:
+            works = takes_channels_last(self.network, inputs)
+            self.memory_format = torch.channels_last if works else torch.contiguous_format
+            self.network.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
+            if not works:
+                self.display.say(
+                    "Note: the network flattens with view(), so it is trained in contiguous memory format; with "
+                    "flatten(1) or reshape() it would train faster."
+                )
+        return in_format(inputs, self.memory_format)
+
+    # After some steps, and after an epoch
+
+    def _log_step(self, epoch: int) -> None:
+        """Write the means over the epoch so far."""
+        loss, top1 = self.totals.means()
+        if loss - loss != 0:
+            raise NonFiniteLoss(self._what_diverged(f"the loss is {loss}"))
+        self.shown = {"loss": loss, "top1": top1, "lr": self.optimizer.param_groups[0]["lr"]}
+        if self.run is not None:
+            self.run.log(self.step, {"phase": "step", "epoch": epoch, **self.shown})
+
+    def _end_epoch(self, epoch: int) -> None:
+        row = {"train_loss": self.shown["loss"], "train_top1": self.shown["top1"]}
+        self.totals = EpochSums(self.device)
+        if self.validation is not None:
+            measured = evaluate(self.network, self.validation)
+            row |= {"validation_loss": measured.loss, "validation_top1": measured.top1}
+            self.shown = {**self.shown, "validation": measured.top1}
+        if self.has_drop_path:
+            row["drop_path"] = self.settings.drop_path_at(epoch)
+        if self.run is not None:
+            self.run.log(self.step, {"phase": "epoch", "epoch": epoch, **row, "seconds": self.seconds})
+
+    def finish(self) -> None:
+        """Write how long it took."""
+        if self.run is not None:
+            summary = {"epochs": self.settings.epochs, "steps": self.step, "seconds": self.seconds}
+            self.run.save_json(SUMMARY, {**summary, "settings": self.settings.to_data()})
+
+    # Checkpoints
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random_state": random_state(),
+            "totals": self.totals.state(),
+            "shown": self.shown,
+            "steps_per_epoch": self.steps_per_epoch,
+            "settings": self.settings.to_data(),
+        }
+
+    def save(self) -> None:
+        """Write a checkpoint, having seen that what would be written is finite."""
+        loss, _ = self.totals.means()
+        if loss - loss != 0:
+            raise NonFiniteLoss(self._what_diverged(f"the loss is {loss}"))
+        name = first_non_finite(self.network)
+        if name:
+            raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
+        self.checkpoint.save()
+
+    def resume(self) -> None:
+        """Go on from the run's checkpoint, where there is one."""
+        if self.checkpoint.resume():
+            self.checkpoint.forget_rows_after(self.step)
+            if self.step < self.total_steps:
+                self.checkpoint.say_going_on(self._place)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.totals.load(state["totals"])
+        self.step, self.seconds, self.shown = state["step"], state["seconds"], state["shown"]
+        if not 0 <= self.step <= self.total_steps:
+            raise ValueError(f"it is of step {self.step} of {self.total_steps}")
+        restore_random_state(state["random_state"])
+
+    def _difference(self, state: Mapping[str, Any]) -> str:
+        """What a state shows to be other than here: the network, the settings, the length of the data."""
+        own = self.state()
+        names = ("network", "settings", "steps_per_epoch")
+        return first_difference({name: state[name] for name in names}, {name: own[name] for name in names})
+
+    @property
+    def _place(self) -> str:
+        return f"step {self.step} of {self.total_steps}"
+
+    def _what_diverged(self, what: str) -> str:
+        rate = self.optimizer.param_groups[0]["lr"]
+        text = (
+            f"The training diverged at or before step {self.step}: {what}. Lower the learning rate (now {rate:.3g}) or "
+            f"the largest gradient norm, clip (now {self.settings.weights.clip}), and look for non-finite inputs."
+        )
+        return text + self.checkpoint.last_good()
+
+
+def _loss(outputs: Any, targets: Tensor, settings: RetrainSettings) -> tuple[Tensor, Tensor]:
+    """Loss and logits of a network's outputs: logits alone, or (logits, logits of the auxiliary head)."""
+    logits: Any = outputs
+    auxiliary: Any = None
+    if isinstance(outputs, tuple) and len(outputs) == 2:
+        logits, auxiliary = outputs
+    check_logits(logits, targets)
+    smoothing = settings.label_smoothing
+    loss = nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    if auxiliary is not None and settings.auxiliary:
+        of_auxiliary = nn.functional.cross_entropy(auxiliary, targets, label_smoothing=smoothing)
+        loss = loss + settings.auxiliary_weight * of_auxiliary
+    return loss, logits

@@ -1,0 +1,35 @@
+"""What is found out about a network before and while it is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnas.system.random_state import seeded
+from dnas.training.evaluate import call, evaluation_mode, in_format
+
+
+def takes_channels_last(network: nn.Module, inputs: Any) -> bool:
+    """Whether the network computes on channels-last images; one that flattens with `x.view(len(x), -1)` does not.
+
+    Found out by one forward pass in evaluation mode, which leaves nothing behind.
+    """
+    try:
+        with evaluation_mode(network), torch.no_grad(), seeded(0):
+            call(network, in_format(inputs, torch.channels_last))
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error):
+            raise
+        return False
+    return True
+
+
+def first_non_finite(network: nn.Module) -> str:
+    """Name of the first weight or buffer that holds NaN or infinity; empty where none does."""
+    state = network.state_dict().items()
+    tensors = {name: value for name, value in state if isinstance(value, Tensor) and value.is_floating_point()}
+    if not tensors or bool(torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).all()):
+        return ""
+    return next(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
