@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dnas.compare.row import CompareRow
@@ -14,58 +14,101 @@ from dnas.training.significance import deviation, mean, verdict
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table; accuracies in percent.
+    """One line of the table: what is known of the runs of a recipe, or of a reference.
 
     Args:
-        recipe: name of the recipe, or what a reference is.
-        n: number of runs, or of architectures.
-        failed: runs without a result.
-        mean, std, best: of the reported column; `std` is the sample standard deviation.
-        selected: reported value of the run whose selecting value is the highest.
-        percentile: mean share of random architectures that are worse, in percent.
+        recipe: name of the recipe or of the reference.
+        values: reported accuracies of all runs with a result, in percent.
+        failed: number of runs without a result.
+        selected: reported accuracy of the run with the highest selecting accuracy, in percent.
+        percentile: mean percentage of random architectures that are worse.
         agreement: mean of Kendall's tau between a supernet's ranking and the table's.
-        seconds: mean of the searches.
-        device: where they ran.
+        seconds: mean duration of the searches.
+        device: devices of the searches.
         against_baseline: Welch's t-test against the runs of the baseline recipe, in words.
         against_random: a t-test against random architectures, in words.
     """
 
     recipe: str
-    n: int
-    failed: int
-    mean: float | None
-    std: float | None
-    best: float | None
-    selected: float | None
-    percentile: float | None
-    agreement: float | None
-    seconds: float | None
-    device: str
-    against_baseline: str
-    against_random: str
+    values: tuple[float, ...]
+    failed: int = 0
+    selected: float | None = None
+    percentile: float | None = None
+    agreement: float | None = None
+    seconds: float | None = None
+    device: str = ""
+    against_baseline: str = ""
+    against_random: str = ""
+
+    @property
+    def n(self) -> int:
+        """Number of runs with a result."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the reported accuracies; None without a result."""
+        return mean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Their sample standard deviation; None for fewer than two results."""
+        return deviation(self.values)
+
+    @property
+    def best(self) -> float | None:
+        """The highest of them; None without a result."""
+        return max(self.values, default=None)
 
 
-HEADINGS = {
-    "recipe": "recipe",
-    "n": "n",
-    "failed": "failed",
-    "mean": "mean",
-    "std": "std",
-    "best": "best",
-    "selected": "selected",
-    "percentile": "percentile",
-    "agreement": "tau",
-    "seconds": "seconds",
-    "device": "device",
-    "against_baseline": "against",
-    "against_random": "against random",
-}
-_TESTS = ("against_baseline", "against_random")
-# Columns that a terminal has no room for: the caption says the device, and lines below the table the tests.
-_WORDS = ("device", *_TESTS)
-# What stands in the place of a test of a recipe against itself.
+@dataclass(frozen=True)
+class Column:
+    """One column of the table.
+
+    Args:
+        name: its name in table.csv.
+        heading: its heading for people; `{baseline}` stands for the baseline recipe.
+        value: its cell in a line.
+        decimals: number of digits after the point; None for text and whole numbers.
+        narrow: its heading in a terminal of 80 columns, or None to leave it out there.
+        optional: whether it is left out if no line has a value.
+    """
+
+    name: str
+    heading: str
+    value: Callable[[Line], float | str | None]
+    decimals: int | None = None
+    narrow: str | None = None
+    optional: bool = False
+
+    def cell(self, line: Line) -> str:
+        """The text of a line in this column."""
+        value = self.value(line)
+        if value is None or (self.name == "failed" and value == 0):
+            return ""
+        return str(value) if self.decimals is None else f"{value:.{self.decimals}f}"
+
+
+AGAINST_BASELINE = Column("against_baseline", "against {baseline}", lambda line: line.against_baseline)
+AGAINST_RANDOM = Column("against_random", "against random", lambda line: line.against_random)
+# A new column is one more entry here.
+COLUMNS = (
+    Column("recipe", "recipe", lambda line: line.recipe, narrow="recipe"),
+    Column("n", "n", lambda line: line.n, narrow="n"),
+    Column("failed", "failed", lambda line: line.failed, narrow="failed"),
+    Column("mean", "mean", lambda line: line.mean, 2, narrow="mean"),
+    Column("std", "std", lambda line: line.std, 2, narrow="std"),
+    Column("best", "best", lambda line: line.best, 2, narrow="best"),
+    Column("selected", "selected", lambda line: line.selected, 2, narrow="se-\nlected"),
+    Column("percentile", "percentile", lambda line: line.percentile, 1, narrow="per-\ncentile"),
+    Column("agreement", "tau", lambda line: line.agreement, 2, narrow="tau", optional=True),
+    Column("seconds", "seconds", lambda line: line.seconds, 0, narrow="seconds"),
+    Column("device", "device", lambda line: line.device),
+    AGAINST_BASELINE,
+    AGAINST_RANDOM,
+)
+# Stands in the place of the test of the baseline recipe against itself.
 BASELINE = "baseline"
-_DECIMALS = {"mean": 2, "std": 2, "best": 2, "selected": 2, "percentile": 1, "agreement": 2, "seconds": 0}
 
 
 @dataclass(frozen=True)
@@ -108,11 +151,8 @@ def recipe_line(
     devices = list(dict.fromkeys(row.device for row in rows))
     return Line(
         recipe=recipe,
-        n=len(good),
+        values=tuple(values),
         failed=len(rows) - len(good),
-        mean=mean(values) if values else None,
-        std=deviation(values),
-        best=max(values, default=None),
         selected=selected_by(
             [row.values[columns.select] for row in good], [row.values[columns.report] for row in good]
         ),
@@ -134,9 +174,7 @@ def selected_by(select: Sequence[float], report: Sequence[float]) -> float | Non
 
 def reference_line(name: str, values: Sequence[float], selected: float | None, percentile: float | None) -> Line:
     """A line of architectures that no search found."""
-    return Line(
-        name, len(values), 0, mean(values), deviation(values), max(values), selected, percentile, None, None, "", "", ""
-    )
+    return Line(name, tuple(values), selected=selected, percentile=percentile)
 
 
 # Text
@@ -145,8 +183,8 @@ def reference_line(name: str, values: Sequence[float], selected: float | None, p
 def to_markdown(lines: Sequence[Line], *, caption: str, baseline: str) -> str:
     """A table in Markdown with a caption."""
     shown = _columns(lines)
-    head = [_headings(baseline)[index] for index in shown]
-    cells = [[_cells(line)[index] for index in shown] for line in lines]
+    head = [column.heading.format(baseline=baseline) for column in shown]
+    cells = [[column.cell(line) for column in shown] for line in lines]
     widths = [max(len(row[column]) for row in (head, *cells)) for column in range(len(head))]
 
     def written(row: Sequence[str]) -> str:
@@ -158,7 +196,7 @@ def to_markdown(lines: Sequence[Line], *, caption: str, baseline: str) -> str:
 
 def to_csv(lines: Sequence[Line]) -> str:
     """The table with all digits."""
-    return _csv([[field.name for field in fields(Line)], *(list(astuple(line)) for line in lines)])
+    return _csv([[column.name for column in COLUMNS], *([column.value(line) for column in COLUMNS] for line in lines)])
 
 
 def rich_table(lines: Sequence[Line]) -> Any:
@@ -167,32 +205,32 @@ def rich_table(lines: Sequence[Line]) -> Any:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
-    left_out = (*_WORDS, *(() if any(line.failed for line in lines) else ("failed",)))
-    shown = [index for index in _columns(lines) if list(HEADINGS)[index] not in left_out]
-    for index in shown:
-        name = list(HEADINGS)[index]
+    without_failures = not any(line.failed for line in lines)
+    shown = [column for column in _columns(lines) if not (column.name == "failed" and without_failures)]
+    shown = [column for column in shown if column.narrow is not None]
+    for column in shown:
+        is_name = column.name == "recipe"
         table.add_column(
-            HEADINGS[name].replace("percentile", "per-\ncentile").replace("selected", "se-\nlected"),
-            justify="left" if name == "recipe" else "right",
-            no_wrap=name != "recipe",
+            column.narrow or "",
+            justify="left" if is_name else "right",
+            no_wrap=not is_name,
             overflow="fold",
-            min_width=17 if name == "recipe" else None,
+            min_width=17 if is_name else None,
         )
     for line in lines:
-        cells = _cells(line)
-        table.add_row(*(cells[index] for index in shown))
+        table.add_row(*(column.cell(line) for column in shown))
     return table
 
 
 def verdicts_text(lines: Sequence[Line], *, baseline: str) -> str:
     """The significance tests of all recipes, one line for each thing that they are tested against."""
     texts = []
-    for name in _TESTS:
-        verdicts = {line.recipe: getattr(line, name) for line in lines if getattr(line, name) not in ("", BASELINE)}
+    for column in (AGAINST_BASELINE, AGAINST_RANDOM):
+        verdicts = {line.recipe: column.cell(line) for line in lines if column.cell(line) not in ("", BASELINE)}
         alike = len(set(verdicts.values())) == 1
         said = next(iter(verdicts.values())) if alike else ", ".join(f"{one} {text}" for one, text in verdicts.items())
         if verdicts:
-            texts.append(f"{_headings(baseline)[list(HEADINGS).index(name)].capitalize()}: {said}.")
+            texts.append(f"{column.heading.format(baseline=baseline).capitalize()}: {said}.")
     return "\n".join(texts)
 
 
@@ -213,25 +251,9 @@ def trajectory_csv(rows: Sequence[CompareRow], first: Columns) -> str:
     return _csv(lines)
 
 
-def _columns(lines: Sequence[Line]) -> list[int]:
-    """Which columns are shown, of those in `HEADINGS`: all but Kendall's tau where none was measured."""
-    measured = any(line.agreement is not None for line in lines)
-    return [index for index, name in enumerate(HEADINGS) if measured or name != "agreement"]
-
-
-def _headings(baseline: str) -> list[str]:
-    return [f"{text} {baseline}" if name == "against_baseline" else text for name, text in HEADINGS.items()]
-
-
-def _cells(line: Line) -> list[str]:
-    texts = []
-    for name in HEADINGS:
-        value = getattr(line, name)
-        if value is None or (name == "failed" and value == 0):
-            texts.append("")
-        else:
-            texts.append(f"{value:.{_DECIMALS[name]}f}" if name in _DECIMALS else str(value))
-    return texts
+def _columns(lines: Sequence[Line]) -> list[Column]:
+    """The columns that are shown: all but the optional ones without a value."""
+    return [column for column in COLUMNS if not column.optional or any(column.cell(line) for line in lines)]
 
 
 def _csv(lines: Sequence[Sequence[Any]]) -> str:
