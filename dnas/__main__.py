@@ -1,5 +1,5 @@
 """`python -m dnas` is the command `dnas`."""
 
-from dnas.cli.parser import main
+from dnas.cli import main
 
 main()

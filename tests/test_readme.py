@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import dnas.cli.parser
+from dnas.jobs.recipe import recipe_names
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -77,9 +77,9 @@ def test_the_commands_for_own_images_run_in_the_order_shown(tmp_path: Path) -> N
 def test_the_table_of_methods_has_every_recipe_and_no_other() -> None:
     table = (Path(__file__).parent.parent / "docs" / "methods.md").read_text(encoding="utf-8")
     named = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`[^|]*) \|", table, flags=re.MULTILINE)))
-    assert sorted(named) == [name for name in dnas.cli.parser.recipe_names() if name not in ("default", "digits")]
+    assert sorted(named) == [name for name in recipe_names() if name not in ("default", "digits")]
 
 
 def test_recipes_that_the_readme_names_are_there() -> None:
     section = README[README.index("There is a recipe for each") :].split(" and\nmore")[0]
-    assert set(re.findall(r"`(\w+)`", section)) <= set(dnas.cli.parser.recipe_names())
+    assert set(re.findall(r"`(\w+)`", section)) <= set(recipe_names())

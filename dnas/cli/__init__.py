@@ -1,8 +1,9 @@
 """The command line: one line of text becomes settings and a call into `jobs`, `compare` or `language`.
 
-The only room that knows jsonargparse. What a command does with a run folder is not here.
+The only room that knows jsonargparse: one file for each command, which `commands.py` lists. What a command does with a
+run folder is not here.
 """
 
-from dnas.cli.parser import main
+from dnas.cli.main import main
 
 __all__ = ["main"]

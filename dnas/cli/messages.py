@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from inspect import isabstract
 
 import dnas
-from dnas.jobs.recipe import did_you_mean
+from dnas.system.words import did_you_mean
 
 _KINDS = {
     "int": "a whole number",

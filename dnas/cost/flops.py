@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop
 
 from dnas.core.functional import call_with
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 # A tensor (the model is called as `model(inputs)`), a tuple or list (`model(*inputs)`) or a dict (`model(**inputs)`).
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
@@ -67,11 +69,15 @@ def operator_flops(
     operator: torch._ops.OpOverload, arguments: tuple[Any, ...], keywords: Mapping[str, Any], out: Any
 ) -> int:
     """FLOPs of one call of an operator, counted as in `count_flops`."""
+    from torch.utils.flop_counter import flop_registry
+
     count = flop_registry.get(operator.overloadpacket)
     return 0 if count is None else count(*arguments, **keywords, out_val=out)
 
 
 def _counted(model: nn.Module, example_inputs: Inputs) -> FlopCounterMode:
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton, a quarter of a second
+
     counter = FlopCounterMode(display=False, custom_mapping={_ATTENTION_ON_CPU: _attention_flops})
     with counter:
         run_without_trace(model, example_inputs)
@@ -79,6 +85,8 @@ def _counted(model: nn.Module, example_inputs: Inputs) -> FlopCounterMode:
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    from torch.utils.flop_counter import sdpa_flop
+
     return sdpa_flop(query, key, value)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from dnas.space import DartsSpace, NasBench201Space, ReducedDartsSpace, Space
 from dnas.system.errors import UserError
+from dnas.system.words import did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 LANGUAGE = FOLDER / "language"  # those of `dnas language`
@@ -178,14 +178,3 @@ def check_names(data: Any, hints: Mapping[str, Any], source: str, place: str = "
             raise UserError(f"{source}: {full} is empty; give a value, or leave it out for the default.")
         if isinstance(hint, type) and is_dataclass(hint) and not issubclass(hint, ABC):
             check_names(value, get_type_hints(hint), source, full)
-
-
-def did_you_mean(name: str, known: Any) -> str:
-    """`, did you mean 'x'?` where a known name is close; else nothing.
-
-    Args:
-        name: what was written.
-        known: an iterable of names.
-    """
-    close = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

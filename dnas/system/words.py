@@ -1,8 +1,9 @@
-"""Words for people: durations, counts and tables of text."""
+"""Words for people: durations, counts, tables of text, and names that were meant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from dnas.system.errors import UserError
 
@@ -50,3 +51,14 @@ def aligned(rows: Sequence[Sequence[str]], align: str) -> list[str]:
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths, strict=True)).rstrip() for row in rows]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` where a known name is close; else nothing.
+
+    Args:
+        name: what was written.
+        known: what there is.
+    """
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -33,7 +33,7 @@ from dnas import (
     Unrolled,
     WeightSGD,
 )
-from dnas.cli.parser import job_of
+from dnas.cli.run_settings import job_of
 from dnas.data import ImageSet
 from dnas.jobs.images import (
     JobData,

@@ -40,19 +40,19 @@ from dnas import (
     UniformPath,
     ZeroOne,
 )
-from dnas.cli.parser import job_of
+from dnas.cli.run_settings import job_of
 from dnas.jobs.job import Job
 from dnas.jobs.recipe import (
     FOLDER,
     WITH_CELLS,
     check_names,
     check_recipe,
-    did_you_mean,
     recipe_names,
     recipe_path,
     what_its_space_lacks,
 )
 from dnas.searching.settings import AlphaAdam
+from dnas.system.words import did_you_mean
 from tests.support.cli import done, make_photos
 from tests.support.method import job_of_recipe
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from dnas.cli.parser import language_job_of
+from dnas.cli.language import language_job_of
 from dnas.core.run import Run
 from dnas.data import load_text
 from dnas.data.keyed_random import stream_key

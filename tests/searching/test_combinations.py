@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dnas import BetaDecay, DartsSpace, Dirichlet, Linear, Run
-from dnas.cli.parser import job_of
+from dnas.cli.run_settings import job_of
 from tests.support.cli import done, make_photos, refused
 
 METHODS = Path(__file__).parents[2] / "docs" / "methods.md"

@@ -139,9 +139,9 @@ def test_one_candidate_may_stay_where_all_may_be_kept():
     ],
 )
 def test_compare_shortens_warm_ups_with_the_epochs(recipe: str, own: list[str], expected: tuple[int, list[Any]]):
-    from dnas.cli.parser import parse, with_recipe_paths
+    from dnas.cli.arguments import read_arguments
+    from dnas.cli.compare import job_of_recipe
 
-    config = parse(with_recipe_paths(["compare", "--recipe", recipe, "--recipes", recipe, "--run", "out", *own]))
-    assert config is not None
-    stages = [(stage.epochs, stage.warmup_epochs) for stage in config.search.stages]
-    assert (config.search.warmup_epochs, stages) == expected
+    search = job_of_recipe(recipe, read_arguments(["--recipes", recipe, "--run", "out", *own])).search
+    stages = [(stage.epochs, stage.warmup_epochs) for stage in search.stages]
+    assert (search.warmup_epochs, stages) == expected

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dnas.cli.parser import main
+from dnas.cli import main
 
 # The smallest search that has all its parts: a second of work.
 SMALL = (

@@ -1,9 +1,11 @@
 """Errors that the command line shows as one line."""
 
+from dataclasses import replace
+
 import pytest
 
 import dnas
-from dnas.cli import parser
+from dnas.cli import main, spaces
 from tests.support.cli import refused
 
 
@@ -18,18 +20,18 @@ def test_a_diverged_search_is_a_users_error_and_an_arithmetic_one():
 
 
 def test_a_users_mistake_is_one_line(monkeypatch):
-    def work(config):
+    def run(config, given):
         raise dnas.UserError("no such thing")
 
-    monkeypatch.setitem(parser.COMMANDS, "spaces", parser.COMMANDS["spaces"]._replace(work=work))
+    monkeypatch.setattr(spaces, "COMMAND", replace(spaces.COMMAND, run=run))
     assert refused("spaces") == "no such thing"
 
 
 @pytest.mark.parametrize("kind", [ValueError, ArithmeticError, ImportError, TypeError])
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, kind):
-    def work(config):
+    def run(config, given):
         raise kind("a mistake of ours")
 
-    monkeypatch.setitem(parser.COMMANDS, "spaces", parser.COMMANDS["spaces"]._replace(work=work))
+    monkeypatch.setattr(spaces, "COMMAND", replace(spaces.COMMAND, run=run))
     with pytest.raises(kind, match="a mistake of ours"):
-        parser.main(["spaces"])
+        main(["spaces"])

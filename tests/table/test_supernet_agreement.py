@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dnas import NasBench201Space, Run, Softmax, Supernet
-from dnas.cli.parser import _agreement_text
+from dnas.cli.search import agreement_text
 from dnas.searching.observer import EpochReport
 from dnas.table import Table, official_operations, save_table
 from dnas.table.supernet_agreement import RankAgreement, alone
@@ -107,8 +107,8 @@ def test_a_search_with_a_table_logs_it(tmp_path):
 
 def test_what_was_measured_is_told_by_epoch():
     rows = [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "kendall_tau": 0.5}, {"epoch": 3, "kendall_tau": -0.25}]
-    assert _agreement_text(rows, 20).endswith("over 20 random architectures: 0.500 after epoch 2, -0.250 after epoch 3")
-    assert "all of 20 random architectures have the same accuracy" in _agreement_text(rows[:1], 20)
+    assert agreement_text(rows, 20).endswith("over 20 random architectures: 0.500 after epoch 2, -0.250 after epoch 3")
+    assert "all of 20 random architectures have the same accuracy" in agreement_text(rows[:1], 20)
 
 
 @pytest.mark.parametrize(

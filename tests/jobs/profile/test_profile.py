@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dnas.cli.parser import carry_out
+from dnas.cli.main import carry_out
 from dnas.cost import count_flops
 from dnas.jobs.job import Job
 from dnas.jobs.networks import build_supernet_model

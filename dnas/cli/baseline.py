@@ -1,0 +1,35 @@
+"""`dnas baseline`: the architecture that was found beside random ones of the same space and budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from dnas.cli.arguments import Arguments
+from dnas.cli.beside import add_beside, beside_words, named_architectures
+from dnas.cli.parser import Command
+from dnas.cli.run_settings import retrained, trust_words
+from dnas.cli.shared import add_trust, goes_on_with
+from dnas.jobs.images import read_data
+from dnas.jobs.judge import baseline_command, check_baseline
+from dnas.system.display import RichDisplay
+
+
+def _fill(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
+    parser.add_argument("--num", type=int, default=8, help="number of random architectures to train like the found one")
+    add_beside(parser, "ARCHITECTURE", "DARTS_V2")
+    add_trust(parser)
+
+
+def _run(config: Namespace, given: Arguments) -> None:
+    run, job = retrained(config)
+    check_baseline(job, config.num)
+    beside = named_architectures(config.beside, job.space.name)
+    words = ("baseline", run.path, "--num", config.num, *beside_words(config.beside), *trust_words(job))
+    with RichDisplay() as display, goes_on_with(*words):
+        display.say(baseline_command(run, job, read_data(run, job, display), config.num, display, beside=beside))
+
+
+COMMAND = Command("baseline", _fill, _run)

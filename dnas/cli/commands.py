@@ -1,0 +1,18 @@
+"""The commands of `dnas`: a new one is a line here, and a file of its name beside this one."""
+
+# Name and one line for the help; what it does is the COMMAND of dnas/cli/NAME.py, which is read when it is asked for.
+COMMANDS = {
+    "compare": "Compare recipes over seeds, with a random baseline.",
+    "search": "Search for an architecture.",
+    "retrain": "Train the found architecture from new weights.",
+    "evaluate": "Measure the retrained network on the test part.",
+    "baseline": "Compare with random architectures of the same space and budget.",
+    "export": "Write the retrained network as ONNX, torch.export program and state dict.",
+    "predict": "Print the classes of images.",
+    "language": "Search for a recurrent cell on a text, and train it beside others.",
+    "say": "Go on with a text, by a language model that was trained.",
+    "profile": "Measure time, memory and FLOPs of a search on this machine.",
+    "spaces": "List the search spaces, with sizes and ranges of parameters.",
+    "table": "Make a table file of a benchmark's results, for --table.",
+    "describe": "Print parameters and FLOPs of an architecture.",
+}

@@ -1,0 +1,135 @@
+"""`dnas compare`: recipes against each other over seeds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from dnas.cli.arguments import Arguments
+from dnas.cli.parser import Command, build_parser, settings_of
+from dnas.cli.recipes import RECIPE, add_recipe, job_settings, with_files, with_warmup_in_proportion
+from dnas.cli.shared import goes_on_with, part_of
+from dnas.compare.compare import compare
+from dnas.compare.grid import Grid, columns_of
+from dnas.jobs.job import Job
+from dnas.jobs.recipe import recipe_names, recipe_path, what_its_space_lacks
+from dnas.system.display import Display, RichDisplay
+from dnas.system.errors import UserError
+from dnas.table import load_table
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What is compared by what.
+
+    Args:
+        run: folder for searches, rows and tables; the same command goes on with what is missing in it.
+        seeds: number of searches of each recipe, with the seeds 0, 1 ...
+        table: file of a benchmark's table, which says how good architectures are; without one those that are found,
+            and random ones, are retrained.
+        select: column of the table that selects among runs; valid200_c10 where nothing is said.
+        report: column of the table that is reported; test200_c10 where nothing is said.
+        baseline_recipe: name of the recipe that the others are tested against; the first where nothing is said.
+        num_random: number of random architectures that are retrained where there is no table; 8 where nothing is said.
+        agreement: with a table, number of random architectures over which each supernet's ranking is compared with it
+            at the end of its search; 50 of them take about as long as five epochs. The table then has a column tau.
+    """
+
+    run: Path
+    seeds: int = 3
+    table: Path | None = None
+    select: str | None = None
+    report: str | None = None
+    baseline_recipe: str | None = None
+    num_random: int | None = None
+    agreement: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.agreement is not None and self.table is None:
+            raise UserError("--agreement has no effect without --table; add that, or leave it out.")
+        if self.num_random is not None and self.table is not None:
+            raise UserError("--num_random has no effect with --table, which knows all architectures; leave it out.")
+
+
+def _fill(parser: ArgumentParser) -> None:
+    parser.usage = "dnas compare --recipes RECIPE [RECIPE ...] --run FOLDER [options]"
+    parser.add_argument(
+        "--recipes",
+        type=str,
+        nargs="+",
+        required=True,
+        help=f"one or more of {', '.join(recipe_names())}, or YAML files",
+    )
+    add_recipe(parser, "the first of --recipes, put here by the command itself")
+    parser.add_class_arguments(CompareOptions, None, sub_configs=False)
+    parser.add_class_arguments(Job, None, sub_configs=False)
+
+
+def _understood(given: Arguments) -> Arguments:
+    """Settings are taken from the first recipe; `_jobs` takes them from each."""
+    if RECIPE in given.names:
+        raise UserError("dnas compare has --recipes, for one or more of them; it has no option --recipe.")
+    recipes = given.values("--recipes")
+    return _with_recipe(given, recipes[0]) if recipes else given
+
+
+def _with_recipe(given: Arguments, recipe: str) -> Arguments:
+    """`given`, with the settings of a recipe below it."""
+    return with_warmup_in_proportion(with_files(given.beginning_with(RECIPE, recipe), job_settings(CompareOptions)))
+
+
+def _run(config: Namespace, given: Arguments) -> None:
+    options = part_of(config, CompareOptions)
+    table = None if options.table is None else load_table(options.table)
+    with RichDisplay() as display:
+        jobs = _jobs(config.recipes, given, display)
+        grid = Grid(
+            jobs,
+            seeds=options.seeds,
+            out=options.run,
+            baseline=options.baseline_recipe or next(iter(jobs)),
+            table=table,
+            columns=columns_of(table, options.select, options.report),
+            num_random=options.num_random or 8,
+            agreement=options.agreement or 0,
+        )
+        with goes_on_with("compare", *given.words):
+            rows = compare(grid, display)
+        display.say(f"Everything is in {grid.out}: table.md, table.csv, trajectory.csv, rows, searches.")
+    failed = [f"{row.recipe}, seed {row.seed}" for row in rows if row.failure]
+    if failed:
+        print(f"dnas: without a result: {'; '.join(failed)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _jobs(recipes: Sequence[str], given: Arguments, display: Display) -> dict[str, Job]:
+    """The settings of each recipe, by its name, with those from the command line over them."""
+    jobs: dict[str, Job] = {}
+    for recipe in recipes:
+        path, name = recipe_path(recipe), Path(recipe).stem
+        if name in jobs:
+            raise UserError(f"Two recipes are called {name!r}; give each once, or rename a file.")
+        jobs[name] = job_of_recipe(recipe, given)
+        note = what_its_space_lacks(path, jobs[name].space)
+        if note:
+            display.say(note)
+    return jobs
+
+
+def job_of_recipe(recipe: str, given: Arguments) -> Job:
+    """The settings of a recipe, with those that were given over them.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    try:
+        return part_of(settings_of(COMMAND, build_parser(COMMAND), _with_recipe(given, recipe)), Job)
+    except UserError as error:
+        raise UserError(f"Recipe {Path(recipe).stem}: {error}") from error
+
+
+COMMAND = Command("compare", _fill, _run, _understood)

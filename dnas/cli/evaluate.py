@@ -1,0 +1,28 @@
+"""`dnas evaluate`: the retrained network on the test part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from dnas.cli.arguments import Arguments
+from dnas.cli.parser import Command
+from dnas.cli.run_settings import retrained
+from dnas.cli.shared import add_trust
+from dnas.jobs.judge import evaluate_command
+from dnas.system.display import RichDisplay
+
+
+def _fill(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
+    add_trust(parser)
+
+
+def _run(config: Namespace, given: Arguments) -> None:
+    run, job = retrained(config)
+    with RichDisplay() as display:
+        display.say(evaluate_command(run, job, display))
+
+
+COMMAND = Command("evaluate", _fill, _run)

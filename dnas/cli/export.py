@@ -1,0 +1,26 @@
+"""`dnas export`: the retrained network as files that other programs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from dnas.cli.arguments import Arguments
+from dnas.cli.parser import Command
+from dnas.shipping.export import FORMATS, Format, export
+
+
+def _fill(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
+    parser.add_argument("--formats", type=Format, nargs="+", default=list(FORMATS), help="what to write")
+    parser.add_argument("--output", type=Path | None, default=None, help="folder for the files; RUN/export if not said")
+
+
+def _run(config: Namespace, given: Arguments) -> None:
+    for file in export(config.run, formats=tuple(config.formats), output=config.output):
+        checked = "" if file.deviation is None else f", differs from PyTorch by {file.deviation:.1e} at most"
+        print(f"{file.format}: {file.path} ({file.num_bytes / 1e6:.2f} MB{checked})")
+
+
+COMMAND = Command("export", _fill, _run)

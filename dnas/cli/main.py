@@ -1,0 +1,111 @@
+"""The command `dnas`: how it ends, and one line on stderr for each mistake that a user can put right."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from dnas.cli.commands import COMMANDS
+from dnas.cli.overview import without_command
+from dnas.system.allocator import keep_freed_memory
+from dnas.system.errors import UserError
+from dnas.system.interrupt import Interrupted
+
+# What a user can put right. Anything else is a mistake of ours, or of a user's own part, and keeps its traceback.
+USER_ERRORS = (UserError, OSError)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Carry out a command and exit: 0 done, 2 a mistake in what was asked, 130 stopped by Ctrl-C or SIGTERM."""
+    if arguments is None:  # a process of its own, not a call from another program
+        keep_freed_memory()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with terminated_like_ctrl_c():
+            sys.exit(carry_out(words))
+    except Interrupted as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _fail(_out_of_memory(error, words), error)
+    except USER_ERRORS as error:
+        _fail(str(error), error)
+
+
+def carry_out(words: Sequence[str]) -> int:
+    """Carry out what is asked for; the exit status comes back.
+
+    What names no command is answered at once, without torch and jsonargparse.
+
+    Raises:
+        UserError: a mistake in the arguments.
+    """
+    if not words or words[0] not in COMMANDS:
+        return without_command(words, COMMANDS)
+    from dnas.cli.parser import load, parse
+
+    command = load(words[0])
+    config, given = parse(command, words[1:], COMMANDS[words[0]])
+    from dnas.cli.notes import one_line_for_files_without_digest  # needs torch, which a command's help may not
+
+    with one_line_for_files_without_digest():
+        command.run(config, given)
+    return 0
+
+
+def _fail(message: str, error: BaseException) -> NoReturn:
+    if os.environ.get("DNAS_TRACEBACK"):
+        raise error
+    print(f"dnas: {' '.join(message.split()) or type(error).__name__}", file=sys.stderr)
+    sys.exit(2)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: on the CPU torch says so by a plain RuntimeError."""
+    import torch
+
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or ("DefaultCPUAllocator" in str(error) and "memory" in str(error))
+
+
+def _out_of_memory(error: BaseException, words: Sequence[str]) -> str:
+    from dnas.cli.parser import load
+
+    tried = re.search(r"ried to allocate ([\d.]+ ?\w+)", str(error))
+    what = f" ({tried[1]} more were needed)" if tried else ""
+    return f"Out of memory{what}. Lower {load(words[0]).sizes_to_lower}."
+
+
+@contextmanager
+def terminated_like_ctrl_c() -> Iterator[None]:
+    """Within the block SIGTERM raises KeyboardInterrupt, where nobody else takes it.
+
+    Outside the main thread, where Python cannot take signals, nothing changes.
+    """
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

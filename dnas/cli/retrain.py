@@ -1,0 +1,96 @@
+"""`dnas retrain`: the architecture that was found, trained from new weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from dnas.cli.arguments import Arguments
+from dnas.cli.parser import Command
+from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
+from dnas.cli.shared import add_trust, goes_on_with, part_of
+from dnas.core.run import Run
+from dnas.jobs.images import read_data
+from dnas.jobs.retrain import plan_retrain, retrain_command
+from dnas.shipping.load import RETRAIN
+from dnas.system.difference import first_difference
+from dnas.system.display import RichDisplay
+from dnas.system.errors import UserError
+from dnas.system.plain_data import to_plain
+from dnas.training.settings import RetrainSettings
+
+
+@dataclass(frozen=True)
+class RetrainOptions:
+    """What retraining may use.
+
+    Args:
+        time: how long retraining may take, such as 90s, 30min or 2h; channels, cells and epochs are lowered to fit.
+        threads: number of CPU threads that PyTorch works with; the fewest that are as fast as all where nothing is
+            said.
+    """
+
+    time: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UserError(f"threads must be at least 1; got {self.threads}.")
+
+
+def _fill(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of a finished search")
+    add_trust(parser)
+    parser.add_class_arguments(RetrainOptions, None, sub_configs=False)
+    parser.add_class_arguments(RetrainSettings, None, sub_configs=False)
+
+
+def _defaults(given: Arguments) -> Mapping[str, Any]:
+    """What the run's recipe says, or what a retraining that has begun goes on with."""
+    if not given.positionals:
+        return {}
+    run = Run(given.positionals[0])
+    if not run.config_path.exists():
+        return {}
+    trust = "--trust" in given.names
+    return to_plain(with_retraining(run, job_of(run, trust=trust), trust=trust).retrain)
+
+
+def _run(config: Namespace, given: Arguments) -> None:
+    run = Run.open(config.run)
+    job = job_of(run, trust=config.trust)
+    settings, options = part_of(config, RetrainSettings), part_of(config, RetrainOptions)
+    run.load_architecture()  # before anything that takes long
+    with RichDisplay() as display:
+        data = read_data(run, job, display)
+        if run.child(RETRAIN).config_path.exists():
+            job = with_retraining(run, job, trust=config.trust)
+            _check_same(run.child(RETRAIN), job.retrain, settings, options)
+            job = replace(job, retrain=settings)
+        else:
+            # What was planned within a time keeps it, unless sizes are asked for here.
+            time = options.time or (job.time if settings == job.retrain else None)
+            job = replace(job, retrain=settings)
+            job = plan_retrain(run, job, data, time=time, threads=options.threads, display=display)
+        with goes_on_with("retrain", run.path, *trust_words(job)):
+            retrain_command(run, job, data, display)
+        say_next(display, run, job, "evaluate", "export")
+
+
+def _check_same(child: Run, begun: RetrainSettings, asked: RetrainSettings, options: RetrainOptions) -> None:
+    """See that a retraining that has begun goes on with its own settings."""
+    difference = first_difference(to_plain(begun), asked)
+    idle = [f"--{name}" for name, value in vars(options).items() if value is not None]
+    if difference or idle:
+        what = f"setting {difference}" if difference else f"{idle[0]} has no effect any more"
+        raise UserError(
+            f"{child.path} has begun with settings of its own: {what}. Go on without other settings, or move that "
+            "folder away to retrain anew."
+        )
+
+
+COMMAND = Command("retrain", _fill, _run, defaults=_defaults)

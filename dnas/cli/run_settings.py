@@ -1,0 +1,110 @@
+"""The settings of a run that exists, read from its config.yaml; code outside dnas is followed with --trust alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from io import StringIO
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from dnas.cli.messages import plainer
+from dnas.cli.shared import part_of, typed
+from dnas.core.run import Run
+from dnas.jobs.job import Job
+from dnas.jobs.recipe import check_names
+from dnas.shipping.load import RETRAIN
+from dnas.system.display import Display
+from dnas.system.errors import UserError
+from dnas.system.plain_data import check_only_own_parts, to_plain
+
+if TYPE_CHECKING:
+    from dnas.language.job import LanguageJob
+
+_Settings = TypeVar("_Settings")
+
+# The entries of a config.yaml that can name parts.
+_WITH_PARTS = ("space", "search", "retrain", "train", "loss", "dropout")
+
+
+def job_of(run: Run, *, trust: bool) -> Job:
+    """The job of an existing run.
+
+    Raises:
+        UserError: the file is damaged, or names code outside dnas and is not trusted.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Job, None, sub_configs=False)
+    data = entry_of(run, "job", "search", get_type_hints(Job), trust=trust)
+    job = built(parser, data, str(run.config_path), lambda config: part_of(config, Job))
+    if job.missing_sizes:
+        raise UserError(f"{run.config_path} is damaged: it does not say {', '.join(job.missing_sizes)}.")
+    return job
+
+
+def with_retraining(run: Run, job: Job, *, trust: bool) -> Job:
+    """The job with the settings of its retraining, where that has begun; else as it is."""
+    child = run.child(RETRAIN)
+    return job_of(child, trust=trust) if child.config_path.exists() else job
+
+
+def retrained(config: Namespace) -> tuple[Run, Job]:
+    """The run that a command names, which has been retrained, and its job with the settings of that."""
+    run = Run.open(config.run)
+    child = run.child(RETRAIN)
+    if not child.config_path.exists():
+        raise FileNotFoundError(f"{run.path} has not been retrained: `dnas retrain {run.path}` does it.")
+    return run, job_of(child, trust=config.trust)
+
+
+def entry_of(run: Run, entry: str, command: str, hints: dict[str, Any], *, trust: bool) -> dict[str, Any]:
+    """The settings that a command wrote into a run's config.yaml, as plain data whose names have been checked."""
+    source = str(run.config_path)
+    data = run.read_config().get(entry)
+    if data is None:
+        raise UserError(
+            f"{source} has no entry {entry!r}: it is not the config.yaml of a run that `dnas {command}` began."
+        )
+    check_names(data, hints, f"{source}, {entry}")
+    if not trust:
+        _check_own(data, source)
+    return dict(data)
+
+
+def built(
+    parser: ArgumentParser, data: dict[str, Any], source: str, build: Callable[[Namespace], _Settings]
+) -> _Settings:
+    """An object of the settings that a file holds."""
+    try:
+        with redirect_stderr(StringIO()):
+            return build(parser.instantiate(parser.parse_object(data)))
+    except (ArgumentError, ValueError) as error:
+        problem = plainer(str(error), "", ()).removeprefix("--")
+        raise UserError(f"{source} is damaged: {problem}") from error
+
+
+def command_line(job: Job | LanguageJob, *words: object) -> str:
+    """What to type for a command on a run of this job: with --trust where its settings name parts outside dnas."""
+    return typed(*words, *trust_words(job))
+
+
+def say_next(display: Display, run: Run, job: Job, *names: str) -> None:
+    """Say which commands come next."""
+    # Export reads no settings, so it needs no --trust.
+    lines = [typed(name, run.path) if name == "export" else command_line(job, name, run.path) for name in names]
+    display.say(f"Next: {'; '.join(lines)}")
+
+
+def trust_words(job: Job | LanguageJob) -> tuple[str, ...]:
+    """The option that later commands on a run of this job need."""
+    try:
+        _check_own(to_plain(job), "")
+    except UserError:
+        return ("--trust",)
+    return ()
+
+
+def _check_own(data: dict[str, Any], source: str) -> None:
+    for part in _WITH_PARTS:
+        check_only_own_parts(data.get(part), source, part)

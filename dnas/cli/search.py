@@ -1,0 +1,168 @@
+"""`dnas search`: from a folder of images to an architecture, and with --baseline random to a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from dnas.cli.arguments import Arguments
+from dnas.cli.parser import Command
+from dnas.cli.recipes import (
+    add_image_recipe,
+    job_settings,
+    notes_on_space,
+    with_default,
+    with_files,
+    with_warmup_in_proportion,
+)
+from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
+from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
+from dnas.cli.table import table_for
+from dnas.core.architecture import Architecture
+from dnas.core.run import Run
+from dnas.jobs.images import JobData, read_data
+from dnas.jobs.job import Job
+from dnas.jobs.judge import baseline_command, check_baseline
+from dnas.jobs.retrain import plan_retrain, retrain_command
+from dnas.jobs.run_folder import begin, new_run_folder
+from dnas.jobs.search import plan_search, search_command
+from dnas.shipping.load import RETRAIN
+from dnas.system.display import Display, RichDisplay
+from dnas.system.errors import UserError
+from dnas.table import RankAgreement, Table, standing, standing_data
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Where a search goes.
+
+    Args:
+        run: folder for everything that the search leaves; runs/DATA-DATE-TIME where nothing is said.
+        resume: folder of a search to go on with; all settings come from it.
+        baseline: 'random' then retrains the found architecture and random ones, and compares them.
+        num_random: number of random architectures for the baseline; 8 where nothing is said.
+        table: file of a benchmark's table, in which the architecture that is found is looked up (see `dnas table`).
+        agreement: with a table, number of random architectures on which the supernet's ranking is compared with it,
+            after the last epoch; 50 of them take about as long as five epochs.
+        agreement_every: epochs between two such comparisons, besides the one after the last epoch.
+    """
+
+    run: Path | None = None
+    resume: Path | None = None
+    baseline: Literal["none", "random"] = "none"
+    num_random: int | None = None
+    table: Path | None = None
+    agreement: int | None = None
+    agreement_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.agreement is not None and self.table is None:
+            raise UserError("--agreement has no effect without --table; add that, or leave it out.")
+        if self.agreement_every is not None and self.agreement is None:
+            raise UserError("--agreement_every has no effect without --agreement; add that, or leave it out.")
+        if self.num_random is not None and self.baseline == "none":
+            raise UserError("--num_random has no effect without --baseline random; add that, or leave it out.")
+        if self.num_random is not None and self.num_random < 1:
+            raise UserError(f"num_random must be at least 1; got {self.num_random}.")
+
+    @property
+    def baseline_words(self) -> tuple[str, ...]:
+        """The options that ask for the baseline again."""
+        return () if self.baseline == "none" else ("--baseline", "random", "--num_random", str(self.num_random or 8))
+
+
+def _fill(parser: ArgumentParser) -> None:
+    add_image_recipe(parser)
+    add_trust(parser)
+    parser.add_class_arguments(SearchOptions, None, sub_configs=False)
+    parser.add_class_arguments(Job, None, sub_configs=False)
+
+
+def _understood(given: Arguments) -> Arguments:
+    given = with_files(with_default(given, "default"), {**job_settings(SearchOptions), "trust": bool})
+    check_resume(given, {"--baseline", "--num_random", "--table", "--agreement", "--agreement_every"})
+    return with_warmup_in_proportion(given)
+
+
+def _run(config: Namespace, given: Arguments) -> None:
+    options = part_of(config, SearchOptions)
+    with RichDisplay() as display:
+        run, job = _asked(config, options, display)
+        if options.baseline == "random":
+            check_baseline(job)
+        table = table_for(options.table, job.space.name)
+        watching = _agreement(table, options)
+        if options.resume is None:
+            job = plan_search(run, job, display)
+            begin(run, job)
+        with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
+            data = read_data(run, job, display)
+            found = search_command(run, job, data, display, watching)
+            if table is not None:
+                display.say(_kept_standing(run, table, found.architecture))
+            if watching:
+                display.say(agreement_text(found.metrics, watching[0].num))
+            if options.baseline == "random":
+                # Parts that were named on the command line just now are trusted in the run's folder too.
+                job = with_retraining(run, job, trust=config.trust or options.resume is None)
+                display.say(_compared_with_random(run, job, data, options.num_random or 8, display))
+        display.say(f"Everything is in {run.path}.")
+        say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
+
+
+def _asked(config: Namespace, options: SearchOptions, display: Display) -> tuple[Run, Job]:
+    """The run to search in, new or begun, and its job."""
+    if options.resume is None:
+        job = part_of(config, Job)
+        for note in notes_on_space(config, job):
+            display.say(note)
+        return Run(options.run or new_run_folder(job.data)), job
+    if config.recipe:
+        raise UserError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
+    run = Run.open(options.resume)
+    return run, job_of(run, trust=config.trust)
+
+
+def _compared_with_random(run: Run, job: Job, data: JobData, num: int, display: Display) -> str:
+    """Retrain what was found, and random architectures alike; their table."""
+    if not run.child(RETRAIN).config_path.exists():
+        job = plan_retrain(run, job, data, time=job.time, threads=None, display=display)
+    retrain_command(run, job, data, display)
+    return baseline_command(run, job, data, num, display)
+
+
+def _kept_standing(run: Run, table: Table, architecture: Architecture) -> str:
+    """Where what was found stands, which is kept in the run; or that it stands nowhere."""
+    try:
+        run.save_json("standing", standing_data(table, architecture))
+    except ValueError as error:  # a recipe that drops edges, by a threshold for instance
+        return f"What was found is not in the table: {error}"
+    return standing(table, architecture)
+
+
+def _agreement(table: Table | None, options: SearchOptions) -> list[RankAgreement]:
+    """What compares the supernet's ranking with a table, where that is asked for."""
+    if table is None or options.agreement is None:
+        return []
+    column = "valid200_c10" if "valid200_c10" in table.columns else next(iter(table.columns))
+    return [RankAgreement(table, column, options.agreement, every=options.agreement_every or 0)]
+
+
+def agreement_text(metrics: Sequence[dict[str, float]], num: int) -> str:
+    """What the comparisons of a search found."""
+    found = [f"{row['kendall_tau']:.3f} after epoch {row['epoch']}" for row in metrics if "kendall_tau" in row]
+    if not found:
+        return (
+            f"No Kendall's tau with the table: all of {num} random architectures have the same accuracy in the "
+            "supernet, or the search ended before it was measured."
+        )
+    return f"Kendall's tau with the table over {num} random architectures: {', '.join(found)}"
+
+
+COMMAND = Command(
+    "search", _fill, _run, _understood, sizes_to_lower="--batch_size, --image_size, --channels or --cells"
+)
