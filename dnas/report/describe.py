@@ -16,6 +16,7 @@ from dnas.cost import count_parameters, flops_by_module
 from dnas.space import Stem, space_of
 from dnas.system.errors import UserError
 from dnas.system.words import aligned
+from dnas.training.evaluate import evaluation_mode
 
 # Batch norm that uses the batch's statistics refuses a single value per channel, so two images are counted and halved.
 _BATCH = 2
@@ -207,7 +208,7 @@ def _measured(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[st
     dtype = next((weight.dtype for weight in network.parameters() if weight.is_floating_point()), None)
     images = torch.zeros(_BATCH, *input_shape, device=device, dtype=dtype)
     shapes: dict[str, tuple[int, ...]] = {}
-    with _evaluating(network), _recording(network, shapes):
+    with evaluation_mode(network), _recording(network, shapes):
         try:
             flops = flops_by_module(network, images)
         except (RuntimeError, ValueError) as error:
@@ -215,18 +216,6 @@ def _measured(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[st
                 f"{type(network).__name__} cannot take images of {_size(input_shape)}: {str(error).splitlines()[0]}"
             ) from error
     return {name: count // _BATCH for name, count in flops.items()}, shapes
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode until the end of the block, then for each module the mode that it had."""
-    training = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
 
 
 @contextmanager

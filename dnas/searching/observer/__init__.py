@@ -1,7 +1,7 @@
 """What watches a search, and may stop it: one file for each."""
 
 from dnas.searching.observer.base import EpochReport, GoBack, Observer, StepReport, Stop
-from dnas.searching.observer.combination import check_length, check_observers
+from dnas.searching.observer.checks import check_length, check_observers
 from dnas.searching.observer.eigenvalue import HessianEigenvalue, largest_eigenvalue
 from dnas.searching.observer.eigenvalue_stop import AdaptiveDecay, EigenvalueStop, Sharpening
 from dnas.searching.observer.operation_freeze import OperationFreeze
