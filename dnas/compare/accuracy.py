@@ -1,4 +1,4 @@
-"""How good an architecture is that was found: looked up in a table, or trained from new weights."""
+"""The accuracy of an architecture that was found, from a table or by training from new weights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def looked_up(row: CompareRow, table: Table) -> CompareRow:
 
 
 def _with_table_values(found: Found, table: Table) -> Found:
-    """With what a table says of an architecture; with nothing where it does not hold it."""
+    """The same with the table's accuracies; with none if the table does not hold the architecture."""
     try:
         return replace(found, values=table_values(table, found.architecture))
     except ValueError:
@@ -58,7 +58,7 @@ def _with_table_values(found: Found, table: Table) -> Found:
 
 
 def table_values(table: Table, architecture: Architecture) -> dict[str, float]:
-    """What each column says of an architecture; columns that do not know it are left out.
+    """The accuracy of an architecture in each column of a table, without columns that lack it.
 
     Raises:
         UserError: the table does not hold such an architecture.

@@ -26,7 +26,7 @@ FREE = ("device", "threads", "time")
 
 
 def retrained_alike(grid: Grid, display: Display) -> Grid:
-    """The grid with the retraining of the baseline recipe for all, where there is no table."""
+    """The grid in which all recipes have the retraining settings of the baseline recipe; unchanged with a table."""
     if grid.table is not None:
         return grid
     retrain = grid.jobs[grid.baseline].retrain
@@ -37,7 +37,7 @@ def retrained_alike(grid: Grid, display: Display) -> Grid:
 
 
 def check_alike(grid: Grid) -> None:
-    """See that all recipes search one space on the same data, and that what is found can be retrained.
+    """Check that all recipes search one space on the same data and that their networks can be retrained.
 
     Raises:
         UserError: names the first difference, or the network that is to be retrained cannot be built.
@@ -60,7 +60,7 @@ def check_alike(grid: Grid) -> None:
 
 
 def _first_unlike(grid: Grid, there: Mapping[str, Any], here: Job, *, words: tuple[str, str]) -> str:
-    """The first setting in which two runs differ that may not stand in one table, in words; empty if there is none.
+    """The first setting that makes two runs incomparable, in words; empty if there is none.
 
     Args:
         there: settings as plain data; one that it does not know yet counts as its default.
@@ -77,7 +77,7 @@ def _first_unlike(grid: Grid, there: Mapping[str, Any], here: Job, *, words: tup
 
 
 def differing_sizes(jobs: Mapping[str, Job], rows: Sequence[CompareRow]) -> dict[str, str]:
-    """In which sizes the searches of one table differ, and how, since then more than the methods is compared.
+    """The sizes in which the searches of one table differ, with their values; they too make a difference in accuracy.
 
     Args:
         jobs: what is asked for, by recipe.
@@ -100,7 +100,7 @@ def differing_sizes(jobs: Mapping[str, Job], rows: Sequence[CompareRow]) -> dict
 
 
 def _check_retraining(job: Job) -> None:
-    """See that networks can be built as retraining will, without memory for their weights."""
+    """Check that retraining can build its networks; no memory is taken for their weights."""
     if job.validation_fraction == 0:
         raise UserError(
             "Without a table found networks are chosen by images that are held out from retraining, but "
@@ -119,14 +119,14 @@ def _check_retraining(job: Job) -> None:
 
 
 def check_run(grid: Grid, job: Job, recipe: str, seed: int) -> None:
-    """See that a run that is there, and of which there is no row yet, was made under the settings asked for."""
+    """Check that a run without a row was made under the settings that the user asks for."""
     run = grid.run(recipe, seed)
     if run.config_path.exists() and not grid.row_path(recipe, seed).exists():
         _check_settings(settings_of(run), replace(job, seed=seed), run.path, with_retrain=False)
 
 
 def check_row(grid: Grid, jobs: Mapping[str, Job], row: CompareRow, path: Path) -> None:
-    """See that a row may stand in the table.
+    """Check that a row may stand in the table.
 
     Rows of a recipe that is asked for must be of its settings, whatever their seed; rows of others, which an earlier
     command or another process has made, of the same data, space and retraining.

@@ -80,7 +80,7 @@ class Grid:
         return self.out / "rows" / f"{recipe}-seed-{seed}.json"
 
     def watching(self) -> list[RankAgreement]:
-        """What looks on at each search."""
+        """The observers of each search."""
         if self.table is None or not self.agreement:
             return []
         return [RankAgreement(self.table, self.columns.select, self.agreement)]

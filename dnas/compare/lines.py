@@ -44,7 +44,7 @@ def table_lines(grid: Grid, rows: Sequence[CompareRow], random: Sequence[Mapping
 
 
 def _percentiles(grid: Grid, row: CompareRow, random: Sequence[Mapping[str, float]]) -> list[float]:
-    """Of one row: none where there is nothing to compare it with."""
+    """The percentile of a row among random architectures; empty if there are none."""
     assert row.found is not None
     if grid.table is not None:
         return [grid.table.percentile(row.found.architecture, grid.columns.report)]
@@ -56,7 +56,7 @@ def _percentiles(grid: Grid, row: CompareRow, random: Sequence[Mapping[str, floa
 
 
 def _against_random(grid: Grid, rows: Sequence[CompareRow], random: Sequence[Mapping[str, float]]) -> str:
-    """Whether a recipe's runs are better than random architectures, in words.
+    """A test of whether a recipe's runs are better than random architectures, in words.
 
     The mean of a whole table is known exactly; that of some architectures is as uncertain as the recipe's own.
     """
@@ -68,7 +68,7 @@ def _against_random(grid: Grid, rows: Sequence[CompareRow], random: Sequence[Map
 
 
 def percentile_among(value: float, others: Sequence[float]) -> float:
-    """Share of `others` that are lower, ties counting half, 0 to 100."""
+    """Percentage of `others` that are lower, 0 to 100; a tie counts half."""
     lower, equal = sum(other < value for other in others), sum(other == value for other in others)
     return 100 * (lower + equal / 2) / len(others)
 

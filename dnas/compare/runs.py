@@ -28,7 +28,7 @@ from dnas.training.baseline import draw_random, train_random_baseline
 
 
 def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -> None:
-    """Make a row, or add what is missing in the one that is there."""
+    """Make the row of a run, or add to an existing row what it lacks."""
     path, run = grid.row_path(recipe, seed), grid.run(recipe, seed)
     if path.exists():
         row = CompareRow.load(path)
@@ -56,7 +56,7 @@ def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -
 
 
 def _searched(run: Run, job: Job, recipe: str, display: PartOfBar, observers: Sequence[RankAgreement]) -> CompareRow:
-    """Search, or go on with a search, or read what a finished one left."""
+    """Search, go on with a search that was stopped, or read the result of a finished one."""
     failure, found = "", None
     if not run.config_path.exists():
         begin(run, job)
@@ -83,7 +83,7 @@ def _searched(run: Run, job: Job, recipe: str, display: PartOfBar, observers: Se
 
 
 def _environment(run: Run, job: Job) -> dict[str, Any]:
-    """Under which versions the search began, and on what."""
+    """The versions and the device of the search."""
     environment = dict(run.read_config().get("environment") or {})
     if named_device(job.device).type == "cpu":
         environment["device"] = f"cpu, {job.threads or environment.get('threads')} threads"
@@ -137,7 +137,7 @@ def only_process(folder: Path) -> Iterator[bool]:
 
 
 class PartOfBar(Display):
-    """Shows the progress of one of several searches as a part of that of all."""
+    """Shows the progress of one of several searches as a part of the progress of all."""
 
     def __init__(self, display: Display, *, part: int, num: int) -> None:
         self.display = display

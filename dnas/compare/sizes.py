@@ -37,7 +37,7 @@ def settled(grid: Grid, display: Display) -> dict[str, Job]:
 
 
 def _choose_sizes(grid: Grid, display: Display) -> dict[str, int | None]:
-    """Sizes and threads for all recipes, planned by measuring the first one where it leaves some out."""
+    """Sizes and threads for all recipes; those that the first recipe leaves out are planned by measuring it."""
     recipe, job = next(iter(grid.jobs.items()))
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     half = images_in_half(job, catalog)
