@@ -14,6 +14,7 @@ from dnas.core.architecture import Architecture
 from dnas.formats import architecture_text
 from dnas.system.atomic import write_text
 from dnas.system.errors import UserError
+from dnas.system.reading import read_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Found:
             "epoch": self.epoch,
             "string": self.string,
             "values": dict(self.values),
-            "architecture": json.loads(self.architecture.to_json()),
+            "architecture": self.architecture.to_data(),
         }
 
     @staticmethod
@@ -132,9 +133,9 @@ class CompareRow:
             UserError: names the file and what is wrong in it.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path} is damaged: {error}. Remove it to have the row made anew.") from error
+            data = read_json(path, finite=False)  # Kendall's tau of equal accuracies is NaN
+        except UserError as error:
+            raise UserError(f"{path} is damaged: {error} Remove it to have the row made anew.") from error
         texts = dict.fromkeys(("recipe", "failure", "table", "settings_digest"), str)
         kinds = {**texts, "seed": int, "seconds": float, "environment": dict, "settings": dict, "trajectory": list}
         source = f"{path} is damaged, remove it to have the row made anew"

@@ -14,9 +14,15 @@ from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.system.atomic import write_text
 from dnas.system.errors import UserError
+from dnas.system.reading import parse_json, read_text, shortened
 
 FORMAT = "dnas-architecture"
 FORMAT_VERSION = 1
+# Published architectures have 14 edges a cell and states up to 8; a file with more than these is damaged.
+LARGEST = 10_000_000  # bytes
+MOST_STATES = 1000
+MOST_EDGES = 5000  # of a cell
+MOST_DECISIONS = 10_000
 
 
 class KeptEdge(NamedTuple):
@@ -57,17 +63,18 @@ class Architecture:
 
     def to_json(self) -> str:
         """Indented JSON with a format name and version."""
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "space": self.space,
-                "version": self.version,
-                "arguments": dict(self.arguments),
-                "decisions": {name: _kept_to_data(kept) for name, kept in self.decisions.items()},
-            },
-            indent=2,
-        )
+        return json.dumps(self.to_data(), indent=2)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data as JSON holds it."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "space": self.space,
+            "version": self.version,
+            "arguments": dict(self.arguments),
+            "decisions": {name: _kept_to_data(kept) for name, kept in self.decisions.items()},
+        }
 
     @staticmethod
     def from_json(text: str, *, source: str = "the text") -> Architecture:
@@ -76,10 +83,7 @@ class Architecture:
         Raises:
             UserError: not JSON, or not an architecture; the message names `source` and the place.
         """
-        try:
-            data = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise UserError(f"{source} is not JSON ({error}); expected an architecture.json.") from error
+        data = parse_json(text, source)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UserError(f'{source} is not an architecture: expected an object with "format": "{FORMAT}".')
         if data.get("format_version") != FORMAT_VERSION:
@@ -88,11 +92,13 @@ class Architecture:
             )
         unknown = set(data) - {"format", "format_version", "space", "version", "arguments", "decisions"}
         if unknown:
-            raise UserError(f"{source} has unknown entries {sorted(unknown)}.")
+            raise UserError(f"{source} has unknown entries {shortened(sorted(unknown))}.")
         _expect(isinstance(data.get("space"), str), source, "space", "a string", data.get("space"))
         _expect(type(data.get("version")) is int, source, "version", "a whole number", data.get("version"))
         _expect(isinstance(data.get("arguments"), dict), source, "arguments", "an object", data.get("arguments"))
         _expect(isinstance(data.get("decisions"), dict), source, "decisions", "an object", data.get("decisions"))
+        count = len(data["decisions"])
+        _expect(count <= MOST_DECISIONS, source, "decisions", f"at most {MOST_DECISIONS:,}", count)
         kept = {name: _kept_from_data(value, source, name) for name, value in data["decisions"].items()}
         return Architecture(kept, data["space"], data["version"], data["arguments"])
 
@@ -108,11 +114,7 @@ class Architecture:
             FileNotFoundError: no such file.
             UserError: not an architecture.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not UTF-8 text; expected an architecture.json.") from error
-        return Architecture.from_json(text, source=str(path))
+        return Architecture.from_json(read_text(path, most=LARGEST), source=str(path))
 
     def check(self, decisions: Mapping[str, Decision]) -> None:
         """See that this architecture answers exactly these decisions.
@@ -145,7 +147,7 @@ class Architecture:
 
 def _expect(fits: bool, source: str, place: str, expected: str, got: object) -> None:
     if not fits:
-        raise UserError(f"{source}: {place} must be {expected}; got {got!r}.")
+        raise UserError(f"{source}: {place} must be {expected}; got {shortened(got)}.")
 
 
 def _kept_to_data(kept: Kept) -> Any:
@@ -164,14 +166,17 @@ def _kept_from_data(data: Any, source: str, name: str) -> Kept:
     _expect(isinstance(data, dict) and set(data) == {"edges", "output"}, source, place, "a cell, list or name", data)
     edges, output = data["edges"], data["output"]
     _expect(isinstance(edges, list), source, f"{place}.edges", "a list", edges)
+    _expect(len(edges) <= MOST_EDGES, source, f"{place}.edges", f"at most {MOST_EDGES:,}", len(edges))
     for edge in edges:
         fits = isinstance(edge, list) and len(edge) == 3 and [type(part) for part in edge] == [int, int, str]
         _expect(fits, source, f"{place}.edges", "a list of [source, target, operation]", edge)
-        _expect(0 <= edge[0] < edge[1], source, f"{place}.edges", "edges that go upward", edge)
+        upward = 0 <= edge[0] < edge[1] < MOST_STATES
+        _expect(upward, source, f"{place}.edges", f"edges that go upward, to states below {MOST_STATES:,}", edge)
     targets = [edge[1] for edge in edges]
     _expect(targets == sorted(targets), source, f"{place}.edges", "in order of their targets", edges)
-    fits = isinstance(output, list) and bool(output) and all(type(index) is int and index >= 0 for index in output)
-    _expect(fits, source, f"{place}.output", "a list of state indices", output)
+    fits = isinstance(output, list) and 1 <= len(output) <= MOST_STATES
+    fits = fits and all(type(index) is int and 0 <= index < MOST_STATES for index in output)
+    _expect(fits, source, f"{place}.output", f"a list of state indices, each below {MOST_STATES:,}", output)
     return CellArchitecture(tuple(KeptEdge(*edge) for edge in edges), tuple(output))
 
 

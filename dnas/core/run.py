@@ -16,8 +16,11 @@ import torch
 from dnas.core.architecture import Architecture
 from dnas.system.atomic import write_text
 from dnas.system.errors import MissingPackage, UserError
+from dnas.system.reading import parse_json, read_json, read_text, read_yaml
 from dnas.system.tensor_file import load_tensors, save_tensors
 from dnas.version import __version__
+
+_LARGEST_METRICS = 2**30  # bytes; a row has a few hundred
 
 
 class Run:
@@ -83,11 +86,7 @@ class Run:
         Raises:
             UserError: damaged file.
         """
-        yaml = _yaml()
-        try:
-            data = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.config_path} is not readable YAML: {error}") from error
+        data = read_yaml(self.config_path)
         if not isinstance(data, dict):
             raise UserError(f"{self.config_path} must hold a mapping; got {type(data).__name__}.")
         return data
@@ -110,15 +109,15 @@ class Run:
         """
         if not self.metrics_path.exists():
             return []
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(self.metrics_path, most=_LARGEST_METRICS).splitlines()
         rows = []
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
+                row = parse_json(line, f"{self.metrics_path}, line {number},")
+            except UserError:
                 if number == len(lines):
                     break
-                raise UserError(f"{self.metrics_path}, line {number}, is not JSON: {error}") from error
+                raise
             if not isinstance(row, dict) or not isinstance(row.get("step"), int):
                 raise UserError(f"{self.metrics_path}, line {number}, is no row of metrics with its step: {line[:80]}")
             rows.append(row)
@@ -197,10 +196,7 @@ class Run:
             UserError: damaged.
         """
         path = self.path / f"{name}.json"
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} is not JSON: {error}") from error
+        return read_json(path)
 
 
 def environment() -> dict[str, Any]:

@@ -124,7 +124,7 @@ def resize_images(images: ImageSet, rule: ResizeRule) -> ImageSet:
 
 
 def check_classes(name: str, class_names: Sequence[str], train_labels: Sequence[int]) -> None:
-    """Raises UserError unless there are two classes or more, each with a training image and a name that can be written."""
+    """Raises UserError unless there are two classes or more, each with a training image and a name in UTF-8."""
     if len(class_names) < 2:
         found = f"one class, {class_names[0]!r}" if class_names else "no class"
         raise UserError(f"{name} has {found}; a classification data set needs at least two.")

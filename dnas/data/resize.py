@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SHORTER_SIDE_CENTER_CROP = "shorter_side_center_crop"
+LARGEST_SIZE = 4096  # pixels: 48 MiB for an image
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ResizeRule:
         name: the rule's name in run folders and exported files; there is one so far.
 
     Raises:
-        UserError: the size is below 1 or the name unknown.
+        UserError: the size is below 1 or over 4,096 pixels, or the name unknown.
     """
 
     size: int
@@ -34,6 +35,8 @@ class ResizeRule:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise UserError(f"The image size must be at least 1 pixel; got {self.size}.")
+        if self.size > LARGEST_SIZE:
+            raise UserError(f"The image size must be at most {LARGEST_SIZE:,} pixels; got {self.size:,}.")
         if self.name != SHORTER_SIDE_CENTER_CROP:
             raise UserError(f"Unknown resize rule {self.name!r}; this version knows {SHORTER_SIDE_CENTER_CROP!r}.")
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.space.ops import OPERATIONS
 from dnas.system.errors import MissingPackage, UserError
+from dnas.system.reading import parse_yaml, shortened
 
 SPACE = "darts"
 VERSION = 1
@@ -21,7 +22,7 @@ CELLS = ("normal", "reduce")
 
 # MMRazor's name of an operation where it is not ours.
 _OWN_NAMES = {"zero": "none"}
-_ENTRY = re.compile(r"(normal|reduce)_n(\d{1,4})(?:_p(\d{1,4}))?")
+_ENTRY = re.compile(r"(normal|reduce)_n(\d{1,2})(?:_p(\d{1,2}))?")
 _INSTALL = 'Reading and writing MMRazor\'s YAML needs pyyaml: pip install "dnas[cli]".'
 
 
@@ -74,11 +75,7 @@ def _yaml():
 
 
 def _mapping(text: str, source: str) -> Mapping[object, object]:
-    yaml = _yaml()
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{source} is not readable YAML: {error}") from error
+    data = parse_yaml(text, source)
     if not isinstance(data, dict):
         raise UserError(
             f"{source} must be a map such as normal_n2: {{chosen: [normal_n2_p0]}}; got {type(data).__name__}."
@@ -91,12 +88,16 @@ def _chosen_by_name(data: Mapping[object, object], source: str) -> dict[str, lis
     found: dict[str, list[str]] = {}
     for name, entry in data.items():
         if not isinstance(name, str) or not _ENTRY.fullmatch(name):
-            raise UserError(f"{source}: unknown entry {name!r}; expected names such as normal_n3 and reduce_n3_p2.")
+            raise UserError(
+                f"{source}: unknown entry {shortened(name)}; expected names such as normal_n3 and reduce_n3_p2."
+            )
         chosen = entry.get("chosen") if isinstance(entry, dict) and set(entry) == {"chosen"} else None
         if isinstance(chosen, str):
             chosen = [chosen]
         if not isinstance(chosen, list) or not chosen or not all(isinstance(item, str) for item in chosen):
-            raise UserError(f"{source}: {name} must be {{chosen: [...]}} with one or more names; got {entry!r}.")
+            raise UserError(
+                f"{source}: {name} must be {{chosen: [...]}} with one or more names; got {shortened(entry)}."
+            )
         found[name] = chosen
     return found
 

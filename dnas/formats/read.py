@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from dnas.core.architecture import FORMAT, Architecture
@@ -12,6 +11,7 @@ from dnas.formats.mmrazor import read_mmrazor
 from dnas.formats.nasbench201 import read_nasbench201, write_nasbench201
 from dnas.formats.published import PUBLISHED, published
 from dnas.system.errors import UserError
+from dnas.system.reading import parse_json, read_text
 
 EXPECTED = (
     "a run folder, an architecture.json, a file or text with Genotype(...), a NAS-Bench-201 string, a subnet YAML of "
@@ -79,12 +79,10 @@ def _existing(path_or_text: Path | str) -> Path | None:
 
 
 def _file_text(path: Path) -> str:
-    if path.stat().st_size > _LARGEST:
-        raise UserError(f"{path} has {path.stat().st_size:,} bytes, too many for an architecture; expected {EXPECTED}.")
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text; expected {EXPECTED}.") from error
+        return read_text(path, most=_LARGEST)
+    except UserError as error:
+        raise UserError(f"{error} Expected {EXPECTED}.") from error
 
 
 def _from_text(text: str, source: str, genotype_name: str | None) -> Architecture:
@@ -104,8 +102,8 @@ def _from_text(text: str, source: str, genotype_name: str | None) -> Architectur
 def _near_miss(text: str) -> str:
     """What was found instead, where that helps."""
     try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+        data = parse_json(text)
+    except UserError:
         return ""
     return (
         f' (it is JSON, but without "format": "{FORMAT}")'

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 from dnas.space import DartsSpace, NasBench201Space, ReducedDartsSpace, Space
 from dnas.system.errors import UserError
+from dnas.system.reading import read_yaml
 from dnas.system.words import did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -56,41 +57,7 @@ def check_recipe(path: Path, hints: Mapping[str, Any]) -> None:
     Raises:
         UserError: names the file and the first setting that does not fit.
     """
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        _check_keys(text, str(path))
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable YAML: {error}") from error
-    check_names(data, hints, str(path))
-
-
-def _check_keys(text: str, source: str) -> None:
-    """See that no mapping of a YAML text has a key twice: the last would count, the others vanish without a word."""
-    import yaml
-
-    todo: list[tuple[str, Any]] = [("", yaml.compose(text, Loader=yaml.SafeLoader))]
-    done: list[Any] = []  # what an alias names comes up again, and may be within itself
-    while todo:
-        place, node = todo.pop()
-        if not isinstance(node, yaml.CollectionNode) or node in done:
-            continue
-        done.append(node)
-        if not isinstance(node, yaml.MappingNode):
-            todo += [(place, item) for item in node.value]
-            continue
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            name, line = f"{place}{key.value}", key.start_mark.line + 1
-            if name in lines:
-                raise UserError(
-                    f"{source}: {name!r} is set twice, on lines {lines[name]} and {line}, and only the last would "
-                    "count: write it once, with all that is under it."
-                )
-            lines[name] = line
-            todo.append((f"{name}.", value))
+    check_names(read_yaml(path), hints, str(path))
 
 
 def space_arguments(path: Path) -> dict[str, Any]:
@@ -142,9 +109,7 @@ def search_epochs(path: Path) -> tuple[int, int]:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    import yaml
-
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return read_yaml(path) or {}
 
 
 def check_names(data: Any, hints: Mapping[str, Any], source: str, place: str = "") -> None:

@@ -48,7 +48,7 @@ class CellRow:
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
-        return {**vars(self), "architecture": json.loads(self.architecture.to_json())}
+        return {**vars(self), "architecture": self.architecture.to_data()}
 
     @staticmethod
     def from_data(data: Any, *, source: str) -> CellRow:

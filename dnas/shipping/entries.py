@@ -5,7 +5,6 @@ Each function raises UserError where an entry is not as expected; the message na
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,18 +14,6 @@ from dnas.system.errors import UserError
 # No network has more of anything. A file with a larger number is damaged, and must not make us build for hours.
 _LARGEST = 1_000_000
 _CALLED = {int: "a whole number", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
-
-
-def parse_json(text: str, source: str) -> Any:
-    """The data that a JSON text holds.
-
-    Raises:
-        UserError: the text is not JSON.
-    """
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{source} is not JSON: {error}") from error
 
 
 def entry(data: Mapping[str, Any], name: str, kind: type, source: str, *, place: str = "") -> Any:

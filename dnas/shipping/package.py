@@ -13,6 +13,7 @@ from dnas.core.run import Run
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write_text
 from dnas.system.errors import UserError
+from dnas.system.reading import read_text
 from dnas.system.tensor_file import check_finite, load_tensors, save_tensors
 
 WEIGHTS_FILE = "network.pt"
@@ -54,11 +55,7 @@ def read_spec(path: Path) -> NetworkSpec:
         UserError: the file does not specify a network.
     """
     file = path / SPEC_FILE if path.is_dir() else path
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text; expected the specification of a network.") from error
-    return NetworkSpec.from_json(text, source=str(file))
+    return NetworkSpec.from_json(read_text(file), source=str(file))
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

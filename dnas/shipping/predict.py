@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dnas.data.decode import Encoded, decode_images, to_channels
-from dnas.shipping.entries import parse_json
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
 from dnas.system.errors import MissingPackage, UserError
+from dnas.system.reading import parse_json
 
 _BATCH = 64  # images decoded and classified at a time, so that memory does not grow with their number
 

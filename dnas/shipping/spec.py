@@ -9,11 +9,12 @@ from typing import Any
 from torch import nn
 
 from dnas.core.architecture import Architecture
-from dnas.shipping.entries import count, entry, parse_json, refuse_others
+from dnas.shipping.entries import count, entry, refuse_others
 from dnas.shipping.interface import Interface
 from dnas.space import space_of
 from dnas.space.base import Stem
 from dnas.system.errors import UserError
+from dnas.system.reading import parse_json
 from dnas.version import __version__
 
 FORMAT = "dnas-network"
@@ -103,7 +104,7 @@ class NetworkSpec:
             "dnas": self.version,
             "builder": _builder_to_data(self.builder),
             **self.interface.to_data(),
-            "architecture": json.loads(self.architecture.to_json()),
+            "architecture": self.architecture.to_data(),
         }
         return json.dumps(data, indent=2, ensure_ascii=False)
 

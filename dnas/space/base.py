@@ -19,6 +19,12 @@ from dnas.system.errors import UserError
 Stem = Literal["cifar", "imagenet"]
 
 
+# No network has more; larger numbers come from mistakes and from damaged files.
+LARGEST_SIZES = {"channels": 10_000, "cells": 1000, "num_classes": 1_000_000, "in_channels": 1000}
+# Of a cell. Its edges grow with the square: 5,000 of 100 nodes.
+MOST_NODES = 100
+
+
 class Space(ABC):
     """A family of architectures. Concrete spaces are frozen dataclasses; their fields are the space's arguments.
 
@@ -158,15 +164,22 @@ def check_cell(name: str, cell: Kept, *, num_inputs: int, first_output: int = 0)
 
 
 def check_size(*, channels: int, cells: int, num_classes: int, in_channels: int) -> None:
-    """See that the numbers that every network takes are at least 1.
+    """See that the numbers that every network takes are at least 1, and not so large that building it takes minutes.
 
     Raises:
         UserError: names the one that is not.
     """
     sizes = {"channels": channels, "cells": cells, "num_classes": num_classes, "in_channels": in_channels}
     for name, value in sizes.items():
-        if value < 1:
-            raise UserError(f"{name} must be 1 or more; got {value}.")
+        check_count(name, value, most=LARGEST_SIZES[name])
+
+
+def check_count(name: str, value: int, *, most: int) -> None:
+    """Raises UserError unless a number of something is from 1 to `most`."""
+    if value < 1:
+        raise UserError(f"{name} must be 1 or more; got {value}.")
+    if value > most:
+        raise UserError(f"{name} must be at most {most:,}; got {value:,}.")
 
 
 def draw(number: int, generator: torch.Generator) -> int:

@@ -15,7 +15,7 @@ from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.core.cell import Cell, PlainCell
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
-from dnas.space.base import Space, Stem, check_cell, check_space, draw, draw_distinct
+from dnas.space.base import MOST_NODES, Space, Stem, check_cell, check_count, check_space, draw, draw_distinct
 from dnas.space.drop_path import DropPath
 from dnas.space.edges import CellBuilder, EdgeSettings
 from dnas.space.ops import EVALUATION, OPERATIONS, SEARCH, operation
@@ -83,8 +83,7 @@ class DartsSpace(Space):
     drop_path: Schedule | None = None
 
     def __post_init__(self) -> None:
-        if self.nodes < 1:
-            raise UserError(f"nodes must be 1 or more; got {self.nodes}.")
+        check_count("nodes", self.nodes, most=MOST_NODES)
         unknown = [name for name in self.candidates if name not in OPERATIONS]
         if unknown:
             raise UserError(f"Unknown candidates {unknown}; known are {', '.join(OPERATIONS)}.")

@@ -14,7 +14,7 @@ from dnas.core.architecture import Architecture
 from dnas.core.candidates import Zero
 from dnas.core.choice import Choice
 from dnas.core.decision import Decision
-from dnas.space.base import Space, Stem, check_size, check_space, random_choices
+from dnas.space.base import LARGEST_SIZES, Space, Stem, check_count, check_size, check_space, random_choices
 from dnas.space.mobile_network import (
     FirstChannels,
     InvertedResidual,
@@ -86,8 +86,7 @@ class MobileSpace(Space):
 
     def __post_init__(self) -> None:
         for name in ("layers", "stages"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be 1 or more; got {getattr(self, name)}.")
+            check_count(name, getattr(self, name), most=LARGEST_SIZES["cells"])
         multipliers = self.width_multipliers
         if (
             not multipliers

@@ -15,7 +15,7 @@ from torch import nn
 
 from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
 from dnas.core.decision import Decision
-from dnas.space.base import draw
+from dnas.space.base import MOST_NODES, check_count, draw
 from dnas.space.recurrent_model import (
     ACTIVATIONS,
     SEARCH_DROPOUT,
@@ -61,8 +61,7 @@ class RecurrentSpace:
     candidates: tuple[str, ...] = CANDIDATES
 
     def __post_init__(self) -> None:
-        if self.nodes < 1:
-            raise UserError(f"nodes must be 1 or more; got {self.nodes}.")
+        check_count("nodes", self.nodes, most=MOST_NODES)
         unknown = [name for name in self.candidates if name != "none" and name not in ACTIVATIONS]
         if unknown:
             raise UserError(f"Unknown candidates {unknown}; known are none, {', '.join(ACTIVATIONS)}.")

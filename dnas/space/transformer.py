@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dnas.core.architecture import Architecture
 from dnas.core.choice import Choice
 from dnas.core.decision import Decision
-from dnas.space.base import Space, Stem, check_size, check_space, random_choices
+from dnas.space.base import LARGEST_SIZES, Space, Stem, check_count, check_size, check_space, random_choices
 from dnas.space.depthwise import DepthwiseConv
 from dnas.space.drop_path import DropPath
 from dnas.space.layout import fast_layout
@@ -81,8 +81,7 @@ class TransformerSpace(Space):
 
     def __post_init__(self) -> None:
         for name in ("blocks", "patch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be 1 or more; got {getattr(self, name)}.")
+            check_count(name, getattr(self, name), most=LARGEST_SIZES["cells"])
         for name in ("heads", "kernels", "ratios"):
             values = getattr(self, name)
             if len(set(values)) != len(values) or any(value < 1 for value in values):

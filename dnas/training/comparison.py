@@ -52,7 +52,7 @@ class Row:
             "validation_top1": self.validation_top1,
             "test_top1": self.test_top1,
             "seconds": self.seconds,
-            "architecture": json.loads(self.architecture.to_json()),
+            "architecture": self.architecture.to_data(),
         }
 
     @staticmethod

@@ -9,6 +9,7 @@ import torch
 
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.core.decision import Decision
+from tests.support.limited import lines_under_limit
 
 EDGES = ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 DECISIONS = {
@@ -137,3 +138,36 @@ def test_an_operation_kept_twice_on_one_edge_counts_twice_and_is_computed_once()
     assert mixture.values[0].tolist() == [0, 2, 0]
     assert mixture.values[2].tolist() == [0, 1, 1]
     assert mixture.active == ((1,), (), (1, 2), (), ())
+
+
+def test_hostile_sizes_in_a_file_are_refused_under_a_memory_limit(tmp_path):
+    one = '{"format": "dnas-architecture", "format_version": 1, "space": "darts", "version": 1, "arguments": {}, '
+    hostile = {
+        "node": one + '"decisions": {"cell": {"edges": [[0, 1000000000000, "a"]], "output": [2]}}}',
+        "edges": one
+        + '"decisions": {"cell": {"edges": ['
+        + ", ".join(['[0, 2, "a"]'] * 20_000)
+        + '], "output": [2]}}}',
+        "outputs": one + f'"decisions": {{"cell": {{"edges": [], "output": [{", ".join(["2"] * 100_000)}]}}}}}}',
+        "nodes": one.replace('"arguments": {}', '"arguments": {"nodes": 1000000000000}') + '"decisions": {}}',
+        "large": "[" + "0," * 10**7 + "0]",
+    }
+    for name, text in hostile.items():
+        (tmp_path / f"{name}.json").write_text(text)
+    found = lines_under_limit(
+        f"""
+from pathlib import Path
+from dnas.core.architecture import Architecture
+from dnas.space.lookup import space_of
+for name in {list(hostile)}:
+    refused(lambda: space_of(Architecture.load(Path({str(tmp_path)!r}) / f"{{name}}.json")))
+"""
+    )
+    said = (
+        "edges that go upward, to states below 1,000; got [0, 1000000000000, 'a']",
+        "decisions.cell.edges must be at most 5,000; got 20000",
+        "a list of state indices, each below 1,000; got [2, 2, 2",
+        "nodes must be at most 100; got 1,000,000,000,000",
+        "at most 10,000,000 are read",
+    )
+    assert [words in line for words, line in zip(said, found, strict=True)] == [True] * 5, found

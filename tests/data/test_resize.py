@@ -36,3 +36,8 @@ def test_an_unknown_rule_and_an_impossible_size_are_refused():
         ResizeRule(32, "stretch")
     with pytest.raises(ValueError, match="at least 1 pixel; got 0"):
         ResizeRule(0)
+
+
+def test_a_size_that_no_network_takes_is_refused():
+    with pytest.raises(ValueError, match="at most 4,096 pixels; got 20,000"):
+        ResizeRule(20_000)

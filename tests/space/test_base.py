@@ -7,6 +7,7 @@ from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
 from dnas.space.base import check_cell, check_size, draw_distinct
 from dnas.space.darts import DartsSpace
 from dnas.space.nasbench201 import NasBench201Space
+from dnas.system.errors import UserError
 
 
 def cell(*edges: tuple[int, int, str], output: tuple[int, ...] = (2,)) -> CellArchitecture:
@@ -70,3 +71,17 @@ def test_distinct_draws_cover_all_pairs_about_equally():
     assert len(counts) == 6
     # 200 expected, standard deviation 13.
     assert all(135 < count < 265 for count in counts.values())
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ({"cells": 10**6}, "cells must be at most 1,000; got 1,000,000"),
+        ({"channels": 10**6}, "channels must be at most 10,000"),
+        ({"num_classes": 2**62}, "num_classes must be at most 1,000,000"),
+        ({"in_channels": 10**6}, "in_channels must be at most 1,000"),
+    ],
+)
+def test_a_network_that_nobody_builds_is_refused_before_it_is_built(size, said):
+    with pytest.raises(UserError, match=said):
+        check_size(**{"channels": 1, "cells": 1, "num_classes": 1, "in_channels": 1, **size})
