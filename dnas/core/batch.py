@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from dnas.system.errors import UserError
 
@@ -17,8 +18,8 @@ class Batch(NamedTuple):
     Any `(inputs, targets)` pair that a `DataLoader` yields becomes one by `Batch(*pair)`.
 
     Args:
-        inputs: a tensor (the model is called as `model(inputs)`), a tuple or list (`model(*inputs)`) or a dict with
-            string keys (`model(**inputs)`).
+        inputs: a tensor or a packed sequence (the model is called as `model(inputs)`), a tuple or list
+            (`model(*inputs)`) or a dict with string keys (`model(**inputs)`).
         targets: whatever the criterion takes as its second argument.
         carry: state handed over from the previous batch, or None. With a carry the model is called with it as the
             last positional argument and returns `(outputs, new carry)`.
@@ -30,8 +31,23 @@ class Batch(NamedTuple):
 
     @property
     def num_samples(self) -> int:
-        """Length of the first dimension of the first input tensor."""
-        return first_tensor(self.inputs).shape[0]
+        """Length of the first dimension of the first input tensor; of a packed sequence, its number of sequences."""
+        inputs = self.inputs
+        return int(inputs.batch_sizes[0]) if isinstance(inputs, PackedSequence) else first_tensor(inputs).shape[0]
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments with which the model is called, without the carry."""
+        return arguments_of(self.inputs)
+
+
+def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of a model for a batch's inputs."""
+    if isinstance(inputs, dict):
+        return (), inputs
+    if isinstance(inputs, tuple | list) and not isinstance(inputs, PackedSequence):
+        return tuple(inputs), {}
+    return (inputs,), {}
 
 
 def first_tensor(inputs: Any) -> Tensor:
@@ -50,6 +66,8 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in nested tuples, lists and dicts, in order."""
     if isinstance(value, Tensor):
         yield value
+    elif isinstance(value, PackedSequence):
+        yield value.data
     elif isinstance(value, tuple | list | dict):
         for part in value.values() if isinstance(value, dict) else value:
             yield from tensors_in(part)
@@ -59,6 +77,8 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     """`value` with `function` of every tensor in nested tuples, lists and dicts."""
     if isinstance(value, Tensor):
         return function(value)
+    if isinstance(value, PackedSequence):  # its lengths and orders stay where they are
+        return value._replace(data=function(value.data))
     if isinstance(value, tuple) and hasattr(
         value, "_fields"
     ):  # a namedtuple, such as Batch, takes its parts one by one
@@ -72,4 +92,6 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 def to_device(value: Any, device: torch.device) -> Any:
     """`value` with every tensor in nested tuples, lists and dicts on `device`."""
+    if isinstance(value, PackedSequence):
+        return value.to(device=device)  # pyright: ignore[reportCallIssue] (the stub lacks it)
     return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), value)

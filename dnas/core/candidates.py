@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from dnas.core.mixing import sum_of
 
 
 class Zero(nn.Module):
@@ -63,11 +66,13 @@ def weighted_terms(
             yield weighted(candidates[k], values[k])
 
 
-def add_up(terms: Iterator[Tensor]) -> Tensor | None:
-    """The sum of the terms; None if there is no term."""
+def add_up(terms: Iterator[Any]) -> Any:
+    """The sum of the terms, tensors or structures of them; None if there is no term."""
     total, second = next(terms, None), next(terms, None)
     if total is None or second is None:
         return total
+    if not isinstance(total, Tensor):
+        return sum_of([total, second, *terms])
     total = total + second
     for term in terms:
         total += term  # in place: nobody else has seen this sum, and addition needs none of it for its gradient

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from dnas.core.architecture import Kept
+from dnas.core.batch import first_tensor
 from dnas.core.candidates import add_up, weighted_terms
 from dnas.core.decision import Decision
+from dnas.core.described import described
+from dnas.core.mixing import scaled
 from dnas.core.mixture import Mixture, uniform
 from dnas.core.searchable import Searchable, checked_names
 from dnas.system.errors import UserError
@@ -17,10 +21,16 @@ from dnas.system.errors import UserError
 class Choice(Searchable):
     """A choice among candidate modules of equal output shape: `sum_k mixture[k] * candidate_k(inputs)`.
 
+    Candidates that give tuples, lists or dicts, such as an LSTM's `(output, state)`, are mixed entry by entry.
+
     Args:
         name: name of the decision; choices of the same name share one decision.
-        candidates: name -> module. Use `Zero()` for 'nothing' and `nn.Identity()` for a skip connection.
+        candidates: name -> module, or a list of modules, which are then called by their classes. Use `Zero()` for
+            'nothing' and `nn.Identity()` for a skip connection.
         excluded: candidates that discretization may not keep.
+
+    Raises:
+        UserError: a candidate is no module, or names and exclusions do not fit.
 
     Example:
         >>> import torch
@@ -29,8 +39,11 @@ class Choice(Searchable):
         torch.Size([1, 8, 4, 4])
     """
 
-    def __init__(self, name: str, candidates: Mapping[str, nn.Module], *, excluded: Sequence[str] = ()):
+    def __init__(
+        self, name: str, candidates: Mapping[str, nn.Module] | Sequence[nn.Module], *, excluded: Sequence[str] = ()
+    ):
         super().__init__()
+        candidates = checked_candidates(name, candidates)
         names = checked_names(name, tuple(candidates), excluded)
         self.decision = Decision(name, "choice", names, excluded=tuple(excluded))
         self.candidates = nn.ModuleList(candidates.values())
@@ -42,12 +55,12 @@ class Choice(Searchable):
     def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
         self._mixture = None if mixtures is None else mixtures[self.decision.name]
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        mixture = self._mixture or uniform(self.decision.shape, inputs[0])
+    def forward(self, *inputs: Any) -> Any:
+        mixture = self._mixture or uniform(self.decision.shape, first_tensor(inputs))
         active = mixture.row(0)
         total = add_up(
             weighted_terms(
-                self.candidates, active, mixture.values, lambda candidate, weight: weight * candidate(*inputs)
+                self.candidates, active, mixture.values, lambda candidate, weight: scaled(weight, candidate(*inputs))
             )
         )
         return self.candidates[active[0]](*inputs) if total is None else total
@@ -58,6 +71,28 @@ class Choice(Searchable):
 
     def extra_repr(self) -> str:
         return f"{self.decision.name!r}, candidates={list(self.decision.candidates)}"
+
+
+def checked_candidates(name: str, candidates: object) -> dict[str, nn.Module]:
+    """The candidates of a choice by name; those of a list are called 0_ReLU, 1_Tanh and so on.
+
+    Raises:
+        UserError: they are no mapping and no list, or one of them is no module.
+    """
+    if isinstance(candidates, Sequence) and not isinstance(candidates, str):
+        candidates = {f"{index}_{type(module).__name__}": module for index, module in enumerate(candidates)}
+    if not isinstance(candidates, Mapping):
+        raise UserError(
+            f"Choice {name!r} needs a mapping of names to modules, such as {{'relu': nn.ReLU(), 'tanh': nn.Tanh()}}; "
+            f"got a {type(candidates).__name__}."
+        )
+    for candidate, module in candidates.items():
+        if not isinstance(module, nn.Module):
+            hint = " Put it into nn.Sequential(...)." if isinstance(module, tuple | list) else ""
+            raise UserError(
+                f"Candidate {candidate!r} of choice {name!r} must be an nn.Module; got {described(module)}.{hint}"
+            )
+    return dict(candidates)
 
 
 class InputSum(nn.Module):

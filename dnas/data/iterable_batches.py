@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import Dataset
 
 from dnas.core.batch import Batch, to_device
 from dnas.data.batches import Batches, check_start
 from dnas.system.errors import UserError
+
+# Under which names a batch that is one dict may hold its labels.
+LABELS = ("labels", "label", "targets", "target")
 
 
 class IterableBatches(Batches):
@@ -23,15 +28,21 @@ class IterableBatches(Batches):
     another order each time.
 
     Args:
-        loader: can be iterated again and again, has a length, and yields `(inputs, targets)` or a `Batch`; inputs and
-            targets are tensors or numpy arrays, or tuples, lists or dicts of them.
+        loader: can be iterated again and again, has a length, and yields `(inputs, targets)`, one dict with the inputs
+            and its labels under one of the names in `LABELS`, or a `Batch`; inputs and targets are tensors or numpy
+            arrays, or tuples, lists or dicts of them.
         device: where batches come out.
 
     Raises:
-        UserError: the loader has no length or can be iterated only once.
+        UserError: the loader has no length or can be iterated only once, or is a data set of single samples.
     """
 
     def __init__(self, loader: Iterable[Any], *, device: torch.device | str = "cpu") -> None:
+        if isinstance(loader, Dataset):
+            raise UserError(
+                f"A {type(loader).__name__} gives single samples; expected batches. Put it into a loader: "
+                "torch.utils.data.DataLoader(dataset, batch_size=64, shuffle=True)."
+            )
         if isinstance(loader, Iterator):
             raise UserError(
                 f"A {type(loader).__name__} can be iterated only once; expected a list, a DataLoader or an object "
@@ -76,15 +87,33 @@ def as_batch(item: Any) -> Batch:
     """
     if isinstance(item, Batch):
         return Batch(_tensors(item.inputs), _tensors(item.targets), item.carry)
+    if isinstance(item, Mapping):
+        return _labelled(item)
     if not isinstance(item, tuple | list) or len(item) != 2:
         got = f"{type(item).__name__} of length {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
-        raise UserError(f"A loader must yield pairs (inputs, targets); got a {got}.")
+        raise UserError(
+            f"A loader must yield pairs (inputs, targets), or one dict with the inputs and {' or '.join(LABELS)}; "
+            f"got a {got}."
+        )
     return Batch(_tensors(item[0]), _tensors(item[1]))
+
+
+def _labelled(item: Mapping[str, Any]) -> Batch:
+    """A dict that holds inputs and labels, as the inputs by name and the labels."""
+    labels = [name for name in LABELS if name in item]
+    if len(labels) != 1 or len(item) < 2:
+        raise UserError(
+            f"A batch that is one dict must hold its labels under one of the names {', '.join(LABELS)}, beside the "
+            f"inputs; it holds {', '.join(map(str, item)) or 'nothing'}. Or yield pairs (inputs, targets)."
+        )
+    return Batch({name: _tensors(part) for name, part in item.items() if name != labels[0]}, _tensors(item[labels[0]]))
 
 
 def _tensors(value: Any) -> Any:
     """Tensors and arrays in nested containers as tensors; lists, which a DataLoader makes of tuples, as tuples."""
     if isinstance(value, Tensor):
+        return value
+    if isinstance(value, PackedSequence):
         return value
     if isinstance(value, np.ndarray | np.generic):
         return torch.as_tensor(value)

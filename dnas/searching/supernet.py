@@ -160,7 +160,9 @@ class Supernet:
 
         Buffers, such as running statistics, are left as they are unless `update_buffers`.
         """
-        arguments, keywords = _call(batch)
+        arguments, keywords = batch.arguments
+        if batch.carry is not None:
+            arguments = (*arguments, batch.carry)
         buffers = {} if update_buffers else {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         with self.bound(mixtures) as model:
             return call_with(model, {**weights, **buffers}, arguments, keywords)
@@ -286,15 +288,6 @@ def normalized_edges(alpha: Tensor, decision: Decision) -> Tensor:
     # Edges are in order of their targets, so the incoming ones of a node are side by side.
     groups = alpha.split([len(decision.incoming(node)) for node in decision.nodes])
     return torch.cat([group.softmax(0) for group in groups])
-
-
-def _call(batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments of the model for one batch."""
-    carry = () if batch.carry is None else (batch.carry,)
-    if isinstance(batch.inputs, dict):
-        return carry, batch.inputs
-    inputs = tuple(batch.inputs) if isinstance(batch.inputs, tuple | list) else (batch.inputs,)
-    return (*inputs, *carry), {}
 
 
 def _check_allowed(allowed: Mapping[str, Any], decisions: Mapping[str, Decision]) -> None:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dnas.core.batch import tensors_in
+from dnas.core.described import described
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.task.base import Task
-from dnas.task.describe import described
 from dnas.task.interval import bootstrap_interval, wilson_interval
 from dnas.task.metric import Metric, StatefulMetric
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnas.core.described import described
 from dnas.system.errors import UserError
 from dnas.task.base import Task
-from dnas.task.describe import described
 from dnas.task.metric import Metric
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnas.core.described import described
 from dnas.system.errors import UserError
 from dnas.task.base import Task
 from dnas.task.classification import check_labels
-from dnas.task.describe import described
 from dnas.task.metric import Metric
 
 

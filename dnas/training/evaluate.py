@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnas.core.batch import to_device
+from dnas.core.batch import arguments_of, map_tensors, to_device
+from dnas.core.described import described
 from dnas.data.batches import Batches
 from dnas.data.iterable_batches import IterableBatches
 from dnas.system.display import Display, Silent
 from dnas.system.errors import UserError
 from dnas.task.base import Task
 from dnas.task.classification import Classification, Confusion
-from dnas.task.describe import described
 from dnas.task.measurement import Tally
 from dnas.training.evaluation import Evaluation
 
@@ -78,19 +78,14 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def call(network: nn.Module, inputs: Any) -> Any:
-    """The network's outputs for inputs as in `dnas.Batch`: a tensor, a tuple or list, or a dict."""
-    if isinstance(inputs, dict):
-        return network(**inputs)
-    return network(*inputs) if isinstance(inputs, tuple | list) else network(inputs)
+    """The network's outputs for inputs as in `dnas.Batch`: a tensor, a packed sequence, a tuple or list, or a dict."""
+    arguments, keywords = arguments_of(inputs)
+    return network(*arguments, **keywords)
 
 
 def in_format(inputs: Any, memory_format: torch.memory_format) -> Any:
     """`inputs` with every image tensor in it, of 4 dimensions, in a memory format."""
-    if isinstance(inputs, Tensor):
-        return inputs.contiguous(memory_format=memory_format) if inputs.ndim == 4 else inputs
-    if isinstance(inputs, tuple | list):
-        return type(inputs)(in_format(part, memory_format) for part in inputs)
-    return {name: in_format(part, memory_format) for name, part in inputs.items()}
+    return map_tensors(lambda x: x.contiguous(memory_format=memory_format) if x.ndim == 4 else x, inputs)
 
 
 def memory_format_of(network: nn.Module) -> torch.memory_format:

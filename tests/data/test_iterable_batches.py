@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dnas.core.batch import Batch
 from dnas.data import IterableBatches
+from dnas.system.errors import UserError
 
 PAIRS = [(torch.full((2, 3), float(i)), torch.tensor([i, i])) for i in range(4)]
 
@@ -46,7 +47,7 @@ def test_a_batch_keeps_its_carry():
     [
         (torch.ones(2), "must yield pairs .* got a Tensor"),
         ((torch.ones(2),), "got a tuple of length 1"),
-        ({"image": torch.ones(2), "label": torch.ones(2)}, "got a dict"),
+        ({"image": torch.ones(2), "name": torch.ones(2)}, "it holds image, name"),
         ((["a", "b"], torch.ones(2)), "must be tensors or numpy arrays.* got a str"),
     ],
 )
@@ -83,3 +84,23 @@ def test_a_loader_needs_an_honest_length():
 def test_a_start_behind_the_end_is_refused():
     with pytest.raises(ValueError, match="An epoch has 4 batches; it cannot start at batch 5"):
         next(IterableBatches(PAIRS).epoch(0, 5))
+
+
+@pytest.mark.parametrize("name", ["labels", "label", "targets", "target"])
+def test_a_dict_with_its_labels_is_divided(name):
+    item = {"pixels": torch.ones(2, 3), "mask": torch.zeros(2), name: torch.tensor([0, 1])}
+    (batch,) = IterableBatches([item]).epoch(0)
+    assert batch.inputs.keys() == {"pixels", "mask"}
+    assert torch.equal(batch.targets, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("names", [("x",), ("labels",), ("x", "label", "target")])
+def test_a_dict_without_inputs_or_with_unclear_labels_is_refused(names):
+    item = {name: torch.ones(2) for name in names}
+    with pytest.raises(UserError, match="labels under one of the names labels, label"):
+        next(IterableBatches([item]).epoch(0))
+
+
+def test_a_data_set_of_single_samples_is_refused():
+    with pytest.raises(UserError, match=r"gives single samples.*DataLoader\(dataset"):
+        IterableBatches(TensorDataset(torch.ones(4, 2), torch.zeros(4)))
