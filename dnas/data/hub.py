@@ -10,6 +10,7 @@ from dnas.data.catalog import Catalog, encoded_catalog
 from dnas.data.decode import Encoded, Progress
 from dnas.data.source import Source
 from dnas.system.errors import MissingPackage, UserError
+from dnas.system.reading import in_one_line
 
 _UNLABELLED = -1
 _TEST_NAMES = ("test", "validation", "valid", "val")
@@ -54,14 +55,14 @@ def open_hub(name: str, *, config: str = "", image_column: str = "", label_colum
     image_column = _image_column(name, rows.features, image_column)
     label_column = _label_column(name, rows.features, label_column, image_column)
     class_names = _class_names(rows, label_column)
-    train = _encoded(train_name, rows, image_column, _labels(name, train_name, rows, label_column, class_names))
+    train = _encoded(name, train_name, rows, image_column, _labels(name, train_name, rows, label_column, class_names))
     if test_name is None:
         return encoded_catalog(name, class_names, train, None, ())
     labels = _labels(name, test_name, parts[test_name], label_column, class_names)
     if set(labels) == {_UNLABELLED}:
         note = f"The part {test_name!r} of {name} has no labels and is left out."
         return encoded_catalog(name, class_names, train, None, (note,))
-    test = _encoded(test_name, parts[test_name], image_column, labels)
+    test = _encoded(name, test_name, parts[test_name], image_column, labels)
     notes = () if test_name == "test" else (f"{name} has no part 'test': {test_name!r} is the test part.",)
     return encoded_catalog(name, class_names, train, test, notes)
 
@@ -103,7 +104,6 @@ def _load(name: str, config: str) -> Any:
     """The parts of a data set by name, nothing decoded."""
     try:
         import datasets
-        from datasets.exceptions import DatasetsError
     except ImportError as error:
         raise MissingPackage(
             'Hub and parquet data sets need `datasets`. Install it: pip install "dnas[hub]"'
@@ -119,8 +119,8 @@ def _load(name: str, config: str) -> Any:
                 raise UserError("it holds no .parquet file")
             return datasets.load_dataset("parquet", data_files=files)
         return datasets.load_dataset(name, config or None)
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except Exception as error:  # of `datasets`, pyarrow and the network, whatever a file made them raise
+        reason = in_one_line(error)
         hint = (
             "Check that these are parquet files of one data set."
             if path.exists()
@@ -211,7 +211,7 @@ def _column(rows: Any, column: str) -> list[Any]:
     return list(rows.select_columns([column])[:][column])
 
 
-def _encoded(part: str, rows: Any, image_column: str, labels: tuple[int, ...]) -> Encoded:
+def _encoded(name: str, part: str, rows: Any, image_column: str, labels: tuple[int, ...]) -> Encoded:
     import datasets
 
     images = rows.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
@@ -221,6 +221,11 @@ def _encoded(part: str, rows: Any, image_column: str, labels: tuple[int, ...]) -
         for at, image in zip(wanted, images[wanted.start : wanted.stop][image_column], strict=True):
             if image is None or (image["bytes"] is None and not image["path"]):
                 raise UserError(f"Row {at} of {part!r} has no image.")
+            if image["bytes"] is None and Path(name).exists():
+                raise UserError(
+                    f"Row {at} of {part!r} names a file instead of holding an image; what a parquet file names is not "
+                    "read. Make the parquet files with the images in them."
+                )
             files.append(Path(image["path"]) if image["bytes"] is None else image["bytes"])
         return files
 

@@ -195,3 +195,11 @@ def test_a_missing_parquet_file_is_not_looked_for_on_the_hub(tmp_path):
         load_source(f"hf:{tmp_path / 'gone'}")
     with pytest.raises(FileNotFoundError, match="There is no file or folder"):
         load_source(f"{tmp_path / 'gone.parquet'}")
+
+
+def test_a_row_that_names_a_file_of_this_machine_is_refused(tmp_path):
+    (tmp_path / "private.png").write_bytes(png(1))
+    rows = [{"bytes": png(0), "path": None}, {"bytes": None, "path": str(tmp_path / "private.png")}]
+    pq.write_table(pa.table({"image": rows, "label": [0, 1]}), tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="Row 1 of 'train' names a file instead of holding an image"):
+        load_source(str(tmp_path / "x.parquet"), size=8)
