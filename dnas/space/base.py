@@ -67,6 +67,33 @@ class Space(ABC):
             UserError: the architecture is not of this space, or the space has no such stem or auxiliary head.
         """
 
+    def undecided(
+        self,
+        given: Mapping[str, Kept],
+        *,
+        channels: int,
+        cells: int,
+        num_classes: int,
+        in_channels: int = 3,
+        stem: Stem = "cifar",
+    ) -> nn.Module:
+        """`network` before its decisions are made: `dnas.derive` of it costs what `network` costs.
+
+        Costs of candidates are measured in it (`dnas.cost.decompose`), which compares some of them with `network`. The
+        supernet's model unless a space overrides it, since only some spaces build networks of other parts.
+
+        Args:
+            given: what is kept of `shaping`; these decisions are made, and are not in the model.
+            channels, cells, num_classes, in_channels, stem: as for `network`.
+        """
+        assert not given and not self.shaping
+        return self.model(channels=channels, cells=cells, num_classes=num_classes, in_channels=in_channels, stem=stem)
+
+    @property
+    def shaping(self) -> tuple[str, ...]:
+        """Names of the choices that change the sizes of other decisions' candidates, such as a stage's width."""
+        return ()
+
     @abstractmethod
     def decisions(self) -> dict[str, Decision]:
         """All decisions of this space by name, without building a model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import ClassVar
@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
+from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
 from dnas.core.cell import Cell, PlainCell
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
@@ -155,6 +155,25 @@ class DartsSpace(Space):
             auxiliary=auxiliary,
         )
 
+    def undecided(
+        self,
+        given: Mapping[str, Kept],
+        *,
+        channels: int,
+        cells: int,
+        num_classes: int,
+        in_channels: int = 3,
+        stem: Stem = "cifar",
+    ) -> nn.Module:
+        return undecided_network(
+            [self._cell_decision(name) for name in CELLS],
+            channels=channels,
+            cells=cells,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            stem=stem,
+        )
+
     def check(self, architecture: Architecture) -> None:
         """See that `network` can build this architecture; 'reduce' may be missing, for networks of one cell."""
         check_space(self, architecture)
@@ -200,7 +219,42 @@ def supernet_model(
     stem: Stem,
 ) -> Skeleton:
     """The model of a supernet whose normal and reduction cell decide `decisions`."""
-    builder = CellBuilder(settings, SEARCH)
+    return _with_open_cells(
+        decisions,
+        CellBuilder(settings, SEARCH),
+        channels=channels,
+        cells=cells,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        stem=stem,
+    )
+
+
+def undecided_network(
+    decisions: Sequence[Decision], *, channels: int, cells: int, num_classes: int, in_channels: int, stem: Stem
+) -> Skeleton:
+    """The evaluation network before its normal and reduction cell are decided."""
+    return _with_open_cells(
+        decisions,
+        CellBuilder(EdgeSettings(), EVALUATION),
+        channels=channels,
+        cells=cells,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        stem=stem,
+    )
+
+
+def _with_open_cells(
+    decisions: Sequence[Decision],
+    builder: CellBuilder,
+    *,
+    channels: int,
+    cells: int,
+    num_classes: int,
+    in_channels: int,
+    stem: Stem,
+) -> Skeleton:
     normal, reduce = decisions
     maker = CellMaker(
         lambda width, reduction: searchable_cell(builder, reduce if reduction else normal, width),
@@ -215,7 +269,7 @@ def supernet_model(
         in_channels=in_channels,
         stem=stem,
         auxiliary=False,
-        form=SEARCH,
+        form=builder.form,
     )
 
 

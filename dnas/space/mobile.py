@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
 
-from dnas.core.architecture import Architecture
+from dnas.core.architecture import Architecture, Kept
 from dnas.core.candidates import Zero
 from dnas.core.choice import Choice
 from dnas.core.decision import Decision
@@ -120,7 +120,7 @@ class MobileSpace(Space):
     ) -> nn.Module:
         """The supernet's model; batch norm uses the statistics of the batch, with a learned scale in stem and head."""
         return self._build(
-            _searchable_operation,
+            lambda name, shape: _searchable_operation(name, shape, SEARCH),
             [max(self._widths.values())] * self.stages,
             [self._mask(stage, channels) for stage in range(1, self.stages + 1)],
             channels=channels,
@@ -157,13 +157,9 @@ class MobileSpace(Space):
         """
         self.check(architecture)
         kept = architecture.decisions
-        multipliers = [
-            self._widths[str(kept[_width_name(stage)])] if self._width_is_searched else self.width_multipliers[0]
-            for stage in range(1, self.stages + 1)
-        ]
         return self._build(
             lambda name, shape: _operation(str(kept[name]), shape, EVALUATION),
-            multipliers,
+            self._multipliers(kept),
             [nn.Identity] * self.stages,
             channels=channels,
             cells=cells,
@@ -173,6 +169,40 @@ class MobileSpace(Space):
             auxiliary=auxiliary,
             form=EVALUATION,
         )
+
+    def undecided(
+        self,
+        given: Mapping[str, Kept],
+        *,
+        channels: int,
+        cells: int,
+        num_classes: int,
+        in_channels: int = 3,
+        stem: Stem = "cifar",
+    ) -> nn.Module:
+        """The evaluation network of the widths that are `given`, in which the layers are open."""
+        return self._build(
+            lambda name, shape: _searchable_operation(name, shape, EVALUATION),
+            self._multipliers(given),
+            [nn.Identity] * self.stages,
+            channels=channels,
+            cells=cells,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            stem=stem,
+            auxiliary=False,
+            form=EVALUATION,
+        )
+
+    @property
+    def shaping(self) -> tuple[str, ...]:
+        return tuple(_width_name(stage) for stage in range(1, self.stages + 1)) if self._width_is_searched else ()
+
+    def _multipliers(self, kept: Mapping[str, Kept]) -> list[float]:
+        """Of each stage."""
+        if not self._width_is_searched:
+            return [float(self.width_multipliers[0])] * self.stages
+        return [self._widths[str(kept[name])] for name in self.shaping]
 
     def _build(
         self,
@@ -233,9 +263,9 @@ def _operation(name: str, shape: Shape, form: Form) -> nn.Module:
     return InvertedResidual(shape, kernel, expansion, form)
 
 
-def _searchable_operation(decision: str, shape: Shape) -> Choice:
+def _searchable_operation(decision: str, shape: Shape, form: Form) -> Choice:
     stage, layer = _stage_and_layer(decision)
-    return Choice(decision, {name: _operation(name, shape, SEARCH) for name in _candidates(stage, layer)})
+    return Choice(decision, {name: _operation(name, shape, form) for name in _candidates(stage, layer)})
 
 
 def _candidates(stage: int, layer: int) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
+from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
 from dnas.core.cell import Cell, PlainCell
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
@@ -120,6 +120,27 @@ class NasBench201Space(Space):
         assert isinstance(cell, CellArchitecture)
         return ThreeStages(
             lambda width: _plain_cell(cell, width),
+            channels=channels,
+            cells=cells,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            form=EVALUATION,
+        )
+
+    def undecided(
+        self,
+        given: Mapping[str, Kept],
+        *,
+        channels: int,
+        cells: int,
+        num_classes: int,
+        in_channels: int = 3,
+        stem: Stem = "cifar",
+    ) -> nn.Module:
+        _refuse(stem, auxiliary=False)
+        builder = CellBuilder(EdgeSettings(), EVALUATION)
+        return ThreeStages(
+            lambda width: builder.cell(_DECISION, width, num_inputs=1, strides=[1] * len(EDGES)),
             channels=channels,
             cells=cells,
             num_classes=num_classes,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
 
-from dnas.core.architecture import Architecture
+from dnas.core.architecture import Architecture, Kept
 from dnas.core.cell import places
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
@@ -22,6 +23,7 @@ from dnas.space.darts import (
     num_cells,
     random_cell,
     supernet_model,
+    undecided_network,
 )
 from dnas.space.edges import EdgeSettings
 from dnas.system.errors import UserError
@@ -155,6 +157,25 @@ class ReducedDartsSpace(Space):
             in_channels=in_channels,
             stem=stem,
             auxiliary=auxiliary,
+        )
+
+    def undecided(
+        self,
+        given: Mapping[str, Kept],
+        *,
+        channels: int,
+        cells: int,
+        num_classes: int,
+        in_channels: int = 3,
+        stem: Stem = "cifar",
+    ) -> nn.Module:
+        return undecided_network(
+            [self._cell_decision(name) for name in CELLS],
+            channels=channels,
+            cells=cells,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            stem=stem,
         )
 
     def check(self, architecture: Architecture) -> None:

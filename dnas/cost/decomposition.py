@@ -1,0 +1,141 @@
+"""What a delivered network costs, as a sum over what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from dnas.core.architecture import Architecture, Kept
+from dnas.core.decision import Decision
+from dnas.core.searchable import Searchable
+from dnas.cost.decisions import Costs
+from dnas.cost.delivered import Delivered
+from dnas.cost.layout import Item, first, items_of
+
+# One row of numbers for each row of a decision; of a pair of choices one row for each candidate of the first.
+Table = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """cost = constant + sum over what is kept of `single` + sum over pairs of choices of `pairs`.
+
+    Counts are whole numbers, exact below 2^53.
+
+    Args:
+        constant: what every architecture has: stem, classifier, what joins the cells.
+        single: decision -> (rows, candidates); what keeping a candidate adds, over all places of a shared decision.
+            Decisions that are not named add nothing.
+        pairs: (choice, other choice) -> (candidates, candidates); what keeping both adds, such as a layer in a stage of
+            some width.
+    """
+
+    constant: float
+    single: Mapping[str, Table]
+    pairs: Mapping[tuple[str, str], Table]
+
+    def of(self, kept: Mapping[str, Kept], decisions: Mapping[str, Decision]) -> float:
+        """The cost of the network that keeps this."""
+        items = items_of(kept, decisions)
+        chosen = {item.decision: item.candidate for item in items}
+        total = self.constant + sum(self.at(item) for item in items)
+        return total + sum(table[chosen[a]][chosen[b]] for (a, b), table in self.pairs.items())
+
+    def at(self, item: Item) -> float:
+        """What keeping this adds by itself."""
+        return self.single[item.decision][item.row][item.candidate] if item.decision in self.single else 0.0
+
+    def scaled(self, factor: float) -> Decomposition:
+        """The same in another unit."""
+        return Decomposition(
+            self.constant * factor,
+            {name: _scaled(table, factor) for name, table in self.single.items()},
+            {names: _scaled(table, factor) for names, table in self.pairs.items()},
+        )
+
+    def with_constant(self, constant: float) -> Decomposition:
+        """The same with another constant part."""
+        return replace(self, constant=constant)
+
+
+def decompose(
+    delivered: Delivered,
+    of_candidates: Callable[[nn.Module], Mapping[str, Costs]],
+    of_network: Callable[[nn.Module], float],
+) -> Decomposition:
+    """Measure the candidates where they stand, and what is left of a whole network.
+
+    What choices that shape others change in these (a stage's width in its layers) is measured one at a time; it must be
+    a sum over them.
+
+    Args:
+        delivered: the network.
+        of_candidates: costs of each candidate of a model with choices, by decision.
+        of_network: cost of a network.
+    """
+    decisions = delivered.decisions
+    base = first(decisions)
+
+    def candidates(kept: Mapping[str, Kept]) -> dict[str, Table]:
+        model = delivered.undecided({name: kept[name] for name in delivered.shaping})
+        _bind(model, kept, decisions)
+        return {name: _table(costs) for name, costs in of_candidates(model).items()}
+
+    single = candidates(base)
+    pairs: dict[tuple[str, str], Table] = {}
+    open_items = [item for item in items_of(base, decisions) if item.decision in single]
+
+    def rest(kept: Mapping[str, Kept], costs: Mapping[str, Table]) -> float:
+        """What the network has besides candidates."""
+        return of_network(delivered.network(kept)) - sum(costs[name][row][k] for name, row, k in open_items)
+
+    constant = rest(base, single)
+    own: dict[str, Table] = {}
+    for name in delivered.shaping:
+        rows, differences = [], []
+        for candidate in decisions[name].candidates:
+            kept = {**base, name: candidate}
+            costs = single if candidate == base[name] else candidates(kept)
+            rows.append(0.0 if candidate == base[name] else rest(kept, costs) - constant)
+            differences.append({other: _difference(costs[other], single[other]) for other in single})
+        own[name] = (tuple(rows),)
+        for other in single:
+            table = tuple(_only_row(difference[other]) for difference in differences)
+            if any(value for row in table for value in row):
+                pairs[name, other] = table
+    return Decomposition(constant, {**single, **own}, pairs)
+
+
+def _bind(model: nn.Module, kept: Mapping[str, Kept], decisions: Mapping[str, Decision]) -> None:
+    """Let a forward pass compute no more than what is kept."""
+    searchable = [module for module in model.modules() if isinstance(module, Searchable)]
+    found = {decision.name: decision for module in searchable for decision in module.decisions()}
+    own = {name: decisions.get(name, decision) for name, decision in found.items()}
+    like = next(model.parameters(), torch.empty(0)).detach()
+    mixtures = Architecture({name: kept[name] for name in own if name in kept}).one_hot(own, like)
+    for module in searchable:
+        module.bind(mixtures)
+
+
+def _table(costs: Costs) -> Table:
+    return tuple(tuple(row) if isinstance(row, list) else (row,) for row in _rows(costs))
+
+
+def _rows(costs: Costs) -> list[list[float]]:
+    return [list(row) for row in costs] if isinstance(costs[0], list) else [list(costs)]  # pyright: ignore
+
+
+def _only_row(table: Table) -> tuple[float, ...]:
+    assert len(table) == 1, "only choices are shaped by others"
+    return table[0]
+
+
+def _difference(a: Table, b: Table) -> Table:
+    return tuple(tuple(x - y for x, y in zip(*rows, strict=True)) for rows in zip(a, b, strict=True))
+
+
+def _scaled(table: Table, factor: float) -> Table:
+    return tuple(tuple(value * factor for value in row) for row in table)
