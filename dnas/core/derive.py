@@ -10,14 +10,16 @@ from dnas.core.architecture import Architecture
 from dnas.core.decision import Decision
 from dnas.core.searchable import Searchable
 from dnas.system.errors import UserError
+from dnas.system.processes import check_not_wrapped
 
 
 def find_decisions(model: nn.Module) -> dict[str, Decision]:
     """All decisions in a model by name, in the order of its modules.
 
     Raises:
-        UserError: two choices of one name differ, or there is no choice.
+        UserError: two choices of one name differ, there is no choice, or a part is wrapped for several devices.
     """
+    check_not_wrapped(model)
     found: dict[str, Decision] = {}
     for module in model.modules():
         if not isinstance(module, Searchable):
@@ -46,6 +48,7 @@ def derive(model: nn.Module, architecture: Architecture) -> nn.Module:
     Raises:
         UserError: the architecture does not fit the model.
     """
+    check_not_wrapped(model)
     if not any(isinstance(module, Searchable) for module in model.modules()):
         raise UserError(f"{type(model).__name__} holds no choice, so there is nothing to derive.")
     architecture.check(find_decisions(model))

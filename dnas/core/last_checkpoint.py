@@ -13,12 +13,15 @@ import torch
 from dnas.core.run import Run
 from dnas.system.display import Display
 from dnas.system.errors import UserError
+from dnas.system.tensor_file import first_nan
 
 # Name of the file, in the folder of checkpoints.
 CHECKPOINT = "last"
 
 # What a damaged entry leads to where it is used.
 _DAMAGE = (LookupError, TypeError, AttributeError, ValueError, RuntimeError)
+# Entries whose tensors are seen to be numbers, as before they are written. What observers remember may be anything.
+_FINITE = ("supernet", "network", "optimizer", "weight_optimizer", "alpha_optimizer", "alphas_by_epoch")
 # Entries of these types are checked before any of them is used.
 _KINDS = (bool, int, float, Mapping)
 
@@ -125,6 +128,10 @@ class LastCheckpoint:
                     f"{path} is damaged: {name!r} must be of type {kind.__name__}; got {state[name]!r}. Use a new run "
                     "folder."
                 )
+
+        found = next((f"{name}.{place}" for name in _FINITE if (place := first_nan(state.get(name, {})))), "")
+        if found:
+            raise UserError(f"{path} is damaged: {found} holds NaN. Take it from a copy, or use a new run folder.")
 
     def forget_rows_after(self, step: int) -> None:
         """Cut the metrics of steps that are taken again."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture
 from dnas.system.atomic import write_text
@@ -21,6 +22,7 @@ from dnas.system.tensor_file import load_tensors, save_tensors
 from dnas.version import __version__
 
 _LARGEST_METRICS = 2**30  # bytes; a row has a few hundred
+WEIGHTS_FILE = "network.pt"  # of a trained network
 
 
 class Run:
@@ -30,6 +32,7 @@ class Run:
         metrics.jsonl        one JSON object per line, each with its "step"
         tensorboard/         the same numbers as TensorBoard events (where tensorboard is installed)
         checkpoints/NAME.pt  everything needed to go on
+        network.pt           trained weights, at the end of a training
         architecture.json    what was found; architectures/epoch_0007.json what would have been after epoch 7
 
     Every file is written whole or not at all; a checkpoint has its digest at its end, which reading checks.
@@ -163,6 +166,29 @@ class Run:
             UserError: damaged, or it holds something other than tensors and plain data.
         """
         return load_tensors(self.checkpoint_path(name), device)
+
+    @property
+    def weights_path(self) -> Path:
+        return self.path / WEIGHTS_FILE
+
+    def save_weights(self, network: nn.Module) -> None:
+        """Write the network's weights and buffers to network.pt.
+
+        Raises:
+            UserError: its state holds more than tensors.
+        """
+        state = network.state_dict()
+        for name, value in state.items():
+            if not isinstance(value, Tensor):
+                raise UserError(
+                    f"The network's state {name!r} is a {type(value).__name__}; only tensors can be written. "
+                    "Keep such values in buffers."
+                )
+        # Copies, in plain memory format: a view would be written with all of the memory that it looks into.
+        plain = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()
+        }
+        save_tensors(self.weights_path, plain)
 
     def save_architecture(self, architecture: Architecture, epoch: int | None = None) -> None:
         """Write architecture.json, or the one of an epoch."""

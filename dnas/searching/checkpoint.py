@@ -21,6 +21,7 @@ from dnas.searching.totals import Totals
 from dnas.system.difference import first_difference, fixed_settings
 from dnas.system.display import Display
 from dnas.system.random_state import random_state, restore_random_state
+from dnas.system.reading import shortened
 
 
 class SearchCheckpoint:
@@ -110,6 +111,10 @@ class SearchCheckpoint:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         course = self.course
+        last = self.settings.epochs * course.steps_per_epoch
+        if not 0 <= state["step"] <= last:
+            raise ValueError(f"it is of step {state['step']} of {last}")
+        check_rows(state["epoch_rows"])
         if state["stage"] != course.stage:
             raise TypeError(f"the stage must be {course.stage} here; got {state['stage']!r}.")
         self._put_back(state)
@@ -200,6 +205,21 @@ class SearchCheckpoint:
         if self.run is not None:
             for path in self.run.checkpoint_path(CHECKPOINT).parent.glob("epoch_*.pt"):
                 path.unlink()
+
+
+def check_rows(rows: Any) -> None:
+    """See that rows of metrics, one for each epoch, are numbers by name.
+
+    Raises:
+        TypeError: they are not.
+    """
+    if not isinstance(rows, list):
+        raise TypeError(f"rows of epochs must be a list, not a {type(rows).__name__}")
+    for row in rows:
+        if not isinstance(row, dict) or not all(
+            isinstance(name, str) and isinstance(value, int | float) for name, value in row.items()
+        ):
+            raise TypeError(f"a row of an epoch must be numbers by name, not {shortened(row)}")
 
 
 def stage_reached(run: Run | None, settings: SearchSettings) -> tuple[int, dict[str, Any] | None]:

@@ -22,6 +22,7 @@ from dnas.system.display import Display, Silent
 from dnas.system.errors import UserError
 from dnas.system.interrupt import stop_request
 from dnas.system.plain_data import to_plain
+from dnas.system.processes import check_one_process
 from dnas.system.random_state import seeded
 
 
@@ -127,6 +128,7 @@ def search_in_stages(
         >>> [len(row) for row in result.supernet.allowed["act"]]
         [2]
     """
+    check_one_process("a search")
     settings.check_length()
     settings.check_observers(observers)
 

@@ -108,6 +108,7 @@ def search_step(
     if smoothing is not None:
         mixtures = smoothing(mixtures, lambda m: supernet.loss(weights, m, batch)[0], progress, generator)
     loss, aux = supernet.loss(weights, mixtures, batch, update_buffers=True)
+    _check_gradient(loss, weights, mixtures)
     (found,) = gradients(loss, dict(weights))
     scalars["gradient_norm"] = update_weights(weights, found, weight_optimizer, clip)
     return _result(loss, aux, scalars, batch)
@@ -146,6 +147,7 @@ def one_level_step(
     mixtures = supernet.sample(relaxation, progress, generator)
     weights = supernet.weights()
     loss, aux = supernet.loss(weights, mixtures, data, update_buffers=True)
+    _check_gradient(loss, weights, mixtures)
     outer = loss
     for penalty in penalties:
         outer = penalty(outer, supernet.alphas, mixtures, progress)
@@ -259,6 +261,15 @@ def _as_batch(batch: Sequence[Any]) -> Batch:
         got = type(batch).__name__ + (f" of length {len(batch)}" if isinstance(batch, tuple | list) else "")
         raise UserError(f"A batch must be a pair (inputs, targets) or a dnas.Batch; got a {got}.")
     return Batch(*batch)
+
+
+def _check_gradient(loss: Tensor, weights: Mapping[str, Tensor], mixtures: Mapping[str, Mixture]) -> None:
+    """See that the loss depends on the weights; where not all candidates are computed, those may have none."""
+    if weights and not loss.requires_grad and all(mixture.active is None for mixture in mixtures.values()):
+        raise UserError(
+            "The model's outputs have no gradient, so that the search would move nothing: leave out detach(), "
+            "no_grad() and whole numbers on the way from its weights to its outputs."
+        )
 
 
 def _check_holds_alphas(optimizer: torch.optim.Optimizer, supernet: Supernet) -> None:

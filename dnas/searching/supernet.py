@@ -21,6 +21,7 @@ from dnas.core.searchable import Searchable
 from dnas.method.relaxation.base import Relaxation
 from dnas.system.difference import first_difference
 from dnas.system.errors import UserError
+from dnas.system.tensor_file import tensors_in
 
 Criterion = Callable[[Any, Any], Tensor | Mapping[str, Tensor]]
 
@@ -181,7 +182,7 @@ class Supernet:
             A scalar, and the outputs with the named terms and the carried state.
 
         Raises:
-            UserError: the criterion gave neither a scalar nor a dict of scalars.
+            UserError: the criterion gave neither a scalar nor a dict of scalars, or one without a gradient.
         """
         outputs = self.forward(weights, mixtures, batch, update_buffers=update_buffers)
         carry = None
@@ -192,6 +193,11 @@ class Supernet:
         total = sum_of_terms(terms) if terms else value
         if not isinstance(total, Tensor) or total.ndim != 0:
             raise UserError(f"The criterion must give a scalar tensor or a dict of them; got {_shape(value)}.")
+        if not total.requires_grad and any(tensor.requires_grad for _, tensor in tensors_in(outputs)):
+            raise UserError(
+                f"The criterion's loss has no gradient (a tensor of {total.dtype}), so that the search would move "
+                "nothing: leave out detach(), item(), argmax() and whole numbers on the way from outputs to loss."
+            )
         return total, Aux(outputs, terms, carry)
 
     # State

@@ -10,13 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dnas.core.architecture import Architecture
 from dnas.core.derive import derive
 from dnas.core.last_checkpoint import CHECKPOINT
-from dnas.core.run import Run
+from dnas.core.run import WEIGHTS_FILE, Run
 from dnas.searching.supernet import Supernet
-from dnas.shipping.package import SPEC_FILE, WEIGHTS_FILE, check_state, read_spec, read_weights, skeleton
+from dnas.shipping.package import SPEC_FILE, check_state, read_spec, read_weights, skeleton
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.errors import UserError
+from dnas.training.loop import MODULES, SUMMARY
+from dnas.training.network_checks import digest_of_modules
 
 RETRAIN = "retrain"  # the run inside a search run that holds the retrained network
 
@@ -28,8 +31,8 @@ def load(path: Path | str, *, model: nn.Module | None = None, device: torch.devi
     spaces comes without its auxiliary head. Files are read as data; no code in them is run.
 
     A user's own module is not in the files: give a new one, made as for the search. The found architecture is derived
-    from it (the given module stays as it is) and gets the retrained weights, or, where the run was not retrained, the
-    weights of the search.
+    from it (the given module stays as it is) and gets the weights that were trained last: those of the retraining in
+    the folder itself or in `retrain`, or, where there was none, those of the search.
 
     Args:
         path: a run, its retraining, or any folder with the two files, such as an export.
@@ -38,7 +41,8 @@ def load(path: Path | str, *, model: nn.Module | None = None, device: torch.devi
 
     Raises:
         FileNotFoundError: no such folder, or nothing trained in it.
-        UserError: damaged files, weights of another network, or a model that does not fit.
+        UserError: damaged files, weights of another network, a model that does not fit, or a retraining that has not
+            finished.
 
     Example:
         >>> network = load("runs/flowers")  # doctest: +SKIP
@@ -48,7 +52,7 @@ def load(path: Path | str, *, model: nn.Module | None = None, device: torch.devi
     if folder is not None:
         network = _retrained(folder, read_spec(folder), model)
     elif model is not None:
-        network = _searched(Run(path), model)
+        network = _of_module(Run(path), model)
     else:
         raise _not_retrained(Path(path))
     return network.to(device).eval()
@@ -89,23 +93,19 @@ def _not_retrained(path: Path) -> FileNotFoundError:
 
 
 def _retrained(folder: Path, spec: NetworkSpec, model: nn.Module | None) -> nn.Module:
-    state, source = read_weights(folder), str(folder / WEIGHTS_FILE)
     if isinstance(spec.builder, SpaceBuilder):
         if model is not None:
             raise UserError(
                 f"The network in {folder} is built from the space {spec.architecture.space!r}; leave out `model`, "
                 "which is for a search of your own module."
             )
-        return _from_space(spec, state, source)
+        return _from_space(spec, read_weights(folder), str(folder / WEIGHTS_FILE))
     if model is None:
         raise UserError(
             f"The network in {folder} was found in your own module, which no file holds. Give a new one, made as for "
             f"the search: dnas.load({str(folder)!r}, model=make_model())."
         )
-    network = derive(model, spec.architecture)
-    check_state(network, state, source=source)
-    network.load_state_dict(state)
-    return network
+    return _with_weights(derive(model, spec.architecture), folder)
 
 
 def _from_space(spec: NetworkSpec, state: Mapping[str, Tensor], source: str) -> nn.Module:
@@ -114,6 +114,52 @@ def _from_space(spec: NetworkSpec, state: Mapping[str, Tensor], source: str) -> 
     assert isinstance(spec.builder, SpaceBuilder)
     network = replace(spec.builder, auxiliary=False).network(spec.architecture)
     network.load_state_dict({name: state[name] for name in network.state_dict()})
+    return network
+
+
+def _of_module(run: Run, model: nn.Module) -> nn.Module:
+    """The network derived from a user's own module, with the weights that were trained last."""
+    for training in (run, run.child(RETRAIN)):
+        if training.weights_path.exists():
+            return _retrained_module(training, _architecture_of(run, training), model)
+    child = run.child(RETRAIN)
+    if child.checkpoint_path(CHECKPOINT).exists():
+        raise UserError(
+            f"The retraining in {child.path} has not finished (it holds no {WEIGHTS_FILE}), and the weights of the "
+            "search are not given in its place: call dnas.retrain again with the same arguments, which finishes it; or "
+            f"move {child.path} away for the weights of the search."
+        )
+    return _searched(run, model)
+
+
+def _architecture_of(run: Run, training: Run) -> Architecture:
+    """What the trained network keeps: of its own folder, or of the search that it lies in."""
+    for folder in (training, run, Run(training.path.absolute().parent)):
+        if folder.architecture_path.exists():
+            return folder.load_architecture()
+    raise FileNotFoundError(
+        f"{training.path} holds trained weights, but no architecture.json says of what: save it there, "
+        "architecture.save(run.architecture_path)."
+    )
+
+
+def _retrained_module(training: Run, architecture: Architecture, model: nn.Module) -> nn.Module:
+    network = derive(model, architecture)
+    summary = training.load_json(SUMMARY)
+    modules = summary.get(MODULES) if isinstance(summary, dict) else None
+    if modules != digest_of_modules(network):
+        raise UserError(
+            f"{training.weights_path} belongs to another network than the one that the architecture gives of "
+            f"{type(model).__name__}: its modules have other names or classes. Give the module that was retrained, or "
+            "retrain anew what was found since."
+        )
+    return _with_weights(network, training.path)
+
+
+def _with_weights(network: nn.Module, folder: Path) -> nn.Module:
+    state = read_weights(folder)
+    check_state(network, state, source=str(folder / WEIGHTS_FILE))
+    network.load_state_dict(state)
     return network
 
 

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnas.core.run import Run
+from dnas.core.run import WEIGHTS_FILE, Run
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write_text
 from dnas.system.errors import UserError
 from dnas.system.reading import read_text
-from dnas.system.tensor_file import check_finite, load_tensors, save_tensors
+from dnas.system.tensor_file import check_finite, load_tensors
 
-WEIGHTS_FILE = "network.pt"
 SPEC_FILE = "network.json"
 
 
@@ -31,20 +30,12 @@ def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
     Raises:
         UserError: the builder makes another network, or the network's state holds more than tensors.
     """
-    state = network.state_dict()
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise UserError(
-                f"The network's state {name!r} is a {type(value).__name__}; only tensors can be written. "
-                "Keep such values in buffers."
-            )
     if isinstance(spec.builder, SpaceBuilder):
-        check_state(skeleton(spec), state, source="The network")
-    # Copies, in plain memory format: a view would be written with all of the memory that it looks into.
-    weights = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+        check_state(skeleton(spec), network.state_dict(), source="The network")
+    text = spec.to_json() + "\n"
     # Weights first: the folder counts as holding a network from the moment that it has a network.json.
-    save_tensors(run.path / WEIGHTS_FILE, weights)
-    write_text(run.path / SPEC_FILE, spec.to_json() + "\n")
+    run.save_weights(network)
+    write_text(run.path / SPEC_FILE, text)
 
 
 def read_spec(path: Path) -> NetworkSpec:

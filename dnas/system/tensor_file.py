@@ -100,10 +100,18 @@ def first_non_finite(state: Any) -> str:
     return ""
 
 
+def first_nan(state: Any) -> str:
+    """Where in tensors and plain data a tensor holds NaN first; empty where none does. A mask may hold infinity."""
+    return next((place for place, tensor in tensors_in(state) if _is_plain(tensor) and bool(tensor.isnan().any())), "")
+
+
 def _is_finite(tensor: Tensor) -> bool:
-    if tensor.layout is not torch.strided or not (tensor.is_floating_point() or tensor.is_complex()):
-        return True
-    return bool(tensor.isfinite().all())
+    return not _is_plain(tensor) or bool(tensor.isfinite().all())
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether its numbers lie in memory one by one, and may be NaN."""
+    return tensor.layout is torch.strided and (tensor.is_floating_point() or tensor.is_complex())
 
 
 def tensors_in(state: Any) -> Iterator[tuple[str, Tensor]]:

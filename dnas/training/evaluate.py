@@ -15,6 +15,7 @@ from dnas.data.batches import Batches
 from dnas.data.iterable_batches import IterableBatches
 from dnas.system.display import Display, Silent
 from dnas.system.errors import UserError
+from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.task.base import Task
 from dnas.task.classification import Classification, Confusion
 from dnas.task.measurement import Tally
@@ -38,7 +39,7 @@ def evaluate(
         display: where progress is shown, under the name `phase`.
 
     Raises:
-        UserError: outputs or targets do not fit the task.
+        UserError: outputs or targets do not fit the task, or there are several processes.
         NonFiniteLoss: the network gives out NaN or infinity.
 
     Example:
@@ -47,6 +48,8 @@ def evaluate(
         >>> evaluation.num_samples, evaluation.confusion.shape
         (8, torch.Size([3, 3]))
     """
+    check_one_process("an evaluation")
+    check_not_wrapped(network)
     batches = as_batches(batches)
     device, memory_format = device_of(network), memory_format_of(network)
     tally = Tally(task)

@@ -25,10 +25,11 @@ from dnas.system.interrupt import Interrupted, StopRequest
 from dnas.system.random_state import random_state, restore_random_state
 from dnas.training.epoch_sums import EpochSums
 from dnas.training.evaluate import as_batches, call, check_logits, device_of, evaluate, in_format
-from dnas.training.network_checks import first_non_finite, takes_channels_last
+from dnas.training.network_checks import digest_of_modules, first_non_finite, takes_channels_last
 from dnas.training.settings import RetrainSettings
 
 SUMMARY = "retrain"  # name of the JSON file that a finished training leaves
+MODULES = "modules_sha256"  # entry of it: of what the trained weights are
 
 
 class TrainingLoop:
@@ -143,6 +144,11 @@ class TrainingLoop:
         (batch,) = batches
         with in_precision(self.settings.precision, self.device):
             loss, logits = _loss(call(self.network, batch.inputs), batch.targets, self.settings)
+        if not logits.requires_grad:
+            raise UserError(
+                f"{type(self.network).__name__} gives logits without a gradient, so that nothing would be trained: "
+                "leave out detach(), no_grad() and whole numbers on the way from its weights to its outputs."
+            )
         self.optimizer.zero_grad()
         loss.backward()
         if self.settings.weights.clip is not None:
@@ -193,10 +199,15 @@ class TrainingLoop:
             self.run.log(self.step, {"phase": "epoch", "epoch": epoch, **row, "seconds": self.seconds})
 
     def finish(self) -> None:
-        """Write how long it took."""
+        """Write the trained weights, and then how long it took: with that file the training counts as finished."""
+        name = first_non_finite(self.network)
+        if name:
+            raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
         if self.run is not None:
+            self.run.save_weights(self.network)
             summary = {"epochs": self.settings.epochs, "steps": self.step, "seconds": self.seconds}
-            self.run.save_json(SUMMARY, {**summary, "settings": self.settings.to_data()})
+            modules = digest_of_modules(self.network)
+            self.run.save_json(SUMMARY, {**summary, "settings": self.settings.to_data(), MODULES: modules})
 
     # Checkpoints
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
@@ -33,3 +34,12 @@ def first_non_finite(network: nn.Module) -> str:
     if not tensors or bool(torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).all()):
         return ""
     return next(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
+
+
+def digest_of_modules(network: nn.Module) -> str:
+    """A number that changes with the name or class of any module within the network.
+
+    Weights alone do not tell ReLU from tanh, which another architecture may have kept.
+    """
+    classes = [(name, type(module).__name__) for name, module in network.named_modules() if name]
+    return hashlib.sha256(repr(classes).encode()).hexdigest()

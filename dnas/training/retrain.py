@@ -11,6 +11,7 @@ from dnas.core.run import Run
 from dnas.data.batches import Batches
 from dnas.system.display import Display, Silent
 from dnas.system.interrupt import stop_request
+from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.system.random_state import seeded
 from dnas.training.evaluate import as_batches
 from dnas.training.loop import TrainingLoop
@@ -40,12 +41,14 @@ def retrain(
             memory format where its layers allow that.
         train: `(inputs, targets)`, targets `(batch,)` int64.
         settings: batch size, channels, cells and cutout among them are for who makes the data and the network.
-        run: folder of this training alone, for metrics, checkpoints and, at the end, retrain.json.
+        run: folder of this training alone, for metrics, checkpoints and, at the end, network.pt and retrain.json. With
+            `search_run.child("retrain")` it is the trained network that `dnas.load(search_run.path, model=...)` gives.
         display: where progress is shown, under the name `phase`.
         validation: measured after each epoch and logged; nothing is decided by it.
 
     Raises:
-        UserError: no classifier, nothing to train, or the checkpoint is of another network or of other settings.
+        UserError: no classifier, nothing to train, outputs without a gradient, several processes, or the checkpoint is
+            of another network or of other settings.
         NonFiniteLoss: the loss or a weight became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
@@ -55,6 +58,8 @@ def retrain(
         >>> retrain(network, data, settings=RetrainSettings(epochs=2)).training
         False
     """
+    check_one_process("a training")
+    check_not_wrapped(network)
     loop = TrainingLoop(network, as_batches(train), settings, run, display, phase, validation)
     try:
         with seeded(settings.seed), stop_request() as request:

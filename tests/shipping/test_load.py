@@ -116,8 +116,8 @@ def test_a_searched_module_that_was_not_retrained_has_the_searched_weights(searc
 
 
 @pytest.mark.parametrize(("model", "message"), [
-    (lambda: make_model(activations=("tanh", "relu")), r"another space: decision 'activation'"),
-    (lambda: make_model(width=5), r"weight '0.candidates.0.weight' is a tensor of shape \(3, 1, 1, 1\)"),
+    (lambda: make_model(activations=("tanh", "relu")), r"another space: decisions\.activation\.candidates"),
+    (lambda: make_model(width=5), r"0\.candidates\.0\.weight is a tensor of shape \(3, 1, 1, 1\)"),
     (lambda: nn.Linear(2, 2), "holds no choice"),
 ])  # fmt: skip
 def test_another_module_than_the_searched_one_is_told_the_first_difference(

@@ -602,3 +602,21 @@ def test_training_in_bf16_keeps_float32_weights():
     retrain(network, [batch], settings=RetrainSettings(epochs=1, precision="bf16"))
     assert torch.bfloat16 in seen
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+
+
+# Without a gradient
+
+
+class Detached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.layer(x).detach()
+
+
+def test_a_network_whose_outputs_have_no_gradient_is_refused_at_the_first_step():
+    data = [(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))]
+    with pytest.raises(ValueError, match="Detached gives logits without a gradient"):
+        retrain(Detached(), data)

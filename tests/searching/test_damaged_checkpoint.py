@@ -1,0 +1,59 @@
+"""A checkpoint that no search or training would write is refused, also where its digest is right."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import dnas
+from dnas import Choice, RetrainSettings, SearchSettings
+from dnas.core.run import Run
+from dnas.system.errors import UserError
+
+DATA = [(torch.randn(8, 4, generator=torch.Generator().manual_seed(i)), torch.arange(8) % 2) for i in range(4)]
+
+
+def search(run: Run) -> None:
+    model = nn.Sequential(Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Linear(4, 2))
+    dnas.search(model, DATA[:2], DATA[2:], settings=SearchSettings(epochs=1), run=run)
+
+
+def retrain(run: Run) -> None:
+    dnas.retrain(nn.Linear(4, 2), DATA, settings=RetrainSettings(epochs=1), run=run)
+
+
+def nan(*place: str) -> Callable[[dict], None]:
+    def change(state: Any) -> None:
+        for name in place:
+            state = state[name]
+        state.fill_(torch.nan)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("work", "change", "said"),
+    [
+        (search, nan("supernet", "model", "1.weight"), r"supernet\.model\.1\.weight holds NaN"),
+        (search, nan("supernet", "alphas", "act"), r"supernet\.alphas\.act holds NaN"),
+        (search, lambda state: state.update(step=10**9), "of step 1000000000 of 2"),
+        (search, lambda state: state.update(step=-1), "of step -1 of 2"),
+        (search, lambda state: state.update(epoch_rows="many"), "must be a list, not a str"),
+        (search, lambda state: state.update(epoch_rows=[{"epoch": "one"}]), "numbers by name"),
+        (search, lambda state: state.update(epoch_rows=[3]), "numbers by name"),
+        (retrain, nan("network", "weight"), r"network\.weight holds NaN"),
+        (retrain, lambda state: state["network"]["weight"].fill_(torch.inf), "weight holds NaN or infinity"),
+        (retrain, lambda state: state.update(step=10**9), "of step 1000000000 of 4"),
+    ],
+)
+def test_a_finished_checkpoint_of_no_sense_does_not_count_as_done(tmp_path: Path, work, change, said: str):
+    run = Run(tmp_path)
+    work(run)
+    state = run.load_checkpoint("last")
+    change(state)
+    run.save_checkpoint("last", state)
+    with pytest.raises((UserError, dnas.NonFiniteLoss), match=said):
+        work(run)
