@@ -16,6 +16,7 @@ from dnas.system.words import seconds_in
 from dnas.training.settings import RetrainSettings
 
 # Sizes that are chosen if the user gives none.
+_LARGEST = 1_000_000  # of any size; spaces and images have lower bounds of their own
 SIZES = ("image_size", "channels", "cells", "batch_size")
 # The sum of two seeds of this size is still a seed that torch accepts.
 _LARGEST_SEED = 2**62
@@ -84,6 +85,8 @@ class Job:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1; got {value}.")
+            if value is not None and value > _LARGEST:
+                raise UserError(f"{name} must be at most {_LARGEST:,}; got {value:,}.")
         if not 0 < self.test_fraction < 1:
             raise UserError(f"test_fraction must be over 0 and below 1; got {self.test_fraction}.")
         if not 0 <= self.validation_fraction < 1:

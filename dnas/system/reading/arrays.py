@@ -112,10 +112,13 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 def _header(stream: IO[bytes], entry: zipfile.ZipInfo) -> ArrayHeader:
     """The header at the start of an array, which must agree with the size in the zip file's directory."""
     start = stream.read(8)
-    readers = {(1, 0): (2, np.lib.format.read_array_header_1_0), (2, 0): (4, np.lib.format.read_array_header_2_0)}
-    if start[:6] != b"\x93NUMPY" or tuple(start[6:]) not in readers:
+    readers = {
+        b"\x93NUMPY\x01\x00": (2, np.lib.format.read_array_header_1_0),
+        b"\x93NUMPY\x02\x00": (4, np.lib.format.read_array_header_2_0),
+    }
+    if start not in readers:
         raise ValueError(f"{entry.filename} is no array of format 1.0 or 2.0")
-    size, read = readers[tuple(start[6:])]
+    size, read = readers[start]
     length = stream.read(size)
     count = int.from_bytes(length, "little")
     if count > _LONGEST_HEADER:
