@@ -53,6 +53,9 @@ from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.searching.stage import Stage
 from dnas.searching.supernet import Supernet
 from dnas.shipping.load import load
+from dnas.shrinking.rules import Rule
+from dnas.shrinking.searchable import make_searchable
+from dnas.shrinking.shrink import ShrinkSettings, shrink
 from dnas.space import (
     DartsSpace,
     MobileSpace,
@@ -137,6 +140,7 @@ __all__ = [
     "ReinMax",
     "Relaxation",
     "RetrainSettings",
+    "Rule",
     "Run",
     "Schedule",
     "SearchResult",
@@ -145,6 +149,7 @@ __all__ = [
     "Segmentation",
     "SharedPrefix",
     "Sharpening",
+    "ShrinkSettings",
     "Sigmoid",
     "SkipStop",
     "Smoothing",
@@ -170,9 +175,11 @@ __all__ = [
     "evaluate",
     "load",
     "load_table",
+    "make_searchable",
     "retrain",
     "search",
     "search_in_stages",
     "search_step",
     "set_progress",
+    "shrink",
 ]

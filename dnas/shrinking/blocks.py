@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dnas.shrinking.book import tensors_in
+from dnas.core.batch import tensors_in
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -145,18 +144,6 @@ class Call:
 
     def size(self, labels: Field, axis: int, attribute: str | None = None) -> None:
         self.book.sizes.append(Size(self.module, labels, axis, attribute))
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors of a nested value: tuples, lists, mappings."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from tensors_in(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from tensors_in(part)
 
 
 def placed(labels: Field, axis: int, ndim: int) -> Field:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dnas.core.batch import tensors_in
 from dnas.cost.flops import Inputs, call_arguments, operator_flops
 from dnas.shrinking.blocks import Block, Passage, innermost
-from dnas.shrinking.book import Book, Call, Term, tensors_in
+from dnas.shrinking.book import Book, Call, Term
 from dnas.shrinking.channels import Field, Fields, compress, vary
 from dnas.shrinking.operators.pointwise import unknown
 from dnas.shrinking.operators.table import name_of, rule_of

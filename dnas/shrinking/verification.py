@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dnas.core.batch import map_tensors, tensors_in
 from dnas.cost.flops import Inputs, call_arguments
 from dnas.shrinking.blocks import Block
-from dnas.shrinking.book import tensors_in
 from dnas.shrinking.groups import Frozen, Group, Selection, Structure
 from dnas.shrinking.masking import masked
 from dnas.shrinking.slicing import sliced
@@ -61,7 +60,7 @@ class _Trial:
         self._model = copied(model).double()
         self._structure = structure
         arguments, keywords = call_arguments(example)
-        self._inputs = (_double(arguments), _double(keywords))
+        self._inputs = (map_tensors(_double, arguments), map_tensors(_double, keywords))
         self._disturb()
 
     def fault(self, parts: Sequence[Group | Block]) -> str | None:
@@ -104,15 +103,9 @@ class _Trial:
                 buffer.data = buffer.data * (0.5 + noise) + 0.1 * noise
 
 
-def _double(value: Any) -> Any:
-    """Nested inputs with real numbers in float64."""
-    if isinstance(value, Tensor):
-        return value.double() if value.is_floating_point() else value
-    if isinstance(value, dict):
-        return {key: _double(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_double(part) for part in value)
-    return value
+def _double(tensor: Tensor) -> Tensor:
+    """Real numbers in float64."""
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _difference(found: Tensor, reference: Tensor) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from dnas.shrinking.book import tensors_in
+from dnas.core.batch import tensors_in
 from dnas.shrinking.groups import Selection, Structure, find_groups
 from dnas.shrinking.masking import masked
 from dnas.shrinking.slicing import sliced

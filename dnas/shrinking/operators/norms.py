@@ -7,7 +7,8 @@ import re
 import numpy as np
 from torch import nn
 
-from dnas.shrinking.book import Call, placed, tensors_in
+from dnas.core.batch import tensors_in
+from dnas.shrinking.book import Call, placed
 from dnas.shrinking.channels import vary
 
 

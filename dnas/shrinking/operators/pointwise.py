@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from dnas.shrinking.book import Call, tensors_in
+from dnas.core.batch import tensors_in
+from dnas.shrinking.book import Call
 from dnas.shrinking.channels import FIXED, Field, Fields, overlap
 
 

@@ -1,0 +1,69 @@
+"""Which channels matter: the first-order effect of taking each away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dnas.core.batch import Batch, to_device
+from dnas.shrinking.groups import Structure
+from dnas.shrinking.trace import copied
+from dnas.task.base import Task
+from dnas.training.evaluate import call, device_of
+
+
+def importance(model: nn.Module, structure: Structure, batches: Iterable[Batch], task: Task) -> dict[str, Tensor]:
+    """For each group by name, how much each of its classes matters, (classes,), 0 or more.
+
+    I_c = sum over batches and over tensors t of (sum over entries i of class c in t of g_i w_i)^2, with the gradient g
+    of the loss: the squared first-order effect of setting the class's part of a tensor to 0 (Molchanov et al. 2019,
+    "Importance Estimation for Neural Network Pruning", https://arxiv.org/abs/1906.10771, eq. 8, there for the weights
+    of one layer; here summed over all tensors that the channel takes part in).
+
+    Args:
+        model: in its own mode; it is not changed.
+        structure: its groups.
+        batches: of training data.
+        task: whose criterion is the loss.
+    """
+    copy = copied(model)
+    parameters = dict(copy.named_parameters())
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    owners = {label: (group.name, index) for group in structure.groups for index, label in enumerate(group.classes)}
+    found = {group.name: np.zeros(len(group)) for group in structure.groups}
+    for batch in batches:
+        inputs, targets = (to_device(part, device_of(copy)) for part in (batch.inputs, batch.targets))
+        gradients = torch.autograd.grad(
+            total_loss(task, call(copy, inputs), targets), [*parameters.values()], allow_unused=True
+        )
+        for (name, weight), gradient in zip(parameters.items(), gradients, strict=True):
+            if gradient is None:
+                continue
+            effect = (weight.detach() * gradient).double()
+            for labels in structure.trace.labels[name]:
+                axis = int(np.argmax(labels.shape))
+                others = [other for other in range(weight.ndim) if other != axis]
+                along = (effect.sum(others) if others else effect).cpu().numpy()
+                roots = structure.trace.book.channels.roots(labels).reshape(-1)
+                classes, places = np.unique(roots, return_inverse=True)
+                sums = np.bincount(places, weights=along, minlength=len(classes))
+                for label, value in zip(classes.tolist(), sums.tolist(), strict=True):
+                    if label in owners:
+                        group, index = owners[label]
+                        found[group][index] += value**2
+    return {name: torch.from_numpy(values) for name, values in found.items()}
+
+
+def ranking(scores: dict[str, Tensor]) -> dict[str, list[int]]:
+    """For each group, the indices of its classes, the most important first."""
+    return {name: values.argsort(descending=True, stable=True).tolist() for name, values in scores.items()}
+
+
+def total_loss(task: Task, outputs: object, targets: object) -> Tensor:
+    """The criterion; named terms are added up."""
+    loss = task.criterion(outputs, targets)
+    return loss if isinstance(loss, Tensor) else torch.stack([*loss.values()]).sum()

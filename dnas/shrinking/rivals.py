@@ -1,0 +1,64 @@
+"""Other networks of the same cost: what a search must be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from dnas.shrinking.program import Bound
+from dnas.shrinking.searchable import Narrowable
+
+# Random widths come from this band of the budget.
+BAND = 0.95
+_TRIES = 1000
+
+
+def uniform_widths(searchable: Narrowable, bounds: Sequence[Bound]) -> dict[str, int] | None:
+    """All widths by one factor, the largest that is within the bounds, all blocks kept; None where none is."""
+
+    def at(factor: float) -> dict[str, int]:
+        widths = {group.name: max(1, int(len(group) * factor + 1e-9)) for group in searchable.structure.groups}
+        return searchable.largest | widths
+
+    return _largest(at, bounds)
+
+
+def random_widths(searchable: Narrowable, bounds: Sequence[Bound], generator: torch.Generator) -> dict[str, int] | None:
+    """Random widths and blocks that use 95 to 100 % of a bound and pass none; None where 1,000 draws gave none.
+
+    Each width is a share drawn from (0, 1), all times the largest common factor that is within the bounds; each block
+    is left out with probability 1/4.
+    """
+    groups, blocks = searchable.structure.groups, searchable.structure.blocks
+    for _ in range(_TRIES):
+        shares = torch.rand(len(groups), generator=generator).tolist()
+        stays = (torch.rand(len(blocks), generator=generator) >= 0.25).tolist()
+
+        def at(factor: float, shares: list[float] = shares, stays: list[bool] = stays) -> dict[str, int]:
+            values = {block.name: int(stay) for block, stay in zip(blocks, stays, strict=True)}
+            for group, share in zip(groups, shares, strict=True):
+                values[group.name] = max(1, min(len(group), round(len(group) * share * factor)))
+            return searchable.consistent(values)
+
+        found = _largest(lambda factor, at=at: at(1 / (1 - factor) - 1 if factor < 1 else 1e9), bounds)
+        if found is not None and any(bound.cost.of(found) >= BAND * bound.most for bound in bounds):
+            return found
+    return None
+
+
+def _largest(at: Callable[[float], dict[str, int]], bounds: Sequence[Bound]) -> dict[str, int] | None:
+    """The values for the largest factor in [0, 1] that are within the bounds; costs rise with the factor."""
+
+    def fits(values: dict[str, int]) -> bool:
+        return all(bound.cost.of(values) <= bound.most for bound in bounds)
+
+    if not fits(at(0.0)):
+        return None
+    if fits(at(1.0)):
+        return at(1.0)
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(at(middle)) else (low, middle)
+    return at(low)

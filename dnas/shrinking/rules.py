@@ -1,0 +1,61 @@
+"""What may vary in a model and what must stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from dnas.shrinking.groups import Frozen, Structure
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Whether some modules may become narrower, or be left out. Of several rules for a module the last one counts.
+
+    Args:
+        where: names of modules as a pattern ('layers.*.conv1'), a class of modules, or a function of name and module.
+        width: whether numbers of channels in these modules may change.
+        depth: whether these modules may be left out, where they are residual blocks.
+
+    Example:
+        >>> [Rule("*", width=False), Rule(nn.Conv2d)]  # only convolutions, and what goes with them alone
+        [...]
+    """
+
+    where: str | type[nn.Module] | Callable[[str, nn.Module], bool]
+    width: bool = True
+    depth: bool = True
+
+    def matches(self, name: str, module: nn.Module) -> bool:
+        """Whether the rule is about this module."""
+        if isinstance(self.where, str):
+            return fnmatchcase(name, self.where)
+        return isinstance(module, self.where) if isinstance(self.where, type) else self.where(name, module)
+
+
+def ruled(model: nn.Module, structure: Structure, rules: Sequence[Rule]) -> Structure:
+    """The structure without the groups and blocks that rules forbid; a group of several modules needs all of them."""
+    last = {
+        name: next((rule for rule in reversed(rules) if rule.matches(name, module)), None)
+        for name, module in model.named_modules()
+    }
+    forbidden = {name for name, rule in last.items() if rule is not None and not rule.width}
+    groups, frozen = [], []
+    for group in structure.groups:
+        owners = [tensor.rpartition(".")[0] for (tensor, _), _ in group.places]
+        owner = next((name for name in owners if name in forbidden), None)
+        if owner is None:
+            groups.append(group)
+        else:
+            frozen.append(Frozen(group.name, f"a rule keeps {owner or 'the model itself'} as it is"))
+    blocks = []
+    for block in structure.blocks:
+        rule = last[block.name]
+        if rule is None or rule.depth:
+            blocks.append(block)
+        else:
+            frozen.append(Frozen(block.name, "a rule keeps it"))
+    return replace(structure, groups=tuple(groups), blocks=tuple(blocks), frozen=(*structure.frozen, *frozen))

@@ -1,0 +1,172 @@
+"""A trained model becomes smaller: from data and a budget to a plain module with its report."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from dnas.core.batch import Batch
+from dnas.core.schedule import Cosine
+from dnas.cost import count_flops, count_parameters
+from dnas.searching.settings import WeightSGD
+from dnas.shrinking.importance import importance, ranking
+from dnas.shrinking.program import Bound
+from dnas.shrinking.rivals import random_widths, uniform_widths
+from dnas.shrinking.rules import Rule
+from dnas.shrinking.searchable import make_searchable, widths
+from dnas.shrinking.shrink import ShrinkSettings, shrink
+from dnas.shrinking.statistics import reestimate
+from dnas.system.errors import UserError
+from dnas.task import Classification, Regression
+from dnas.training.retrain import RetrainSettings
+from tests.support.shrinking import ResNet, made
+
+Data = list[tuple[Tensor, Tensor]]
+SHORT = RetrainSettings(epochs=1, weights=WeightSGD(lr=Cosine(0.01, 0.0)))
+QUICK = ShrinkSettings(steps=4, batches=1, statistics_batches=1, fine_tuning=SHORT, random=2, onnx=False)
+
+
+def images(count: int, classes: int = 10) -> Data:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(count, 3, 8, 8, generator=generator)
+    return [(part, part.flatten(1).sum(1).long() % classes) for part in inputs.split(16)]
+
+
+@pytest.fixture
+def resnet() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ResNet()
+
+
+def test_the_result_is_a_plain_smaller_module_within_the_budget(resnet: nn.Module):
+    before = copy.deepcopy(resnet.state_dict())
+    small = shrink(resnet, images(32), images(32), budget="flops<=40%", settings=QUICK)
+    assert type(small) is ResNet and not small.training
+    example = torch.zeros(1, 3, 8, 8)
+    assert count_flops(small, example) <= 0.4 * count_flops(resnet, example)
+    assert all(torch.equal(before[name], tensor) for name, tensor in resnet.state_dict().items())
+    assert small(torch.zeros(5, 3, 8, 8)).shape == (5, 10)
+
+
+def test_every_row_of_the_report_is_within_the_budget_and_measured(resnet: nn.Module):
+    small = shrink(resnet, images(32), images(32), budget=("flops<=40%", "parameters<=60%"), settings=QUICK)
+    report = small.shrink_report
+    assert [row.name for row in report.rows] == ["original", "found", "uniform", "random 1", "random 2"]
+    original = report.row("original")
+    for row in report.rows[1:]:
+        assert row.flops <= 0.4 * original.flops
+        assert row.parameters <= 0.6 * original.parameters
+        assert row.milliseconds > 0
+    assert report.row("found").parameters == count_parameters(small)
+    assert report.metric == "top1" and report.measured_on.startswith("the validation data, which decided")
+    assert str(report).splitlines()[0].split()[:5] == ["top1", "95", "%", "loss", "parameters"]
+
+
+def test_a_training_function_of_the_users_serves_any_task():
+    model, example = made("signal")
+    data = [(example, torch.zeros(len(example), 1, dtype=torch.float64))]
+    trained: list[nn.Module] = []
+
+    def fine_tune(network: nn.Module) -> nn.Module:
+        trained.append(network)
+        return network
+
+    small = shrink(model, data, data, budget="parameters<=50%", task=Regression(), settings=QUICK, fine_tune=fine_tune)
+    assert small is trained[0]
+    assert len(trained) == 4  # found, uniform and two random ones
+    with pytest.raises(UserError, match="needs a training function of your own"):
+        shrink(model, data, data, budget="parameters<=50%", task=Regression(), settings=QUICK)
+
+
+@pytest.mark.parametrize("budget", ["flops<50%", "flops<=0", "flops<=120%", "watts<=3", ""])
+def test_a_budget_that_is_none_is_refused(resnet: nn.Module, budget: str):
+    with pytest.raises(UserError, match="A budget is flops<=NUMBER"):
+        shrink(resnet, images(16), images(16), budget=budget, settings=QUICK)
+
+
+def test_a_budget_out_of_reach_names_the_range(resnet: nn.Module):
+    with pytest.raises(UserError, match=r"out of reach: parameters of this model can be from [\d,]+ .* to 9,938"):
+        shrink(resnet, images(16), images(16), budget="parameters<=10", settings=QUICK)
+
+
+def test_a_model_in_which_nothing_may_vary_is_refused(resnet: nn.Module):
+    with pytest.raises(UserError, match="Nothing in this model may become smaller"):
+        shrink(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), images(16), images(16), budget="flops<=50%")
+    rules = [Rule("*", width=False, depth=False)]
+    with pytest.raises(UserError, match="a rule keeps"):
+        shrink(resnet, images(16), images(16), budget="flops<=50%", rules=rules, settings=QUICK)
+
+
+def test_rules_keep_modules_by_name_by_class_and_by_predicate(resnet: nn.Module):
+    example = torch.zeros(1, 3, 8, 8)
+
+    def found(*rules: Rule) -> tuple[list[str], list[str]]:
+        structure = make_searchable(resnet, example, rules=rules).structure
+        return [group.name for group in structure.groups], [block.name for block in structure.blocks]
+
+    assert found(Rule("layers.*", width=False)) == ([], ["layers.0", "layers.2"])
+    assert found(Rule(nn.Linear, width=False))[0] == ["stem.0", "layers.0.conv1", "layers.1.conv1", "layers.2.conv1"]
+    assert found(Rule(lambda name, module: name == "layers.2", depth=False))[1] == ["layers.0"]
+    assert found(Rule("*", width=False), Rule("layers.0.*"))[0] == ["layers.0.conv1"]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.DataParallel(nn.Linear(3, 2)), "wrapped in DataParallel"),
+        (nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2).double()), "several dtypes"),
+        (nn.ReLU(), "no parameters"),
+    ],
+)
+def test_models_that_cannot_be_shrunk_are_refused(model: nn.Module, message: str):
+    with pytest.raises(UserError, match=message):
+        make_searchable(model, torch.zeros(1, 3))
+
+
+def test_widths_are_equal_steps_and_multiples_of_eight_where_there_are_many():
+    assert widths(3, 8) == (1, 2, 3)
+    assert widths(16, 4) == (4, 8, 12, 16)
+    assert widths(100, 4) == (24, 48, 72, 100)
+
+
+def test_importance_is_the_squared_first_order_effect_of_a_channel():
+    """Two linear layers, one channel at a time: the sums of gradient times weight, by hand."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
+    inputs, targets = torch.randn(5, 3, dtype=torch.float64), torch.randint(0, 2, (5,))
+    structure = make_searchable(model, inputs).structure
+    found = importance(model, structure, [Batch(inputs, targets)], Classification())["0"]
+    nn.functional.cross_entropy(model(inputs), targets).backward()
+    rows, bias, columns = model[0].weight, model[0].bias, model[1].weight
+    expected = (
+        (rows * rows.grad).sum(1) ** 2 + (bias * bias.grad) ** 2 + (columns * columns.grad).sum(0) ** 2
+    ).detach()
+    assert_close(found, expected, rtol=1e-12, atol=0)
+    assert ranking({"0": found})["0"][0] == int(expected.argmax())
+
+
+def test_statistics_are_the_averages_over_the_batches():
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).double().eval()
+    batches = [Batch(torch.randn(6, 3, dtype=torch.float64), None) for _ in range(3)]
+    reestimate(network, batches)
+    values = [network[0](batch.inputs) for batch in batches]
+    assert_close(network[1].running_mean, torch.stack([v.mean(0) for v in values]).mean(0), rtol=1e-12, atol=1e-12)
+    assert_close(network[1].running_var, torch.stack([v.var(0) for v in values]).mean(0), rtol=1e-12, atol=1e-12)
+    assert network[1].momentum == 0.1 and not network[1].training
+
+
+def test_uniform_and_random_widths_use_the_budget_and_do_not_pass_it(resnet: nn.Module):
+    searchable = make_searchable(resnet, torch.zeros(1, 3, 8, 8))
+    most = 0.4 * searchable.flops.of(searchable.largest)
+    bounds = [Bound(searchable.flops, most)]
+    uniform = uniform_widths(searchable, bounds)
+    assert uniform is not None and 0.8 * most <= searchable.flops.of(uniform) <= most
+    generator = torch.Generator().manual_seed(0)
+    drawn = [random_widths(searchable, bounds, generator) for _ in range(5)]
+    for values in drawn:
+        assert values is not None and 0.95 * most <= searchable.flops.of(values) <= most
+    assert len({tuple(values.items()) for values in drawn if values}) == 5
