@@ -16,7 +16,7 @@ from dnas.jobs.planning.time_budget import THREADS_PLANNING, planning_seconds
 from dnas.jobs.run_folder import begin
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import RETRAIN, load
-from dnas.shipping.package import save_network
+from dnas.shipping.package import save_network, try_to_save
 from dnas.shipping.spec import NetworkSpec
 from dnas.system.devices import named_device
 from dnas.system.display import Display
@@ -88,9 +88,11 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None
     train, held_out = retrain_streams(job, data, device)
     if train.note:
         display.say(f"Note: {train.note}")
+    spec = NetworkSpec(architecture, builder, _interface_of(data))
+    try_to_save(child, network, spec)
     with num_threads(job.threads):
         retrain(network, train, settings=settings, run=child, display=display, validation=held_out)
-    save_network(child, network, NetworkSpec(architecture, builder, _interface_of(data)))
+    save_network(child, network, spec)
     display.say(
         f"Retrained in {child.load_json(SUMMARY)['seconds']:.0f} s: {count_parameters(load(run.path)):,} parameters"
         + ("." if held_out is None else f", {evaluate(network, held_out).top1:.2%} right on held-out images.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from dnas.system.tensor_file import check_finite, load_tensors
 
 SPEC_FILE = "network.json"
 
+# Of a network's weights on the disk while it is trained: two checkpoints, the old one and the one that is written, each
+# with the optimizer's momentum, and network.pt twice likewise.
+_COPIES = 6
+
 
 def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
     """Write network.pt and network.json into the run's folder.
@@ -33,9 +38,44 @@ def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
     if isinstance(spec.builder, SpaceBuilder):
         check_state(skeleton(spec), network.state_dict(), source="The network")
     text = spec.to_json() + "\n"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{SPEC_FILE} cannot be written: {text[error.start - 10 : error.end + 10]!r}, in the name of a class, is "
+            "no UTF-8. Rename the class."
+        ) from error
     # Weights first: the folder counts as holding a network from the moment that it has a network.json.
     run.save_weights(network)
     write_text(run.path / SPEC_FILE, text)
+
+
+def try_to_save(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
+    """See before a training that it can be saved: there is room, and the network's files can be written and read.
+
+    The files go into a folder of their own, which is removed.
+
+    Args:
+        run: run of the training; its folder exists.
+        network: the network that is to be trained.
+        spec: specification of this network.
+
+    Raises:
+        UserError: too little room on the disk, or as `save_network` and `read_spec`.
+    """
+    size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    needed, free = _COPIES * size, shutil.disk_usage(run.path).free
+    if free < needed:
+        raise UserError(
+            f"The disk of {run.path} has {free / 1e6:.0f} MB free, and the checkpoints and weights of this training "
+            f"take about {needed / 1e6:.0f} MB. Make room, or train a smaller network."
+        )
+    trial = run.child("trial")
+    try:
+        save_network(trial, network, spec)
+        read_spec(trial.path)
+    finally:
+        shutil.rmtree(trial.path, ignore_errors=True)
 
 
 def read_spec(path: Path) -> NetworkSpec:

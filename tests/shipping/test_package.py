@@ -15,9 +15,10 @@ from dnas.core.run import Run
 from dnas.data.normalization import Normalization
 from dnas.data.resize import ResizeRule
 from dnas.shipping.interface import Interface
-from dnas.shipping.package import read_spec, read_weights, save_network
+from dnas.shipping.package import read_spec, read_weights, save_network, try_to_save
 from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace
+from dnas.system.errors import UserError
 from dnas.system.tensor_file import save_tensors
 
 RGB = Normalization((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -167,3 +168,25 @@ def test_weights_may_hold_nothing_but_tensors(tmp_path: Path):
     save_tensors(tmp_path / "network.pt", {"layer.weight": torch.zeros(1), "steps": 3})
     with pytest.raises(ValueError, match=r"network.pt: 'steps' is a int; expected names with tensors"):
         read_weights(tmp_path)
+
+
+# Before a training
+
+
+def test_a_trial_leaves_nothing_behind(tmp_path: Path):
+    try_to_save(Run(tmp_path), nn.Linear(4, 3), MODULE_SPEC)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_cannot_be_written_are_found_before_a_training(tmp_path: Path):
+    spec = replace(MODULE_SPEC, interface=replace(INTERFACE, class_names=("rose", "caf\udce9", "tulip")))
+    with pytest.raises(UserError, match="in the name of a class, is no UTF-8"):
+        try_to_save(Run(tmp_path), nn.Linear(4, 3), spec)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_room_is_found_before_a_training(tmp_path: Path):
+    network = nn.Linear(1, 1)
+    network.register_buffer("huge", torch.empty(10**15, device="meta"))
+    with pytest.raises(ValueError, match=r"MB free, and the checkpoints and weights of this training take about"):
+        try_to_save(Run(tmp_path), network, MODULE_SPEC)
