@@ -17,7 +17,7 @@ from dnas.searching.course import Course
 from dnas.searching.execution import Stepper
 from dnas.searching.observer import skip_share
 from dnas.searching.settings import SearchSettings
-from dnas.searching.supernet_measures import evaluate_supernet, mean_entropy
+from dnas.searching.supernet_measures import evaluate_supernet, goodness, mean_entropy
 from dnas.system.display import Display
 
 
@@ -95,15 +95,14 @@ class Judging:
         return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0))
 
     def accuracy_with(self, active: Mapping[str, Active]) -> float:
-        """Validation accuracy of the supernet with these candidates alone; minus the loss where it is no classifier."""
+        """How good the supernet is on validation data with these candidates alone; larger is better."""
         decisions = self.supernet.decisions
         if is_whole(active, decisions):  # judged as it is derived: gates open, edges without weights
             mixtures = self.supernet.one_hot(Architecture(kept_of(active, decisions)))
         else:
             with self.supernet.only(active):
                 mixtures = self.mixtures()
-        measured = self._measure(mixtures)
-        return measured.get("accuracy", -measured["loss"])
+        return goodness(self._measure(mixtures), self.supernet.task)
 
     # Discretization
 

@@ -24,6 +24,8 @@ from dnas.system.interrupt import stop_request
 from dnas.system.plain_data import to_plain
 from dnas.system.processes import check_one_process
 from dnas.system.random_state import seeded
+from dnas.task.base import Task
+from dnas.task.choose import chosen_task, named_criterion
 
 
 def search(
@@ -31,7 +33,8 @@ def search(
     train: Data,
     val: Data,
     *,
-    criterion: Criterion = nn.functional.cross_entropy,
+    task: Task | None = None,
+    criterion: Criterion | str | None = None,
     settings: SearchSettings = SearchSettings(),
     validation: Data | None = None,
     stamp: Callable[[dict[str, Kept]], Architecture] = Architecture,
@@ -49,7 +52,9 @@ def search(
         model: a module with choices inside, or a supernet made from it.
         train: batches for the weights, `(inputs, targets)`: a `DataLoader`, a list, or `dnas.data.ImageBatches`.
         val: batches for the alphas; data that the weights never see.
-        criterion: for a model: `criterion(outputs, targets)` gives a scalar or a dict of them.
+        task: criterion and metrics; None for a classification, unless a criterion is given. A supernet has its own.
+        criterion: a loss alone instead of a task: `criterion(outputs, targets)` gives a scalar or a dict of them, or
+            is the name of one in `torch.nn.functional`, such as 'mse'.
         settings: the method, its optimizers and its length.
         validation: batches on which the supernet is measured after each epoch; None for one pass over `val`.
         stamp: turns what is kept into an `Architecture` (a space's `architecture` writes its name into it).
@@ -81,6 +86,7 @@ def search(
         lambda stage: model,
         train,
         val,
+        task=task,
         criterion=criterion,
         settings=settings,
         validation=validation,
@@ -96,7 +102,8 @@ def search_in_stages(
     train: Data,
     val: Data,
     *,
-    criterion: Criterion = nn.functional.cross_entropy,
+    task: Task | None = None,
+    criterion: Criterion | str | None = None,
     settings: SearchSettings = SearchSettings(),
     validation: Data | None = None,
     stamp: Callable[[dict[str, Kept]], Architecture] = Architecture,
@@ -112,7 +119,7 @@ def search_in_stages(
     Args:
         build: makes the model of a stage, with the same decisions in each and weights that depend on nothing but
             torch's global generator, which is seeded.
-        train, val, criterion, settings, validation, stamp, run, observers, display: as in `search`.
+        train, val, task, criterion, settings, validation, stamp, run, observers, display: as in `search`.
 
     Raises:
         UserError, NonFiniteLoss, Interrupted: as `search`; or a stage asks for more candidates than there are.
@@ -133,7 +140,7 @@ def search_in_stages(
     settings.check_observers(observers)
 
     def loop_of(index: int) -> SearchLoop:
-        supernet = _built(build, settings, index, criterion)
+        supernet = _built(build, settings, index, task, criterion)
         _check_decisions(supernet, settings, observers)
         streams = {"train": train, "val": val, "validation": val if validation is None else validation}
         batches = {
@@ -173,13 +180,29 @@ def search_in_stages(
 
 
 def _built(
-    build: Callable[[Stage], nn.Module | Supernet], settings: SearchSettings, index: int, criterion: Criterion
+    build: Callable[[Stage], nn.Module | Supernet],
+    settings: SearchSettings,
+    index: int,
+    task: Task | None,
+    criterion: Criterion | str | None,
 ) -> Supernet:
     """The supernet of a stage."""
     seed = stage_seed(settings.seed, index)
     with seeded(seed):
         model = build(settings.all_stages[index])
-    return model if isinstance(model, Supernet) else Supernet(model, criterion, seed=seed)
+    if not isinstance(model, Supernet):
+        return _supernet(model, task, criterion, seed)
+    if task is not None or criterion is not None:
+        raise UserError("A Supernet has a criterion of its own; leave out task and criterion, or give them to it.")
+    return model
+
+
+def _supernet(model: nn.Module, task: Task | None, criterion: Criterion | str | None, seed: int) -> Supernet:
+    if task is not None:
+        return Supernet(model, task=chosen_task(task, criterion, task), seed=seed)
+    # A criterion alone: outputs that are class scores have an accuracy all the same.
+    loss = nn.functional.cross_entropy if criterion is None else named_criterion(criterion)
+    return Supernet(model, loss, seed=seed)
 
 
 def _check_decisions(supernet: Supernet, settings: SearchSettings, observers: Sequence[Observer]) -> None:

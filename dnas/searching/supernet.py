@@ -22,6 +22,7 @@ from dnas.method.relaxation.base import Relaxation
 from dnas.system.difference import first_difference
 from dnas.system.errors import UserError
 from dnas.system.tensor_file import tensors_in
+from dnas.task.base import Task
 
 Criterion = Callable[[Any, Any], Tensor | Mapping[str, Tensor]]
 
@@ -52,6 +53,7 @@ class Supernet:
     Args:
         model: any module that holds a `Choice`, `InputChoice` or `Cell`.
         criterion: `criterion(outputs, targets)` gives a scalar, or a dict of named scalars, which are added up.
+        task: instead of a criterion, also says how good outputs are.
         seed: of the alphas, which start at 1e-3 N(0, 1).
 
     Raises:
@@ -65,9 +67,17 @@ class Supernet:
         torch.Size([2])
     """
 
-    def __init__(self, model: nn.Module, criterion: Criterion = nn.functional.cross_entropy, *, seed: int = 0):
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: Criterion = nn.functional.cross_entropy,
+        *,
+        task: Task | None = None,
+        seed: int = 0,
+    ):
         self.model = model
-        self.criterion = criterion
+        self.task = task
+        self.criterion = criterion if task is None else task.criterion
         self.decisions: dict[str, Decision] = find_decisions(model)
         self.alphas: dict[str, Tensor] = self._initial_alphas(seed)
         # Candidates that a stage of the search has ruled out are missing here; no entry: all are allowed.

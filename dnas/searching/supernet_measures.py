@@ -13,30 +13,55 @@ from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.searching.supernet import Supernet
 from dnas.searching.totals import Totals
+from dnas.task.base import Task
+from dnas.task.classification import Classification
+from dnas.task.measurement import Tally
 
 
 def evaluate_supernet(
     supernet: Supernet, mixtures: Mapping[str, Mixture], batches: Iterable[Batch]
 ) -> dict[str, float]:
-    """Mean loss of the supernet under fixed mixtures, and its accuracy where outputs are class scores.
+    """Mean loss of the supernet under fixed mixtures, and every metric of its task.
 
-    The model is in evaluation mode meanwhile. Where its batch norm uses batch statistics, batches should be large
-    and shuffled: folder data is ordered by class.
+    Without a task, or with a classification, `accuracy` is the share of right first guesses, where outputs are class
+    scores. The model is in evaluation mode meanwhile. Where its batch norm uses batch statistics, batches should be
+    large and shuffled: folder data is ordered by class.
     """
     modes = [(module, module.training) for module in supernet.model.modules()]
     supernet.model.eval()
-    totals = Totals()
-    weights = supernet.weights()
+    totals, weights = Totals(), supernet.weights()
+    tally = None if supernet.task is None else Tally(supernet.task, intervals=False)
     try:
         with torch.no_grad():
             for batch in batches:
                 loss, aux = supernet.loss(weights, mixtures, batch)
-                totals.add(0, {"loss": loss}, batch.num_samples, aux.outputs, batch.targets)
+                if tally is None:
+                    totals.add(0, {"loss": loss}, batch.num_samples, aux.outputs, batch.targets)
+                else:
+                    tally.add(aux.outputs, batch.targets)
     finally:
         for module, training in modes:
             module.training = training
-    means = totals.means()
-    return {name.removeprefix("train_"): value for name, value in means.items()}
+    if tally is None:
+        return {name.removeprefix("train_"): value for name, value in totals.means().items()}
+    found = tally.measurement()
+    accuracy = {"accuracy": found.values["top1"].value} if isinstance(supernet.task, Classification) else {}
+    return {"loss": found.loss, **accuracy, **{name: value.value for name, value in found.values.items()}}
+
+
+def goodness(measured: Mapping[str, float], task: Task | None) -> float:
+    """How good a supernet is, larger is better: its deciding metric, or minus the loss.
+
+    Args:
+        measured: what `evaluate_supernet` gave.
+        task: of the supernet; without one its accuracy decides, where it has one.
+    """
+    if task is None:
+        return measured.get("accuracy", -measured["loss"])
+    name, metric = next(iter(task.metrics().items()), (None, None))
+    if name is None or metric is None:
+        return -measured["loss"]
+    return measured[name] if metric.better == "higher" else -measured[name]
 
 
 def mean_entropy(decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture], *, gates: bool) -> float:

@@ -32,6 +32,10 @@ class Task(ABC):
         samples = first_tensor(targets)
         return torch.ones(samples.shape[:1] or (1,), dtype=torch.float64, device=samples.device)
 
+    def name(self) -> str:
+        """What tells this task from others in files; the same in every process."""
+        return repr(self)
+
     def check(self, outputs: Any, targets: Any) -> None:
         """See that outputs and targets of the first batch fit the task.
 

@@ -84,10 +84,16 @@ def measure(task: Task, results: Iterable[tuple[Any, Any]]) -> Measurement:
 
 
 class Tally:
-    """Sums over batches, kept on the device until the end."""
+    """Sums over batches, kept on the device until the end.
 
-    def __init__(self, task: Task) -> None:
+    Args:
+        task: what outputs and targets mean.
+        intervals: whether values get intervals, which take some time where there is no formula.
+    """
+
+    def __init__(self, task: Task, *, intervals: bool = True) -> None:
         self.task = task
+        self.intervals = intervals
         self.metrics = task.metrics()
         self.losses: list[Tensor] = []
         self.weights: list[Tensor] = []  # of each sample
@@ -119,7 +125,7 @@ class Tally:
 
     def _keep(self, outputs: Any, targets: Any) -> None:
         """Keep a batch for the intervals of metrics with state, where that is one tensor each and not too much."""
-        if not any(isinstance(metric.measure, StatefulMetric) for metric in self.metrics.values()):
+        if not self.intervals or not any(isinstance(m.measure, StatefulMetric) for m in self.metrics.values()):
             return
         if self.kept is None or not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
             self.kept = None
@@ -160,14 +166,15 @@ class Tally:
     def _measured(self, name: str, metric: Metric, weights: list[Tensor]) -> Measured:
         if isinstance(metric.measure, StatefulMetric):
             value = _number(name, metric.measure.compute())
-            return Measured(value, self._resampled(name, metric.measure), metric.better)
+            interval = self._resampled(name, metric.measure) if self.intervals else None
+            return Measured(value, interval, metric.better)
         values = [value.double().cpu() for value in self.values[name]]
         if all(len(value) == len(weight) for value, weight in zip(values, weights, strict=True)):
             of_samples, counts = torch.cat(values), torch.cat(weights)
         else:  # one mean per batch: batches are what can be drawn again
             of_samples = torch.stack([value.mean() for value in values])
             counts = torch.stack([weight.sum() for weight in weights])
-        return mean_of(of_samples, counts, metric.better)
+        return mean_of(of_samples, counts, metric.better, intervals=self.intervals)
 
     def _resampled(self, name: str, metric: StatefulMetric) -> tuple[float, float] | None:
         if not self.kept:
@@ -185,9 +192,11 @@ class Tally:
         return bootstrap_interval(statistic, len(outputs))
 
 
-def mean_of(values: Tensor, counts: Tensor, better: Literal["higher", "lower"]) -> Measured:
+def mean_of(values: Tensor, counts: Tensor, better: Literal["higher", "lower"], *, intervals: bool) -> Measured:
     """The mean of values with these counts, with its interval: Wilson's for shares of samples, else by bootstrap."""
     mean = float((values[counts > 0] * counts[counts > 0]).sum() / counts.sum())
+    if not intervals:
+        return Measured(mean, None, better)
     if bool(((values == 0) | (values == 1)).all()) and bool((counts == 1).all()):
         return Measured(mean, wilson_interval(mean, len(values)), better)
 

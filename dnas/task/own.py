@@ -58,5 +58,9 @@ class OwnTask(Task):
     def metrics(self) -> dict[str, Metric]:
         return {name: as_metric(name, given) for name, given in self.measures.items()}
 
+    def name(self) -> str:
+        named = getattr(self.loss, "__qualname__", type(self.loss).__qualname__)
+        return f"OwnTask({named}, {sorted(self.measures)})"
+
     def weights(self, outputs: Any, targets: Any) -> Tensor:
         return Task.weights(self, outputs, targets) if self.counts is None else self.counts(outputs, targets)

@@ -1,4 +1,4 @@
-"""Sums of loss and right guesses over the steps of an epoch."""
+"""Sums of losses and right guesses over the steps of an epoch."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ from torch import Tensor
 
 
 class EpochSums:
-    """Loss and right first guesses, added up over the steps of an epoch; they stay on the device until they are read.
+    """Sums over the samples of an epoch, by name; they stay on the device until they are read.
 
-    Unlike `dnas.searching.totals.Totals` it counts right guesses, which are whole numbers, so its accuracy is exact.
+    Unlike `dnas.searching.totals.Totals` it adds up right guesses, which are whole numbers, so an accuracy is exact.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.num_samples = 0
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # of loss and right first guesses
+    def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
+        self.names = names
+        self.sums = torch.zeros(1 + len(names), dtype=torch.float64, device=device)  # the samples' weights come first
 
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        right = (logits.argmax(1) == targets).sum()
-        self.num_samples += len(targets)
-        self.sums += torch.stack([loss.double() * len(targets), right.double()])
+    def add(self, sums: Tensor) -> None:
+        """Add the sums of one step: the samples' weights, then one sum for each name, `(1 + names,)`."""
+        self.sums += sums
 
-    def means(self) -> tuple[float, float]:
-        """Mean loss and top-1 accuracy so far; 0 before the first step."""
-        loss, right = self.sums.tolist()
-        return loss / max(self.num_samples, 1), right / max(self.num_samples, 1)
+    def means(self) -> dict[str, float]:
+        """Means so far; 0 before the first step."""
+        weight, *sums = self.sums.tolist()
+        return {name: total / weight if weight else 0.0 for name, total in zip(self.names, sums, strict=True)}
 
     def state(self) -> dict[str, Any]:
-        return {"num_samples": self.num_samples, "sums": self.sums}
+        return {"names": list(self.names), "sums": self.sums}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.num_samples = state["num_samples"]
+        if "num_samples" in state:  # of version 0.1.0.dev before tasks: loss and right guesses of a classifier
+            number = torch.tensor([state["num_samples"]], dtype=torch.float64, device=self.sums.device)
+            self.sums.copy_(torch.cat([number, state["sums"].to(self.sums)]))
+            return
+        if tuple(state["names"]) != self.names:
+            raise ValueError(f"it holds sums of {', '.join(state['names'])} instead of {', '.join(self.names)}")
         self.sums.copy_(state["sums"])

@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dnas.core.batch import arguments_of, map_tensors, to_device
-from dnas.core.described import described
 from dnas.data.batches import Batches
 from dnas.data.iterable_batches import IterableBatches
 from dnas.system.display import Display, Silent
-from dnas.system.errors import UserError
 from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.task.base import Task
 from dnas.task.classification import Classification, Confusion
@@ -27,6 +25,7 @@ def evaluate(
     batches: Batches | Iterable[Any],
     *,
     task: Task = Classification(),
+    intervals: bool = True,
     display: Display = Silent(),
     phase: str = "evaluate",
 ) -> Evaluation:
@@ -36,6 +35,7 @@ def evaluate(
         network: maps inputs to what the task takes as outputs; logits `(batch, classes)` for a classification.
         batches: `(inputs, targets)`.
         task: criterion and metrics.
+        intervals: whether metrics get 95 % intervals, which take some time where there is no formula.
         display: where progress is shown, under the name `phase`.
 
     Raises:
@@ -52,7 +52,7 @@ def evaluate(
     check_not_wrapped(network)
     batches = as_batches(batches)
     device, memory_format = device_of(network), memory_format_of(network)
-    tally = Tally(task)
+    tally = Tally(task, intervals=intervals)
     confusion = Confusion() if isinstance(task, Classification) else None
     with evaluation_mode(network), torch.no_grad():
         for done, batch in enumerate(batches.epoch(0), start=1):
@@ -97,20 +97,6 @@ def memory_format_of(network: nn.Module) -> torch.memory_format:
         if weight.ndim == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last):
             return torch.channels_last
     return torch.contiguous_format
-
-
-def check_logits(logits: Any, targets: Any) -> None:
-    """See that these are scores of classes and their labels.
-
-    Raises:
-        UserError: says what came instead.
-    """
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise UserError(f"A classifier must give logits (batch, classes); this network gives {described(logits)}.")
-    if not isinstance(targets, Tensor) or targets.shape != logits.shape[:1] or targets.dtype != torch.int64:
-        raise UserError(
-            f"Targets must be the int64 labels of the batch, ({logits.shape[0]},); got {described(targets)}."
-        )
 
 
 def as_batches(data: Batches | Iterable[Any]) -> Batches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -23,8 +24,11 @@ from dnas.system.display import Display
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest
 from dnas.system.random_state import random_state, restore_random_state
+from dnas.task.base import Task
+from dnas.task.classification import Classification
 from dnas.training.epoch_sums import EpochSums
-from dnas.training.evaluate import as_batches, call, check_logits, device_of, evaluate, in_format
+from dnas.training.evaluate import as_batches, call, device_of, evaluate, in_format
+from dnas.training.losses import split_auxiliary, total_loss
 from dnas.training.network_checks import digest_of_modules, first_non_finite, takes_channels_last
 from dnas.training.settings import RetrainSettings
 
@@ -42,6 +46,7 @@ class TrainingLoop:
         run: folder for metrics and the checkpoint; None for none.
         display: where progress is shown, under the name `phase`.
         validation: batches that are measured after each epoch; None to measure nothing.
+        task: criterion and metrics.
         recorder: records steps; None for CUDA graphs on a CUDA device, if the settings ask for them.
     """
 
@@ -54,6 +59,7 @@ class TrainingLoop:
         display: Display,
         phase: str,
         validation: Batches | Iterable[Any] | None,
+        task: Task,
         recorder: Recorder | None = None,
     ):
         self.network = network
@@ -63,6 +69,7 @@ class TrainingLoop:
         if len(train) < 1:
             raise UserError("There is nothing to train on: the data hold no batch.")
         self.train = train
+        self.task = task
         self.settings = settings
         self.run = run
         self.display = display
@@ -81,7 +88,8 @@ class TrainingLoop:
         self.total_steps = settings.epochs * self.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
-        self.totals = EpochSums(self.device)
+        self.means_of = ("loss", "top1") if isinstance(task, Classification) else ("loss",)
+        self.totals = EpochSums(self.means_of, self.device)
         self.shown: dict[str, float] = {}
         self.checkpoint = LastCheckpoint(
             run,
@@ -131,30 +139,48 @@ class TrainingLoop:
         batch = to_device(batch, self.device)
         batch = batch._replace(inputs=self._formatted(batch.inputs))
         if self.capture is None:
-            loss, logits = self._trained([batch])
+            sums = self._trained([batch])
         else:
             drop_path = self.settings.drop_path_at(self.step // self.steps_per_epoch)
             baked = (self.optimizer.param_groups[0]["lr"], drop_path)
-            loss, logits = self.capture([batch], baked, self._trained)
+            sums = self.capture([batch], baked, self._trained)
         self.step += 1
-        self.totals.add(loss, logits, batch.targets)
+        self.totals.add(sums)
 
-    def _trained(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-        """Train on one batch; its loss and logits come back, without gradient."""
+    def _trained(self, batches: Sequence[Batch]) -> Tensor:
+        """Train on one batch; what it adds to the sums of the epoch comes back."""
         (batch,) = batches
         with in_precision(self.settings.precision, self.device):
-            loss, logits = _loss(call(self.network, batch.inputs), batch.targets, self.settings)
-        if not logits.requires_grad:
+            outputs, auxiliary = split_auxiliary(call(self.network, batch.inputs), self.task)
+            self._check(outputs, batch.targets)
+            loss = total_loss(self.task.criterion(outputs, batch.targets))
+            if auxiliary is not None and self.settings.auxiliary:
+                of_auxiliary = total_loss(self.task.criterion(auxiliary, batch.targets))
+                loss = loss + self.settings.auxiliary_weight * of_auxiliary
+        if not loss.requires_grad:
             raise UserError(
-                f"{type(self.network).__name__} gives logits without a gradient, so that nothing would be trained: "
-                "leave out detach(), no_grad() and whole numbers on the way from its weights to its outputs."
+                f"The loss of {type(self.network).__name__} has no gradient, so that nothing would be trained: leave "
+                "out detach(), no_grad() and whole numbers on the way from its weights to the loss."
             )
         self.optimizer.zero_grad()
         loss.backward()
         if self.settings.weights.clip is not None:
             nn.utils.clip_grad_norm_(self.weights, self.settings.weights.clip)
         self.optimizer.step()
-        return loss.detach(), logits.detach()
+        with torch.no_grad():
+            weight = self.task.weights(outputs, batch.targets).sum().double()
+            sums = [weight, loss.detach().double() * weight]
+            if isinstance(self.task, Classification):
+                sums.append((outputs.argmax(1) == batch.targets).sum().double())
+            return torch.stack(sums)
+
+    def _check(self, outputs: Any, targets: Any) -> None:
+        """See that outputs and targets fit the task: in each step on a CPU, in the first one on another device.
+
+        A label out of range stops a CUDA device for good, but looking at every batch would wait for it.
+        """
+        if self.device.type == "cpu" or self.step == 0:
+            self.task.check(outputs, targets)
 
     def _moving(self) -> list[list[Tensor]]:
         """What a step changes: weights and statistics, and the optimizer's momentum."""
@@ -179,20 +205,21 @@ class TrainingLoop:
 
     def _log_step(self, epoch: int) -> None:
         """Write the means over the epoch so far."""
-        loss, top1 = self.totals.means()
-        if loss - loss != 0:
-            raise NonFiniteLoss(self._what_diverged(f"the loss is {loss}"))
-        self.shown = {"loss": loss, "top1": top1, "lr": self.optimizer.param_groups[0]["lr"]}
+        means = self.totals.means()
+        self._check_loss(means["loss"])
+        self.shown = {**means, "lr": self.optimizer.param_groups[0]["lr"]}
         if self.run is not None:
             self.run.log(self.step, {"phase": "step", "epoch": epoch, **self.shown})
 
     def _end_epoch(self, epoch: int) -> None:
-        row = {"train_loss": self.shown["loss"], "train_top1": self.shown["top1"]}
-        self.totals = EpochSums(self.device)
+        row = {f"train_{name}": self.shown[name] for name in self.means_of}
+        self.totals = EpochSums(self.means_of, self.device)
         if self.validation is not None:
-            measured = evaluate(self.network, self.validation)
-            row |= {"validation_loss": measured.loss, "validation_top1": measured.top1}
-            self.shown = {**self.shown, "validation": measured.top1}
+            measured = evaluate(self.network, self.validation, task=self.task, intervals=False)
+            values = measured.measurement.values
+            row |= {"validation_loss": measured.loss}
+            row |= {f"validation_{name}": value.value for name, value in values.items()}
+            self.shown = {**self.shown, "validation": measured.score.value}
         if self.has_drop_path:
             row["drop_path"] = self.settings.drop_path_at(epoch)
         if self.run is not None:
@@ -209,6 +236,10 @@ class TrainingLoop:
             modules = digest_of_modules(self.network)
             self.run.save_json(SUMMARY, {**summary, "settings": self.settings.to_data(), MODULES: modules})
 
+    def _check_loss(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(self._what_diverged(f"the loss is {loss}"))
+
     # Checkpoints
 
     def state(self) -> dict[str, Any]:
@@ -222,13 +253,12 @@ class TrainingLoop:
             "shown": self.shown,
             "steps_per_epoch": self.steps_per_epoch,
             "settings": self.settings.to_data(),
+            "task": self.task.name(),
         }
 
     def save(self) -> None:
         """Write a checkpoint, having seen that what would be written is finite."""
-        loss, _ = self.totals.means()
-        if loss - loss != 0:
-            raise NonFiniteLoss(self._what_diverged(f"the loss is {loss}"))
+        self._check_loss(self.totals.means()["loss"])
         name = first_non_finite(self.network)
         if name:
             raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
@@ -253,7 +283,9 @@ class TrainingLoop:
     def _difference(self, state: Mapping[str, Any]) -> str:
         """What a state shows to be other than here: the network, the settings, the length of the data."""
         own = self.state()
-        names = ("network", "settings", "steps_per_epoch")
+        # Checkpoints had no task before there were others than classification.
+        state = {"task": own["task"], **state}
+        names = ("network", "settings", "steps_per_epoch", "task")
         return first_difference({name: state[name] for name in names}, {name: own[name] for name in names})
 
     @property
@@ -267,18 +299,3 @@ class TrainingLoop:
             f"the largest gradient norm, clip (now {self.settings.weights.clip}), and look for non-finite inputs."
         )
         return text + self.checkpoint.last_good()
-
-
-def _loss(outputs: Any, targets: Tensor, settings: RetrainSettings) -> tuple[Tensor, Tensor]:
-    """Loss and logits of a network's outputs: logits alone, or (logits, logits of the auxiliary head)."""
-    logits: Any = outputs
-    auxiliary: Any = None
-    if isinstance(outputs, tuple) and len(outputs) == 2:
-        logits, auxiliary = outputs
-    check_logits(logits, targets)
-    smoothing = settings.label_smoothing
-    loss = nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
-    if auxiliary is not None and settings.auxiliary:
-        of_auxiliary = nn.functional.cross_entropy(auxiliary, targets, label_smoothing=smoothing)
-        loss = loss + settings.auxiliary_weight * of_auxiliary
-    return loss, logits

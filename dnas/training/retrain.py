@@ -10,9 +10,14 @@ from torch import nn
 from dnas.core.run import Run
 from dnas.data.batches import Batches
 from dnas.system.display import Display, Silent
+from dnas.system.errors import UserError
 from dnas.system.interrupt import stop_request
 from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.system.random_state import seeded
+from dnas.task.base import Task
+from dnas.task.choose import chosen_task
+from dnas.task.classification import Classification
+from dnas.task.own import Criterion
 from dnas.training.evaluate import as_batches
 from dnas.training.loop import TrainingLoop
 from dnas.training.settings import RetrainSettings
@@ -22,24 +27,27 @@ def retrain(
     network: nn.Module,
     train: Batches | Iterable[Any],
     *,
+    task: Task | None = None,
+    criterion: Criterion | str | None = None,
     settings: RetrainSettings = RetrainSettings(),
     run: Run | None = None,
     display: Display = Silent(),
     phase: str = "retrain",
     validation: Batches | Iterable[Any] | None = None,
 ) -> nn.Module:
-    """Train a classifier with cross entropy; the network itself is trained and comes back in evaluation mode.
+    """Train a network; the network itself is trained and comes back in evaluation mode.
 
     With a run folder the training can be stopped by Ctrl-C or killed, and calling it again with the same arguments
     goes on from the last checkpoint, on the CPU to bit-identical results. A training that has finished is not
     repeated: its weights are loaded.
 
     Args:
-        network: any module that maps inputs to logits `(batch, classes)`, with the weights to start from. One that
-            gives `(logits, auxiliary logits)` in train mode is trained on
-            `loss(logits) + auxiliary_weight * loss(auxiliary logits)`. Its convolutions are put into channels-last
-            memory format where its layers allow that.
-        train: `(inputs, targets)`, targets `(batch,)` int64.
+        network: any module, with the weights to start from. A classifier that gives `(logits, auxiliary logits)` in
+            train mode is trained on `loss(logits) + auxiliary_weight * loss(auxiliary logits)`. Its convolutions are
+            put into channels-last memory format where its layers allow that.
+        train: `(inputs, targets)`.
+        task: criterion and metrics; None for a classification with the settings' label smoothing.
+        criterion: a loss alone instead of a task, a function of `(outputs, targets)` or its name, such as 'mse'.
         settings: batch size, channels, cells and cutout among them are for who makes the data and the network.
         run: folder of this training alone, for metrics, checkpoints and, at the end, network.pt and retrain.json. With
             `search_run.child("retrain")` it is the trained network that `dnas.load(search_run.path, model=...)` gives.
@@ -47,8 +55,10 @@ def retrain(
         validation: measured after each epoch and logged; nothing is decided by it.
 
     Raises:
-        UserError: no classifier, nothing to train, outputs without a gradient, several processes, or the checkpoint is
-            of another network or of other settings.
+    check_one_process("a training")
+    check_not_wrapped(network)
+    chosen = task_of(task, criterion, settings)
+    loop = TrainingLoop(network, as_batches(train), settings, run, display, phase, validation, chosen)
         NonFiniteLoss: the loss or a weight became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
@@ -60,7 +70,8 @@ def retrain(
     """
     check_one_process("a training")
     check_not_wrapped(network)
-    loop = TrainingLoop(network, as_batches(train), settings, run, display, phase, validation)
+    chosen = task_of(task, criterion, settings)
+    loop = TrainingLoop(network, as_batches(train), settings, run, display, phase, validation, chosen)
     try:
         with seeded(settings.seed), stop_request() as request:
             loop.resume()
@@ -70,3 +81,18 @@ def retrain(
         if run is not None:
             run.close()
     return network.eval()
+
+
+def task_of(task: Task | None, criterion: Criterion | str | None, settings: RetrainSettings) -> Task:
+    """The task of a training; a classification with the settings' label smoothing unless another is given.
+
+    Raises:
+        UserError: both a task and a criterion are given, or label smoothing would have no effect.
+    """
+    chosen = chosen_task(task, criterion, Classification(settings.label_smoothing))
+    if settings.label_smoothing and getattr(chosen, "label_smoothing", None) != settings.label_smoothing:
+        raise UserError(
+            f"label_smoothing {settings.label_smoothing} of the settings has no effect on {chosen.name()}: leave it "
+            "out, or give it to the task, as dnas.Classification(label_smoothing=...)."
+        )
+    return chosen

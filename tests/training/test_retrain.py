@@ -30,6 +30,7 @@ from dnas.space.drop_path import DropPath
 from dnas.system.display import Display, Silent
 from dnas.system.interrupt import Interrupted, stop_request
 from dnas.system.random_state import seeded
+from dnas.task import Classification
 from dnas.training.evaluate import as_batches
 from dnas.training.loop import TrainingLoop
 from dnas.training.retrain import retrain
@@ -242,7 +243,7 @@ def test_validation_changes_nothing_but_what_is_logged(tmp_path):
     one = retrain(small(), images(), settings=quick(), run=with_it, validation=images(seed=9))
     other = retrain(small(), images(), settings=quick(), run=without)
     assert_same(one, other)
-    extra = {"validation_loss", "validation_top1"}
+    extra = {f"validation_{name}" for name in ("loss", "top1", "top5", "balanced_accuracy")}
     rows = [{name: value for name, value in row.items() if name not in extra} for row in metrics(with_it)]
     assert rows == metrics(without)
     assert all(extra <= set(row) for row in metrics(with_it) if row["phase"] == "epoch")
@@ -583,7 +584,15 @@ def test_recorded_steps_train_as_the_usual_ones_do():
             lambda: [torch.default_generator],
         )
         loop = TrainingLoop(
-            network, as_batches(data), settings, None, Silent(), "retrain", None, recorder if recorded else None
+            network,
+            as_batches(data),
+            settings,
+            None,
+            Silent(),
+            "retrain",
+            None,
+            Classification(settings.label_smoothing),
+            recorder if recorded else None,
         )
         with seeded(0), stop_request() as request:
             loop.run_epochs(request)
@@ -618,5 +627,5 @@ class Detached(nn.Module):
 
 def test_a_network_whose_outputs_have_no_gradient_is_refused_at_the_first_step():
     data = [(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))]
-    with pytest.raises(ValueError, match="Detached gives logits without a gradient"):
+    with pytest.raises(ValueError, match="The loss of Detached has no gradient"):
         retrain(Detached(), data)

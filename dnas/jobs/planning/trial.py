@@ -15,7 +15,7 @@ from dnas.jobs.networks import build_supernet_model
 from dnas.searching.execution import Stepper
 from dnas.searching.observer import EpochReport, StepReport
 from dnas.searching.supernet import Supernet
-from dnas.searching.supernet_measures import evaluate_supernet
+from dnas.searching.supernet_measures import evaluate_supernet, goodness
 from dnas.system.memory import available_memory, check_batch_fits, peak_memory, reset_peak_memory
 
 _IN_CHANNELS = 3  # the real number is known only when the images are decoded; it matters little
@@ -101,7 +101,7 @@ class Trial:
         with self.supernet.only(active):
             mixtures = self._expected()
         measured = evaluate_supernet(self.supernet, mixtures, [self.batch])
-        return measured.get("accuracy", -measured["loss"])
+        return goodness(measured, self.supernet.task)
 
     def tune(self, active: Mapping[str, Active]) -> None:
         """One weight step of the `active` candidates, as a discretization that trains does it."""

@@ -1,0 +1,179 @@
+"""Search, retraining and evaluation of five tasks, each with a model of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dnas
+from dnas.core.run import Run
+from dnas.system.errors import UserError
+from dnas.task import Task
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=GENERATOR)
+
+
+def labels(high: int, *shape: int) -> Tensor:
+    return torch.randint(high, shape, generator=GENERATOR)
+
+
+class TwoHeads(nn.Module):
+    """A dict in, a dict out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = dnas.Choice("body", {"relu": nn.ReLU(), "tanh": nn.Tanh()})
+        self.where, self.what = nn.Linear(4, 2), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        x = self.body(x * scale)
+        return {"where": self.where(x), "what": self.what(x)}
+
+
+def two_losses(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        "where": nn.functional.mse_loss(outputs["where"], targets["where"]),
+        "what": nn.functional.cross_entropy(outputs["what"], targets["what"]),
+    }
+
+
+def what_is_right(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    return (outputs["what"].argmax(1) == targets["what"]).double()
+
+
+def kernels(channels: int, dims: int) -> dict[str, nn.Module]:
+    layer = {1: nn.Conv1d, 2: nn.Conv2d}[dims]
+    return {f"k{k}": layer(channels, 4, k, padding=k // 2) for k in (1, 3)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with a choice, a task, and how one batch of 8 samples is made."""
+
+    model: Callable[[], nn.Module]
+    task: Task
+    batch: Callable[[], tuple[Any, Any]]
+
+
+def signals() -> nn.Module:
+    return nn.Sequential(
+        dnas.Choice("kernel", kernels(6, 1)), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 10, 1)
+    )
+
+
+def masks() -> tuple[Tensor, Tensor]:
+    target = labels(3, 8, 4, 6)
+    target[:, 0] = 255
+    return random(8, 2, 4, 6), target
+
+
+def dicts() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    return {"x": random(8, 4), "scale": random(8, 1)}, {"where": random(8, 2), "what": labels(3, 8)}
+
+
+CASES = {
+    "regression of signals": Case(signals, dnas.Regression(), lambda: (random(8, 6, 10), random(8, 1))),
+    "segmentation": Case(
+        lambda: nn.Sequential(dnas.Choice("kernel", kernels(2, 2)), nn.ReLU(), nn.Conv2d(4, 3, 1)),
+        dnas.Segmentation(ignored=255),
+        masks,
+    ),
+    "two losses": Case(
+        TwoHeads, dnas.OwnTask(two_losses, {"right": dnas.Metric(what_is_right, better="higher")}), dicts
+    ),
+    "many labels": Case(
+        lambda: nn.Sequential(dnas.Choice("act", [nn.ReLU(), nn.Tanh()]), nn.Linear(5, 4)),
+        dnas.MultiLabel(),
+        lambda: (random(8, 5), labels(2, 8, 4)),
+    ),
+    "classification": Case(
+        lambda: nn.Sequential(dnas.Choice("act", [nn.ReLU(), nn.Tanh()]), nn.Linear(5, 4)),
+        dnas.Classification(balanced=True),
+        lambda: (random(8, 5), labels(4, 8)),
+    ),
+}
+SEARCH = dnas.SearchSettings(epochs=2, warmup_epochs=0)
+RETRAIN = dnas.RetrainSettings(epochs=3, auxiliary=False, weights=dnas.WeightSGD(lr=dnas.Constant(0.05)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_task_is_searched_retrained_and_evaluated(name, tmp_path):
+    case = CASES[name]
+    torch.manual_seed(0)
+    train, val = [case.batch() for _ in range(3)], [case.batch() for _ in range(2)]
+    found = dnas.search(case.model(), train, val, task=case.task, settings=SEARCH)
+    deciding = dnas.evaluate(found.supernet.model, val, task=case.task).measurement.deciding
+    assert all(f"validation_{deciding}" in row for row in found.metrics)
+    network = dnas.derive(found.supernet.model, found.architecture)
+    before = dnas.evaluate(network, train, task=case.task).loss
+    dnas.retrain(network, train, task=case.task, settings=RETRAIN, run=Run(tmp_path), validation=val)
+    after = dnas.evaluate(network, train, task=case.task)
+    assert after.loss < before
+    (*_, row) = [row for row in Run(tmp_path).metrics() if row["phase"] == "epoch"]
+    assert row["validation_loss"] == pytest.approx(dnas.evaluate(network, val, task=case.task).loss, rel=1e-5)
+    assert row[f"validation_{deciding}"] == pytest.approx(
+        dnas.evaluate(network, val, task=case.task).score.value, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_training_goes_on_with_the_same_task_and_refuses_another(name, tmp_path):
+    case = CASES[name]
+    torch.manual_seed(0)
+    network, data = dnas.derive(case.model(), only(case.model())), [case.batch()]
+    dnas.retrain(network, data, task=case.task, settings=RETRAIN, run=Run(tmp_path))
+    trained = {key: value.clone() for key, value in network.state_dict().items()}
+    dnas.retrain(network, data, task=case.task, settings=RETRAIN, run=Run(tmp_path))
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in trained.items())
+    with pytest.raises(UserError, match="task"):
+        dnas.retrain(network, data, task=dnas.LanguageModelling(), settings=RETRAIN, run=Run(tmp_path))
+
+
+def only(model: nn.Module) -> dnas.Architecture:
+    """The first candidate of the only choice."""
+    (decision,) = dnas.Supernet(model).decisions.values()
+    return dnas.Architecture({decision.name: decision.candidates[0]})
+
+
+def test_a_criterion_alone_is_enough():
+    torch.manual_seed(0)
+    case = CASES["regression of signals"]
+    data = [case.batch() for _ in range(2)]
+    found = dnas.search(case.model(), data, data, criterion="mse", settings=SEARCH)
+    network = dnas.derive(found.supernet.model, found.architecture)
+    before = dnas.evaluate(network, data, task=case.task).loss
+    dnas.retrain(network, data, criterion=nn.functional.mse_loss, settings=RETRAIN)
+    assert dnas.evaluate(network, data, task=case.task).loss < before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"criterion": "nonsense"}, "got 'nonsense'"),
+        ({"criterion": nn.MSELoss}, r"Make an object of it: MSELoss\(\)"),
+        ({"criterion": nn.MSELoss(), "task": dnas.Regression()}, "leave one out"),
+        ({"task": nn.MSELoss()}, "task must be a Task"),
+    ],
+)
+def test_what_is_no_task_is_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        dnas.retrain(nn.Linear(2, 2), [(torch.zeros(2, 2), torch.zeros(2, 2))], settings=RETRAIN, **given)
+
+
+def test_label_smoothing_of_the_settings_is_for_a_classification():
+    settings = dnas.RetrainSettings(epochs=1, label_smoothing=0.1)
+    with pytest.raises(UserError, match=r"label_smoothing 0.1 .* has no effect on Regression"):
+        dnas.retrain(nn.Linear(2, 1), [(random(4, 2), random(4, 1))], task=dnas.Regression(), settings=settings)
+
+
+@pytest.mark.parametrize("criterion", [lambda o, t: 1.0, lambda o, t: {}, lambda o, t: (o - t).square()])
+def test_a_criterion_that_gives_no_scalar_is_refused(criterion):
+    with pytest.raises(UserError, match="must give a scalar tensor"):
+        dnas.retrain(nn.Linear(2, 1), [(random(4, 2), random(4, 1))], criterion=criterion, settings=RETRAIN)
