@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from dnas.shrinking.groups import Frozen
+from dnas.shrinking.groups import Frozen, Selection
 from dnas.system.words import aligned, readable_time
 from dnas.task.measurement import Measured
 
@@ -23,7 +23,7 @@ class Row:
         parameters: their number.
         flops: of one forward pass over the example.
         milliseconds: one forward pass over the example, the median of several, here.
-        onnx_bytes: size of its ONNX file; None where it was not written.
+        onnx_bytes: size of its ONNX file; None where it was not made.
         seconds: of compute that it took to find and to train.
         values: what each decision is: classes that stay; for blocks 0 or 1.
     """
@@ -49,6 +49,7 @@ class Report:
         budget: as it was given.
         rows: original, found, uniform where there is one, random ones.
         frozen: what could not vary, with the reason.
+        selection: what stayed in the network that was found.
     """
 
     metric: str
@@ -56,6 +57,7 @@ class Report:
     budget: tuple[str, ...]
     rows: tuple[Row, ...]
     frozen: tuple[Frozen, ...]
+    selection: Selection
 
     def row(self, name: str) -> Row:
         """The row of a name such as 'found'."""

@@ -19,6 +19,7 @@ from dnas.cost.params import count_parameters
 from dnas.data.batches import Batches
 from dnas.searching.settings import WeightSGD
 from dnas.shrinking.budget import bounds_of
+from dnas.shrinking.groups import Selection
 from dnas.shrinking.importance import importance, ranking
 from dnas.shrinking.program import Bound
 from dnas.shrinking.report import Report, Row
@@ -52,7 +53,7 @@ class ShrinkSettings:
         statistics_batches: of training data for statistics of batch norm during sensitivity.
         fine_tuning: how every network is trained afterwards, if `fine_tune` is not given.
         random: number of random networks in the comparison.
-        onnx: whether the sizes of ONNX files are measured.
+        onnx: whether the sizes of ONNX files are measured, but for random networks.
         seed: of random networks.
 
     Raises:
@@ -158,7 +159,7 @@ class _Shrinking:
         rows = [self._row("original", copied(model), searchable.largest, inputs, 0.0), found]
         for name, rival in self._rivals(searchable, bounds):
             rows.append(self._finished(name, searchable, rival, order, train, inputs, 0.0)[1])
-        report = self._report(budget, rows, searchable)
+        report = self._report(budget, rows, searchable, searchable.selection(values, order))
         self.display.say(str(report))
         small.shrink_report = report  # pyright: ignore[reportArgumentType] (neither a weight nor a module)
         return small
@@ -232,6 +233,8 @@ class _Shrinking:
 
     def _row(self, name: str, network: nn.Module, values: Mapping[str, int], example: Inputs, seconds: float) -> Row:
         measured = evaluate(network, self.test or self.validation, task=self.task).measurement
+        # An export takes seconds; random networks go without.
+        onnx = self.settings.onnx and not name.startswith("random")
         return Row(
             name=name,
             score=measured.score,
@@ -239,7 +242,7 @@ class _Shrinking:
             parameters=count_parameters(network),
             flops=count_flops(network, example),
             milliseconds=_milliseconds(network, example),
-            onnx_bytes=self._onnx_bytes(network, example) if self.settings.onnx else None,
+            onnx_bytes=self._onnx_bytes(network, example) if onnx else None,
             seconds=seconds,
             values=dict(values),
         )
@@ -251,7 +254,7 @@ class _Shrinking:
             self.display.say(f"No size of an ONNX file: {error}")
             return None
 
-    def _report(self, budget: tuple[str, ...], rows: list[Row], searchable: Narrowable) -> Report:
+    def _report(self, budget: tuple[str, ...], rows: list[Row], searchable: Narrowable, selection: Selection) -> Report:
         measured = evaluate(searchable.model, self.test or self.validation, task=self.task).measurement
         data = "the test data" if self.test is not None else "the validation data, which decided the widths"
         return Report(
@@ -260,6 +263,7 @@ class _Shrinking:
             budget=budget,
             rows=tuple(rows),
             frozen=searchable.structure.frozen,
+            selection=selection,
         )
 
 
