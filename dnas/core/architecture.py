@@ -47,13 +47,13 @@ Kept = str | tuple[str, ...] | CellArchitecture
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is kept of each decision.
+    """The part of each decision that is kept.
 
     Args:
-        decisions: decision name -> what is kept.
-        space: name of the space that it belongs to; 'module' for a user's own model.
+        decisions: maps each decision's name to the kept part of it.
+        space: name of the space that the architecture belongs to; 'module' for a user's own model.
         version: version of that space.
-        arguments: the space's own arguments (numbers, strings, lists), enough to build it again.
+        arguments: the space's own arguments (numbers, strings, lists), which are enough to build it again.
     """
 
     decisions: Mapping[str, Kept]
@@ -78,10 +78,10 @@ class Architecture:
 
     @staticmethod
     def from_json(text: str, *, source: str = "the text") -> Architecture:
-        """Parse and validate.
+        """Parse the JSON text of an architecture and validate it.
 
         Raises:
-            UserError: not JSON, or not an architecture; the message names `source` and the place.
+            UserError: the text is not JSON, or not an architecture; the message names `source` and the place.
         """
         data = parse_json(text, source)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -103,7 +103,7 @@ class Architecture:
         return Architecture(kept, data["space"], data["version"], data["arguments"])
 
     def save(self, path: Path | str) -> None:
-        """Write as JSON; an interrupted write leaves the old file."""
+        """Write the architecture as JSON; if writing is interrupted, the old file stays."""
         write_text(Path(path), self.to_json() + "\n")
 
     @staticmethod
@@ -111,13 +111,13 @@ class Architecture:
         """Read a JSON file.
 
         Raises:
-            FileNotFoundError: no such file.
-            UserError: not an architecture.
+            FileNotFoundError: the file does not exist.
+            UserError: the file is not an architecture.
         """
         return Architecture.from_json(read_text(path, most=LARGEST), source=str(path))
 
     def check(self, decisions: Mapping[str, Decision]) -> None:
-        """See that this architecture answers exactly these decisions.
+        """Check that this architecture answers exactly these decisions.
 
         Raises:
             UserError: names the first decision that does not fit.
@@ -132,7 +132,7 @@ class Architecture:
             _check_kept(self.decisions[name], decision)
 
     def one_hot(self, decisions: Mapping[str, Decision], like: torch.Tensor) -> dict[str, Mixture]:
-        """Mixtures that are 1 at what is kept and 0 elsewhere, with the device and dtype of `like`.
+        """Mixtures that are 1 for kept candidates and 0 elsewhere, with the device and dtype of `like`.
 
         A supernet under these mixtures computes what the derived network computes.
         """
@@ -234,5 +234,5 @@ def _one_hot(kept: Kept, decision: Decision, like: torch.Tensor) -> Mixture:
 
 
 def _one_hot_edges(decision: Decision, like: torch.Tensor) -> Mixture:
-    # Which edges are kept is said by the operations; a kept edge counts fully.
+    # The kept operations say which edges are kept; a kept edge has its full weight.
     return Mixture(torch.ones(decision.shape, device=like.device, dtype=like.dtype))

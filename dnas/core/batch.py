@@ -13,16 +13,14 @@ from dnas.system.errors import UserError
 
 
 class Batch(NamedTuple):
-    """One batch.
-
-    Any `(inputs, targets)` pair that a `DataLoader` yields becomes one by `Batch(*pair)`.
+    """One batch; `Batch(*pair)` makes it from an `(inputs, targets)` pair of a `DataLoader`.
 
     Args:
         inputs: a tensor or a packed sequence (the model is called as `model(inputs)`), a tuple or list
             (`model(*inputs)`) or a dict with string keys (`model(**inputs)`).
         targets: whatever the criterion takes as its second argument.
-        carry: state handed over from the previous batch, or None. With a carry the model is called with it as the
-            last positional argument and returns `(outputs, new carry)`.
+        carry: state from the previous batch, or None. If there is one, the model gets it as its last positional
+            argument and returns `(outputs, new carry)`.
     """
 
     inputs: Any
@@ -31,7 +29,7 @@ class Batch(NamedTuple):
 
     @property
     def num_samples(self) -> int:
-        """Length of the first dimension of the first input tensor; of a packed sequence, its number of sequences."""
+        """Number of samples: length of the first input tensor, or the number of packed sequences."""
         inputs = self.inputs
         return int(inputs.batch_sizes[0]) if isinstance(inputs, PackedSequence) else first_tensor(inputs).shape[0]
 
@@ -54,7 +52,7 @@ def first_tensor(inputs: Any) -> Tensor:
     """The first tensor in nested tuples, lists and dicts.
 
     Raises:
-        UserError: there is none.
+        UserError: the value holds no tensor.
     """
     found = next(tensors_in(inputs), None)
     if found is None:
@@ -74,7 +72,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """`value` with `function` of every tensor in nested tuples, lists and dicts."""
+    """`value` with `function` applied to every tensor in nested tuples, lists and dicts."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, PackedSequence):  # its lengths and orders stay where they are
@@ -91,7 +89,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 
 def to_device(value: Any, device: torch.device) -> Any:
-    """`value` with every tensor in nested tuples, lists and dicts on `device`."""
+    """`value` with every tensor in nested tuples, lists and dicts moved to `device`."""
     if isinstance(value, PackedSequence):
         return value.to(device=device)  # pyright: ignore[reportCallIssue] (the stub lacks it)
     return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), value)

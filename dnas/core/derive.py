@@ -17,7 +17,8 @@ def find_decisions(model: nn.Module) -> dict[str, Decision]:
     """All decisions in a model by name, in the order of its modules.
 
     Raises:
-        UserError: two choices of one name differ, there is no choice, or a part is wrapped for several devices.
+        UserError: two choices of the same name differ, the model holds no choice, or a part is wrapped for several
+            devices.
     """
     check_not_wrapped(model)
     found: dict[str, Decision] = {}
@@ -56,7 +57,7 @@ def derive(model: nn.Module, architecture: Architecture) -> nn.Module:
 
 
 def _plain(module: nn.Module, architecture: Architecture, done: dict[nn.Module, nn.Module]) -> nn.Module:
-    """`module` with all choices below it replaced; `done` keeps modules that are used in several places shared."""
+    """`module` with all choices below it replaced; `done` keeps a module that is used in several places shared."""
     if module not in done:
         if isinstance(module, Searchable):
             kept = architecture.decisions[module.decisions()[0].name]

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 def call_with(
     model: nn.Module, tensors: Mapping[str, Tensor], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
 ) -> Any:
-    """`model(*arguments, **keywords)` with these parameters and buffers, by name; afterwards it has its own again.
+    """`model(*arguments, **keywords)` with the given parameters and buffers in place of the model's own.
 
-    A tensor that stands in several places is replaced in all of them. `torch.func.functional_call` does that too, but
-    what a module registered under two names holds it replaces twice, and then takes the given tensors for the
-    module's own: they stay in the model (torch 2.13).
+    A tensor that is used in several places is replaced in all of them. `torch.func.functional_call` is not used here:
+    it replaces the tensors of a module that is registered under two names twice, and then leaves the given tensors in
+    the model (torch 2.13).
 
     Args:
         model: any module.
-        tensors: names as in `named_parameters` and `named_buffers`; the others stay.
+        tensors: new tensors by their names in `named_parameters` and `named_buffers`; all others stay.
         arguments: positional arguments of the call.
         keywords: keyword arguments of the call.
 

@@ -1,4 +1,4 @@
-"""The checkpoint that a search or a training goes on from: when it is written, and what is checked before going on."""
+"""The checkpoint from which a search or a training continues: when it is written, and how it is checked."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from dnas.system.tensor_file import first_nan
 # Name of the file, in the folder of checkpoints.
 CHECKPOINT = "last"
 
-# What a damaged entry leads to where it is used.
+# Errors that a damaged entry can cause when it is used.
 _DAMAGE = (LookupError, TypeError, AttributeError, ValueError, RuntimeError)
-# Entries whose tensors are seen to be numbers, as before they are written. What observers remember may be anything.
+# Entries whose tensors must not hold NaN, which is also checked before they are written. Observers may remember
+# anything.
 _FINITE = ("supernet", "network", "optimizer", "weight_optimizer", "alpha_optimizer", "alphas_by_epoch")
-# Entries of these types are checked before any of them is used.
+# The types of these entries are checked before any entry is used.
 _KINDS = (bool, int, float, Mapping)
 
 
 class LastCheckpoint:
-    """Writes the state of a search or a training to its run folder, and goes on from there.
+    """Writes the state of a search or a training to its run folder, and continues from it.
 
-    Without a run folder nothing is written and nothing is found.
+    Without a run folder nothing is written or found.
 
     Args:
-        run: the folder.
-        of: what the checkpoint is of, as messages call it: 'search' or 'training'.
-        state: gives everything that changes, as tensors and plain data.
+        run: the run folder.
+        of: name of the activity in messages: 'search' or 'training'.
+        state: returns everything that changes, as tensors and plain data.
         restore: puts such a state back.
-        difference: says in words what a state shows to be other than here (settings, data, network); empty where it is
-            of this search or training.
-        device: where tensors are read to.
+        difference: describes how a state differs from this search or training (settings, data, network); empty if it
+            does not differ.
+        device: device that tensors are loaded to.
         display: where messages are shown.
     """
 
@@ -61,7 +62,7 @@ class LastCheckpoint:
         self.device = device
         self.display = display
         self._last_saved = time.monotonic()
-        self._threads = torch.get_num_threads()  # with which the checkpoint was written that is gone on from
+        self._threads = torch.get_num_threads()  # the number under which the checkpoint that is resumed was written
 
     # Writing
 
@@ -71,16 +72,16 @@ class LastCheckpoint:
         self._last_saved = time.monotonic()
 
     def is_due(self, minutes: float) -> bool:
-        """Whether so much time has passed since the last one."""
+        """Whether this many minutes have passed since the last checkpoint."""
         return time.monotonic() - self._last_saved >= 60 * minutes
 
-    # Going on
+    # Resuming
 
     def resume(self) -> bool:
-        """Put back the state of the checkpoint; whether there is one.
+        """Put back the state of the checkpoint, and tell whether there was one.
 
         Raises:
-            UserError: it is damaged, or of another search or training.
+            UserError: the checkpoint is damaged, or belongs to another search or training.
         """
         if self.run is None:
             return False
@@ -95,10 +96,10 @@ class LastCheckpoint:
 
     @contextmanager
     def checked(self, state: Mapping[str, Any]) -> Iterator[None]:
-        """See that a state of the run folder is of this search or training; within the block it is put back.
+        """Check that a state of the run folder belongs to this search or training; within the block it is put back.
 
         Raises:
-            UserError: it is not, or damaged entries led to an error within the block.
+            UserError: the state belongs to another one, or damaged entries caused an error within the block.
         """
         if self.run is None:
             yield
@@ -134,14 +135,14 @@ class LastCheckpoint:
             raise UserError(f"{path} is damaged: {found} holds NaN. Take it from a copy, or use a new run folder.")
 
     def forget_rows_after(self, step: int) -> None:
-        """Cut the metrics of steps that are taken again."""
+        """Remove the metrics of steps that will be taken again."""
         if self.run is not None and self.run.metrics_path.exists():
             self.run.cut_metrics(step)
 
-    # What is said
+    # Messages
 
     def say_going_on(self, place: str) -> None:
-        """Say where it goes on, such as 'step 3 of 12', and whether numbers will differ in the last digits."""
+        """Say where it continues, such as 'step 3 of 12', and whether numbers will differ in their last digits."""
         assert self.run is not None
         if self._threads != torch.get_num_threads():
             self.display.say(
@@ -151,13 +152,13 @@ class LastCheckpoint:
         self.display.say(f"Going on with {self.run.path} after {place}.")
 
     def how_to_go_on(self, place: str) -> str:
-        """What Ctrl-C is answered with."""
+        """The answer to Ctrl-C."""
         if self.run is None:
             return f"The {self.of} was stopped after {place}; without a run folder nothing was saved."
         return f"The {self.of} was stopped and saved after {place} in {self.run.path}."
 
     def last_good(self) -> str:
-        """What is left where a loss or a weight became NaN or infinite: a sentence after a blank, or nothing."""
+        """A sentence, after a blank, about the last good checkpoint, for a loss or weight that is NaN or infinite."""
         if self.run is None:
             return ""
         path = self._path(self.run)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# For each row of a decision the candidates that may be non-zero. It lives on the host, so that a forward pass can
-# leave out the others without asking the device.
+# For each row of a decision: the candidates that may be non-zero. The list lives on the host, so that a forward pass
+# can skip the others without asking the device.
 Active = tuple[tuple[int, ...], ...]
 
 
@@ -17,11 +17,11 @@ class Mixture:
     """Weights over the candidates of one decision.
 
     Args:
-        values: (num_candidates,) for a choice, (num_edges, num_candidates) for the operations of a cell,
+        values: shape (num_candidates,) for a choice, (num_edges, num_candidates) for the operations of a cell,
             (num_edges,) for the edges of a cell.
-        active: for each row (one row for a choice, one per edge for a cell) the indices of the candidates that may
-            be non-zero; None for all. An entry outside `active` is 0 and its candidate is not computed, so the loss of
-            the model has gradient 0 there; a penalty on the values (an expected cost) may have another.
+        active: indices of the candidates that may be non-zero, for each row (a choice has one row, a cell one per
+            edge); None for all. A candidate outside `active` has the value 0 and is not computed, so the model's loss
+            has gradient 0 there; a penalty on the values, such as an expected cost, may have another.
     """
 
     values: Tensor
@@ -37,6 +37,6 @@ class Mixture:
 
 
 def uniform(shape: tuple[int, ...], like: Tensor) -> Mixture:
-    """Equal weights over the last dimension of `shape`, with the device and (where it is floating) dtype of `like`."""
+    """Equal weights over the last dimension of `shape`, with the device and (if it is floating) the dtype of `like`."""
     dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
     return Mixture(torch.full(shape, 1.0 / shape[-1], device=like.device, dtype=dtype))

@@ -11,8 +11,8 @@ from dnas.core.schedule import Schedule
 class FollowsProgress(nn.Module):
     """A module with the search's progress, from 0 to 1, as the buffer `progress`.
 
-    A 0-dim tensor that is written in place, so that a captured graph sees it change. It is no part of the state_dict:
-    who trains the module sets it before each step.
+    The buffer is a 0-dim tensor that is written in place, so that a captured graph sees the change. It is not part of
+    the state_dict: the code that trains the module sets it before each step.
 
     Example:
         >>> class Faded(FollowsProgress):
@@ -35,8 +35,8 @@ def set_progress(model: nn.Module, progress: Tensor | float) -> None:
     """Write the progress, from 0 to 1, into every module of `model` that follows it.
 
     Args:
-        model: any module; nothing happens where none follows.
-        progress: a number, or a scalar tensor on any device (on the model's there is no synchronisation).
+        model: any module; nothing happens if no module in it follows the progress.
+        progress: a number, or a scalar tensor on any device (if it is on the model's device, nothing synchronises).
     """
     with torch.no_grad():
         for module in model.modules():
@@ -45,9 +45,9 @@ def set_progress(model: nn.Module, progress: Tensor | float) -> None:
 
 
 class Scheduled(FollowsProgress):
-    """A value that changes with the progress: called, it gives `schedule(progress)`, a 0-dim tensor.
+    """A value that changes with the progress: calling it gives `schedule(progress)`, a 0-dim tensor.
 
-    Modules that share one value hold the same `Scheduled`, so that there is one buffer to write.
+    Modules that share a value hold the same `Scheduled`, so that there is only one buffer to write.
     """
 
     def __init__(self, schedule: Schedule):

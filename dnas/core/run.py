@@ -1,4 +1,4 @@
-"""The run folder: settings, metrics, checkpoints and architectures; all that commands hand each other."""
+"""The run folder: settings, metrics, checkpoints and architectures, through which commands pass on their results."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Run:
 
         config.yaml          resolved settings, versions, commit, seed
         metrics.jsonl        one JSON object per line, each with its "step"
-        tensorboard/         the same numbers as TensorBoard events (where tensorboard is installed)
-        checkpoints/NAME.pt  everything needed to go on
+        tensorboard/         the same numbers as TensorBoard events (if tensorboard is installed)
+        checkpoints/NAME.pt  everything that is needed to continue
         network.pt           trained weights, at the end of a training
-        architecture.json    what was found; architectures/epoch_0007.json what would have been after epoch 7
+        architecture.json    the result; architectures/epoch_0007.json is what the result would have been after epoch 7
 
-    Every file is written whole or not at all; a checkpoint has its digest at its end, which reading checks.
+    Every file is written whole or not at all. A checkpoint ends with its digest, which is checked when it is read.
 
     Args:
-        path: the folder; it is made when something is written.
+        path: the folder; it is created when something is first written.
     """
 
     def __init__(self, path: Path | str):
@@ -47,10 +47,10 @@ class Run:
 
     @staticmethod
     def open(path: Path | str) -> Run:
-        """An existing run.
+        """Open an existing run.
 
         Raises:
-            FileNotFoundError: no such folder, or no run in it.
+            FileNotFoundError: the folder does not exist, or holds no run.
         """
         run = Run(path)
         if not run.path.is_dir():
@@ -72,13 +72,13 @@ class Run:
         return self.path / "architecture.json"
 
     def child(self, name: str) -> Run:
-        """A run inside this one, such as its retraining."""
+        """A run folder inside this one, for example that of its retraining."""
         return Run(self.path / name)
 
     # Settings
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
-        """Write the settings (plain data), with the versions they ran under."""
+        """Write the settings (plain data) and the versions they ran under."""
         yaml = _yaml()
         data = {**settings, "environment": environment()}
         write_text(self.config_path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
@@ -87,7 +87,7 @@ class Run:
         """The settings as plain data.
 
         Raises:
-            UserError: damaged file.
+            UserError: the file is damaged.
         """
         data = read_yaml(self.config_path)
         if not isinstance(data, dict):
@@ -105,10 +105,10 @@ class Run:
         self._to_tensorboard(row)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All rows; a last line that a kill has cut short is left out.
+        """All rows; a last line that was cut short by a kill is left out.
 
         Raises:
-            UserError: a damaged line elsewhere.
+            UserError: another line is damaged.
         """
         if not self.metrics_path.exists():
             return []
@@ -127,7 +127,7 @@ class Run:
         return rows
 
     def cut_metrics(self, step: int) -> None:
-        """Forget all rows after `step`, in metrics.jsonl and in TensorBoard, before a resumed run writes them anew."""
+        """Remove all rows after `step` from metrics.jsonl and TensorBoard, before a resumed run writes them again."""
         kept = [row for row in self.metrics() if row["step"] <= step]
         write_text(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
         self.close()
@@ -159,11 +159,11 @@ class Run:
         return self.path / "checkpoints" / f"{name}.pt"
 
     def load_checkpoint(self, name: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-        """Read a checkpoint as data only; no code in it is run.
+        """Read a checkpoint as data only; no code in it is executed.
 
         Raises:
-            FileNotFoundError: there is none.
-            UserError: damaged, or it holds something other than tensors and plain data.
+            FileNotFoundError: there is no such checkpoint.
+            UserError: the file is damaged, or holds something other than tensors and plain data.
         """
         return load_tensors(self.checkpoint_path(name), device)
 
@@ -191,12 +191,12 @@ class Run:
         save_tensors(self.weights_path, plain)
 
     def save_architecture(self, architecture: Architecture, epoch: int | None = None) -> None:
-        """Write architecture.json, or the one of an epoch."""
+        """Write architecture.json, or the architecture of an epoch."""
         path = self.architecture_path if epoch is None else self.path / "architectures" / f"epoch_{epoch:04d}.json"
         architecture.save(path)
 
     def load_architecture(self) -> Architecture:
-        """What was found.
+        """Read the architecture that the search found.
 
         Raises:
             FileNotFoundError: the search has not finished.
@@ -218,15 +218,15 @@ class Run:
         """Read NAME.json.
 
         Raises:
-            FileNotFoundError: there is none.
-            UserError: damaged.
+            FileNotFoundError: the file does not exist.
+            UserError: the file is damaged.
         """
         path = self.path / f"{name}.json"
         return read_json(path)
 
 
 def environment() -> dict[str, Any]:
-    """Versions, commit and hardware under which something ran."""
+    """Versions, commit and hardware of this process."""
     return {
         "dnas": __version__,
         "commit": commit(),
@@ -239,7 +239,7 @@ def environment() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The git commit of this source tree; None where it was installed from a package or git is missing."""
+    """The git commit of this source tree; None if dnas was installed from a package or git is missing."""
     here = Path(__file__).resolve().parent
     try:
         answer = subprocess.run(
@@ -264,7 +264,7 @@ def _finite_or_text(value: float | int | str) -> float | int | str:
 
 
 def _summary_writer(path: Path) -> Any:
-    """A TensorBoard writer; one that writes nothing where tensorboard is not installed."""
+    """A TensorBoard writer, or one that writes nothing if tensorboard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

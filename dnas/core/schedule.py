@@ -21,7 +21,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same value all along."""
+    """The same value all the time."""
 
     value: float
 
@@ -55,11 +55,11 @@ class Cosine(Schedule):
 class Exponential(Schedule):
     """start (end / start)^progress: the same factor over each equal part of the progress.
 
-    The dropout after skip connections in P-DARTS falls by exp(-0.2) per epoch (Chen et al. 2019, official code): over n
-    epochs to `end = start * math.exp(-0.2 * n)`.
+    In P-DARTS the dropout after skip connections falls by exp(-0.2) per epoch (Chen et al. 2019, official code), which
+    over n epochs leads to `end = start * math.exp(-0.2 * n)`.
 
     Raises:
-        UserError: an end that is not over 0, where no factor leads.
+        UserError: start or end is not above 0.
     """
 
     start: float

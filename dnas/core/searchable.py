@@ -14,7 +14,7 @@ from dnas.system.errors import UserError
 
 
 class Searchable(nn.Module, ABC):
-    """A module with decisions inside. Without a bound mixture it weighs all candidates equally."""
+    """A module that contains decisions. Without bound mixtures it weighs all candidates equally."""
 
     @abstractmethod
     def decisions(self) -> tuple[Decision, ...]:
@@ -26,14 +26,14 @@ class Searchable(nn.Module, ABC):
 
     @abstractmethod
     def plain(self, kept: Kept) -> nn.Module:
-        """The module with only the `kept` part of this one; it shares the candidates with this one."""
+        """The module with only the `kept` part of this one; both share the kept candidates."""
 
 
 def checked_names(name: str, names: Sequence[str], excluded: Sequence[str] = ()) -> tuple[str, ...]:
-    """The candidates' names of a choice.
+    """The candidates' names of a choice, after checking them.
 
     Raises:
-        UserError: the choice has no name, its candidates are none or share a name, or no candidate may be kept.
+        UserError: the choice has no name or no candidates, two candidates share a name, or no candidate may be kept.
     """
     if not name:
         raise UserError("A choice needs a name; choices of one name share one decision.")

@@ -1,4 +1,4 @@
-"""The search itself: supernet, one step, the loop over epochs, what watches it, what it hands on.
+"""The search itself: supernet, single step, loop over epochs, observers, and what is handed from stage to stage.
 
 The parts that make a method (relaxations, hypergradients ...) are in `method`.
 """

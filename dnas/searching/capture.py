@@ -1,8 +1,8 @@
-"""A whole search step recorded once and replayed: one launch instead of thousands of small ones.
+"""A whole search step, recorded once and then replayed: one launch instead of thousands of small ones.
 
-A CUDA graph keeps kernels with the addresses they work on. So batches are copied into buffers that stay, whatever the
-host decides in a step (learning rates, what is frozen or ruled out) is part of the record, and where that changes the
-step is recorded anew. https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+A CUDA graph keeps its kernels together with the addresses that they work on. Batches are therefore copied into fixed
+buffers. Whatever the host decides in a step (learning rates, what is frozen or ruled out) is part of the record, and
+when that changes the step is recorded again. https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from dnas.core.batch import Batch, map_tensors, tensors_in
 
 T = TypeVar("T")
 
-# Steps taken as usual before one is recorded: optimizers make their state, and libraries choose their algorithms.
+# Steps taken as usual before one is recorded: optimizers create their state, and libraries choose their algorithms.
 WARMUP_STEPS = 3
-# A replayed step must move weights and alphas as the usual one does, up to this share of the movement's norm: TF32 and
-# sums in any order differ by much less, a stale buffer by much more.
+# A replayed step must move weights and alphas as the usual step does, up to this share of the movement's norm. TF32 and
+# a different order of summation differ by much less, a stale buffer by much more.
 TOLERANCE = 0.01
 
 
 class Recorder(ABC):
-    """Records what is launched while a function runs."""
+    """Records the kernels that are launched while a function runs."""
 
     @abstractmethod
     def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        """Record `work` without its taking effect.
+        """Record `work` without executing it.
 
         Returns:
-            What `work` returned, whose tensors get their values by each replay, and the function that replays.
+            The return value of `work`, whose tensors get their values from each replay, and the function that replays.
 
         Raises:
             RuntimeError: something in `work` cannot be recorded.
@@ -47,7 +47,7 @@ class CudaRecorder(Recorder):
     """Records a CUDA graph.
 
     Args:
-        generators: on the GPU, whose random numbers `work` draws, besides the default one.
+        generators: generators on the GPU, besides the default one, from which `work` draws.
     """
 
     generators: Sequence[torch.Generator] = ()
@@ -72,16 +72,16 @@ class _Record:
 
 
 class StepCapture:
-    """Takes steps by replaying a record of them; the first ones, and those of another batch size, as usual.
+    """Takes steps by replaying a record; the first steps, and steps of another batch size, are taken as usual.
 
-    The first replay is compared with the same step taken as usual. Where they differ, or where a step cannot be
-    recorded, all steps are taken as usual from there on, and `say` is told why.
+    The first replay is compared with the same step taken as usual. If they differ, or if a step cannot be recorded, all
+    later steps are taken as usual, and `say` is told why.
 
     Args:
-        recorder: what records.
-        state: every tensor that a step changes, in groups that are compared each for itself, such as weights and
-            alphas: what moves little must not hide behind what moves far.
-        generators: whose states a step changes.
+        recorder: records a step.
+        state: every tensor that a step changes, in groups such as weights and alphas. Each group is compared
+            separately, so that small movements do not hide behind large ones.
+        generators: generators whose states a step changes.
         say: shows a line to a person.
     """
 
@@ -108,7 +108,7 @@ class StepCapture:
         """Take one step.
 
         Args:
-            batches: of this step.
+            batches: the batches of this step.
             baked: everything that `work` reads on the host and that may change between steps.
             work: the step, as a function of the batches.
         """
@@ -119,7 +119,7 @@ class StepCapture:
             self._steps_as_usual += shapes == self._shapes
             return work(batches)
         if self._record is None or self._record.baked != baked:
-            self._record = None  # its memory is needed
+            self._record = None  # frees its memory for the new record
             try:
                 self._record = self._recorded(batches, baked, work)
             except torch.OutOfMemoryError:
@@ -149,9 +149,9 @@ class StepCapture:
         return work(batches)
 
     def _difference(self, record: _Record, work: Callable[[Sequence[Batch]], Any]) -> float:
-        """|replayed - usual| / |usual - before|, the largest of all groups; all then is as the replay left it.
+        """|replayed - usual| / |usual - before|, the largest over all groups; the tensors stay as the replay left them.
 
-        Where the two differ too much, all is as before the step.
+        If the two differ too much, all tensors are as before the step.
         """
         groups = [[tensor.detach() for tensor in group] for group in self.state()]
         random = [generator.get_state() for generator in self.generators]
@@ -179,7 +179,7 @@ class StepCapture:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """What an optimizer keeps of each weight: momentum, moments, counts."""
+    """The tensors that an optimizer keeps for the weights: momentum, moments, step counts."""
     return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
 
 
@@ -188,7 +188,7 @@ def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """Euclidean distance over all entries."""
+    """Euclidean distance between two lists of tensors, over all entries."""
     parts = (float(torch.linalg.vector_norm(a.double() - b.double())) for a, b in zip(first, second, strict=True))
     return math.hypot(*parts)
 

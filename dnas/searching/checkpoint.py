@@ -1,4 +1,4 @@
-"""The state of a search: saved, gone on from, handed to the next stage, and gone back to."""
+"""The state of a search: saving it, resuming it, handing it to the next stage, and going back to an earlier one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from dnas.system.reading import shortened
 
 
 class SearchCheckpoint:
-    """The state of a search: saved, gone on from, handed to the next stage, and gone back to.
+    """The state of a search: saving it, resuming it, handing it to the next stage, and going back to an earlier one.
 
     Args:
-        stepper: holds supernet, optimizers and the generator of samples.
+        stepper: holds the supernet, the optimizers and the generator of samples.
         course: holds everything else that changes.
-        settings: of the search.
+        settings: the settings of the search.
         run: folder of the checkpoints; None to write none.
         display: where messages are shown.
     """
@@ -43,8 +43,8 @@ class SearchCheckpoint:
         self.course = course
         self.settings = settings
         self.run = run
-        self.weight_names = list(self.supernet.weights())  # of the optimizer's tensors; some may be frozen later
-        self.kept: dict[int, dict[str, Any]] = {}  # what may be gone back to, by epoch, where there is no run folder
+        self.weight_names = list(self.supernet.weights())  # names of the optimizer's tensors; some may be frozen later
+        self.kept: dict[int, dict[str, Any]] = {}  # by epoch, states to go back to; used if there is no run folder
         self.last = LastCheckpoint(
             run,
             "search",
@@ -82,7 +82,7 @@ class SearchCheckpoint:
         """The part of the state that going back puts back."""
         return {
             "supernet": self.supernet.state_dict(),
-            "trained": list(self.supernet.weights()),  # an observer may have frozen others
+            "trained": list(self.supernet.weights()),  # an observer may have frozen the others
             "weight_optimizer": self.stepper.weight_optimizer.state_dict(),
             "alpha_optimizer": self.stepper.alpha_optimizer.state_dict(),
             "generator": self.stepper.generator.get_state(),
@@ -91,21 +91,21 @@ class SearchCheckpoint:
         }
 
     def save(self) -> None:
-        """Write a checkpoint to the run folder, if there is one; never one with a loss or weight that is not finite."""
+        """Write a checkpoint to the run folder, if there is one; non-finite losses and weights are never written."""
         self.finiteness.check_losses()
         self.finiteness.check_weights()
         self.last.save()
 
-    # Going on
+    # Resuming
 
     def resume(self) -> None:
-        """Go on from the checkpoint of the run folder, if there is one."""
+        """Continue from the checkpoint of the run folder, if there is one."""
         if self.last.resume():
             self.last.forget_rows_after(self.course.steps_taken)
             self.last.say_going_on(self.course.place)
 
     def _difference(self, state: Mapping[str, Any]) -> str:
-        """What is other in a state than here: the settings, or the length of the data."""
+        """How a state differs from this search, in words: in the settings, or in the length of the data."""
         there = {name: state[name] for name in ("settings", "steps_per_epoch")}
         return first_difference(there, {"settings": self.settings, "steps_per_epoch": self.course.steps_per_epoch})
 
@@ -127,12 +127,12 @@ class SearchCheckpoint:
         course.result_epoch = state["result_epoch"]
 
     def _put_back(self, state: Mapping[str, Any]) -> None:
-        """Put back everything in `_moving()` but the optimizers, in place."""
+        """Put back everything in `_moving()`, in place, except the optimizers."""
         self.supernet.load_state_dict(state["supernet"])
         for name, weight in self.supernet.model.named_parameters():
             weight.requires_grad_(name in state["trained"])
         self.stepper.generator.set_state(state["generator"].cpu())
-        for memory, before in zip(self.course.memories, state["memories"], strict=False):  # others may watch now
+        for memory, before in zip(self.course.memories, state["memories"], strict=False):  # observers may be others now
             memory.clear()
             memory.update(_copied(before))
         restore_random_state(state["random_state"])
@@ -140,10 +140,10 @@ class SearchCheckpoint:
     # Stages
 
     def take_over(self, state: Mapping[str, Any]) -> None:
-        """Begin a stage where the one before has ended."""
+        """Begin a stage at the end of the one before."""
         with self.last.checked(state):
             self._take_over(state)
-        self.last.forget_rows_after(self.course.steps_taken)  # of this stage, where it began before and was killed
+        self.last.forget_rows_after(self.course.steps_taken)  # rows of this stage, if it was begun before and killed
 
     def _take_over(self, state: Mapping[str, Any]) -> None:
         course = self.course
@@ -181,14 +181,14 @@ class SearchCheckpoint:
     # Going back
 
     def keep(self) -> None:
-        """Keep the state of now for an observer that may go back to it: in a file of the epoch, or in memory."""
+        """Keep the current state for an observer that may go back to it: in a file of the epoch, or in memory."""
         if self.run is None:
             self.kept[self.course.epoch] = _copied(self._moving())
         else:
             self.run.save_checkpoint(_kept_name(self.course.epoch), self._moving())
 
     def go_back(self, epoch: int) -> None:
-        """Go on from the end of an earlier epoch, which was kept, with the optimizers' settings of now."""
+        """Continue from the end of an earlier epoch, which was kept, with the current settings of the optimizers."""
         course, stepper, run = self.course, self.stepper, self.run
         kept = self.kept[epoch] if run is None else run.load_checkpoint(_kept_name(epoch), stepper.device)
         self._put_back(kept)
@@ -201,7 +201,7 @@ class SearchCheckpoint:
         course.attempt += 1
 
     def forget_kept(self) -> None:
-        """Remove what was kept for going back."""
+        """Remove all states that were kept for going back."""
         if self.run is not None:
             for path in self.run.checkpoint_path(CHECKPOINT).parent.glob("epoch_*.pt"):
                 path.unlink()
@@ -223,13 +223,13 @@ def check_rows(rows: Any) -> None:
 
 
 def stage_reached(run: Run | None, settings: SearchSettings) -> tuple[int, dict[str, Any] | None]:
-    """The index of the stage to go on with; and the state that the stage before has left, if it had just ended."""
+    """The index of the stage to continue with, and the final state of the stage before if that stage had just ended."""
     if run is None or not settings.stages or not run.checkpoint_path(CHECKPOINT).exists():
         return 0, None
     state = run.load_checkpoint(CHECKPOINT)
     stage, step, per_epoch = (state.get(name) for name in ("stage", "step", "steps_per_epoch"))
     if not (isinstance(stage, int) and isinstance(step, int) and isinstance(per_epoch, int)):
-        return 0, None  # `SearchCheckpoint.resume` says what is wrong with it
+        return 0, None  # `SearchCheckpoint.resume` will say what is wrong with it
     if not 0 <= stage < len(settings.stages):
         return 0, None
     ended = step >= settings.parts[stage].end * per_epoch and not state.get("stopped")
@@ -237,19 +237,19 @@ def stage_reached(run: Run | None, settings: SearchSettings) -> tuple[int, dict[
 
 
 def _kept_name(epoch: int) -> str:
-    """Name of the checkpoint that an observer may go back to."""
+    """Name of the checkpoint of an epoch that an observer may go back to."""
     return f"epoch_{epoch:04d}"
 
 
 def _copied(state: Any) -> Any:
-    """Plain data and tensors as they are now; later changes of the originals do not reach the copy."""
+    """A copy of plain data and tensors; later changes of the originals do not reach it."""
     return map_tensors(lambda tensor: tensor.detach().clone(), state)
 
 
 def _copy_optimizer_state(optimizer: torch.optim.Optimizer, before: Mapping[int, Mapping[str, Any]]) -> None:
-    """Let an optimizer hold of each weight what it held `before`, in place: a recorded step knows where it is.
+    """Give an optimizer, in place, the state `before` for each weight, so that a recorded step still finds the tensors.
 
-    What it had not begun to hold then is 0, as SGD and Adam begin.
+    State that did not exist yet is set to 0, the value that SGD and Adam start from.
     """
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():

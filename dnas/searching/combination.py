@@ -1,4 +1,4 @@
-"""Which parts of a method go together: what could not work, or would have no effect, is refused by name."""
+"""Which parts of a method fit together: a combination that cannot work, or has no effect, is refused by name."""
 
 from __future__ import annotations
 
@@ -9,60 +9,60 @@ from dnas.method.penalty import Anchor, DirichletPrior, Entropy, Penalty, ZeroOn
 from dnas.method.relaxation import GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax
 from dnas.system.errors import UserError
 
-# Dnas's own that are no Dirichlet distribution; of others' relaxations their authors know.
+# Our own relaxations that are not Dirichlet distributions; other people's relaxations are for their authors to judge.
 _NOT_DIRICHLET = (Softmax, GumbelSoftmax, ReinMax, Sigmoid)
 
 
 def check_penalties(penalties: Sequence[Penalty], relaxation: Relaxation) -> None:
-    """Refuse a penalty that shapes a function of the alphas which the relaxation does not use.
+    """Refuse a penalty on a function of the alphas that the relaxation does not use.
 
     Raises:
-        UserError: names the first, says why and what to use instead.
+        UserError: names the first such penalty, says why it does not fit and what to use instead.
     """
     kind = type(relaxation).__name__
     for penalty in penalties:
         name = type(penalty).__name__
         if isinstance(penalty, ZeroOne) and not relaxation.gates:
             raise UserError(
-                f"{name} pushes gates sigmoid(alpha) to 0 or 1, and with {kind}, whose candidates compete, there are "
-                "none: use the relaxation dnas.Sigmoid, or the penalty dnas.Entropy."
+                f"{name} pushes gates sigmoid(alpha) to 0 or 1, but the candidates of {kind} compete and have no "
+                "gates: use the relaxation dnas.Sigmoid, or the penalty dnas.Entropy."
             )
         if isinstance(penalty, Entropy) and relaxation.gates:
             raise UserError(
-                f"{name} is that of softmax(alpha), and with {kind} each candidate has a gate of its own: use the "
-                "penalty dnas.ZeroOne, or a relaxation such as dnas.Softmax."
+                f"{name} acts on softmax(alpha), but with {kind} each candidate has a gate of its own: use the penalty "
+                "dnas.ZeroOne, or a relaxation such as dnas.Softmax."
             )
         if isinstance(penalty, DirichletPrior | Anchor) and isinstance(relaxation, _NOT_DIRICHLET):
             raise UserError(
-                f"{name} is of a Dirichlet distribution, and {kind} draws from none: use the relaxation "
-                "dnas.Dirichlet, or the decay of any alphas, search.alphas.weight_decay."
+                f"{name} acts on a Dirichlet distribution, but {kind} draws from none: use the relaxation "
+                "dnas.Dirichlet, or search.alphas.weight_decay, which decays any alphas."
             )
 
 
 def check_discretization(
     discretization: Discretization, relaxation: Relaxation, *, tuning_lr: float | None = None
 ) -> None:
-    """Refuse a discretization that goes by what the relaxation does not say.
+    """Refuse a discretization that needs something the relaxation does not provide.
 
     Args:
-        discretization, relaxation: of the search.
-        tuning_lr: where it is set: of the training within the discretization.
+        discretization, relaxation: parts of the search.
+        tuning_lr: learning rate of the training within the discretization, if it is set.
 
     Raises:
-        UserError: says why, and what to use instead.
+        UserError: says why they do not fit, and what to use instead.
     """
     name, kind = type(discretization).__name__, type(relaxation).__name__
     if not (relaxation.trains_alphas or discretization.needs_training):
         raise UserError(
-            f"{name} goes by the mixture, and {kind} trains no alphas, so that all candidates are alike in it: use "
-            "dnas.Evolution, dnas.RandomSampling or dnas.Perturbation, which evaluate the supernet, or a relaxation "
-            "such as dnas.Softmax."
+            f"{name} reads the mixture, but {kind} trains no alphas, so all candidates weigh the "
+            "same: use dnas.Evolution, dnas.RandomSampling or dnas.Perturbation, which evaluate the supernet, or a "
+            "relaxation such as dnas.Softmax."
         )
     rule = discretization.rule if isinstance(discretization, LimitedSkips) else discretization
     if isinstance(rule, Threshold) and rule.threshold >= 0.5 and not relaxation.gates:
         raise UserError(
-            f"Threshold({rule.threshold:g}) is for gates, and with {kind} the candidates of an edge share a weight of "
-            "1: none passes before it outweighs all others. Use dnas.Argmax, the relaxation dnas.Sigmoid, or a "
+            f"Threshold({rule.threshold:g}) is for gates, but with {kind} the weights of an edge's candidates add up "
+            "to 1, so none passes before it outweighs all others. Use dnas.Argmax, the relaxation dnas.Sigmoid, or a "
             "threshold below 0.5."
         )
     if tuning_lr is not None and not _trains(discretization):
@@ -73,24 +73,24 @@ def check_discretization(
 
 
 def _trains(discretization: Discretization) -> bool:
-    """Whether it may train the weights on; others' that need training may."""
+    """Whether it may train the weights further; a user's own discretization that needs training may."""
     if isinstance(discretization, Perturbation):
         return discretization.epochs_between > 0
     return discretization.needs_training and not isinstance(discretization, Evolution | RandomSampling)
 
 
 def check_without_alphas(relaxation: Relaxation, idle: Sequence[str]) -> None:
-    """Refuse settings of the alphas' training in a search that trains none.
+    """Refuse settings for training the alphas in a search that trains none.
 
     Args:
-        relaxation: of the search.
-        idle: names of such settings that are set.
+        relaxation: the relaxation of the search.
+        idle: names of the settings for alphas that are set.
 
     Raises:
         UserError: names the settings.
     """
     if idle and not relaxation.trains_alphas:
         raise UserError(
-            f"{' and '.join(idle)} would have no effect: {type(relaxation).__name__} trains no alphas. Leave that out, "
+            f"{' and '.join(idle)} would have no effect: {type(relaxation).__name__} trains no alphas. Leave it out, "
             "or use a relaxation such as dnas.Softmax."
         )

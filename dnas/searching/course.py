@@ -23,8 +23,8 @@ class Course:
         steps_per_epoch: weight steps in an epoch.
         memories: what each observer remembers.
         step: steps taken, without those that were given up.
-        attempt: one more each time an observer has sent the search back.
-        given_up: steps that were taken and do not count in `step`.
+        attempt: 1, and one more each time an observer has sent the search back.
+        given_up: steps that were taken but do not count in `step`.
         seconds: time spent so far.
         stopped: whether an observer has stopped the search.
         result_epoch: the epoch whose alphas are the result; None for the last.
@@ -67,12 +67,12 @@ class Course:
 
     @property
     def steps_taken(self) -> int:
-        """All steps, those that were given up included: rows of metrics are counted by it."""
+        """All steps, including those that were given up; the rows of metrics are counted by this number."""
         return self.step + self.given_up
 
     @property
     def progress(self) -> float:
-        """From 0 to 1, for learning rates, schedules and the relaxation."""
+        """Progress from 0 to 1, for learning rates, schedules and the relaxation."""
         return self.part.progress(self.step, self.steps_per_epoch)
 
     @property
@@ -82,11 +82,11 @@ class Course:
 
     @property
     def labels(self) -> dict[str, int]:
-        """What rows of metrics say beside their scalars: the stage, and the attempt after the first."""
+        """Further entries of a row of metrics: the stage, and from the second attempt on the attempt."""
         stage = {"stage": self.stage + 1} if self.in_stages else {}
         return stage | ({"attempt": self.attempt} if self.attempt > 1 else {})
 
     @property
     def place(self) -> str:
-        """Step and epoch for a person."""
+        """Step and epoch, in words."""
         return f"step {self.step} (epoch {self.epoch})"

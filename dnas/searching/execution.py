@@ -1,4 +1,4 @@
-"""How the steps of a search are carried out on a device: with which precision, one by one or recorded."""
+"""How search steps are carried out on a device: at which precision, and one by one or recorded."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from dnas.searching.supernet import Supernet
 
 
 class Stepper:
-    """Takes the steps that some settings ask for.
+    """Takes search steps as the settings ask for them.
 
     Args:
-        supernet: whose weights and alphas are trained.
+        supernet: the supernet whose weights and alphas are trained.
         settings: the method, and how it is carried out.
         say: shows a line to a person.
-        watched: whether somebody looks at the gradients after every step, which a recorded step does not leave.
-        recorder: what records steps where `settings.capture` asks for it; None for CUDA graphs on a CUDA device.
+        watched: whether an observer looks at the gradients after every step; a recorded step does not leave them.
+        recorder: records steps if `settings.capture` asks for it; None for CUDA graphs on a CUDA device.
     """
 
     def __init__(
@@ -45,24 +45,24 @@ class Stepper:
         self.alpha_optimizer = settings.alphas.build(supernet.alpha_parameters())
         self.device = supernet.device
         on_gpu = self.device.type == "cuda"
-        # On a GPU the samples are drawn there, so that nothing waits for the host and a graph can hold it.
+        # On a GPU the samples are drawn there, so that nothing waits for the host and a graph can hold the draw.
         self.generator = torch.Generator(self.device if on_gpu else "cpu").manual_seed(settings.seed)
         self.progress = torch.zeros((), device=self.device)
         self.say = say
         self.watched = watched
         self.recorder = recorder or (CudaRecorder([self.generator]) if on_gpu else None)
-        self._penalties: tuple[Penalty, ...] | None = None  # as they are for this supernet, from the first step on
+        self._penalties: tuple[Penalty, ...] | None = None  # measured for this supernet at the first step
         self._capture: StepCapture | None = None
         self._is_decided = False
-        self._draws_nothing = False  # known only where steps are recorded
+        self._draws_nothing = False  # only set if steps are recorded
 
     def take(self, weight_batches: Sequence[Batch], alpha_batch: Batch | None, progress: float) -> StepResult:
         """One search step.
 
         Args:
-            weight_batches: of the weights; more than one where the hypergradient looks ahead.
-            alpha_batch: of the alphas; None where they do not move. With one level, any batch: it is not looked at.
-            progress: of the search, from 0 to 1.
+            weight_batches: batches for the weights; more than one if the hypergradient looks ahead.
+            alpha_batch: batch for the alphas; None if they do not move. With one level, any batch: it is not looked at.
+            progress: progress of the search, from 0 to 1.
         """
         self.progress.fill_(progress)
         batches = [*weight_batches, *([] if alpha_batch is None or self.settings.one_level else [alpha_batch])]
@@ -108,7 +108,7 @@ class Stepper:
         )
 
     def _measured(self, batch: Batch) -> tuple[Penalty, ...]:
-        """The penalties with what they have to know of the supernet."""
+        """The penalties, with what they need to know about the supernet."""
 
         def measure(unit: str) -> Mapping[str, Costs]:
             model = self.supernet.model
@@ -119,13 +119,13 @@ class Stepper:
     # Recording
 
     def _baked(self, moves_alphas: bool) -> Hashable:
-        """What a step reads on the host and that may change."""
+        """Everything that a step reads on the host and that may change."""
         rates = tuple((group["lr"], group["weight_decay"]) for group in self.weight_optimizer.param_groups)
         allowed = tuple(sorted(self.supernet.allowed.items()))
         return moves_alphas, rates, tuple(self.supernet.weights()), allowed
 
     def _decided(self, batches: Sequence[Batch], moves_alphas: bool) -> StepCapture | None:
-        """What records, decided at the first step that moves alphas; None where nothing is recorded."""
+        """The recorder of steps, decided at the first step that moves alphas; None if nothing is recorded."""
         if self.recorder is None or not self.settings.capture or self._is_decided or not moves_alphas:
             return self._capture if moves_alphas else None
         self._is_decided = True
@@ -138,7 +138,7 @@ class Stepper:
         return self._capture
 
     def _why_not(self, batches: Sequence[Batch]) -> str | None:
-        """Why steps cannot be recorded, in words; None where they can."""
+        """Why steps cannot be recorded, in words; None if they can."""
         settings, supernet = self.settings, self.supernet
         if self.watched:
             return "an observer looks at the gradients after every step"
@@ -153,7 +153,7 @@ class Stepper:
         drawn = draws_random_numbers(lambda: supernet.loss(weights, mixtures, batches[0]), weights)
         self._draws_nothing = not drawn
         if drawn and not settings.one_level:
-            return "the model draws random numbers, and that all passes draw the same is arranged on the host"
+            return "the model draws random numbers, and the host sees to it that all passes draw the same ones"
         return None
 
     def _state(self) -> list[list[Tensor]]:
@@ -167,12 +167,12 @@ class Stepper:
 
 
 def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Let an optimizer of `torch.optim` keep its step count on the device, where a graph can raise it."""
+    """Let an optimizer of `torch.optim` keep its step count on the device, where a graph can increase it."""
     for group in optimizer.param_groups:
         if "capturable" in group:
             group["capturable"] = device.type == "cuda"
     for state in optimizer.state.values():
         if isinstance(state.get("step"), Tensor):
             state["step"] = state["step"].to(device=device, dtype=torch.float32)
-    # Steps of another batch size are taken as usual, and the optimizer would warn that it could be faster then.
+    # Steps of another batch size are taken as usual; for these the optimizer would warn that it could be faster.
     optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A search stops where a loss or a weight became NaN or infinite."""
+"""Stops a search when a loss or a weight becomes NaN or infinite."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dnas.system.errors import NonFiniteLoss
 
 
 class Finiteness:
-    """Sees that losses and weights of a search are finite.
+    """Checks that the losses and weights of a search are finite.
 
     Args:
-        stepper: whose supernet and optimizers are looked at.
+        stepper: holds the supernet and the optimizers that are checked.
         course: how far the search has come.
-        last_good: a sentence on the checkpoint that is left, after a blank, or nothing.
+        last_good: returns a sentence about the last good checkpoint, after a blank, or an empty text.
     """
 
     def __init__(self, stepper: Stepper, course: Course, *, last_good: Callable[[], str]):
@@ -27,10 +27,10 @@ class Finiteness:
         self.last_good = last_good
 
     def check_losses(self) -> None:
-        """See that all scalars of the epoch so far were finite.
+        """Check that all scalars of the epoch so far are finite.
 
         Raises:
-            NonFiniteLoss: one was not.
+            NonFiniteLoss: a scalar is not finite.
         """
         step = self.course.totals.first_non_finite()
         if step is not None:
@@ -39,10 +39,10 @@ class Finiteness:
             raise NonFiniteLoss(self._diverged(f"at step {step}", ", ".join(bad) or "a loss was NaN or infinite"))
 
     def check_weights(self) -> None:
-        """See that weights, alphas and the optimizers' states are finite.
+        """Check that weights, alphas and the optimizers' states are finite.
 
         Raises:
-            NonFiniteLoss: one is not.
+            NonFiniteLoss: a value is not finite.
         """
         supernet = self.stepper.supernet
         tensors = {**dict(supernet.model.named_parameters()), **supernet.alphas}

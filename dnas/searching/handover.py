@@ -1,4 +1,4 @@
-"""What a stage of a search takes over from the one before: by name, widened, pruned or dropped."""
+"""What a stage of a search takes over from the stage before: tensors by name, widened, pruned or dropped."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dnas.system.errors import UserError
 
 
 def check_num_candidates(decisions: Mapping[str, Decision], num_candidates: int) -> None:
-    """See that pruning every row to so many candidates leaves one that may be kept.
+    """Check that each row still has a candidate that may be kept after it is pruned to `num_candidates`.
 
     Raises:
-        UserError: there are never so many candidates, or only excluded ones could be left.
+        UserError: no row has so many candidates, or a row could be left with excluded ones only.
     """
     pruned = [decision for decision in decisions.values() if decision.kind in ("operations", "choice")]
     most = max((len(decision.candidates) for decision in pruned), default=0)
@@ -43,10 +43,10 @@ def check_num_candidates(decisions: Mapping[str, Decision], num_candidates: int)
 def pruned(
     decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture], num_candidates: int
 ) -> dict[str, Active]:
-    """For each row of operations and choices the candidates with the largest weights among those that are active.
+    """For each row of operations and choices, the candidates with the largest weights among the active ones.
 
-    On each edge alone, as in P-DARTS and DrNAS. Ties: the first candidates. Weights of edges, and which inputs are
-    taken, are left as they are.
+    Each edge is pruned on its own, as in P-DARTS and DrNAS; at equal weights the first candidates stay. Decisions on
+    edges and inputs are not pruned.
     """
     return {
         name: _strongest(decision, mixtures[name], num_candidates)
@@ -72,17 +72,18 @@ def load_pruned(
     progress: Tensor,
     carry: bool,
 ) -> None:
-    """Rule out what the alphas of the stage before say; with `carry` they go on, those that are ruled out at 0.
+    """Rule out candidates by the alphas of the stage before; with `carry` the alphas are taken over, and are 0 for
+    candidates that are ruled out.
 
-    At 0, as in the official code of DrNAS (`utils.prune`): penalties on alphas still see them. Decisions that the stage
-    before did not have ('reduce' in a network of one cell) begin with all candidates and new alphas.
+    They are 0 as in the official code of DrNAS (`utils.prune`), and penalties on alphas still see them. Decisions that
+    the stage before did not have ('reduce' in a network of one cell) begin with all candidates and new alphas.
 
     Args:
-        supernet: of the new stage.
-        alphas, allowed: of the stage before.
-        num_candidates: how many stay; None for all that are left.
-        relaxation, progress: what the expected mixture is at the end of the stage before.
-        carry: whether the alphas go on; otherwise the new ones stay.
+        supernet: the supernet of the new stage.
+        alphas, allowed: those of the stage before.
+        num_candidates: number of candidates that stay in each row; None for all that are left.
+        relaxation, progress: give the expected mixture at the end of the stage before.
+        carry: whether the alphas are taken over; otherwise the new ones stay.
 
     Raises:
         UserError: the new stage has other candidates.
@@ -93,7 +94,7 @@ def load_pruned(
             raise UserError(
                 f"All stages must decide the same, but the alphas of {name!r} have the shape "
                 f"{tuple(alphas[name].shape)} in one and {tuple(supernet.alphas[name].shape)} in the next. Build "
-                "models that differ in depth and width alone."
+                "models that differ only in depth and width."
             )
     new = {name: alpha.detach().clone() for name, alpha in supernet.alphas.items()}
     supernet.allowed = {name: tuple(tuple(row) for row in allowed[name]) for name in common if name in allowed}
@@ -113,23 +114,23 @@ def load_pruned(
 
 
 class Widening:
-    """Channels that a wider network has in addition are copies of old ones, drawn at random (Net2Net, Chen et al. 2016,
-    https://arxiv.org/abs/1511.05641; DrNAS, section 3.3, and its official code, net2wider.py).
+    """Fills the additional channels of a wider network with copies of old ones, drawn at random (Net2Net, Chen et al.
+    2016, https://arxiv.org/abs/1511.05641; DrNAS, section 3.3, and its official code, net2wider.py).
 
-    A tensor of old size n and new size N along its first or second dimension becomes `concat(x, x[index])` there, with
-    N - n numbers below n in `index`. Inputs are not divided by the number of their copies, as in the official code:
-    batch norm follows. There each convolution draws its own; here all dimensions of the same sizes share one index, so
-    that a copied output meets the copied input of the convolution after it.
+    A tensor of old size n and new size N along its first or second dimension becomes `concat(x, x[index])` there;
+    `index` holds N - n numbers below n. As in the official code, inputs are not divided by the number of their copies,
+    since batch norm follows. There each convolution draws an index of its own; here all dimensions of the same sizes
+    share one, so that a copied output meets the copied input of the next convolution.
 
     Args:
-        seed: of the indices.
+        seed: seed of the indices.
     """
 
     def __init__(self, seed: int):
         self.seed = seed
 
     def __call__(self, old: Tensor, shape: Sequence[int]) -> Tensor | None:
-        """`old` in a new shape; None where that is smaller somewhere, or differs in more than two dimensions."""
+        """`old` widened to a new shape; None if a dimension is smaller there, or more than two differ."""
         sizes = list(zip(old.shape, shape, strict=False))
         grows = all(new >= size for size, new in sizes[:2]) and all(new == size for size, new in sizes[2:])
         if old.ndim != len(shape) or not grows:
@@ -141,13 +142,13 @@ class Widening:
         return old
 
     def index(self, size: int, new_size: int) -> Tensor:
-        """Which old channels the additional ones are copies of: (new_size - size,)."""
+        """The old channel that each additional one copies: shape (new_size - size,)."""
         generator = torch.Generator().manual_seed(stream_key(self.seed, size, new_size))
         return torch.randint(size, (new_size - size,), generator=generator)
 
 
 def load_widened(supernet: Supernet, weights: Mapping[str, Tensor], widening: Widening) -> None:
-    """Weights and buffers by name; one without a counterpart that it can be widened from stays as it is new."""
+    """Load weights and buffers by name; one that cannot be widened from an old one keeps its new value."""
     with torch.no_grad():
         for name, tensor in supernet.model.state_dict().items():
             wider = widening(weights[name], tensor.shape) if name in weights else None
@@ -162,14 +163,14 @@ def load_optimizer(
     names: Sequence[str],
     widening: Widening,
 ) -> None:
-    """The state of an optimizer by the names of its tensors, momentum and moments widened as they are.
+    """Load the state of an optimizer by the names of its tensors; momentum and moments are widened as the tensors are.
 
     Args:
-        optimizer: new, over `tensors` in this order.
-        tensors: by name.
-        state: `state_dict()` of the optimizer before.
-        names: of its tensors, in their order.
-        widening: of the weights.
+        optimizer: the new optimizer, over `tensors` in this order.
+        tensors: the new tensors by name.
+        state: `state_dict()` of the old optimizer.
+        names: names of the old optimizer's tensors, in its order.
+        widening: the widening that was used for the weights.
     """
     before = {names[index]: entry for index, entry in state["state"].items()}
     entries = {}
@@ -181,5 +182,5 @@ def load_optimizer(
 
 
 def _like(value: Any, tensor: Tensor, widening: Widening) -> Any:
-    """A value of an optimizer's state for a tensor; None where its shape leads nowhere. Counts stay as they are."""
+    """An optimizer's value, in the shape of a tensor; None if it cannot be widened to it. Counts stay as they are."""
     return widening(value, tensor.shape) if isinstance(value, Tensor) and value.ndim > 0 else value

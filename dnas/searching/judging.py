@@ -1,4 +1,4 @@
-"""What is judged after an epoch and at the end of a search: the supernet, its mixtures, and the architecture in it."""
+"""What is measured after an epoch and at the end of a search: the supernet, its mixtures, and its architecture."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from dnas.system.display import Display
 
 
 def nothing_to_heed() -> None:
-    """A discretization between epochs is not interrupted."""
+    """Do nothing: a discretization between epochs is not interrupted."""
 
 
 class Judging:
     """Measures a supernet, and finds the architecture in it.
 
     Args:
-        stepper: takes the steps of a discretization that trains the weights on.
+        stepper: trains the weights further for a discretization that needs it.
         course: how far the search has come.
-        settings: of the search.
-        train: batches of the weights.
+        settings: the settings of the search.
+        train: batches for the weights.
         validation: batches on which the supernet is measured.
         stamp: turns what is kept into an `Architecture`.
         display: where the progress of a discretization is shown.
@@ -57,16 +57,16 @@ class Judging:
         self.validation = validation
         self.stamp = stamp
         self.display = display
-        self._tuning_steps = 0  # of a discretization that trains; a checkpoint does not hold them
+        self._tuning_steps = 0  # steps of a discretization that trains; they are not part of a checkpoint
 
     # After an epoch
 
     def mixtures(self) -> dict[str, Mixture]:
-        """The expected mixtures of now."""
+        """The current expected mixtures."""
         return self.supernet.expected(self.settings.relaxation, self.course.progress_tensor)
 
     def epoch_scalars(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
-        """How good the supernet is with these mixtures, if that is due, and how decided they are."""
+        """The supernet's validation measures with these mixtures, if they are due, and how decided the mixtures are."""
         every, scalars = self.settings.validate_every, dict[str, float]()
         if every and self.course.epoch % every == 0:
             scalars = {f"validation_{name}": value for name, value in self._measure(mixtures).items()}
@@ -76,13 +76,13 @@ class Judging:
         return scalars
 
     def architecture_of_epoch(self, mixtures: Mapping[str, Mixture]) -> Architecture | None:
-        """What an epoch keeps; None for a discretization that trains or evaluates, since it decides at the end."""
+        """The architecture after an epoch; None if the discretization trains or evaluates, thus decides at the end."""
         return None if self.settings.discretization.needs_training else self.architecture(mixtures)
 
     def skip_share(self, mixtures: Mapping[str, Mixture], architecture: Architecture | None) -> dict[str, float]:
-        """Share of skip connections in the architecture of an epoch; without one, among the strongest candidates.
+        """Share of skip connections in an epoch's architecture or, if it has none, among the strongest candidates.
 
-        Empty where no alphas are trained, or nothing that is kept is an operation.
+        Empty if no alphas are trained, or if no operation is kept.
         """
         if architecture is None and self.settings.relaxation.trains_alphas:
             kept = Argmax()(self.supernet.decisions, mixtures, evaluate=_not_needed, train=_not_needed)
@@ -95,9 +95,9 @@ class Judging:
         return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0))
 
     def accuracy_with(self, active: Mapping[str, Active]) -> float:
-        """How good the supernet is on validation data with these candidates alone; larger is better."""
+        """How good the supernet is on validation data with only these candidates; larger is better."""
         decisions = self.supernet.decisions
-        if is_whole(active, decisions):  # judged as it is derived: gates open, edges without weights
+        if is_whole(active, decisions):  # judged as it will be derived: gates open, edges without weights
             mixtures = self.supernet.one_hot(Architecture(kept_of(active, decisions)))
         else:
             with self.supernet.only(active):
@@ -107,10 +107,10 @@ class Judging:
     # Discretization
 
     def architecture(self, mixtures: Mapping[str, Mixture], heed: Callable[[], None] = nothing_to_heed) -> Architecture:
-        """What the discretization keeps.
+        """The architecture that the discretization keeps.
 
         Args:
-            mixtures: the expected ones.
+            mixtures: the expected mixtures.
             heed: called before each evaluation and each step; it may raise `Interrupted`.
         """
 
@@ -126,7 +126,7 @@ class Judging:
         return self.stamp(kept)
 
     def _train_weights(self, epochs: int, active: Mapping[str, Active], heed: Callable[[], None]) -> None:
-        """Train the weights alone for more epochs, with a constant learning rate; batches go on where they were."""
+        """Train only the weights for more epochs, at a constant learning rate; the batches continue where they were."""
         settings, course = self.settings.weights, self.course
         for group in self.stepper.weight_optimizer.param_groups:
             group["lr"] = self.settings.tuning_lr * settings.lr_at(0.0)

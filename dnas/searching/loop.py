@@ -40,8 +40,8 @@ class SearchLoop:
         settings: of the whole search.
         stage: index of the stage.
         stamp: turns what is kept into an `Architecture`.
-        run: folder for metrics, checkpoints and the result; None for none.
-        observers: those of the caller, after those of the settings.
+        run: folder for metrics, checkpoints and the result; None to write nothing.
+        observers: the caller's observers; they come after those of the settings.
         display: where progress is shown.
     """
 
@@ -79,11 +79,11 @@ class SearchLoop:
             observers, stepper=self.stepper, course=self.course, settings=settings, judging=self.judging
         )
         self.checkpoint = SearchCheckpoint(self.stepper, self.course, settings, run=run, display=display)
-        self.shown: dict[str, float] = {}  # beside the progress bar
+        self.shown: dict[str, float] = {}  # numbers beside the progress bar
         self._upcoming: deque[Batch] = deque()
 
     def run_epochs(self, request: StopRequest) -> None:
-        """Take the steps that are left of the stage.
+        """Take the remaining steps of the stage.
 
         Raises:
             Interrupted: a stop was requested; a checkpoint has been written.
@@ -92,7 +92,7 @@ class SearchLoop:
         course = self.course
         if self.settings.stages and course.step < course.end:
             self._say_stage()
-        if not self.supernet.model.training:  # parts of a training model may be in evaluation mode, and stay so
+        if not self.supernet.model.training:  # otherwise parts that the user put into evaluation mode stay in it
             self.supernet.model.train()
         while course.step < course.end and not course.stopped:
             started = time.perf_counter()
@@ -125,7 +125,7 @@ class SearchLoop:
         self._note(weight_batches[0], alpha_batch, self.stepper.take(weight_batches, alpha_batch, course.progress))
 
     def _next_batches(self, count: int) -> list[Batch]:
-        """The training batch of this step and those that follow it, which several inner steps look ahead to."""
+        """The training batch of this step, and the following ones if several inner steps look ahead."""
         while len(self._upcoming) < count:
             self._upcoming.append(self.train.batch(self.course.step + len(self._upcoming)))
         batches = list(self._upcoming)[:count]
@@ -133,7 +133,7 @@ class SearchLoop:
         return batches
 
     def _note(self, weight_batch: Batch, alpha_batch: Batch | None, result: StepResult) -> None:
-        """Count a step, add its scalars up, and tell the observers."""
+        """Count a step, add up its scalars, and tell the observers."""
         course, epoch = self.course, self.course.epoch
         course.step += 1
         course.totals.add(course.step, result.scalars, result.num_samples, result.aux.outputs, weight_batch.targets)
@@ -180,7 +180,7 @@ class SearchLoop:
                 self.run.save_architecture(architecture, course.epoch)
 
     def _obey(self, answers: Sequence[Stop | GoBack]) -> None:
-        """Stop or go back where an observer asks for it; else keep the state where one may ask later."""
+        """Stop or go back if an observer asks for it; otherwise keep the state if one may ask later."""
         course = self.course
         for stop in (answer for answer in answers if isinstance(answer, Stop)):
             course.stopped, course.result_epoch = True, stop.epoch
@@ -195,7 +195,7 @@ class SearchLoop:
         if not (epoch < now and self.watching.may_go_back_to(epoch)):
             raise UserError(
                 f"After epoch {now} an observer asks to go back to epoch {epoch}, whose state was not kept: it must be "
-                "an earlier epoch of the same stage, for which the observer's may_go_back_to gives True."
+                "an earlier epoch of the same stage, for which the observer's may_go_back_to returns True."
             )
         self.checkpoint.go_back(epoch)
         self._upcoming.clear()
@@ -207,11 +207,11 @@ class SearchLoop:
     # The end
 
     def finish(self, request: StopRequest) -> SearchResult:
-        """Discretize, and write what was found.
+        """Discretize, and write the result.
 
         Raises:
-            Interrupted: a stop was requested while the discretization trained or evaluated; it begins anew from the
-                last checkpoint.
+            Interrupted: a stop was requested while the discretization trained or evaluated; when resumed, it starts
+                again from the last checkpoint.
         """
 
         def heed() -> None:

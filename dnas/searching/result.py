@@ -1,4 +1,4 @@
-"""What a search leaves."""
+"""The result of a search."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dnas.searching.supernet import Supernet
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search leaves.
+    """The result of a search.
 
     Args:
-        architecture: what the discretization keeps.
+        architecture: the architecture that the discretization keeps.
         supernet: the supernet with its final weights and alphas.
-        metrics: one row of scalars per epoch. After an observer has sent the search back, the rows of the epochs that
-            were given up are still there, and later rows have an entry `attempt`.
+        metrics: one row of scalars per epoch. If an observer has sent the search back, the rows of the epochs that were
+            given up are still there, and later rows have an entry `attempt`.
         seconds: time spent in steps, evaluation and discretization, over all parts of a resumed run.
     """
 

@@ -44,28 +44,28 @@ def search(
 ) -> SearchResult:
     """Search for an architecture by gradient descent.
 
-    With a run folder the search can be stopped by Ctrl-C or killed, and calling it again goes on from the last
-    checkpoint, on the CPU to bit-identical results. A loader of your own may draw from torch's global generator, as
-    `DataLoader(shuffle=True)` does; what it draws from elsewhere is not repeated.
+    With a run folder, a search that was stopped by Ctrl-C or killed continues from its last checkpoint when it is
+    called again; on the CPU the results are bit-identical. A loader of your own may draw from torch's global generator,
+    as `DataLoader(shuffle=True)` does; what it draws from elsewhere is not repeated.
 
     Args:
         model: a module with choices inside, or a supernet made from it.
         train: batches for the weights, `(inputs, targets)`: a `DataLoader`, a list, or `dnas.data.ImageBatches`.
-        val: batches for the alphas; data that the weights never see.
-        task: criterion and metrics; None for a classification, unless a criterion is given. A supernet has its own.
+        val: batches for the alphas; the weights must never see these data.
+        task: criterion and metrics; None for a classification, or if a criterion is given. A supernet has its own.
         criterion: a loss alone instead of a task: `criterion(outputs, targets)` gives a scalar or a dict of them, or
             is the name of one in `torch.nn.functional`, such as 'mse'.
         settings: the method, its optimizers and its length.
         validation: batches on which the supernet is measured after each epoch; None for one pass over `val`.
-        stamp: turns what is kept into an `Architecture` (a space's `architecture` writes its name into it).
+        stamp: turns what is kept into an `Architecture` (the method `architecture` of a space adds the space's name).
         run: folder for metrics, checkpoints and the result.
         observers: called after each epoch; any of them may stop the search, or send it back.
         display: where progress is shown.
 
     Raises:
-        UserError: no choice in the model, no batch in the data, decisions that do not fit the discretization or an
-            observer, an observer that would see nothing, or the run's checkpoint is of another search; or the settings
-            have stages, for which see `search_in_stages`.
+        UserError: the model has no choice, the data have no batch, the decisions do not fit the discretization or an
+            observer, an observer would see nothing, or the run's checkpoint belongs to another search; or the settings
+            have stages, which `search_in_stages` is for.
         NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
@@ -111,14 +111,14 @@ def search_in_stages(
     observers: Sequence[Observer] = (),
     display: Display = Silent(),
 ) -> SearchResult:
-    """Search stage by stage: from each one candidates are ruled out, and another supernet may follow.
+    """Search stage by stage: each stage rules out candidates, and the next one may have another supernet.
 
-    Steps and epochs count on, batches and random numbers go on. What a stage takes over is said in `Stage` and in
-    `dnas.handover`; an observer that stops ends the whole search. Stopped or killed, it goes on as `search` does.
+    Steps and epochs count on, batches and random numbers go on. `Stage` and `dnas.handover` say what a stage takes
+    over. An observer that stops ends the whole search. It can be resumed as `search` can.
 
     Args:
-        build: makes the model of a stage, with the same decisions in each and weights that depend on nothing but
-            torch's global generator, which is seeded.
+        build: makes the model of a stage. All models must have the same decisions, and their weights must depend on
+            nothing but torch's global generator, which is seeded.
         train, val, task, criterion, settings, validation, stamp, run, observers, display: as in `search`.
 
     Raises:
@@ -206,10 +206,10 @@ def _supernet(model: nn.Module, task: Task | None, criterion: Criterion | str | 
 
 
 def _check_decisions(supernet: Supernet, settings: SearchSettings, observers: Sequence[Observer]) -> None:
-    """See that discretization, observers and stages go with the decisions of a supernet.
+    """Check that discretization, observers and stages fit the decisions of a supernet.
 
     Raises:
-        UserError: one does not.
+        UserError: one of them does not fit.
     """
     settings.discretization.check(supernet.decisions)
     for observer in (*settings.observers, *observers):

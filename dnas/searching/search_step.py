@@ -24,14 +24,14 @@ from dnas.system.errors import UserError
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step tells; nothing in it is read from the device until somebody asks.
+    """What one step reports; nothing in it is read from the device until somebody asks.
 
     Args:
-        loss: of the weight step, before the update; a scalar without gradient.
-        scalars: what to log, as scalars without gradient: `train_loss`, `gradient_norm` of the weights (before
-            clipping), the criterion's own terms, and where the alphas took a step `val_loss`, with all penalties and
-            at the weights where the hypergradient was taken.
-        num_samples: samples in the weight batch.
+        loss: loss of the weight step before the update; a scalar without gradient.
+        scalars: values to log, as scalars without gradient: `train_loss`, the weights' `gradient_norm` before clipping,
+            the criterion's own terms and, if the alphas took a step, `val_loss` with all penalties, at the weights
+            where the hypergradient was taken.
+        num_samples: number of samples in the weight batch.
         aux: outputs and carried state of the weight step.
     """
 
@@ -59,27 +59,27 @@ def search_step(
 ) -> StepResult:
     """One architecture step and one weight step (DARTS, Liu et al. 2019, algorithm 1).
 
-    Without an architecture batch it is a plain training step of the weights. Gradients are assigned, never added to
-    what is in `.grad`; there is no need for `zero_grad`. For alphas and weights from one pass see `one_level_step`.
+    Without an architecture batch it is a plain training step of the weights. Gradients are assigned, never added to the
+    `.grad` that is there, so `zero_grad` is not needed. `one_level_step` takes alphas and weights from one pass.
 
     Args:
-        supernet: whose weights and alphas are updated.
+        supernet: the supernet whose weights and alphas are updated.
         weight_batch: `(inputs, targets)` from the weights' half of the data.
-        weight_optimizer: any `torch.optim` optimizer over the model's parameters (an unrolled hypergradient wants
-            SGD, Adam or AdamW).
+        weight_optimizer: any `torch.optim` optimizer over the model's parameters (an unrolled hypergradient needs SGD,
+            Adam or AdamW).
         alpha_batch: `(inputs, targets)` from the alphas' half.
         alpha_optimizer: any optimizer over `supernet.alpha_parameters()`.
         relaxation, hypergradient, penalties: the parts of the method.
-        smoothing: how the mixtures of the weight step are disturbed; None for not at all.
-        progress: of the search, from 0 to 1.
-        generator: of the relaxation's samples; None for the global one.
+        smoothing: how the mixtures of the weight step are disturbed; None for no disturbance.
+        progress: progress of the search, from 0 to 1.
+        generator: generator of the relaxation's samples; None for the global one.
         clip: largest norm of the weights' gradient; None for no clipping.
-        inner_batches: for hypergradients of several inner steps, the batches that follow `weight_batch`.
+        inner_batches: batches that follow `weight_batch`, for a hypergradient of several inner steps.
 
     Raises:
-        UserError: only one of `alpha_batch` and `alpha_optimizer`, an `alpha_optimizer` over other tensors than the
-            alphas, a batch that is no pair, too few inner batches, or a weight optimizer that the hypergradient
-            cannot unroll.
+        UserError: only one of `alpha_batch` and `alpha_optimizer` is given, `alpha_optimizer` holds other tensors than
+            the alphas, a batch is not a pair, there are too few inner batches, or the hypergradient cannot unroll the
+            weight optimizer.
     """
     progress = torch.as_tensor(progress, dtype=torch.float32)
     set_progress(supernet.model, progress)
@@ -101,7 +101,7 @@ def search_step(
         scalars["val_loss"] = assign_alpha_grad(supernet, mixtures, problem, hypergradient, weight_optimizer)
         alpha_optimizer.step()
 
-    # The weights see a draw of their own from the updated alphas, without gradient.
+    # The weight step uses its own draw from the updated alphas, without gradient.
     with torch.no_grad():
         mixtures = supernet.sample(relaxation, progress, generator)
     weights = supernet.weights()
@@ -126,19 +126,19 @@ def one_level_step(
     generator: torch.Generator | None = None,
     clip: float | None = None,
 ) -> StepResult:
-    """Alphas and weights from the same pass over one batch: `min L(w, alpha)` over both (SNAS, Xie et al. 2019,
+    """Update alphas and weights from the same pass over one batch: `min L(w, alpha)` over both (SNAS, Xie et al. 2019,
     https://arxiv.org/abs/1812.09926, section 2.2).
 
     Both gradients are taken at the same weights and the same draw, so a step costs one pass. Penalties shape the loss
-    of the alphas, and where they multiply it, that of the weights alike.
+    of the alphas; those that multiply the loss act on the weights too.
 
     Args:
-        supernet: whose weights and alphas are updated.
+        supernet: the supernet whose weights and alphas are updated.
         batch: `(inputs, targets)`.
         weight_optimizer, alpha_optimizer, relaxation, penalties, progress, generator, clip: as in `search_step`.
 
     Raises:
-        UserError: as `search_step`.
+        UserError: as in `search_step`.
     """
     progress = torch.as_tensor(progress, dtype=torch.float32)
     set_progress(supernet.model, progress)
@@ -165,7 +165,7 @@ def update_weights(
     optimizer: torch.optim.Optimizer,
     clip: float | None,
 ) -> Tensor:
-    """Assign gradients, clip their norm and take a step; the norm before clipping comes back."""
+    """Assign gradients, clip their norm and take a step; returns the norm before clipping."""
     # A weight that took no part gets a zero gradient, so that momentum and decay act on it as on any other.
     for name, weight in weights.items():
         weight.grad = found[name]
@@ -188,7 +188,7 @@ def assign_alpha_grad(
     hypergradient: Hypergradient,
     weight_optimizer: torch.optim.Optimizer,
 ) -> Tensor:
-    """Set (not add to) the gradient of every alpha; the validation loss comes back.
+    """Set (not add to) the gradient of every alpha; returns the validation loss.
 
     d L / d alpha = (d mixture / d alpha)^T dL/d mixture + dL/d alpha, where the second term comes from penalties on
     the alphas themselves. All passes of the hypergradient see the same draw of the mixture.
@@ -215,12 +215,12 @@ class ArchitectureProblem:
     """The two losses of a search as functions of the weights and of the outer variables, mixtures and alphas.
 
     Args:
-        supernet: whose loss it is.
-        mixtures: the draw that all passes see; what is `active` stays fixed.
+        supernet: the supernet that gives the losses.
+        mixtures: the draw that all passes see; its `active` lists stay fixed.
         val_batch: batch of the alphas' half.
         train_batches: batches of the weights' half, one for each inner step.
         penalties: applied to the validation loss in this order.
-        progress: of the search, a scalar tensor.
+        progress: progress of the search, a scalar tensor.
     """
 
     supernet: Supernet
@@ -236,7 +236,7 @@ class ArchitectureProblem:
         return mixtures | {_key("alpha", name): alpha.detach() for name, alpha in self.supernet.alphas.items()}
 
     def train(self, weights: Mapping[str, Tensor], outer: Mapping[str, Tensor], index: int) -> Tensor:
-        """Loss of the weights on inner batch `index`."""
+        """Loss of the weights on the inner batch `index`."""
         return self.supernet.loss(weights, self._mixtures(outer), self.train_batches[index])[0]
 
     def val(self, weights: Mapping[str, Tensor], outer: Mapping[str, Tensor]) -> Tensor:
@@ -276,13 +276,13 @@ def _check_holds_alphas(optimizer: torch.optim.Optimizer, supernet: Supernet) ->
     alphas = {id(alpha) for alpha in supernet.alpha_parameters()}
     if not all(id(tensor) in alphas for group in optimizer.param_groups for tensor in group["params"]):
         raise UserError(
-            "alpha_optimizer holds tensors that are no alphas of this supernet: build it from "
+            "alpha_optimizer holds tensors that are not alphas of this supernet: build it from "
             "supernet.alpha_parameters(), after supernet.to(...), which makes new alphas."
         )
 
 
 def _forget_frozen(optimizer: torch.optim.Optimizer) -> None:
-    """Clear what is left in `.grad` of weights that were frozen since, which the optimizer would still go by."""
+    """Clear the `.grad` of weights that were frozen since, which the optimizer would still apply."""
     for group in optimizer.param_groups:
         for weight in group["params"]:
             if not weight.requires_grad:

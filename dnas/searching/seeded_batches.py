@@ -1,4 +1,4 @@
-"""The data of a search as batches, whose order depends on a seed and the epoch alone."""
+"""The data of a search as batches whose order depends only on a seed and the epoch."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Data = Batches | Iterable[Any]
 
 
 def seeded_batches(name: str, data: Data, *, device: torch.device, seed: int) -> Batches:
-    """Batches as they are, and a user's loader with a seed of its own.
+    """Return batches as they are, and give a user's loader a seed of its own.
 
     Args:
-        name: what the data are called in a message.
+        name: name of the data in messages.
         data: batches, or a loader or list of pairs (inputs, targets).
-        device: where a loader's batches are put.
-        seed: from which a loader draws.
+        device: device for the loader's batches.
+        seed: seed for the loader's random numbers.
 
     Raises:
-        UserError: there is no batch.
+        UserError: the data hold no batch.
     """
     batches = data if isinstance(data, Batches) else _SeededBatches(IterableBatches(data, device=device), seed)
     if len(batches) < 1:
@@ -38,7 +38,7 @@ def seeded_batches(name: str, data: Data, *, device: torch.device, seed: int) ->
 
 @dataclass(frozen=True)
 class _SeededBatches(Batches):
-    """A user's loader whose epochs depend on a seed alone, so that a search can go on in the middle of one."""
+    """A user's loader whose epochs depend only on a seed, so that a search can resume in the middle of one."""
 
     batches: Batches
     seed: int

@@ -1,4 +1,4 @@
-"""Stages of a search: how long each is, and what is different from one to the next."""
+"""Stages of a search: how long each is, and how it differs from the one before."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ class Stage:
     """A part of a search, with a supernet of its own (P-DARTS, Chen et al. 2019, https://arxiv.org/abs/1904.12760, and
     the progressive search of DrNAS, Chen et al. 2021, https://arxiv.org/abs/2006.10355, section 3.3).
 
-    Batches and random numbers go on from stage to stage; each begins with its own warm-up.
+    Batches and random numbers go on from stage to stage; each stage begins with its own warm-up.
 
     Args:
-        epochs: passes over the weights' half of the data. `SearchSettings.epochs` is the sum: where it says another
-            number, all stages are made longer or shorter in proportion, with their warm-up.
-        warmup_epochs: at the start of the stage, in which only the weights are trained.
-        num_candidates: how many candidates stay in each choice and on each edge from here on: those with the largest
-            expected mixture at the end of the stage before. None for all that are left.
-        carry: whether the search goes on with the weights, the alphas and the states of both optimizers as the stage
-            before left them, and with its progress (of the learning rate, the schedules, the relaxation), as in DrNAS.
-            Otherwise all of them begin anew, as in P-DARTS. Of no effect in the first stage.
-        cells: of the supernet. In a job, whose own number the first stage has, in proportion to that.
-        channels: in its first cells; likewise.
-        partial_channels: K; operations see 1 / K of the channels, in spaces that have it.
-        skip_dropout: rate of the dropout after skip connections, in spaces that have it.
+        epochs: passes over the weights' half of the data. If `SearchSettings.epochs` is not the sum of all stages'
+            epochs, all stages and their warm-ups are made longer or shorter in proportion.
+        warmup_epochs: epochs at the start of the stage in which only the weights are trained.
+        num_candidates: number of candidates that stay in each choice and on each edge from this stage on: those with
+            the largest expected mixture at the end of the stage before. None for all that are left.
+        carry: whether the search continues with the weights, the alphas, both optimizers' states and the progress (of
+            the learning rate, the schedules, the relaxation) of the stage before, as in DrNAS. Otherwise all of them
+            begin anew, as in P-DARTS. It has no effect in the first stage.
+        cells: number of cells of the supernet. In a job it is scaled, so that the first stage has the job's own number.
+        channels: channels of the first cells; scaled likewise.
+        partial_channels: K: operations see 1 / K of the channels, in spaces that support it.
+        skip_dropout: rate of the dropout after skip connections, in spaces that support it.
 
     Raises:
-        UserError: a number below 1, or a warm-up that is longer than the stage.
+        UserError: a number is below 1, or the warm-up is longer than the stage.
     """
 
     epochs: int = 25
@@ -58,14 +58,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Part:
-    """Which epochs of a search a stage is.
+    """The epochs of a search that a stage covers.
 
     Args:
-        first: number of epochs before it.
-        end: number of epochs when it is over.
+        first: number of epochs before the stage.
+        end: number of epochs when the stage is over.
         warmup_end: number of epochs when its alphas begin to move.
-        span: between which numbers of epochs the progress goes from 0 to 1: those of the stage and of all that carry on
-            before and after it.
+        span: the numbers of epochs between which the progress goes from 0 to 1; they cover the stage and all stages
+            before and after it that carry on.
     """
 
     first: int
@@ -74,13 +74,13 @@ class Part:
     span: tuple[int, int]
 
     def progress(self, done: int, per_epoch: int = 1) -> float:
-        """From 0 to 1, after `done` steps of `per_epoch` in an epoch."""
+        """Progress from 0 to 1, after `done` steps of `per_epoch` in an epoch."""
         first, end = self.span
         return (done - first * per_epoch) / ((end - first) * per_epoch)
 
 
 def parts(stages: Sequence[Stage]) -> tuple[Part, ...]:
-    """Where in a search each of its stages lies.
+    """The epochs that each stage of a search covers.
 
     Example:
         >>> [part.span for part in parts([Stage(2), Stage(3), Stage(1, carry=False)])]
@@ -96,10 +96,10 @@ def parts(stages: Sequence[Stage]) -> tuple[Part, ...]:
 
 
 def scaled(stages: Sequence[Stage], epochs: int) -> tuple[Stage, ...]:
-    """The stages with `epochs` in all, each in proportion and at least one; warm-ups likewise.
+    """The stages with `epochs` in all, each in proportion and at least one; warm-ups are scaled likewise.
 
     Raises:
-        UserError: fewer epochs than stages.
+        UserError: there are fewer epochs than stages.
 
     Example:
         >>> [(stage.epochs, stage.warmup_epochs) for stage in scaled([Stage(25, 10)] * 3, 10)]
@@ -121,7 +121,7 @@ def scaled(stages: Sequence[Stage], epochs: int) -> tuple[Stage, ...]:
 
 
 def scaled_warmup(warmup: int, epochs: int, new_epochs: int) -> int:
-    """Warm-up epochs in proportion, where `epochs` become `new_epochs`; an epoch for the alphas stays if there was one.
+    """Warm-up epochs in proportion when `epochs` become `new_epochs`; alphas that had epochs keep at least one.
 
     Example:
         >>> scaled_warmup(15, 50, 30)
@@ -131,23 +131,26 @@ def scaled_warmup(warmup: int, epochs: int, new_epochs: int) -> int:
 
 
 def stage_seed(seed: int, stage: int) -> int:
-    """The seed of what is new in a stage: its supernet, and the copies of channels in it.
+    """The seed for the new things of a stage: its supernet, and the copies of channels in it.
 
     Args:
-        seed: of the search.
+        seed: seed of the search.
         stage: index of the stage; the first has the seed of the search.
     """
     return seed if stage == 0 else stream_key(seed, stage)
 
 
 def check_stages(stages: Sequence[Stage]) -> None:
-    """See that stages make sense one after the other.
+    """Check that the stages make sense one after the other.
 
     Raises:
-        UserError: the first prunes, a later one wants more candidates than are left, or a size is only said later.
+        UserError: the first stage prunes, a later one needs more candidates than are left, or a size is given only
+            later.
     """
     if stages[0].num_candidates is not None:
-        raise UserError("num_candidates of the first stage has nothing to go by: candidates are ruled out after it.")
+        raise UserError(
+            "num_candidates of the first stage has no effect: there are no alphas yet to rule candidates out by."
+        )
     left = None
     for number, stage in enumerate(stages, start=1):
         if left is not None and stage.num_candidates is not None and stage.num_candidates > left:
@@ -157,11 +160,11 @@ def check_stages(stages: Sequence[Stage]) -> None:
         left = stage.num_candidates or left
         for name in ("cells", "channels"):
             if getattr(stage, name) is not None and getattr(stages[0], name) is None:
-                raise UserError(f"Stage {number} says {name}, so the first stage must say it too, to compare with.")
+                raise UserError(f"Stage {number} sets {name}, so the first stage must set it too, to compare with.")
 
 
 def sizes_in_job(stages: Sequence[Stage], stage: Stage, *, cells: int, channels: int) -> tuple[int, int]:
-    """Cells and channels of a stage in a job of this size, which is that of the first stage.
+    """Cells and channels of a stage in a job whose first stage has the given size.
 
     Example:
         >>> stages = [Stage(cells=5), Stage(cells=11), Stage(cells=17)]

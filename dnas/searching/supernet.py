@@ -32,11 +32,11 @@ ALPHA_SCALE = 1e-3
 
 @dataclass(frozen=True)
 class Aux:
-    """What a loss leaves besides its value.
+    """What a loss returns besides its value.
 
     Args:
-        outputs: what the model gave out.
-        terms: the named parts of the loss, where the criterion gives a dict.
+        outputs: the model's outputs.
+        terms: the named parts of the loss, if the criterion returns a dict.
         carry: the recurrent state for the next batch, or None.
     """
 
@@ -53,11 +53,11 @@ class Supernet:
     Args:
         model: any module that holds a `Choice`, `InputChoice` or `Cell`.
         criterion: `criterion(outputs, targets)` gives a scalar, or a dict of named scalars, which are added up.
-        task: instead of a criterion, also says how good outputs are.
-        seed: of the alphas, which start at 1e-3 N(0, 1).
+        task: replaces the criterion, and also measures how good outputs are.
+        seed: seed of the alphas, which start at 1e-3 N(0, 1).
 
     Raises:
-        UserError: no choice in the model, or two of one name that differ.
+        UserError: the model holds no choice, or two choices of the same name that differ.
 
     Example:
         >>> from dnas import Choice
@@ -80,7 +80,7 @@ class Supernet:
         self.criterion = criterion if task is None else task.criterion
         self.decisions: dict[str, Decision] = find_decisions(model)
         self.alphas: dict[str, Tensor] = self._initial_alphas(seed)
-        # Candidates that a stage of the search has ruled out are missing here; no entry: all are allowed.
+        # Candidates that a stage of the search has ruled out are missing here; a decision without an entry allows all.
         self.allowed: dict[str, Active] = {}
 
     def _initial_alphas(self, seed: int) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ class Supernet:
 
     @property
     def device(self) -> torch.device:
-        """Where the alphas are."""
+        """The device of the alphas."""
         return next(iter(self.alphas.values())).device
 
     def alpha_parameters(self) -> list[Tensor]:
@@ -115,14 +115,14 @@ class Supernet:
         return self.relaxed(self.alphas, lambda alpha: relaxation.sample(alpha, progress, generator))
 
     def expected(self, relaxation: Relaxation, progress: Tensor) -> dict[str, Mixture]:
-        """What evaluation, discretization and diagnostics use, without gradient."""
+        """The expected mixtures for evaluation, discretization and diagnostics, without gradient."""
         with torch.no_grad():
             return self.relaxed(self.alphas, lambda alpha: relaxation.expected(alpha, progress))
 
     def relaxed(self, alphas: Mapping[str, Tensor], relax: Callable[[Tensor], Mixture]) -> dict[str, Mixture]:
-        """The mixtures that belong to these alphas; `relax` turns those of operations and choices into one.
+        """The mixtures that belong to these alphas; `relax` computes those of operations and choices.
 
-        Only candidates that are `allowed` take part; a row without any is 0, and nothing of it is computed.
+        Only candidates that are `allowed` take part; a row without any is 0, and none of its candidates is computed.
         """
         return {
             name: Mixture(normalized_edges(alphas[name], decision))
@@ -133,7 +133,7 @@ class Supernet:
 
     @contextmanager
     def only(self, active: Mapping[str, Active]) -> Iterator[None]:
-        """Within the block only these candidates are allowed, where a decision is named."""
+        """Within the block, only the given candidates of the named decisions are allowed."""
         before = self.allowed
         self.allowed = {**before, **active}
         try:
@@ -149,7 +149,7 @@ class Supernet:
 
     @contextmanager
     def bound(self, mixtures: Mapping[str, Mixture]) -> Iterator[nn.Module]:
-        """The model, weighing its candidates by `mixtures` until the end of the block."""
+        """The model, which weighs its candidates by `mixtures` until the end of the block."""
         searchable = [module for module in self.model.modules() if isinstance(module, Searchable)]
         for module in searchable:
             module.bind(mixtures)
@@ -192,7 +192,7 @@ class Supernet:
             A scalar, and the outputs with the named terms and the carried state.
 
         Raises:
-            UserError: the criterion gave neither a scalar nor a dict of scalars, or one without a gradient.
+            UserError: the criterion returned neither a scalar nor a dict of scalars, or one without a gradient.
         """
         outputs = self.forward(weights, mixtures, batch, update_buffers=update_buffers)
         carry = None
@@ -221,7 +221,7 @@ class Supernet:
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, buffers, alphas, and which decisions they belong to; plain data and tensors only."""
+        """Weights, buffers, alphas and the decisions that they belong to; plain data and tensors only."""
         return {
             "model": self.model.state_dict(),
             "alphas": {name: alpha.detach().clone() for name, alpha in self.alphas.items()},
@@ -237,15 +237,15 @@ class Supernet:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Read a state in place.
+        """Load a state in place.
 
         Raises:
-            UserError: the state is of another space; the message names the first difference.
+            UserError: the state belongs to another space; the message names the first difference.
         """
         own = self.state_dict()
         for part in own:
             if not isinstance(state.get(part), Mapping):
-                raise UserError(f"Not the state of a supernet: {part!r} is missing or no mapping.")
+                raise UserError(f"Not the state of a supernet: {part!r} is missing or not a mapping.")
         for kind in ("decisions", "model", "alphas"):
             difference = first_difference(state[kind], own[kind], place=kind)
             if difference:
@@ -274,7 +274,7 @@ def sum_of_terms(terms: Mapping[str, Tensor]) -> Tensor:
     """The sum of named scalars.
 
     Raises:
-        UserError: names the first that is no scalar tensor.
+        UserError: names the first term that is not a scalar tensor.
     """
     for name, term in terms.items():
         if not isinstance(term, Tensor) or term.ndim != 0:
@@ -287,11 +287,11 @@ def _shape(value: object) -> str:
 
 
 def active_mask(active: Active, like: Tensor) -> Tensor:
-    """Boolean tensor of the shape of `like` that is true at the active candidates; not to be written into."""
+    """Boolean tensor of the shape of `like` that is true at the active candidates; it must not be written to."""
     return _mask(active, like.shape, like.device)
 
 
-@lru_cache(maxsize=64)  # a copy from the host at every step would wait, and cannot be part of a CUDA graph
+@lru_cache(maxsize=64)  # copying from the host at every step would wait, and cannot be part of a CUDA graph
 def _mask(active: Active, shape: torch.Size, device: torch.device) -> Tensor:
     mask = torch.zeros(len(active), shape[-1], dtype=torch.bool)
     for row, candidates in enumerate(active):
@@ -307,7 +307,7 @@ def normalized_edges(alpha: Tensor, decision: Decision) -> Tensor:
 
 
 def _check_allowed(allowed: Mapping[str, Any], decisions: Mapping[str, Decision]) -> None:
-    """See that each entry has one row of candidate numbers, at least one, for each row of its decision."""
+    """Check that each entry has one row of candidate numbers, none of them empty, for each row of its decision."""
     for name, rows in allowed.items():
         decision = decisions.get(name)
         fits = decision is not None and isinstance(rows, list | tuple) and len(rows) == decision.num_rows

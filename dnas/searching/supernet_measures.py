@@ -1,4 +1,4 @@
-"""How good a supernet is, and how decided."""
+"""How good a supernet is, and how decided its mixtures are."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def evaluate_supernet(
 ) -> dict[str, float]:
     """Mean loss of the supernet under fixed mixtures, and every metric of its task.
 
-    Without a task, or with a classification, `accuracy` is the share of right first guesses, where outputs are class
-    scores. The model is in evaluation mode meanwhile. Where its batch norm uses batch statistics, batches should be
-    large and shuffled: folder data is ordered by class.
+    Without a task, or with a classification, `accuracy` is the share of right first guesses, if outputs are class
+    scores. The model is in evaluation mode meanwhile. If its batch norm uses batch statistics, batches should be
+    large and shuffled, since folder data are ordered by class.
     """
     modes = [(module, module.training) for module in supernet.model.modules()]
     supernet.model.eval()
@@ -65,15 +65,16 @@ def goodness(measured: Mapping[str, float], task: Task | None) -> float:
 
 
 def mean_entropy(decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture], *, gates: bool) -> float:
-    """How undecided the mixtures are, in the mean over their rows: 1 undecided, 0 decided.
+    """Mean entropy of the mixtures over their rows: 1 is undecided, 0 decided.
 
-    Of a row of weights p that compete, -sum_k p_k log p_k / log n, where n candidates are left to choose from; 0 where
-    one or none is left. The edges that enter a node are such a row. Of a row of gates g, each in [0, 1] for itself, the
-    mean of -(g log g + (1 - g) log(1 - g)) / log 2 over those that are left. Rows that never had a choice do not count.
+    For a row of weights p that compete it is -sum_k p_k log p_k / log n, where n candidates are left to choose from,
+    and 0 if one or none is left; the edges that enter a node are such a row. For a row of gates g, each in [0, 1], it
+    is the mean of -(g log g + (1 - g) log(1 - g)) / log 2 over the gates that are left. Rows that never had a choice do
+    not count.
 
     Args:
-        decisions: of the supernet.
-        mixtures: the relaxation's expected ones.
+        decisions: the decisions of the supernet.
+        mixtures: the relaxation's expected mixtures.
         gates: whether candidates are gates (`Relaxation.gates`); edges always compete.
     """
     found: list[Tensor] = []
@@ -91,7 +92,7 @@ def mean_entropy(decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixtu
 
 
 def _disorder(weights_K: Tensor) -> Tensor:
-    """Entropy of the weights' shares over that of equal ones."""
+    """Entropy of the weights' shares, divided by that of equal shares."""
     if len(weights_K) < 2:
         return weights_K.new_zeros(())
     share_K = weights_K / weights_K.sum()
@@ -99,7 +100,7 @@ def _disorder(weights_K: Tensor) -> Tensor:
 
 
 def _open_gates(gates_K: Tensor) -> Tensor:
-    """Mean binary entropy over that of a half."""
+    """Mean binary entropy of the gates, divided by that of a half."""
     if len(gates_K) == 0:
         return gates_K.new_zeros(())
     terms_K = torch.special.xlogy(gates_K, gates_K) + torch.special.xlogy(1 - gates_K, 1 - gates_K)

@@ -1,4 +1,4 @@
-"""Sums of what steps tell, kept on the device until somebody asks."""
+"""Sums of the steps' scalars, kept on the device until somebody asks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Totals:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.last: dict[str, Tensor] = {}
-        self._first_non_finite: Tensor | None = None  # a step, or 0
+        self._first_non_finite: Tensor | None = None  # number of a step, or 0
 
     def add(self, step: int, scalars: Mapping[str, Tensor], num_samples: int, outputs: Any, targets: Any) -> None:
         self.last = dict(scalars)
@@ -57,7 +57,7 @@ class Totals:
 
 
 def batch_accuracy(outputs: Any, targets: Any) -> Tensor | None:
-    """Share of right first guesses, a scalar on the device; None where outputs are not class scores."""
+    """Share of right first guesses, a scalar on the device; None if the outputs are not class scores."""
     if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
         return None
     if outputs.ndim != 2 or targets.shape != outputs.shape[:1] or targets.is_floating_point():

@@ -1,4 +1,4 @@
-"""The observers of a search: who they are, what they are told, and what they ask for."""
+"""Tells the observers of a search about steps and epochs, and collects what they ask for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Watching:
         observers: in the order in which they are told.
         stepper: takes the steps.
         course: holds what each observer remembers.
-        settings: of the search.
+        settings: the settings of the search.
         judging: evaluates architectures for observers.
     """
 
@@ -44,12 +44,12 @@ class Watching:
         self._last_batches: tuple[Batch | None, Batch | None] = (None, None)
 
     def step_ended(self, epoch: int, weight_batch: Batch, alpha_batch: Batch | None) -> None:
-        """Tell of a step.
+        """Tell the observers about a step.
 
         Args:
-            epoch: finished epochs before the step.
-            weight_batch: the batch of the weights.
-            alpha_batch: the batch of the alphas; None where they did not move.
+            epoch: number of finished epochs before the step.
+            weight_batch: the batch for the weights.
+            alpha_batch: the batch for the alphas; None if they did not move.
         """
         self._last_batches = (weight_batch, alpha_batch or self._last_batches[1])
         if self.watches_steps:
@@ -62,7 +62,7 @@ class Watching:
     def epoch_ended(
         self, scalars: dict[str, float], mixtures: Mapping[str, Mixture], architecture: Architecture | None
     ) -> list[Stop | GoBack]:
-        """Tell of an epoch, and return what the observers ask for; they may add to `scalars`."""
+        """Tell the observers about an epoch, and return what they ask for; they may add to `scalars`."""
         train_batch, val_batch = self._last_batches
         assert train_batch is not None
         answers = [

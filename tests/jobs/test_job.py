@@ -293,7 +293,7 @@ def test_fused_is_refused_where_it_has_no_effect(job: Job):
 def test_skips_that_are_limited_in_a_cell_that_the_space_has_not_are_refused_at_once():
     settings = SearchSettings(discretization=LimitedSkips())
     assert Job(search=settings).search == settings
-    with pytest.raises(ValueError, match=r"in cell 'normal', which this model has not.*{'cell': .*Set decisions"):
+    with pytest.raises(ValueError, match=r"in cell 'normal', which this model does not have.*{'cell': .*Set decisions"):
         Job(space=NasBench201Space(), search=settings)
     fitting = SearchSettings(discretization=LimitedSkips(decisions=("cell",)))
     assert Job(space=NasBench201Space(), search=fitting).search == fitting

@@ -51,9 +51,7 @@ class Own(Relaxation):
 
 @pytest.mark.parametrize("relaxation", COMPETING)
 def test_a_push_of_gates_is_refused_where_there_are_none(relaxation: Relaxation):
-    what = (
-        f"ZeroOne pushes gates .* with {type(relaxation).__name__}, .* there are none: use the relaxation dnas.Sigmoid"
-    )
+    what = f"ZeroOne pushes gates .* of {type(relaxation).__name__} .* have no gates: use the relaxation dnas.Sigmoid"
     with pytest.raises(ValueError, match=what):
         SearchSettings(relaxation=relaxation, penalties=(BetaDecay(), ZeroOne()))
 
@@ -62,13 +60,13 @@ def test_a_push_of_gates_is_refused_where_there_are_none(relaxation: Relaxation)
 @pytest.mark.parametrize("penalty", [DirichletPrior(), Anchor()])
 def test_a_prior_of_a_distribution_is_refused_where_there_is_none(relaxation: Relaxation, penalty: Penalty):
     names = [type(part).__name__ for part in (penalty, relaxation)]
-    what = f"{names[0]} is of a Dirichlet .* {names[1]} draws from none: use .*dnas.Dirichlet"
+    what = f"{names[0]} acts on a Dirichlet .* {names[1]} draws from none: use .*dnas.Dirichlet"
     with pytest.raises(ValueError, match=what):
         SearchSettings(relaxation=relaxation, penalties=(penalty,))
 
 
 def test_the_entropy_of_gates_is_that_of_none():
-    with pytest.raises(ValueError, match=r"Entropy is that of softmax.*Sigmoid each .* use the penalty dnas.ZeroOne"):
+    with pytest.raises(ValueError, match=r"Entropy acts on softmax.*Sigmoid each .* use the penalty dnas.ZeroOne"):
         SearchSettings(relaxation=Sigmoid(), penalties=(Entropy(),))
 
 
@@ -90,7 +88,7 @@ def test_other_penalties_are_taken(relaxation: Relaxation, penalties: tuple[Pena
 
 @pytest.mark.parametrize("discretization", [Argmax(), Threshold(0.1), LimitedSkips()])
 def test_alphas_that_are_not_trained_decide_nothing(discretization: Discretization):
-    what = f"{type(discretization).__name__} goes by the mixture, and UniformPath trains no alphas.* use dnas.Evolution"
+    what = f"{type(discretization).__name__} reads the mixture, but UniformPath trains no alphas.* use dnas.Evolution"
     with pytest.raises(ValueError, match=what):
         SearchSettings(relaxation=UniformPath(), discretization=discretization)
 
@@ -140,7 +138,7 @@ def test_a_learning_rate_of_a_training_that_there_is_not_is_refused(discretizati
 def test_a_setting_of_alphas_that_are_not_trained_is_refused(
     settings: dict, names: str, discretization: Discretization
 ):
-    with pytest.raises(ValueError, match=f"^{names} would have no effect: UniformPath trains no alphas. Leave"):
+    with pytest.raises(ValueError, match=f"^{names} would have no effect: UniformPath trains no alphas. Leave it out"):
         SearchSettings(relaxation=UniformPath(), discretization=discretization, **settings)
     SearchSettings(**settings)
     SearchSettings(relaxation=UniformPath(), discretization=discretization)

@@ -52,14 +52,17 @@ def test_the_combination_in_the_documentation_takes_two_steps(tmp_path: Path):
             "space: dnas.NasBench201Space\nsearch: {discretization: dnas.LimitedSkips}",
             "LimitedSkips limits 'skip_connect' in cell 'normal'",
         ),
-        ("search: {relaxation: dnas.UniformPath}", "Argmax goes by the mixture, and UniformPath trains no alphas"),
+        (
+            "search: {relaxation: dnas.UniformPath}",
+            "Argmax reads the mixture, but UniformPath trains no alphas",
+        ),
         (
             "search: {relaxation: dnas.UniformPath, discretization: dnas.Evolution, penalties: [dnas.BetaDecay]}",
             "penalties would have no effect: UniformPath trains no alphas",
         ),
         ("search: {penalties: [dnas.ZeroOne]}", "ZeroOne pushes gates"),
-        ("search: {penalties: [dnas.DirichletPrior]}", "DirichletPrior is of a Dirichlet distribution, and Softmax"),
-        ("search: {discretization: dnas.Threshold}", "Threshold(0.85) is for gates, and with Softmax"),
+        ("search: {penalties: [dnas.DirichletPrior]}", "DirichletPrior acts on a Dirichlet distribution, but Softmax"),
+        ("search: {discretization: dnas.Threshold}", "Threshold(0.85) is for gates, but with Softmax"),
         ("search: {tuning_lr: 0.5}", "tuning_lr = 0.5 has no effect: Argmax does not train"),
         ("search: {one_level: true, observers: [dnas.HessianEigenvalue]}", "with one_level the batch of the alphas is"),
         (
@@ -68,7 +71,7 @@ def test_the_combination_in_the_documentation_takes_two_steps(tmp_path: Path):
         ),
         (
             "space: dnas.NasBench201Space\nsearch: {observers: [dnas.SkipStop]}",
-            "SkipStop looks at the cell 'normal', which this model has not; its cells are ['cell']: set cell",
+            "SkipStop looks at the cell 'normal', which this model does not have; its cells are ['cell']: set cell",
         ),
         (
             "search: {relaxation: {class_path: dnas.GumbelSoftmax, init_args: {temperature: "

@@ -326,7 +326,8 @@ def test_an_epoch_that_was_not_kept_is_refused():
         def may_go_back_to(self, epoch: int) -> bool:
             return False
 
-    with pytest.raises(ValueError, match=r"go back to epoch 2, whose state was not kept: .*may_go_back_to gives True"):
+    message = r"go back to epoch 2, whose state was not kept: .*may_go_back_to returns True"
+    with pytest.raises(ValueError, match=message):
         run_search(Surprising())
 
 

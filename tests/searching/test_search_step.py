@@ -938,7 +938,7 @@ def test_mistakes_are_told_apart(supernet):
         step(alpha_batch=[images(0).inputs])
     with pytest.raises(ValueError, match="Unrolled takes 3 training batches per step; got 2"):
         step(hypergradient=Unrolled(3), inner_batches=[images(2)])
-    with pytest.raises(ValueError, match="holds tensors that are no alphas"):
+    with pytest.raises(ValueError, match="holds tensors that are not alphas"):
         step(alpha_optimizer=torch.optim.Adam(supernet.model.parameters()))
     supernet.to(dtype=torch.float64)
     with pytest.raises(ValueError, match=r"after supernet.to\(...\), which makes new alphas"):

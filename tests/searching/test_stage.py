@@ -89,9 +89,9 @@ def test_a_stage_with_an_impossible_number_is_refused(setting: dict[str, Any], m
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ((Stage(num_candidates=2), Stage()), "first stage has nothing to go by"),
+        ((Stage(num_candidates=2), Stage()), "first stage has no effect: there are no alphas yet"),
         ((Stage(), Stage(num_candidates=2), Stage(num_candidates=3)), "stage 3 is 3, but only 2 are left"),
-        ((Stage(), Stage(cells=3)), "Stage 2 says cells, so the first stage must say it too"),
+        ((Stage(), Stage(cells=3)), "Stage 2 sets cells, so the first stage must set it too"),
     ],
 )
 def test_stages_that_do_not_follow_from_each_other_are_refused(stages: tuple[Stage, ...], message: str):

@@ -369,8 +369,8 @@ def test_a_state_of_another_space_names_the_first_difference_and_changes_nothing
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"alphas": None}, "'alphas' is missing or no mapping"),
-        ({"decisions": []}, "'decisions' is missing or no mapping"),
+        ({"alphas": None}, "'alphas' is missing or not a mapping"),
+        ({"decisions": []}, "'decisions' is missing or not a mapping"),
         ({"alphas": {"op": torch.zeros(2)}}, r"alphas\.op is a tensor of shape \(2,\) there"),
         ({"alphas": {"op": [0.0, 0.0, 0.0]}}, r"alphas\.op is \[0\.0, 0\.0, 0\.0\] there"),
         ({"allowed": {"op": [[0, 3]]}}, r"allowed candidates of 'op', \[\[0, 3\]\], do not fit 1 rows of 3"),

@@ -95,7 +95,7 @@ class LimitedSkips(Discretization):
             if name not in cells or self.candidate not in _names(cells[name]):
                 found = {cell: list(_names(decision)) for cell, decision in cells.items()}
                 raise UserError(
-                    f"LimitedSkips limits {self.candidate!r} in cell {name!r}, which this model has not; "
+                    f"LimitedSkips limits {self.candidate!r} in cell {name!r}, which this model does not have; "
                     f"its cells and their candidates: {found}. Set decisions and candidate to what is there."
                 )
 

@@ -1,4 +1,4 @@
-"""What watches a search, and may stop it: one file for each."""
+"""Observers, which watch a search and may stop it: one file for each."""
 
 from dnas.searching.observer.base import EpochReport, GoBack, Observer, StepReport, Stop
 from dnas.searching.observer.checks import check_length, check_observers

@@ -1,4 +1,4 @@
-"""What may watch a search, end it or send it back: after every epoch, and after every step."""
+"""The interface of observers, which may watch a search, end it or send it back, after every epoch or step."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class StepReport:
     Args:
         step: number of weight steps done.
         epoch: number of whole epochs done before this step.
-        supernet: with its weights and alphas as they are now; in the `.grad` of its weights is the clipped gradient of
-            the training loss that this step has used.
+        supernet: the supernet with its current weights and alphas. The `.grad` of its weights holds the clipped
+            gradient of the training loss that this step used.
         mixtures: the relaxation's expected mixtures.
-        train_batch: of the weights.
-        val_batch: of the alphas; None while they are not trained.
+        train_batch: the batch for the weights.
+        val_batch: the batch for the alphas; None while they are not trained.
         memory: plain data and tensors that this observer keeps from call to call; it is part of the checkpoint.
     """
 
@@ -49,16 +49,17 @@ class EpochReport:
     Args:
         epoch: number of epochs done.
         step: number of weight steps done.
-        progress: from 0 to 1, a scalar tensor.
-        supernet: with its weights and alphas as they are; an observer may compute gradients with `supernet.loss`.
+        progress: progress from 0 to 1, a scalar tensor.
+        supernet: the supernet with its current weights and alphas; an observer may compute gradients with
+            `supernet.loss`.
         mixtures: the relaxation's expected mixtures.
-        relaxation: of the search.
-        architecture: what would be kept now; None where finding out would take training (perturbation).
-        train_batch: the last batch of the weights' half, for diagnostics.
-        val_batch: the last batch of the alphas' half; None while the alphas are not trained.
-        scalars: what will be logged for this epoch; an observer adds its own.
-        weight_optimizer: of the weights; its settings may be changed.
-        evaluate: accuracy of the supernet on the search's validation images with only some candidates active.
+        relaxation: the relaxation of the search.
+        architecture: the architecture that would be kept now; None if finding it takes training (perturbation).
+        train_batch: the last batch for the weights, for diagnostics.
+        val_batch: the last batch for the alphas; None while the alphas are not trained.
+        scalars: what will be logged for this epoch; an observer may add its own.
+        weight_optimizer: the optimizer of the weights; its settings may be changed.
+        evaluate: returns the supernet's accuracy on the validation images with only some candidates active.
         memory: plain data and tensors that this observer keeps from call to call; it is part of the checkpoint.
         attempt: 1, and one more each time the search has gone back.
     """
@@ -84,7 +85,7 @@ class Stop:
     """Ends a search.
 
     Args:
-        epoch: number of the epoch, counted from 1, whose alphas are the result; None for the present ones.
+        epoch: number of the epoch, counted from 1, whose alphas are the result; None for the current ones.
     """
 
     epoch: int | None = None
@@ -92,26 +93,26 @@ class Stop:
 
 @dataclass(frozen=True)
 class GoBack:
-    """Lets a search go on from the end of an earlier epoch; what came after it is given up.
+    """Lets a search continue from the end of an earlier epoch; everything after that epoch is given up.
 
-    Weights, alphas, both optimizers' states, generators and the memories of all observers are as they were then, and
-    with the number of epochs the progress, the learning rate and the batches are those of then. Settings of the
-    weights' optimizer stay as they are now, so that the repeated epochs can differ by them, and by nothing else. Rows
-    of metrics have `attempt` from there on, and their `step` counts on.
+    Weights, alphas, the states of both optimizers, generators and the memories of all observers return to their values
+    of that epoch. So do progress, learning rate and batches, which follow from the number of epochs. The settings of
+    the weights' optimizer stay as they are now, so that the repeated epochs can differ by them, and by nothing else.
+    Rows of metrics then have an entry `attempt`, and their `step` keeps counting.
 
     Args:
-        epoch: number of epochs done, counted from 1; one that the observer `may_go_back_to`.
+        epoch: number of epochs done, counted from 1; an epoch that the observer `may_go_back_to`.
     """
 
     epoch: int
 
 
 class Observer(ABC):
-    """Called after every epoch of a search, before its checkpoint, and where it wants so after every step.
+    """Is called after every epoch of a search, before its checkpoint is written, and optionally after every step.
 
-    An observer may compute gradients with the supernet, freeze weights by `requires_grad_(False)` or rule candidates
-    out by `supernet.allowed`; what it changes is part of the search. What it must remember goes into `memory`, since
-    the observer itself is not saved.
+    An observer may compute gradients with the supernet, freeze weights by `requires_grad_(False)` or rule out
+    candidates by `supernet.allowed`; its changes are part of the search. The observer itself is not saved, so whatever
+    it must remember goes into `memory`.
     """
 
     def step_ended(self, report: StepReport) -> None:  # noqa: B027, most observers have nothing to do here
@@ -119,17 +120,17 @@ class Observer(ABC):
 
     @abstractmethod
     def epoch_ended(self, report: EpochReport) -> Stop | GoBack | None:
-        """Called after every epoch; a `Stop` ends the search here, which goes before a `GoBack` of another one."""
+        """Called after every epoch; a `Stop` ends the search, and takes precedence over another observer's `GoBack`."""
 
-    def check(self, decisions: Mapping[str, Decision]) -> None:  # noqa: B027, most go with any decisions
-        """See that it has something to look at among these; asked before the first step of a search.
+    def check(self, decisions: Mapping[str, Decision]) -> None:  # noqa: B027, most fit any decisions
+        """Check, before the first step of a search, that it finds what it looks at in these decisions.
 
         Raises:
-            UserError: what it looks at and is not there.
+            UserError: names what it looks at and does not find.
         """
 
     def may_go_back_to(self, epoch: int) -> bool:
-        """Whether it may ever ask to go back to the end of this epoch; only states of such epochs are kept."""
+        """Whether it may ever ask to go back to the end of this epoch; only the states of such epochs are kept."""
         return False
 
     @property

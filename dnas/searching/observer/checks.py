@@ -1,4 +1,4 @@
-"""Which observers a search has something to show to."""
+"""Which observers fit a search."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def check_observers(
     """Refuse an observer that would see nothing in this search, or could do nothing.
 
     Args:
-        observers: of the search.
+        observers: the observers of the search.
         trains_alphas: whether the relaxation's alphas are trained.
         one_level: whether alphas and weights see the same batches.
         needs_training: whether the discretization trains or evaluates, so that no epoch has an architecture.
-        weight_decay: of the weights' optimizer.
-        in_stages: whether it has more than one supernet.
+        weight_decay: weight decay of the weights' optimizer.
+        in_stages: whether the search has more than one supernet.
 
     Raises:
-        UserError: names the first that does not fit, says why and what to use instead.
+        UserError: names the first observer that does not fit, says why and what to use instead.
     """
     for observer in observers:
         name = type(observer).__name__
@@ -54,12 +54,12 @@ def check_observers(
             )
         if isinstance(observer, SkipStop) and needs_training:
             raise UserError(
-                f"{name} looks at the architecture of every epoch, and this discretization finds one only at the end: "
+                f"{name} looks at the architecture of every epoch, but this discretization finds one only at the end: "
                 "use dnas.Argmax, or leave it out."
             )
         if isinstance(observer, AdaptiveDecay) and in_stages:
             raise UserError(
-                f"{name} goes back over many epochs, which may have had the supernet of another stage: leave it out, "
+                f"{name} goes back over many epochs, which may belong to the supernet of another stage: leave it out, "
                 "or search without stages."
             )
         if isinstance(observer, AdaptiveDecay) and weight_decay == 0:
@@ -67,15 +67,15 @@ def check_observers(
 
 
 def check_length(observers: Sequence[Observer], *, first: int, last: int) -> None:
-    """Refuse an observer that waits for something which this search is too short for.
+    """Refuse an observer that waits for something that cannot happen in so short a search.
 
     Args:
-        observers: of the search.
-        first: the first epoch in which alphas are trained; above `last` where there is none.
+        observers: the observers of the search.
+        first: the first epoch in which alphas are trained; above `last` if there is none.
         last: number of epochs.
 
     Raises:
-        UserError: names the first, and says which number of epochs would do.
+        UserError: names the first such observer, and says how many epochs would be enough.
     """
     for observer in observers:
         if isinstance(observer, EigenvalueStop | AdaptiveDecay):
@@ -84,6 +84,6 @@ def check_length(observers: Sequence[Observer], *, first: int, last: int) -> Non
                 stops = "end" if isinstance(observer, EigenvalueStop) else "go back in"
                 raise UserError(
                     f"{type(observer).__name__} can {stops} a search of {earliest + 1} epochs or more with this "
-                    f"warm-up and sharpening, and this one has {last}: search longer (where --time is given, with more "
+                    f"warm-up and sharpening, but this one has {last}: search longer (if --time is given, with more "
                     "of it), lower start, delta, window or every of its sharpening, or leave it out."
                 )

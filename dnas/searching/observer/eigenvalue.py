@@ -24,13 +24,13 @@ class HessianEigenvalue(Observer):
     """Logs the largest eigenvalue of the Hessian of L_val in the alphas (RobustDARTS, Zela et al. 2020,
     https://arxiv.org/abs/1909.09656, section 4; official code read: automl/RobustDARTS, src/search/analyze.py).
 
-    It grows where a search is about to end in skip connections. Taken on the last validation batch, at the relaxation's
-    expected mixture. The official code takes it from the whole Hessian, we from products with it; we leave out the
-    alphas' weight decay, which adds the same number to every eigenvalue, and all penalties.
+    It grows when a search is about to end in skip connections. It is measured on the last validation batch, at the
+    relaxation's expected mixture. The official code computes the whole Hessian, we use products with it. We leave out
+    the alphas' weight decay, which adds the same number to every eigenvalue, and all penalties.
 
     Args:
-        every: epochs between two measurements; as there the first epoch is the first that is measured.
-        iterations: products with the Hessian, each about two passes over a batch.
+        every: epochs between two measurements; as in the official code, the first epoch is measured.
+        iterations: number of products with the Hessian; each costs about two passes over a batch.
     """
 
     every: int = 1
@@ -46,7 +46,7 @@ class HessianEigenvalue(Observer):
 
 
 def measure(report: EpochReport, every: int, iterations: int) -> float | None:
-    """The eigenvalue of this epoch, which is logged once; None where it is not due or the alphas have not moved yet."""
+    """The eigenvalue of this epoch, which is logged once; None if it is not due or the alphas have not moved yet."""
     if (report.epoch - 1) % every or report.val_batch is None:
         return None
     if LOGGED not in report.scalars:
@@ -61,22 +61,22 @@ def largest_eigenvalue(
 ) -> float:
     """Largest eigenvalue of H = d^2 L(w, m(alpha)) / d alpha^2 over all alphas together, by Rayleigh and Ritz.
 
-    The rows of Q are an orthonormal basis of span(v, H v, H^2 v, ..), one for each product with H (Lanczos 1950), and
-    the result is the largest eigenvalue of Q H Q^T: never above the true one, and equal to it with as many products as
-    there are alphas. A power iteration finds the eigenvalue of largest size instead, which may be a negative one, and
+    The rows of Q are an orthonormal basis of span(v, H v, H^2 v, ..), one row per product with H (Lanczos 1950). The
+    result is the largest eigenvalue of Q H Q^T: never above the true one, and equal to it with as many products as
+    there are alphas. A power iteration finds the eigenvalue of largest magnitude instead, which may be negative, and
     needs more products: on a DARTS supernet with 80 alphas, searched for 1 and 3 epochs on the digits, the relative
-    error was 6e-4 and 1e-6 with 10 products here, 6e-2 and 1e-2 with 10 of a power iteration, 1e-3 with 20 of it.
-    The start is the same random direction each time; random states, weights and `.grad` are left as they were.
+    error was 6e-4 and 1e-6 with 10 products here, 6e-2 and 1e-2 with 10 of a power iteration, and 1e-3 with 20 of it.
+    The start is the same random direction each time; random states, weights and `.grad` stay as they were.
 
     Args:
-        supernet: at its weights and alphas.
-        relaxation: whose expected mixture is taken.
-        batch: of the validation half.
-        progress: of the search, from 0 to 1.
-        iterations: products with H, at least 1.
+        supernet: the supernet at its current weights and alphas.
+        relaxation: gives the expected mixture.
+        batch: a batch of the validation half.
+        progress: progress of the search, from 0 to 1.
+        iterations: number of products with H, at least 1.
 
     Raises:
-        UserError: no product.
+        UserError: iterations is below 1.
     """
     if iterations < 1:
         raise UserError(f"iterations must be at least 1; got {iterations}.")
@@ -99,12 +99,12 @@ def largest_eigenvalue(
 
 
 def largest_of(product: Callable[[Tensor], Tensor], like: Tensor, iterations: int) -> float:
-    """Largest eigenvalue of a symmetric matrix of which only products are known, as in `largest_eigenvalue`.
+    """Largest eigenvalue of a symmetric matrix that is only known by its products, as in `largest_eigenvalue`.
 
     Args:
-        product: H v for v (n,).
-        like: (n,), with the device and dtype that vectors have.
-        iterations: products; no more than n are taken.
+        product: returns H v for v of shape (n,).
+        like: a tensor of shape (n,), with the device and dtype of the vectors.
+        iterations: number of products; no more than n are taken.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -115,10 +115,10 @@ def largest_of(product: Callable[[Tensor], Tensor], like: Tensor, iterations: in
     v = drawn()
     for _ in range(min(iterations, len(like))):
         length = v.norm()
-        # Twice, since once leaves rounding errors of the size of what is taken off.
+        # Twice, since one pass leaves rounding errors as large as what it removes.
         v = _without(q, _without(q, v))
         if float(v.norm()) <= 100 * torch.finfo(v.dtype).eps * float(length):
-            v = _without(q, _without(q, drawn()))  # H maps the span into itself: what is left of the space is next
+            v = _without(q, _without(q, drawn()))  # H maps the span into itself: continue in the rest of the space
         q = torch.cat([q, v[None] / v.norm()])
         v = product(q[-1])
         images = torch.cat([images, v[None]])
@@ -127,5 +127,5 @@ def largest_of(product: Callable[[Tensor], Tensor], like: Tensor, iterations: in
 
 
 def _without(q: Tensor, v: Tensor) -> Tensor:
-    """v less its part in the span of the rows of q."""
+    """v without its component in the span of the rows of q."""
     return v - q.T @ (q @ v)

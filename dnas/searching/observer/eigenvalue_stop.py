@@ -13,16 +13,17 @@ from dnas.system.errors import UserError
 
 @dataclass(frozen=True)
 class Sharpening:
-    """When the eigenvalue has grown too much (RobustDARTS, Zela et al. 2020, https://arxiv.org/abs/1909.09656, section
-    4.3; official code read: automl/RobustDARTS, src/utils.py, `EVLocalAvg`).
+    """Tells when the eigenvalue has grown too much (RobustDARTS, Zela et al. 2020, https://arxiv.org/abs/1909.09656,
+    section 4.3; official code read: automl/RobustDARTS, src/utils.py, `EVLocalAvg`).
 
-    Over local averages a_i of the last `window` eigenvalues: a_i / a_(i - delta) > factor. An average belongs to the
-    epoch in the middle of its window, so what is noticed now began `delta` measurements before that.
+    The condition, over local averages a_i of the last `window` eigenvalues, is a_i / a_(i - delta) > factor. An average
+    belongs to the epoch in the middle of its window, so growth that is noticed now began `delta` measurements before
+    that.
 
     Args:
-        factor: of growth; the paper writes the inverse, 0.75.
+        factor: growth factor; the paper writes its inverse, 0.75.
         delta: measurements between the two averages.
-        window: eigenvalues in an average; the first ones are over fewer.
+        window: number of eigenvalues in an average; the first averages have fewer.
         start: the search is never cut to this epoch or an earlier one.
         every: epochs between two measurements.
         iterations: products with the Hessian in a measurement, see `largest_eigenvalue`.
@@ -43,9 +44,9 @@ class Sharpening:
             )
 
     def noticed(self, report: EpochReport) -> int | None:
-        """The epoch at which the growth began, where it is noticed now; what was measured is kept in `memory`.
+        """The epoch at which the growth began, if it is noticed now; the measurements are kept in `memory`.
 
-        At the end of the search nothing is noticed any more, as in the official code.
+        As in the official code, nothing is noticed at the end of the search.
         """
         value = measure(report, self.every, self.iterations)
         if value is None:
@@ -54,7 +55,7 @@ class Sharpening:
         return None if report.progress >= 1 else self.epoch_of(report.epoch, report.memory["eigenvalues"])
 
     def earliest(self, first: int) -> int:
-        """The first epoch in which a growth can be noticed, where the alphas are trained from epoch `first` on."""
+        """The first epoch in which growth can be noticed, if the alphas are trained from epoch `first` on."""
         measured = first + (1 - first) % self.every
         enough = measured + self.every * (self.delta + math.ceil(self.window / 2) - 1)  # values for two averages
         late = self.start + self.every * (self.window // 2 + self.delta) + 1
@@ -67,12 +68,12 @@ class Sharpening:
         if began <= self.start or len(averages) <= self.delta:
             return None
         before = averages[-1 - self.delta]
-        # As the official code: of two negative averages the one of larger size counts as grown.
+        # As in the official code, of two negative averages the one of larger magnitude counts as grown.
         return began if before != 0 and averages[-1] / before > self.factor else None
 
 
 def local_averages(values: Sequence[float], window: int) -> list[float]:
-    """Means of the last `window` values at each time when there are at least half as many, rounded up."""
+    """Means of the last `window` values, at each time that has at least half as many values (rounded up)."""
     first = math.ceil(window / 2)
     parts = [values[max(0, end - window) : end] for end in range(first, len(values) + 1)]
     return [sum(part) / len(part) for part in parts]
@@ -80,10 +81,10 @@ def local_averages(values: Sequence[float], window: int) -> list[float]:
 
 @dataclass(frozen=True)
 class EigenvalueStop(Observer):
-    """RobustDARTS-ES: ends the search, with the alphas of the epoch at which the growth began.
+    """RobustDARTS-ES: ends the search with the alphas of the epoch at which the growth began.
 
     Args:
-        sharpening: when.
+        sharpening: tells when the eigenvalue has grown too much.
     """
 
     sharpening: Sharpening = Sharpening()
@@ -95,20 +96,20 @@ class EigenvalueStop(Observer):
 
 @dataclass(frozen=True)
 class AdaptiveDecay(Observer):
-    """RobustDARTS-ADA: each time the eigenvalue has grown too much, the search goes back to the epoch at which the
-    growth began, and on from there with more weight decay on the weights (official code read: automl/RobustDARTS,
+    """RobustDARTS-ADA: when the eigenvalue has grown too much, the search goes back to the epoch at which the growth
+    began, and continues with more weight decay on the weights (official code read: automl/RobustDARTS,
     src/search/train_search.py).
 
-    At the largest weight decay the search goes on without going back. Epochs that are repeated see the same batches
-    again, where the generators of the official code go on. Eigenvalues go back with everything else: the official code
-    reads those of the earlier epoch too, but into a tracker that it does not use then. Its weight decay may exceed the
-    largest one where the multiplier does not lead to it; ours is cut to it.
+    At the largest weight decay the search continues without going back. Repeated epochs see the same batches again; in
+    the official code the generators run on. Eigenvalues go back with everything else; the official code reads those of
+    the earlier epoch too, but into a tracker that it does not use afterwards. Its weight decay may exceed the largest
+    one if the multiplier does not lead exactly to it; ours is limited to it.
 
     Args:
-        sharpening: when.
-        multiplier: of the weight decay.
-        largest: weight decay that is not exceeded.
-        extra: epochs to go back further than the growth began, at most `sharpening.start`.
+        sharpening: tells when the eigenvalue has grown too much.
+        multiplier: factor by which the weight decay grows.
+        largest: upper limit of the weight decay.
+        extra: epochs to go back further than the start of the growth, at most `sharpening.start`.
     """
 
     sharpening: Sharpening = Sharpening()

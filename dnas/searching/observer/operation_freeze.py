@@ -1,4 +1,4 @@
-"""Operations whose training and validation gradients no longer agree are trained no further."""
+"""Stops training operations whose training and validation gradients no longer agree."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ class OperationFreeze(Observer):
 
     Jiang et al. 2023, Operation-level early stopping for robustifying differentiable NAS, NeurIPS,
     https://openreview.net/forum?id=yAOwkf4FyL; official code read: PasaLab/oles, train_search.py. In the paper h is the
-    gradient of the validation loss. In the official code it is g_train + g_val: the architecture step adds its gradient
-    to what the weight step has left in `.grad`. Two gradients of the same length without anything in common have the
-    cosine 0.71 then instead of 0, so a threshold of one form means nothing in the other; the published threshold of 0.4
-    and the results are those of the code. On a small DARTS supernet and the digits, 0.4 froze 66 % of the candidates
-    after the first 20 steps in the form of the paper, and none in 39 steps in that of the code.
+    gradient of the validation loss. In the official code it is g_train + g_val, because the architecture step adds its
+    gradient to what the weight step has left in `.grad`. Two unrelated gradients of the same length then have the
+    cosine 0.71 instead of 0, so a threshold for one form means nothing in the other; the published threshold of 0.4 and
+    the results belong to the code. On a small DARTS supernet and the digits, 0.4 froze 66 % of the candidates after the
+    first 20 steps in the form of the paper, and none in 39 steps in the form of the code.
 
-    The cosine is taken along the first dimension of each weight and averaged over its other dimensions and over the
-    weights of a candidate, as in the official code. The validation gradient takes a pass forward and backward of its
+    As in the official code, the cosine is taken along the first dimension of each weight and averaged over its other
+    dimensions and over the weights of a candidate. The validation gradient takes a forward and a backward pass of its
     own, which made first-order steps of that supernet 36 to 52 % longer (CPU time, one run each, a busy machine).
 
-    Where we differ: the official code has the gradient for nothing from the next architecture step and its batch; here
-    it is taken right after the weight step, at the same weights and alphas, on that step's validation batch. It
-    divides the sum of 21 by 20; here `count` are averaged. It never freezes the convolution that is a skip connection
-    of stride 2; here that is a candidate with weights as all others.
+    Differences: the official code gets the gradient for free from the next architecture step and its batch; here it is
+    taken right after the weight step, at the same weights and alphas, on that step's validation batch. The official
+    code divides the sum of 21 cosines by 20; here `count` are averaged. It never freezes the convolution that is a skip
+    connection of stride 2; here that is a candidate with weights like any other.
 
     Args:
-        threshold: of the mean cosine, in [-1, 1].
-        count: steps over which it is averaged.
-        every: steps between two that count, to save time.
-        against: h; 'validation' for g_val (the paper), 'sum' for g_train + g_val (the official code).
+        threshold: smallest mean cosine at which a candidate is still trained, in [-1, 1].
+        count: number of cosines that are averaged.
+        every: steps between two cosines, to save time.
+        against: the gradient h: 'validation' for g_val (the paper), 'sum' for g_train + g_val (the official code).
     """
 
     threshold: float = 0.4
@@ -76,7 +76,7 @@ class OperationFreeze(Observer):
         return None
 
     def _agreements(self, report: StepReport) -> dict[str, Tensor]:
-        """The cosine of each candidate that is still trained and took part."""
+        """The cosine of each candidate that is still trained and took part in the step."""
         supernet = report.supernet
         random, weights = random_state(), supernet.weights()
         assert report.val_batch is not None

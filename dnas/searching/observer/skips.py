@@ -14,7 +14,7 @@ SKIPS = ("skip_connect", "skip", "identity")
 
 
 def skip_share(architecture: Architecture) -> float | None:
-    """Share of skip connections among all operations that are kept, 0 to 1; None where nothing is an operation.
+    """Share of skip connections among all kept operations, 0 to 1; None if no operation is kept.
 
     Example:
         >>> skip_share(Architecture({"op": "skip_connect", "other": "conv"}))
@@ -34,8 +34,8 @@ class SkipStop(Observer):
     """Ends the search when a cell would keep too many skip connections (DARTS+, Liang et al. 2019,
     https://arxiv.org/abs/1909.06035, criterion 1; from the paper).
 
-    Args:
-        most: number at which the search ends; 2 in the paper.
+    most: number of skip connections at which the search ends; 2 in the paper.
+    cell: name of the cell that is looked at; the normal cell in the paper.
         cell: which one is looked at; the normal cell in the paper.
     """
 
@@ -47,17 +47,17 @@ class SkipStop(Observer):
             raise UserError(f"most must be at least 1; got {self.most}.")
 
     def check(self, decisions: Mapping[str, Decision]) -> None:
-        """See that these decisions have the cell, and that it can keep so many skip connections.
+        """Check that these decisions include the cell, and that it can keep so many skip connections.
 
         Raises:
-            UserError: says what there is, and what to set.
+            UserError: says which cells there are, and what to set.
         """
         cells = {name: decision for name, decision in decisions.items() if decision.kind == "operations"}
         if self.cell not in cells:
             instead = (
                 f"its cells are {list(cells)}: set cell to one of them" if cells else "it has no cells: leave it out"
             )
-            raise UserError(f"SkipStop looks at the cell {self.cell!r}, which this model has not; {instead}.")
+            raise UserError(f"SkipStop looks at the cell {self.cell!r}, which this model does not have; {instead}.")
         most = _most_skips(cells[self.cell])
         if most < self.most:
             raise UserError(
@@ -74,7 +74,7 @@ class SkipStop(Observer):
 
 
 def _most_skips(cell: Decision) -> int:
-    """How many skip connections an architecture can keep in a cell."""
+    """The largest number of skip connections that an architecture can keep in a cell."""
     offer = [any(name in SKIPS and name not in cell.excluded for name in cell.names(e)) for e in range(cell.num_rows)]
     offered = [sum(offer[edge] for edge in cell.incoming(node)) for node in cell.nodes]
     return sum(number if cell.num_kept is None else min(number, cell.num_kept) for number in offered)

@@ -116,7 +116,7 @@ def test_mixtures_are_left_as_they_were():
 
 
 def test_a_cell_or_candidate_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="limits 'skip_connect' in cell 'middle', which this model has not"):
+    with pytest.raises(ValueError, match="limits 'skip_connect' in cell 'middle', which this model does not have"):
         keep(LimitedSkips(decisions=("middle",)))
     with pytest.raises(ValueError, match=r"limits 'identity' in cell 'normal'.*'none', 'skip_connect', 'conv'"):
         keep(LimitedSkips(candidate="identity"))
@@ -131,7 +131,7 @@ def test_a_supernet_without_the_cell_is_refused_before_the_first_step(tmp_path):
 
     batches = [(torch.zeros(2, 3, 8, 8), torch.zeros(2))]
     model = DartsSpace().model(channels=2, cells=1, num_classes=2)
-    with pytest.raises(ValueError, match="limits 'skip_connect' in cell 'reduce', which this model has not"):
+    with pytest.raises(ValueError, match="limits 'skip_connect' in cell 'reduce', which this model does not have"):
         search(model, batches, batches, criterion=never, settings=settings, run=Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

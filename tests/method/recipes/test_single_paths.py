@@ -73,5 +73,5 @@ def test_they_differ_with_relaxations_that_learn(name: str, other: Relaxation):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_mixture_says_nothing_of_what_to_keep(name: str):
-    with pytest.raises(ValueError, match="Argmax goes by the mixture, and UniformPath trains no alphas"):
+    with pytest.raises(ValueError, match="Argmax reads the mixture, but UniformPath trains no alphas"):
         replace(settings_of(name), discretization=Argmax())

@@ -43,15 +43,15 @@ def test_the_recipe_is_this_observer():
 
 def test_a_cell_that_is_not_there_is_named():
     with pytest.raises(
-        ValueError, match="the cell 'normal', which this model has not; its cells are \\['cell'\\]: set"
+        ValueError, match="the cell 'normal', which this model does not have; its cells are \\['cell'\\]: set"
     ):
         search(new_supernet(), TRAIN[:1], VAL[:1], settings=SearchSettings(observers=(SkipStop(),), epochs=1))
-    with pytest.raises(ValueError, match="the cell 'normal', which this model has not"):
+    with pytest.raises(ValueError, match="the cell 'normal', which this model does not have"):
         search(new_supernet(), TRAIN[:1], VAL[:1], settings=SearchSettings(epochs=1), observers=[SkipStop()])
 
 
 def test_a_model_without_cells_has_nothing_to_look_at():
-    with pytest.raises(ValueError, match="which this model has not; it has no cells: leave it out"):
+    with pytest.raises(ValueError, match="which this model does not have; it has no cells: leave it out"):
         SkipStop().check({"act": Decision("act", "choice", ("relu", "skip"))})
 
 
