@@ -16,8 +16,9 @@ from dnas.system.words import seconds_in
 from dnas.training.settings import RetrainSettings
 
 # Sizes that are chosen if the user gives none.
-_LARGEST = 1_000_000  # of any size; spaces and images have lower bounds of their own
 SIZES = ("image_size", "channels", "cells", "batch_size")
+# The largest value of any size; spaces and images have lower bounds of their own.
+_LARGEST = 1_000_000
 # The sum of two seeds of this size is still a seed that torch accepts.
 _LARGEST_SEED = 2**62
 

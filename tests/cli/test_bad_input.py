@@ -577,11 +577,22 @@ def test_too_little_memory_says_what_to_lower(photos, tmp_path, part: str, said:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--image_size", 10**5), ("--channels", 10**6), ("--cells", 10**8), ("--channels", 10**12)]
+    ("option", "value", "most"),
+    [
+        ("--cells", 10**8, "1,000,000"),
+        ("--channels", 10**12, "1,000,000"),
+        ("--batch_size", 10**9, "1,000,000"),
+        ("--image_size", 10**5, "4,096 pixels"),
+    ],
 )
-def test_sizes_that_no_memory_holds_are_refused_before_they_are_tried(photos, tmp_path, option: str, value: int):
-    message = refused("search", "--data", photos, "--run", tmp_path / "run", *SMALL, option, value)
-    assert "image_size, channels or cells" in message or "smaller images" in message
+def test_a_size_that_is_out_of_bounds_is_refused_with_the_bound(tmp_path, option: str, value: int, most: str):
+    message = refused("search", "--data", "digits", "--run", tmp_path / "run", *SMALL, option, value)
+    assert f"{option.removeprefix('--').replace('image_', 'image ')} must be at most {most}; got {value:,}" in message
+
+
+def test_a_size_that_no_memory_holds_is_refused_before_it_is_tried(photos, tmp_path):
+    message = refused("search", "--data", photos, "--run", tmp_path / "run", *SMALL, "--channels", 10**6)
+    assert "Lower image_size, channels or cells" in message
 
 
 def test_with_dnas_traceback_a_mistake_shows_where_it_was_found(monkeypatch):
@@ -596,7 +607,7 @@ def test_with_dnas_traceback_a_mistake_shows_where_it_was_found(monkeypatch):
 def test_a_time_that_cannot_be_kept(photos, tmp_path):
     message = refused("search", "--data", photos, "--run", tmp_path / "run", *SMALL, "--time", "3s")
     assert "3s is too short" in message
-    assert re.search(r"needs --time \d+s for 2 epochs", message)
+    assert re.search(r"needs --time \d+(s|min) for 2 epochs", message)
     assert not (tmp_path / "run").exists()
 
 

@@ -298,8 +298,8 @@ def test_a_search_with_a_baseline_goes_on_with_the_baseline(photos, tmp_path):
 
 def test_a_batch_larger_than_the_data_is_lowered_and_that_is_said(tmp_path):
     photos = make_photos(tmp_path / "photos")
-    out = done("search", "--data", photos, "--run", tmp_path / "run", *SMALL, "--batch_size", 10**9)
-    assert "Note: batch_size 1000000000 is more than the images in each half of the data, and lowered." in out
+    out = done("search", "--data", photos, "--run", tmp_path / "run", *SMALL, "--batch_size", 10**6)
+    assert "Note: batch_size 1000000 is more than the images in each half of the data, and lowered." in out
     out = done("retrain", tmp_path / "run", "--batch_size", 1000)
     assert "batch size 1000 lowered to 37" in out
 
@@ -348,15 +348,3 @@ def test_a_thousand_photos_are_searched_within_two_minutes(tmp_path):
             pixels = 128 + 60 * np.stack(waves, -1) + random.normal(0, 20, (224, 224, 3))
             Image.fromarray(pixels.clip(0, 255).astype("uint8")).save(folder / f"{index}.jpg", quality=90)
     search_within("2min", tmp_path / "photos", tmp_path / "run")
-
-
-@pytest.mark.slow
-def test_a_time_is_kept_to_in_what_a_search_plans(tmp_path):
-    """The small form of the above, without a look at the clock: a machine that others use may be slow."""
-    photos = make_photos(tmp_path / "photos", classes="abcd", count=30, size=32)
-    little = ("--space.nodes", 1, "--space.candidates", "[none, skip_connect, sep_conv_3x3]", "--search.epochs", 15)
-    out = done("search", "--data", photos, "--run", tmp_path / "run", "--time", "30s", *little)
-    found = re.search(r"^Search: .*, (\d+) epochs\b[^:]*: about ([\d.]+ (?:s|min))\b", out, flags=re.MULTILINE)
-    assert found is not None
-    assert int(found[1]) >= 10
-    assert seconds_in(found[2]) <= 27
