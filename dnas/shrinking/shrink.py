@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from dnas.core.batch import Batch, map_tensors, to_device
+from dnas.core.run import Run
 from dnas.core.schedule import Cosine
+from dnas.cost.budget import Budget
 from dnas.cost.flops import Inputs, count_flops
 from dnas.cost.params import count_parameters
 from dnas.data.batches import Batches
@@ -33,14 +35,18 @@ from dnas.system.display import Display, Silent
 from dnas.system.errors import MissingPackage, UserError
 from dnas.system.peak import measured_seconds
 from dnas.task.base import Task
+from dnas.task.choose import chosen_task
 from dnas.task.classification import Classification
+from dnas.task.own import Criterion
 from dnas.training.evaluate import as_batches, call, device_of, evaluate
 from dnas.training.retrain import RetrainSettings, retrain
 
 FineTune = Callable[[nn.Module], nn.Module]
 
 # Fine-tuning starts from trained weights: a tenth of the epochs' usual number, at a lower rate.
-FINE_TUNING = RetrainSettings(epochs=5, weights=WeightSGD(lr=Cosine(0.01, 0.0), weight_decay=5e-4))
+FINE_TUNING = RetrainSettings(
+    epochs=5, weights=WeightSGD(lr=Cosine(0.01, 0.0), weight_decay=5e-4), auxiliary=False, drop_path=0.0, cutout=0
+)
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,12 @@ def shrink(
     budget: str | Sequence[str],
     test: Batches | Iterable[Any] | None = None,
     example: Inputs | None = None,
-    task: Task = Classification(),
+    task: Task | None = None,
+    criterion: Criterion | str | None = None,
     rules: Sequence[Rule] = (),
     settings: ShrinkSettings = ShrinkSettings(),
     fine_tune: FineTune | None = None,
+    run: Run | None = None,
     display: Display = Silent(),
 ) -> nn.Module:
     """A physically smaller copy of a trained model that keeps a budget, fine-tuned; its `shrink_report` tells the rest.
@@ -101,15 +109,19 @@ def shrink(
         budget: such as 'flops<=50%' or ('flops<=2M', 'parameters<=40%'); shares are of the original's.
         test: on which the rows are measured; without it on `validation`, and the report says so.
         example: inputs for which FLOPs are counted; by default the first sample of `validation`.
-        task: criterion and metrics.
+        task: criterion and metrics; None for a classification.
+        criterion: a loss alone instead of a task, a function of `(outputs, targets)` or its name, such as 'mse'.
         rules: what must stay.
         settings: sizes of the search and of the comparison.
         fine_tune: trains a network and returns it, in place of `dnas.retrain`.
+        run: folder for the result (network.pt, shrink.json) and for the fine-tunings; calling it again with the same
+            arguments goes on with them.
         display: where progress is shown.
 
     Raises:
-        UserError: the model cannot be traced, nothing of it may vary, the budget is out of reach, or the task needs
-            `fine_tune`.
+        UserError: the model cannot be traced, nothing of it may vary, the budget is out of reach, or task and data do
+            not fit.
+        Interrupted: Ctrl-C during fine-tuning; with a run folder a checkpoint has been written.
 
     Example:
         >>> import torch
@@ -119,16 +131,17 @@ def shrink(
         >>> small.shrink_report.row("found").flops <= 0.5 * small.shrink_report.row("original").flops
         True
     """
-    if fine_tune is None and not isinstance(task, Classification):
-        raise UserError(
-            f"{type(task).__name__} needs a training function of your own: give fine_tune=, which takes a network, "
-            "trains it and returns it."
-        )
     shrinking = _Shrinking(
-        as_batches(train), as_batches(validation), None if test is None else as_batches(test), task, settings,
-        fine_tune, display,
-    )  # fmt: skip
-    return shrinking.run(model, (budget,) if isinstance(budget, str) else tuple(budget), example, rules)
+        train=as_batches(train),
+        validation=as_batches(validation),
+        test=None if test is None else as_batches(test),
+        task=chosen_task(task, criterion, Classification()),
+        settings=settings,
+        fine_tune=fine_tune,
+        run_folder=run,
+        display=display,
+    )
+    return shrinking.run(model, Budget((budget,) if isinstance(budget, str) else tuple(budget)), example, rules)
 
 
 @dataclass
@@ -139,11 +152,10 @@ class _Shrinking:
     task: Task
     settings: ShrinkSettings
     fine_tune: FineTune | None
+    run_folder: Run | None
     display: Display
 
-    def run(
-        self, model: nn.Module, budget: tuple[str, ...], example: Inputs | None, rules: Sequence[Rule]
-    ) -> nn.Module:
+    def run(self, model: nn.Module, budget: Budget, example: Inputs | None, rules: Sequence[Rule]) -> nn.Module:
         started = time.perf_counter()
         given: Any = _first_sample(self.validation) if example is None else example
         inputs = to_device(given, device_of(model))
@@ -161,6 +173,9 @@ class _Shrinking:
             rows.append(self._finished(name, searchable, rival, order, train, inputs, 0.0)[1])
         report = self._report(budget, rows, searchable, searchable.selection(values, order))
         self.display.say(str(report))
+        if self.run_folder is not None:
+            self.run_folder.save_json("shrink", report.to_data())
+            self.run_folder.save_weights(small)
         small.shrink_report = report  # pyright: ignore[reportArgumentType] (neither a weight nor a module)
         return small
 
@@ -225,7 +240,15 @@ class _Shrinking:
         network = searchable.derive(searchable.selection(values, order))
         reestimate(network, train)
         if self.fine_tune is None:
-            network = retrain(network, self.train, settings=self.settings.fine_tuning, display=self.display, phase=name)
+            network = retrain(
+                network,
+                self.train,
+                task=self.task,
+                settings=self.settings.fine_tuning,
+                run=self.run_folder and self.run_folder.child(name.replace(" ", "_")),
+                display=self.display,
+                phase=name,
+            )
         else:
             network = self.fine_tune(network).eval()
         seconds += time.perf_counter() - started
@@ -254,13 +277,13 @@ class _Shrinking:
             self.display.say(f"No size of an ONNX file: {error}")
             return None
 
-    def _report(self, budget: tuple[str, ...], rows: list[Row], searchable: Narrowable, selection: Selection) -> Report:
+    def _report(self, budget: Budget, rows: list[Row], searchable: Narrowable, selection: Selection) -> Report:
         measured = evaluate(searchable.model, self.test or self.validation, task=self.task).measurement
         data = "the test data" if self.test is not None else "the validation data, which decided the widths"
         return Report(
             metric=measured.deciding,
             measured_on=f"{data} ({measured.num_samples} samples)",
-            budget=budget,
+            budget=budget.limits,
             rows=tuple(rows),
             frozen=searchable.structure.frozen,
             selection=selection,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from dnas.core.batch import Batch
+from dnas.core.run import Run
 from dnas.core.schedule import Cosine
 from dnas.cost import count_flops, count_parameters
 from dnas.searching.settings import WeightSGD
@@ -79,14 +80,33 @@ def test_a_training_function_of_the_users_serves_any_task():
     small = shrink(model, data, data, budget="parameters<=50%", task=Regression(), settings=QUICK, fine_tune=fine_tune)
     assert small is trained[0]
     assert len(trained) == 4  # found, uniform and two random ones
-    with pytest.raises(UserError, match="needs a training function of your own"):
-        shrink(model, data, data, budget="parameters<=50%", task=Regression(), settings=QUICK)
 
 
-@pytest.mark.parametrize("budget", ["flops<50%", "flops<=0", "flops<=120%", "watts<=3", ""])
+def test_a_regression_is_fine_tuned_by_its_own_criterion():
+    model, example = made("signal")
+    data = [(example, torch.full((len(example), 1), 5.0, dtype=torch.float64))]
+    small = shrink(model, data, data, budget="parameters<=50%", criterion="mse", settings=QUICK)
+    assert small.shrink_report.metric == "loss"
+    untrained = make_searchable(model, example).derive(small.shrink_report.selection)
+    assert nn.functional.mse_loss(small(example), data[0][1]) < nn.functional.mse_loss(untrained(example), data[0][1])
+
+
+@pytest.mark.parametrize("budget", ["flops<50%", "flops<=0", "flops<=120%", "watts<=3", "", "milliseconds<=3"])
 def test_a_budget_that_is_none_is_refused(resnet: nn.Module, budget: str):
-    with pytest.raises(UserError, match="A budget is flops<=NUMBER"):
+    with pytest.raises(UserError, match="budget"):
         shrink(resnet, images(16), images(16), budget=budget, settings=QUICK)
+
+
+def test_a_run_folder_keeps_the_network_and_goes_on_with_what_is_done(resnet: nn.Module, tmp_path):
+    def again() -> nn.Module:
+        return shrink(resnet, images(32), images(32), budget="flops<=40%", settings=QUICK, run=Run(tmp_path / "small"))
+
+    first = again()
+    trained = Run(tmp_path / "small" / "found").metrics()
+    second = again()
+    assert Run(tmp_path / "small" / "found").metrics() == trained
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert Run(tmp_path / "small").load_json("shrink")["budget"] == ["flops<=40%"]
 
 
 def test_a_budget_out_of_reach_names_the_range(resnet: nn.Module):
