@@ -16,9 +16,9 @@ from dnas.method.discretization.eligible import eligible_rows
 class Argmax(Discretization):
     """The strongest candidate; on cells the `num_kept` strongest incoming edges of each node (DARTS, section 2.4).
 
-    An edge is as strong as its strongest candidate that may be kept, times its own weight where edges are weighed
-    (PC-DARTS). Excluded candidates ('none' in DARTS) and those that the search has ruled out are passed over. Ties
-    break by order.
+    An edge is as strong as its strongest candidate that may be kept, times the edge's own weight if it has one
+    (PC-DARTS). Excluded candidates ('none' in DARTS) and those that the search has ruled out are passed over. Ties are
+    decided by order.
     """
 
     def __call__(
@@ -37,7 +37,7 @@ class Argmax(Discretization):
 
 
 def edge_weights(decision: Decision, mixtures: Mapping[str, Mixture]) -> list[float]:
-    """For each edge of a cell its weight among those that enter the same node; 1 where edges are not weighed."""
+    """Weight of each edge of a cell among the edges that enter the same node; 1 if edges have no weights."""
     edges = mixtures.get(edges_name(decision.name))
     return [1.0] * decision.num_rows if edges is None else edges.values.tolist()
 

@@ -9,12 +9,12 @@ from dnas.core.architecture import Kept
 from dnas.core.decision import Decision
 from dnas.core.mixture import Active, Mixture
 
-# The accuracy of the supernet on the search's own validation half when only these candidates take part: weighed by the
-# relaxation's expected mixture of what is left, or, where that is one whole architecture, with weight 1 each, as in the
-# network that would be derived. Never the test part.
+# The accuracy of the supernet on the search's own validation half when only these candidates take part. They are
+# weighed by the relaxation's expected mixture; if only one whole architecture is left, each has weight 1, as in the
+# derived network. The test part is never used.
 Evaluate = Callable[[Mapping[str, Active]], float]
 
-# Some more epochs of training the supernet's weights, in which only these candidates take part; None for all.
+# Trains the supernet's weights for some more epochs, with only these candidates; None for all.
 Train = Callable[[int, Mapping[str, Active] | None], None]
 
 
@@ -46,7 +46,7 @@ class Discretization(ABC):
             train: trains the supernet's weights for a number of epochs with only some candidates active.
         """
 
-    def check(self, decisions: Mapping[str, Decision]) -> None:  # noqa: B027, most go with any decisions
+    def check(self, decisions: Mapping[str, Decision]) -> None:  # noqa: B027, most fit any decisions
         """Check that this discretization can handle these decisions; called before the first step of a search.
 
         Raises:

@@ -7,14 +7,14 @@ from dnas.core.mixture import Active, Mixture
 
 
 def active_rows(decision: Decision, mixture: Mixture) -> Active:
-    """For each row of a decision the candidates that take part in the supernet."""
+    """For each row of a decision, the candidates that take part in the supernet."""
     return tuple(mixture.row(row) for row in range(decision.num_rows))
 
 
 def eligible_rows(decision: Decision, mixture: Mixture) -> Active:
-    """For each row the candidates that may be kept: active and not excluded.
+    """For each row, the candidates that may be kept: active and not excluded.
 
-    Where only excluded candidates are active (an edge that pruning has left with 'none'), all that are not excluded.
+    If only excluded candidates are active (pruning has left an edge with 'none'), all that are not excluded.
     """
     rows = []
     for row, active in enumerate(active_rows(decision, mixture)):

@@ -1,4 +1,4 @@
-"""Keep the best of several generations of architectures, judged with shared weights."""
+"""Keep the best of several generations of architectures, evaluated with shared weights."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from dnas.method.discretization.genome import Genome, crossed
 from dnas.method.discretization.pool import Pool
 from dnas.system.errors import UserError
 
-# Tries per child, after which random architectures take the place of children that are not new (official code).
+# Tries per child; after that, random architectures replace children that are not new (official code).
 TRIES = 10
 
 
 @dataclass(frozen=True)
 class Evolution(Discretization):
-    """Single-path one-shot: the most accurate architecture that evolution finds, judged with the supernet's weights.
+    """Single-path one-shot: the most accurate architecture that evolution finds, evaluated with the supernet's weights.
 
     Guo et al. 2020, https://arxiv.org/abs/1904.00420, algorithm 1; official code megvii-model/SinglePathOneShot,
-    `EvolutionSearcher`. The first generation is random. Of each later one, half are mutants of the best so far and
-    half are crossings of two of them; what is no new architecture is drawn again, up to ten times as often as there
-    are children, and random ones fill up. A gene is the candidate of a choice or of an edge, and the subset of inputs
-    of a node or an input choice. Exactly `population * generations` architectures are evaluated, none twice. We
-    differ in two points: the official code evaluates one more generation, from which nothing is selected, and a space
-    of no more architectures than that is evaluated whole. Nor is batch norm calibrated anew for each architecture (200
-    batches of training images there): supernets of our spaces normalise by the batch. Ties: the one that came first.
+    `EvolutionSearcher`. The first generation is random. In each later one, half are mutants of the best so far and
+    half are crossings of two of them. A child that is not new is drawn again, up to ten times as often as there are
+    children; random architectures then fill the generation. A gene is the candidate of a choice or of an edge, or the
+    subset of inputs of a node or an input choice. Exactly `population * generations` architectures are evaluated, none
+    twice; a space that has no more than that is evaluated completely. At equal accuracy the earlier one wins.
 
-    The alphas are not looked at. It is meant for a supernet that was trained on random single paths.
+    Differences: the official code evaluates one more generation, from which nothing is selected, and calibrates batch
+    norm for each architecture (on 200 batches of training images); supernets of our spaces normalise by the batch.
+
+    The alphas are ignored. It is meant for a supernet that was trained on random single paths.
 
     Args:
         population: architectures per generation.
-        generations: how many populations are evaluated, the random one included.
-        parents: how many of the best so far have children.
-        mutation_probability: with which a mutant draws a gene anew.
-        seed: of all that is drawn; the seed of the search is added.
+        generations: number of generations that are evaluated, including the random one.
+        parents: number of the best architectures so far that have children.
+        mutation_probability: probability with which a mutant draws a gene anew.
+        seed: seed of all random draws; the seed of the search is added.
     """
 
     needs_training = True
@@ -94,7 +95,7 @@ class Evolution(Discretization):
 
 
 def _add_children(pool: Pool, child: Callable[[], Genome], count: int) -> None:
-    """Evaluate `count` new children, or fewer where they are not found in `TRIES * count` tries."""
+    """Evaluate `count` new children, or fewer if they are not found in `TRIES * count` tries."""
     added = 0
     for _ in range(TRIES * count):
         added += pool.add(child())

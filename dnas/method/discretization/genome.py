@@ -1,4 +1,4 @@
-"""Architectures of a supernet as genes: all of them, a random one, children, and what each one makes active."""
+"""Architectures of a supernet as genes: all, a random one, children, and the candidates that each one activates."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dnas.method.discretization.eligible import eligible_rows
 
 
 class Gene(NamedTuple):
-    """One place of a `Site` decided.
+    """A decided place of a `Site`.
 
-    The candidates of places that are not kept are carried along and may show up in children.
+    Candidates of places that are not kept are carried along and may show up in children.
     """
 
     kept: tuple[int, ...]
@@ -31,16 +31,16 @@ Genome = tuple[Gene, ...]
 
 @dataclass(frozen=True)
 class Site:
-    """Where a decision keeps `num_kept` places, each with one of its options.
+    """Keeps `num_kept` places of a decision, each with one of its options.
 
-    The places of a choice are its one row, those of an input choice its inputs (each its own only option), and those
-    of a node of a cell the edges that enter it.
+    A choice has one place, its only row. An input choice has its inputs as places, each with itself as its only option.
+    A node of a cell has the edges that enter it as places.
 
     Args:
-        name: of the decision.
-        places: rows of the decision; of an input choice the inputs.
-        options: for each place the candidates that may be kept there.
-        num_kept: how many places are kept, at least 1.
+        name: name of the decision.
+        places: rows of the decision, or inputs of an input choice.
+        options: for each place, the candidates that may be kept there.
+        num_kept: number of places that are kept, at least 1.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Site:
     num_kept: int
 
     def size(self) -> int:
-        """How many ways there are: the elementary symmetric polynomial of the numbers of options.
+        """Number of different genes: an elementary symmetric polynomial of the numbers of options.
 
-        e_j of the first places follows from those of one place less: e_j += e_(j - 1) * number of options.
+        It is built up place by place: e_j += e_(j - 1) * number of options.
         """
         ways = [1] + [0] * self.num_kept
         for options in self.options:
@@ -74,7 +74,7 @@ class Site:
         return Gene(self._random_places(random), tuple(random.choice(options) for options in self.options))
 
     def mutated(self, gene: Gene, probability: float, random: Random) -> Gene:
-        """The gene with its subset of places, and each of its candidates, drawn anew with this probability."""
+        """The gene with its subset of places, and each of its candidates, drawn anew with the given probability."""
         kept = self._random_places(random) if random.random() < probability else gene.kept
         return Gene(
             kept,
@@ -89,7 +89,7 @@ class Site:
 
 
 def crossed(first: Gene, second: Gene, random: Random) -> Gene:
-    """A child: its subset of places, and each of its candidates, from one parent or the other."""
+    """A child that takes its subset of places, and each of its candidates, from one parent or the other."""
     kept = random.choice((first.kept, second.kept))
     return Gene(kept, tuple(random.choice(pair) for pair in zip(first.candidates, second.candidates, strict=True)))
 
@@ -118,7 +118,7 @@ def size(sites: Sequence[Site]) -> int:
 
 
 def active(genome: Genome, sites: Sequence[Site], decisions: Mapping[str, Decision]) -> dict[str, Active]:
-    """Active candidates of an architecture in the supernet: one on each kept place, none on the others."""
+    """Candidates that an architecture activates in the supernet: one on each kept place, none on the others."""
     rows: dict[str, list[tuple[int, ...]]] = {
         name: [()] * decision.num_rows for name, decision in decisions.items() if decision.kind != "edges"
     }
@@ -132,7 +132,7 @@ def active(genome: Genome, sites: Sequence[Site], decisions: Mapping[str, Decisi
 
 
 def is_whole(active: Mapping[str, Active], decisions: Mapping[str, Decision]) -> bool:
-    """Whether what takes part is just one architecture, with nothing left to decide; then `kept` says which."""
+    """Whether the active candidates are exactly one architecture, with nothing left to decide (`kept` returns it)."""
     return all(
         name in active and _is_decided(decision, active[name])
         for name, decision in decisions.items()
@@ -155,7 +155,7 @@ def _is_decided(decision: Decision, rows: Active) -> bool:
 
 
 def kept(active: Mapping[str, Active], decisions: Mapping[str, Decision]) -> dict[str, Kept]:
-    """What is kept where only so much is active: at most one candidate on each row, but several inputs."""
+    """The kept part of each decision, if so little is active: at most one candidate on each row, but several inputs."""
     return {name: _kept(decisions[name], rows) for name, rows in active.items()}
 
 

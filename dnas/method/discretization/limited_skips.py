@@ -17,11 +17,11 @@ from dnas.system.errors import UserError
 class LimitedSkips(Discretization):
     """The choice of `rule`, with at most `most` skip connections in a cell (P-DARTS, Chen et al. 2019, section 3.3).
 
-    As long as there are more, the weakest one that is kept counts as 0 and `rule` is asked again; the next strongest
-    operation or edge takes its place (https://arxiv.org/abs/1904.12760; official code chenxin061/pdarts,
-    `delete_min_sk_prob`, which does so in the normal cell alone). Weak is what has the least product of its mixture
-    weight and the weight of its edge, where edges are weighed. Ties: the first edge. Where a node has nothing but
-    skip connections to offer, more of them stay.
+    As long as there are more, the weakest kept one counts as 0 and `rule` is asked again; the next strongest operation
+    or edge takes its place (https://arxiv.org/abs/1904.12760; official code chenxin061/pdarts, `delete_min_sk_prob`,
+    which limits only the normal cell). The weakest has the smallest product of its mixture weight and, if edges have
+    weights, the weight of its edge; ties go to the first edge. If a node can keep nothing but skip connections, more of
+    them stay.
 
     Args:
         rule: a discretization by strength.
@@ -70,7 +70,7 @@ class LimitedSkips(Discretization):
             mixtures |= changes
 
     def _weaker(self, decision: Decision, kept: Kept, mixtures: Mapping[str, Mixture]) -> Mixture | None:
-        """The cell's mixture without its weakest skip connection; None if no more has to, or can, be removed."""
+        """The cell's mixture without its weakest skip connection; None if none has to be removed, or none can be."""
         assert isinstance(kept, CellArchitecture)
         skips = [decision.edges.index((e.source, e.target)) for e in kept.edges if e.operation == self.candidate]
         place = {edge: decision.names(edge).index(self.candidate) for edge in skips}
@@ -85,7 +85,7 @@ class LimitedSkips(Discretization):
         return mixtures[decision.name].with_values(values)
 
     def check(self, decisions: Mapping[str, Decision]) -> None:
-        """See that these decisions have the cells that are limited, with the candidate in them.
+        """Check that these decisions include the limited cells, and that these have the candidate.
 
         Raises:
             UserError: names what is missing, and what there is.

@@ -1,4 +1,4 @@
-"""Keep what the supernet misses most when it is taken away."""
+"""Keep the candidates that the supernet misses most when they are removed."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from dnas.system.errors import UserError
 class Perturbation(Discretization):
     """Selection by perturbation (DARTS-PT, Wang et al. 2021, https://arxiv.org/abs/2108.04392, algorithms 1 and 2).
 
-    In each round every decision settles one edge, drawn at random: it keeps the candidate without which the accuracy
-    of the supernet is lowest. When all edges have one operation, in each round every cell settles one node, drawn at
-    random: it keeps the `num_kept` inputs without which the accuracy is lowest, taken away one at a time. An input
-    choice is one such node, a choice one such edge. Decisions of a round follow one another. Between two rounds the
-    supernet is trained with what is left. Ties break by order. Candidates that may not be kept ('none' in DARTS) take
-    part on edges that are not settled, and are not tried.
+    In each round every decision settles one edge, drawn at random: it keeps the candidate whose removal lowers the
+    accuracy of the supernet most. Once all edges have one operation, in each round every cell settles one node, drawn
+    at random: it keeps the `num_kept` inputs whose removal, one at a time, lowers the accuracy most. An input choice is
+    like one such node, a choice like one such edge. The decisions of a round follow one another. Between two rounds the
+    supernet is trained with the remaining candidates. Ties are decided by order. Candidates that may not be kept
+    ('none' in DARTS) take part on edges that are not settled, and are not tried.
 
-    Read in the official code (ruocwang/darts-pt, `pt_project` of NAS-Bench-201 and of the DARTS space), from which
-    we differ: what is taken away there has weight 0 and the rest keeps its own, here the relaxation normalises
-    what is left; the alphas go on moving there, here only the weights are tuned; on NAS-Bench-201 it tunes one epoch
-    less before the last round. Only the accuracy is a criterion, as in the paper.
+    Differences from the official code (ruocwang/darts-pt, `pt_project` of NAS-Bench-201 and of the DARTS space): there
+    a removed candidate has weight 0 and the others keep theirs, here the relaxation normalises the remaining ones;
+    there the alphas keep moving, here only the weights are tuned; on NAS-Bench-201 it tunes one epoch less before the
+    last round. Accuracy is the only criterion, as in the paper.
 
     Args:
         epochs_between: epochs of tuning between two rounds.
-        seed: of the order of edges and nodes; the seed of the search is added.
+        seed: seed of the order of edges and nodes; the seed of the search is added.
     """
 
     needs_training = True
@@ -76,14 +76,14 @@ class Perturbation(Discretization):
 
 
 class _Item(NamedTuple):
-    """What can be taken away: candidates of one row."""
+    """Something that can be removed: candidates of one row."""
 
     row: int
     candidates: tuple[int, ...]
 
 
 class _Place(NamedTuple):
-    """What is settled at once: the `num_kept` of these items stay that are missed most."""
+    """One edge or node to settle: it keeps the `num_kept` items that are missed most."""
 
     name: str
     items: tuple[_Item, ...]
@@ -91,7 +91,7 @@ class _Place(NamedTuple):
 
 
 def _start(active: Active, options: Active) -> Active:
-    """What takes part at first; where there is nothing to choose on a row, what will stay."""
+    """The candidates that take part at first; on a row without alternatives, only those that will stay."""
     return tuple(
         few if len(few) == 1 or not set(few) & set(row) else row for row, few in zip(active, options, strict=True)
     )
@@ -120,13 +120,13 @@ def _open_nodes(decision: Decision, options: Active) -> list[_Place]:
 
 
 def _rounds(places: Iterable[list[_Place]], random: Random) -> list[list[_Place]]:
-    """In each round one place of every decision that has some left, in random order."""
+    """Rounds that each settle one place of every decision that has some left, in random order."""
     shuffled = [random.sample(own, len(own)) for own in places]
     return [[place for place in row if place is not None] for row in zip_longest(*shuffled)]
 
 
 def _settled(place: _Place, active: Mapping[str, Active], evaluate: Evaluate) -> Active:
-    """The rows of the decision with only those items of the place that are missed most."""
+    """The rows of the decision with only the items of the place that are missed most."""
     rows = active[place.name]
     accuracy = {item: evaluate({**active, place.name: _without(rows, item)}) for item in place.items}
     missed = sorted(place.items, key=lambda item: accuracy[item])[: place.num_kept]

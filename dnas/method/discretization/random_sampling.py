@@ -1,4 +1,4 @@
-"""Keep the best of some random architectures, judged with shared weights."""
+"""Keep the best of several random architectures, evaluated with shared weights."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ class RandomSampling(Discretization):
     """Random search with weight sharing: the most accurate of `samples` random architectures, without training them.
 
     Li and Talwalkar 2019, https://arxiv.org/abs/1902.07638, section 3.2; official code liamcli/randomNAS_release,
-    `Random_NAS.get_eval_arch`. There 1000 architectures are judged by ten batches each, and the ten best of them by
-    all batches; here each one is judged by all, once. A node's inputs are drawn without replacement and the
-    operations uniformly, as there, but no candidate that may not be kept ('none' in DARTS). Architectures are
-    different from each other; a space of no more than `samples` is evaluated whole. Ties: the one that came first.
+    `Random_NAS.get_eval_arch`. There 1000 architectures are evaluated on ten batches each, and the ten best of them on
+    all batches; here each one is evaluated once, on all. As there, a node's inputs are drawn without replacement and
+    the operations uniformly, but here never a candidate that may not be kept ('none' in DARTS). The architectures are
+    all different; a space that has no more than `samples` is evaluated completely. At equal accuracy the earlier one
+    wins.
 
-    The alphas are not looked at. It is meant for a supernet that was trained on random single paths.
+    The alphas are ignored. It is meant for a supernet that was trained on random single paths.
 
     Args:
-        samples: how many architectures are evaluated.
-        seed: of what is drawn; the seed of the search is added.
+        samples: number of architectures that are evaluated.
+        seed: seed of the random draws; the seed of the search is added.
     """
 
     needs_training = True

@@ -14,7 +14,7 @@ from dnas.core.decision import Decision
 from dnas.core.mixture import Active, Mixture
 from dnas.method.discretization.base import Discretization
 
-# What asks more often may be waiting for an answer that does not come.
+# A discretization that asks more often may be waiting for an answer that never comes.
 MOST = 100_000
 
 T = TypeVar("T")
@@ -80,11 +80,11 @@ def rehearse(discretization: Discretization, decisions: Mapping[str, Decision]) 
 
 
 class _Enough(Exception):
-    """Ends a rehearsal that does not end by itself."""
+    """Ends a rehearsal that would not end by itself."""
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:
-    """`count` of the items, from the middles of as many parts of equal length; all where there are no more.
+    """`count` of the items, from the middles of as many parts of equal length; all items if there are no more.
 
     Example:
         >>> evenly(range(100), 4)

@@ -1,4 +1,4 @@
-"""Keep what is strong on its own, for gates that do not compete."""
+"""Keep candidates that are strong on their own, for gates that do not compete."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Threshold(Discretization):
     """On cells, every operation above `threshold`, at most `num_kept` into each node, the strongest first.
 
     FairDARTS (Chu et al. 2020, https://arxiv.org/abs/1911.12126, section 4.3 and official code): threshold 0.85, two
-    per node; two operations of one edge may both stay. Where nothing passes, a node keeps its single strongest
-    operation (there the paper leaves the node without input; a network needs one). Input choices keep what passes,
-    at least the strongest; other choices keep their strongest candidate. Where edges are weighed (PC-DARTS), an
-    operation passes by its own gate, and the order is by the product with its edge's weight: weights that add up to 1
-    over the edges of a node would let nothing pass.
+    per node; two operations of one edge may both stay. If nothing passes, a node keeps its single strongest operation
+    (the paper leaves the node without input; a network needs one). Input choices keep what passes, or the strongest;
+    other choices keep their strongest candidate. If edges have weights (PC-DARTS), an operation passes by its own gate
+    alone, because the weights of a node's edges add up to 1 and would let nothing pass; the order follows the product
+    with its edge's weight.
 
     Args:
-        threshold: of the expected mixture, in [0, 1].
+        threshold: smallest value in the expected mixture that passes, in [0, 1].
     """
 
     threshold: float = 0.85
@@ -75,7 +75,7 @@ class Threshold(Discretization):
         return tuple(decision.candidates[k] for k in sorted(option.candidate for option in passing))
 
     def _passing(self, options: list[_Option], limit: int | None) -> list[_Option]:
-        """At most `limit` options above the threshold, the strongest first; the strongest one where none is."""
+        """At most `limit` options above the threshold, strongest first; the strongest one if none is above it."""
         order = sorted(options, key=lambda option: -option.gate * option.weight)
         return [option for option in order if option.gate > self.threshold][:limit] or order[:1]
 

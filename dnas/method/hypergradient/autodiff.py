@@ -1,4 +1,4 @@
-"""Gradients of tensors by name, with zeros for what is not used."""
+"""Gradients of tensors by name, with zeros for unused tensors."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ def leaves(tensors: Tensors) -> Tensors:
 
 
 def detached(tensors: Tensors) -> Tensors:
-    """The same values, without gradient."""
+    """The same values without gradient."""
     return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
@@ -51,7 +51,7 @@ def gradients(loss: Tensor, *inputs: Tensors, create_graph: bool = False) -> tup
     """d loss / d input for each of `inputs`.
 
     Raises:
-        UserError: The loss is not a scalar.
+        UserError: the loss is not a scalar.
     """
     if loss.shape != ():
         raise UserError(f"A loss must be a scalar of shape (), not {tuple(loss.shape)}: take its mean or sum.")

@@ -1,9 +1,9 @@
-"""What a hypergradient is: the gradient of a validation loss with respect to the outer variables of a bilevel problem.
+"""The interface of a hypergradient: the gradient of a validation loss in the outer variables of a bilevel problem.
 
     min_m L_val(w*(m), m)   with   w*(m) = argmin_w L_train(w, m)
 
 w are the weights, m the outer variables (mixing weights, architecture parameters, or whatever else is searched); both
-are dictionaries of tensors by name. Nothing here knows of networks or architectures.
+are dictionaries of tensors by name. Nothing here depends on networks or architectures.
 """
 
 from abc import ABC, abstractmethod
@@ -45,12 +45,12 @@ class InnerStep(ABC):
     """One step of the weights' optimizer as a pure, differentiable function (`functional_step` makes one).
 
     Args:
-        state: The optimizer's state before the step.
-        weight_decay: Decay of every weight that the step moves; weights that are not in it (frozen ones) stay as they
+        state: the optimizer's state before the step.
+        weight_decay: decay of every weight that the step moves; weights without an entry (frozen ones) stay as they
             are. The implicit methods read the inner objective `L_train + sum weight_decay / 2 |w|^2` from it.
-        decoupled: The decay acts beside the gradient (AdamW), so that it belongs to no inner objective.
-        average: Applied to gradients of the weights before they are used: the differentiable mean over ranks in
-            distributed training, nothing here.
+        decoupled: whether the decay acts beside the gradient (AdamW), so that it belongs to no inner objective.
+        average: applied to the weights' gradients before they are used: the differentiable mean over ranks in
+            distributed training, otherwise the identity.
     """
 
     state: State
@@ -71,17 +71,17 @@ class InnerStep(ABC):
         if missing:
             raise UserError(
                 f"The optimizer step moves the weights {missing}, which the hypergradient was not given; it was given "
-                f"{list(weights)}. Name the weights for functional_step() as for the hypergradient."
+                f"{list(weights)}. Use the same names of weights for functional_step() and for the hypergradient."
             )
         return {name: weight for name, weight in weights.items() if name in self.weight_decay}
 
 
 @dataclass(frozen=True, eq=False)
 class HypergradientResult:
-    """A hypergradient and the validation loss that it was taken of.
+    """A hypergradient and the validation loss that it is the gradient of.
 
     Args:
-        gradient: d L_val / d outer, with the keys, shapes and dtypes of `outer`; zeros where a variable is not used.
+        gradient: d L_val / d outer, with the keys, shapes and dtypes of `outer`; zeros for unused variables.
         val_loss: L_val at the weights where the gradient was taken (after the virtual steps, if there are any),
             detached, shape ().
     """
@@ -93,14 +93,14 @@ class HypergradientResult:
 class Hypergradient(ABC):
     """An approximation of d L_val(w*(m), m) / d m. Implementations are frozen dataclasses.
 
-    Leaves weights, outer variables, optimizer, `.grad`, random state and global flags bit-identical, and draws the same
-    random numbers in all its passes over one batch.
+    It leaves weights, outer variables, optimizer, `.grad`, random state and global flags bit-identical, and draws the
+    same random numbers in all its passes over one batch.
     """
 
     @property
     @abstractmethod
     def num_train_batches(self) -> int:
-        """How many inner batches the problem is asked for."""
+        """Number of inner batches that the problem is asked for."""
 
     @property
     def needs_step(self) -> bool:
@@ -114,12 +114,12 @@ class Hypergradient(ABC):
         """The hypergradient at `weights` and `outer`, which need not require a gradient and are never changed.
 
         Raises:
-            UserError: `step` is None although `needs_step`, or does not fit the weights or the method.
+            UserError: `step` is None although it is needed, or it does not fit the weights or the method.
         """
 
 
 def required(step: InnerStep | None, method: Hypergradient) -> InnerStep:
-    """`step`, which `method` cannot do without."""
+    """Return `step`, which `method` cannot do without."""
     if step is None:
         raise UserError(
             f"{type(method).__name__} needs the weights' optimizer step, but step is None: give "

@@ -8,7 +8,7 @@ from dnas.system.errors import UserError
 
 
 def clip(gradients: Tensors, max_norm: float | None) -> Tensors:
-    """Scales `gradients` to at most `max_norm` in total, as `torch.nn.utils.clip_grad_norm_` does; None: as they are.
+    """Scale `gradients` to a norm of `max_norm` or less, as `torch.nn.utils.clip_grad_norm_` does; None for no clipping.
 
         g min(1, max_norm / (|g| + 1e-6))
 
@@ -21,6 +21,6 @@ def clip(gradients: Tensors, max_norm: float | None) -> Tensors:
 
 
 def check_clip(max_norm: float | None) -> None:
-    """Raises ValueError unless `max_norm` is None or positive."""
+    """Raise UserError unless `max_norm` is None or positive."""
     if max_norm is not None and not max_norm > 0:
         raise UserError(f"clip is the largest norm of the inner gradient, positive or None, not {max_norm}.")

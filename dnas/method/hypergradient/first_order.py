@@ -1,4 +1,4 @@
-"""The hypergradient that takes the weights for given."""
+"""The hypergradient that treats the weights as given."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from dnas.method.hypergradient.randomness import repeatable
 class FirstOrder(Hypergradient):
     """d_m L_val(w, m), as if w did not depend on m (DARTS, Liu et al., 2019, https://arxiv.org/abs/1806.09055, xi = 0).
 
-    One pass without weight gradients; any optimizer may move the weights, `step` is not used.
+    It takes one pass without weight gradients; any optimizer may move the weights, and `step` is not used.
     """
 
     @property

@@ -31,19 +31,19 @@ class Neumann(Hypergradient):
         H^-1 ~ rate sum_{k=0}^{terms-1} (I - rate H)^k
 
     At an optimum this is `Unrolled(steps=terms)` with plain SGD of learning rate `rate`. It converges when all
-    eigenvalues of H lie between 0 and 2 / rate. `stochastic` takes a fresh inner batch per term (iDARTS, Zhang et al.,
+    eigenvalues of H lie between 0 and 2 / rate. `stochastic` uses a new inner batch per term (iDARTS, Zhang et al.,
     2021, https://arxiv.org/abs/2106.10784, whose K counts from 0: `terms` = K + 1): with p_0 = d_w L_val,
 
         h -= rate (d_m d_w L_k)^T p_k,   p_{k+1} = (I - rate H_k) p_k,   both on batch k,
 
     which at a common optimum is `Unrolled` with the batches in reverse order. The official code of iDARTS
-    (MiaoZhang0525/iDARTS, iDARTS_V2.ipynb) takes one batch for all terms, as `stochastic=False` does, and has no weight
-    decay in H.
+    (MiaoZhang0525/iDARTS, iDARTS_V2.ipynb) uses one batch for all terms, as `stochastic=False` does, and leaves weight
+    decay out of H.
 
     Args:
-        terms: Number of terms, at least 1.
-        rate: Step size of the series; it has the role of a learning rate, but is independent of the optimizer's.
-        stochastic: One inner batch per term instead of one for all.
+        terms: number of terms, at least 1.
+        rate: step size of the series; it acts like a learning rate, but is independent of the optimizer's.
+        stochastic: whether each term has an inner batch of its own, instead of one batch for all.
     """
 
     terms: int
@@ -88,13 +88,13 @@ class ConjugateGradient(Hypergradient):
     """(H + damping I)^-1 d_w L_val by conjugate gradient (Rajeswaran et al., 2019, https://arxiv.org/abs/1909.04630).
 
     All iterations are computed; those after convergence, or after a direction of non-positive curvature, change nothing
-    (asking whether to stop would wait for the device). With non-positive curvature in the first direction the result is
+    (asking whether to stop would wait for the device). If the first direction has non-positive curvature, the result is
     therefore that of `FirstOrder`: raise `damping`.
 
     Args:
-        iterations: Largest number of iterations, one Hessian-vector product each.
-        tolerance: Converged when the residual's norm is at most this fraction of |d_w L_val|.
-        damping: Added to the eigenvalues of H.
+        iterations: largest number of iterations, one Hessian-vector product each.
+        tolerance: converged when the residual's norm is at most this fraction of |d_w L_val|.
+        damping: added to the eigenvalues of H.
     """
 
     iterations: int = 10
@@ -126,12 +126,12 @@ class ConjugateGradient(Hypergradient):
         return HypergradientResult(gradient, val_loss)
 
     def _solve(self, inner: "_InnerObjective", b: Tensors) -> Tensors:
-        """x with (H + damping I) x = b."""
+        """The solution x of (H + damping I) x = b."""
         x = {name: torch.zeros_like(tensor) for name, tensor in b.items()}
         r = p = b
         r_r = dot(r, r)
         converged = self.tolerance**2 * r_r
-        # Written so that a NaN is never taken for convergence: it runs into x and from there into the result.
+        # Written so that a NaN never counts as convergence: it spreads into x and from there into the result.
         active = ~(r_r <= converged)
         for _ in range(self.iterations):
             a_p = add(inner.hessian_product(p), p, scale=self.damping)

@@ -23,10 +23,10 @@ class MixedProduct(ABC):
         """`d_w loss`, detached, and the function `v -> (d_m d_w loss)^T v`, which may be called once.
 
         Args:
-            loss: Pure function of weights and outer variables, shape (). It must draw the same random numbers whenever
-                it is called.
+            loss: pure function of weights and outer variables, shape (). It must draw the same random numbers in every
+                call.
             weights: w, where to differentiate.
-            outer: m, likewise.
+            outer: m, where to differentiate.
         """
 
 
@@ -34,7 +34,7 @@ class MixedProduct(ABC):
 class ExactProduct(MixedProduct):
     """Double backward: v^T d_w L is differentiated once more. Exact for every loss whose operators allow it.
 
-    Keeps the graph of the first gradient, so memory is about that of two forward passes.
+    It keeps the graph of the first gradient, so its memory is about that of two forward passes.
     """
 
     def linearize(self, loss: Loss, weights: Tensors, outer: Tensors) -> tuple[Tensors, Callable[[Tensors], Tensors]]:
@@ -53,12 +53,13 @@ class FiniteDifference(MixedProduct):
 
         (d_m L(w+, m) - d_m L(w-, m)) / (2 eps),   w+- = w +- eps v,   eps = radius / |v|
 
-    Two passes without weight gradients and without a second backward. The error falls as radius squared on smooth
-    losses; with ReLU and max pooling, whose second derivative is 0 almost everywhere, this and `ExactProduct` are
-    different estimators. |v| = 0 gives 0. Both passes run in float32 or better, autocast and TF32 off.
+    It takes two passes, without weight gradients and without a second backward pass. On smooth losses the error falls
+    as radius squared. ReLU and max pooling have second derivative 0 almost everywhere; with them this and
+    `ExactProduct` are different estimators. |v| = 0 gives 0. Both passes run in float32 or better, with autocast and
+    TF32 off.
 
     Args:
-        radius: Distance in weight space between w and w+, over all weights together.
+        radius: distance in weight space between w and w+, over all weights together.
     """
 
     radius: float = 0.01

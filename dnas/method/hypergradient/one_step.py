@@ -26,13 +26,13 @@ class OneStep(Hypergradient):
         d_m L_val(w', m) + (d_m d_w L_train(w, m))^T v,      v = d L_val(w', m) / d g
 
     v is taken through the step. With plain SGD it is -xi d_w' L_val(w', m), and the second term is the
-    -xi (d_m d_w L_train) d_w' L_val of eq. 7; momentum, weight decay, Nesterov, clipping and Adam follow, where the
-    original code knows SGD with momentum and weight decay alone (and gives the same there).
+    -xi (d_m d_w L_train) d_w' L_val of eq. 7. Momentum, weight decay, Nesterov, clipping and Adam are handled in the
+    same way; the original code handles only SGD with momentum and weight decay (and gives the same result there).
 
     Args:
-        mixed: How the mixed product is computed: `FiniteDifference()` as in the paper (eq. 8), or `ExactProduct()`.
-            They agree on smooth networks only.
-        clip: Largest norm of g inside the virtual step; None as in the original.
+        mixed: computes the mixed product: `FiniteDifference()` as in the paper (eq. 8), or `ExactProduct()`.
+            They agree only on smooth networks.
+        clip: largest norm of g inside the virtual step; None as in the original.
     """
 
     mixed: MixedProduct = field(default_factory=FiniteDifference)

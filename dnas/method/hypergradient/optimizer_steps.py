@@ -13,7 +13,7 @@ from dnas.system.errors import UserError
 
 @dataclass(frozen=True)
 class SGDSettings:
-    """What `torch.optim.SGD` keeps per parameter group, except weight decay."""
+    """The settings of `torch.optim.SGD` per parameter group, except weight decay."""
 
     lr: float | Tensor
     momentum: float
@@ -47,7 +47,7 @@ class SGDStep(InnerStep):
 
 @dataclass(frozen=True)
 class AdamSettings:
-    """What `torch.optim.Adam` and `AdamW` keep per parameter group, except weight decay."""
+    """The settings of `torch.optim.Adam` and `AdamW` per parameter group, except weight decay."""
 
     lr: float | Tensor
     beta1: float | Tensor
@@ -58,14 +58,14 @@ class AdamSettings:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AdamStep(InnerStep):
-    """One step of `torch.optim.Adam`, or of `AdamW` where the decay is decoupled.
+    """One step of `torch.optim.Adam`, or of `AdamW` if the decay is decoupled.
 
         d = g + wd w  (AdamW: d = g, w shrinks by 1 - lr wd)
         m' = beta1 m + (1 - beta1) d,   s' = beta2 s + (1 - beta2) d^2
         w' = w - lr / (1 - beta1^t) m' / (sqrt(s' / (1 - beta2^t)) + eps)
 
-    Where s' = 0 (d and s are both 0: a weight that took no part so far) the derivative with respect to d is taken as 0.
-    The formula's own is lr / eps there, 10^8 times the step of any other weight, and autograd's is NaN.
+    If s' = 0 (d and s are both 0: a weight that has taken no part so far), the derivative in d is taken as 0. The
+    formula's own is lr / eps there, 10^8 times the step of any other weight, and autograd's is NaN.
     """
 
     settings: dict[str, AdamSettings]
@@ -93,18 +93,18 @@ class AdamStep(InnerStep):
 
 
 def functional_step(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> InnerStep:
-    """The next step of `optimizer` as a function, with its settings and state of now.
+    """The next step of `optimizer` as a function, with its current settings and state.
 
     The state shares memory with the optimizer's: use the step before `optimizer.step()` is called again.
 
     Args:
-        optimizer: `torch.optim.SGD`, `Adam` or `AdamW`, whichever implementation (`fused`, `foreach`, ...); reading it
-            changes nothing in it.
-        named: The weights by name, such as `dict(model.named_parameters())`. Those that are frozen or in none of the
+        optimizer: `torch.optim.SGD`, `Adam` or `AdamW` in any implementation (`fused`, `foreach`, ...); it is not
+            changed.
+        named: the weights by name, such as `dict(model.named_parameters())`. Weights that are frozen or in none of the
             optimizer's groups stay as they are in the step.
 
     Raises:
-        UserError: Another optimizer, an option that is not supported, or an optimizer that holds none of the weights.
+        UserError: the optimizer is another one, has an option that is not supported, or holds none of the weights.
 
     Example:
         >>> weight = nn.Parameter(torch.tensor([2.0]))
@@ -194,5 +194,5 @@ def _with_decay(gradient: Tensor, weight: Tensor, weight_decay: float | Tensor) 
 
 
 def _add(a: Tensor, b: Tensor, scale: float | Tensor) -> Tensor:
-    """a + scale b; one kernel where `scale` is a number (a DARTS supernet has 1,500 weights)."""
+    """a + scale b; one kernel if `scale` is a number (a DARTS supernet has 1,500 weights)."""
     return a + scale * b if isinstance(scale, Tensor) else torch.add(a, b, alpha=scale)

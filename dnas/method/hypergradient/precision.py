@@ -1,4 +1,4 @@
-"""Full float32 for passes that are subtracted from each other: autocast, TF32 and bfloat16 products off.
+"""Full float32 for passes whose results are subtracted: autocast, TF32 and bfloat16 products are switched off.
 
 The relative error of a finite-difference hypergradient of the DARTS supernet against float64 was 0.9% in float32, 20%
 with TF32 and 55% under bfloat16 autocast.
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @contextmanager
 def full_precision(*tensors: Tensors) -> Iterator[None]:
-    """Switches autocast (on the devices that hold `tensors`) and reduced-precision products off, then back."""
+    """Switch off autocast (on the devices of `tensors`) and reduced-precision products within the block."""
     device_types = {tensor.device.type for group in tensors for tensor in group.values()}
     with ExitStack() as stack:
         for device_type in sorted(device_types):
@@ -30,12 +30,12 @@ def full_precision(*tensors: Tensors) -> Iterator[None]:
 
 @contextmanager
 def in_precision(name: str, device: torch.device) -> Iterator[None]:
-    """Within the block products on `device` are computed in 'float32', 'tf32' (on a CPU the same) or 'bf16'.
+    """Within the block, compute products on `device` in 'float32', 'tf32' (the same on a CPU) or 'bf16'.
 
-    bf16 is autocast, without its cache of weights: they change within a step, and a copy would be the old one.
+    bf16 uses autocast without its cache of weights: they change within a step, and a cached copy would be outdated.
 
     Raises:
-        UserError: another name.
+        UserError: the name is not one of these.
     """
     match name:
         case "float32":
@@ -52,9 +52,9 @@ def in_precision(name: str, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def tf32_products() -> Iterator[None]:
-    """Products of float32 numbers in TF32 where a GPU can, then as before.
+    """Within the block, compute float32 products in TF32 on GPUs that support it.
 
-    Where PyTorch's older and newer settings contradict each other, they stay as the user has set them.
+    If PyTorch's older and newer settings contradict each other, they stay as the user has set them.
     """
     matmul_precision = _if_readable(torch.get_float32_matmul_precision)
     allow_tf32 = _if_readable(lambda: torch.backends.cudnn.allow_tf32)
@@ -67,11 +67,11 @@ def tf32_products() -> Iterator[None]:
 
 @contextmanager
 def _float32_products() -> Iterator[None]:
-    """Products of float32 numbers in float32, whichever of PyTorch's two settings allowed less, then as before.
+    """Within the block, compute float32 products in float32, whatever PyTorch's two kinds of settings allow.
 
     PyTorch has an older setting (`set_float32_matmul_precision`, `cudnn.allow_tf32`) and a newer one per backend and
-    operation (`fp32_precision`). A model that reads the older one gets an error where the two disagree, so both are
-    switched off, and both are given back.
+    operation (`fp32_precision`). A model that reads the older one gets an error if the two disagree, so both are
+    switched off, and both are restored afterwards.
     """
     switches = _switches()
     before = [switch.fp32_precision for switch in switches]
@@ -86,7 +86,7 @@ def _float32_products() -> Iterator[None]:
     finally:
         _set_older(matmul_precision, allow_tf32)
         for switch, value in zip(switches, before, strict=True):
-            # 'none' inherits from the backend's setting, which gave `value` unless the switch had been set itself.
+            # 'none' inherits from the backend's setting, which gave `value` unless the switch itself had been set.
             switch.fp32_precision = "none"
             if switch.fp32_precision != value:
                 switch.fp32_precision = value
@@ -100,7 +100,7 @@ def _switches() -> list:
 
 
 def _if_readable(read: Callable[[], T]) -> T | None:
-    """The older setting, or None where the newer one contradicts it, which makes PyTorch raise."""
+    """The older setting, or None if the newer one contradicts it, which makes PyTorch raise."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # releases before 2.13 deprecate the older setting
         try:

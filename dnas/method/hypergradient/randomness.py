@@ -1,7 +1,7 @@
-"""The same random numbers in every pass over one batch, and none used up.
+"""The same random numbers in every pass over one batch, while the generators stay as they were.
 
-A hypergradient compares several passes over the same batch: with fresh dropout masks a finite difference is noise, and
-the gradient at w belongs to another function than the gradient at w'.
+A hypergradient compares several passes over the same batch: with new dropout masks a finite difference would be noise,
+and the gradient at w would belong to another function than the gradient at w'.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ _NOTHING_IS_DRAWN = ContextVar("_NOTHING_IS_DRAWN", default=False)
 
 @contextmanager
 def nothing_is_drawn() -> Iterator[None]:
-    """Within the block losses are known to draw no random numbers (see `draws_random_numbers`)."""
+    """Within the block, losses are known to draw no random numbers (see `draws_random_numbers`)."""
     token = _NOTHING_IS_DRAWN.set(True)
     try:
         yield
@@ -83,8 +83,8 @@ def draws_random_numbers(loss: Callable[[], object], *tensors: Tensors) -> bool:
 def repeatable(problem: BilevelProblem, *tensors: Tensors) -> Iterator[BilevelProblem]:
     """`problem` with one stream of random numbers per batch, seeded by the generators' state, which is then restored.
 
-    Streams differ between batches, and between search steps whenever anything was drawn in between. Reading and seeding
-    a generator happens on the host: no synchronisation with a device. A CUDA graph cannot capture it, so within
+    Streams differ between batches, and between search steps whenever something was drawn in between. Generators are
+    read and seeded on the host, without synchronising with a device. A CUDA graph cannot capture that, so within
     `nothing_is_drawn` it is left out.
     """
     if _NOTHING_IS_DRAWN.get():

@@ -23,13 +23,13 @@ from dnas.system.errors import UserError
 class Unrolled(Hypergradient):
     """d_m L_val(w_K, m) with w_{k+1} = step(w_k, d_w L_train(w_k, m; batch k)), by reverse-mode differentiation.
 
-    Exact, with the optimizer's state differentiated too (Maclaurin et al., 2015, https://arxiv.org/abs/1502.03492;
+    It is exact, and differentiates the optimizer's state too (Maclaurin et al., 2015, https://arxiv.org/abs/1502.03492;
     Franceschi et al., 2017, https://arxiv.org/abs/1703.01785). Every step is recomputed on the way back, so memory is
-    that of one step, plus K copies of weights and state, for one more forward and backward pass per step.
+    that of one step, plus K copies of weights and state, at the price of one more forward and backward pass per step.
 
     Args:
         steps: K, the number of virtual steps and of inner batches, at least 1.
-        clip: Largest norm of the gradient inside a virtual step; None for no clipping.
+        clip: largest norm of the gradient inside a virtual step; None for no clipping.
     """
 
     steps: int

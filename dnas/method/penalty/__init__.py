@@ -1,4 +1,4 @@
-"""What shapes the loss of the architecture step: one file for each penalty."""
+"""Penalties, which shape the loss of the architecture step: one file for each."""
 
 from dnas.method.penalty.anchor import Anchor
 from dnas.method.penalty.base import Penalty

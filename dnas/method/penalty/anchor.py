@@ -18,12 +18,13 @@ class Anchor(Penalty):
     """L + weight / 2 * sum (c - 1)^2 with c - 1 = elu(alpha): the distance from Dir(1), the uniform distribution.
 
     The L2 form of the prior of DrNAS (Chen et al. 2021, https://arxiv.org/abs/2006.10355). The official code
-    (`reg_type='l2'`, its default) puts it into Adam as a decay of alpha, which is `AlphaAdam(weight_decay=1e-3)` here
-    and has the same gradient, weight * alpha, where alpha >= 0; below 0 this one's is weight * elu(alpha) exp(alpha),
-    that of the concentration. Use one of the two. Edge decisions are left out; candidates that were ruled out count.
+    (`reg_type='l2'`, its default) gives it to Adam as a decay of alpha, which is `AlphaAdam(weight_decay=1e-3)` here.
+    That has the same gradient, weight * alpha, where alpha >= 0; below 0 the gradient of this penalty is weight *
+    elu(alpha) exp(alpha), that of the concentration. Use only one of the two. Edge decisions are left out; candidates
+    that were ruled out count.
 
     Args:
-        weight: over the progress of the search.
+        weight: schedule over the progress of the search.
     """
 
     weight: Schedule = Constant(1e-3)

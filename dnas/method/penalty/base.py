@@ -1,4 +1,4 @@
-"""What a penalty is: it shapes the loss of the architecture step."""
+"""The interface of a penalty, which shapes the loss of the architecture step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from dnas.core.decision import edges_name
 from dnas.core.mixture import Mixture
 
-# What each candidate of the supernet costs in a unit, 'flops' or 'parameters', by decision name.
+# The cost of each candidate of the supernet, by decision name, in a unit: 'flops' or 'parameters'.
 MeasureCosts = Callable[[str], Mapping[str, list]]
 
 
@@ -18,8 +18,8 @@ class Penalty(ABC):
     """Turns the validation loss into the outer loss, as a function of alphas and mixtures.
 
     It may add a term (a cost, a regulariser) or multiply the loss. Gradients flow through `alphas` (by decision
-    name) and through `mixtures`; both are given so that a penalty can act on either. Alphas are given as they are:
-    those of candidates that were ruled out are among them, and are finite.
+    name) and through `mixtures`; both are given so that a penalty can act on either. The alphas include those of
+    candidates that were ruled out, with finite values.
     """
 
     @abstractmethod
@@ -28,7 +28,7 @@ class Penalty(ABC):
     ) -> Tensor: ...
 
     def measured(self, measure: MeasureCosts) -> Penalty:
-        """The same with what it has to know of the supernet, before the first step; itself where that is nothing."""
+        """This penalty with the costs that it needs, measured before the first step; itself if it needs none."""
         return self
 
 

@@ -21,7 +21,7 @@ class BetaDecay(Penalty):
     official code. Edge decisions are left out; candidates that were ruled out count as any other.
 
     Args:
-        weight: lambda over the progress of the search. The official code has 50 * epoch / 100: from 0 to 50 in the 100
+        weight: lambda over the progress of the search. The official code uses 50 * epoch / 100: from 0 to 50 in the 100
             epochs of NAS-Bench-201.
     """
 

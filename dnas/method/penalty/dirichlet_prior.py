@@ -18,12 +18,12 @@ class DirichletPrior(Penalty):
     """L + weight * sum over rows of KL(Dir(c) || Dir(1)) with c = elu(alpha) + 1, at least 1e-4 as in the relaxation.
 
     KL = lnG(sum c) - lnG(K) - sum_k lnG(c_k) + sum_k (c_k - 1) (psi(c_k) - psi(sum c)), with lnG = ln Gamma, psi its
-    derivative and K candidates. DrNAS (Chen et al. 2021, https://arxiv.org/abs/2006.10355), `reg_type='kl'` of the
-    official code, which sets the decay of the alphas' Adam to 0 with it. Edge decisions have no Dirichlet distribution
-    and are left out; candidates that were ruled out count as any other.
+    derivative and K candidates. It is `reg_type='kl'` in the official code of DrNAS (Chen et al. 2021,
+    https://arxiv.org/abs/2006.10355), which then sets the decay of the alphas' Adam to 0. Edge decisions have no
+    Dirichlet distribution and are left out; candidates that were ruled out count as any other.
 
     Args:
-        weight: over the progress of the search; 1e-3 in the official code.
+        weight: schedule over the progress of the search; 1e-3 in the official code.
     """
 
     weight: Schedule = Constant(1e-3)

@@ -1,4 +1,4 @@
-"""A price for indecision, so that the mixture is close to what discretization will make of it."""
+"""A price for indecision, so that the mixture is close to the result of discretization."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dnas.method.penalty.base import Penalty, of_operations
 class Entropy(Penalty):
     """L + weight(t) * mean over rows of H(softmax(alpha)), H(p) = -sum_k p_k ln p_k.
 
-    The idea of discretization-aware search (Tian et al. 2020, https://arxiv.org/abs/2007.03154); from the paper's idea,
-    not from its code. A negative weight rewards indecision. It takes the softmax of the alphas and not the mixture,
-    whose logarithm a hard sample does not have. Edge decisions are left out; candidates that were ruled out count.
+    The idea of discretization-aware search (Tian et al. 2020, https://arxiv.org/abs/2007.03154), taken from the paper,
+    not from its code. A negative weight rewards indecision. It uses the softmax of the alphas instead of the mixture,
+    because a hard sample has no logarithm. Edge decisions are left out; candidates that were ruled out count.
 
     Args:
-        weight: over the progress of the search, in units of the loss per nat.
+        weight: schedule over the progress of the search, in units of the loss per nat.
     """
 
     weight: Schedule = Linear(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""A price for what the mixture would cost on a device."""
+"""A price for the cost of the mixture on a device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dnas.system.errors import UserError
 
 Unit = Literal["flops", "parameters"]
 
-# C / target is not driven below this: C^exponent has no finite slope where nothing but skip connections is left.
+# C / target is not driven below this: C^exponent has no finite slope once only skip connections are left.
 _LEAST = 1e-6
 
 
@@ -27,22 +27,23 @@ class ExpectedCost(Penalty):
 
     The multiplicative form of ProxylessNAS (Cai et al. 2019, https://arxiv.org/abs/1812.00332, section 3.2.1, there
     with a logarithm) and MnasNet (Tan et al. 2019, https://arxiv.org/abs/1807.11626, eq. 2). Its gradient is
-    (C / target)^exponent (dL + exponent L dC / C). Adam hardly sees the factor in front, so that the exponent alone
-    says how much cost counts, and the target next to nothing. With `only_above` nothing is paid while C is below the
-    target (MnasNet, eq. 3 with an exponent of 0 there), and the target says where the search goes.
+    (C / target)^exponent (dL + exponent L dC / C). Adam hardly sees the factor in front, so the exponent alone decides
+    how much cost counts, and the target has almost no effect. With `only_above` nothing is paid while C is below the
+    target (MnasNet, eq. 3 with an exponent of 0 there), and the target decides where the search goes.
 
     Args:
-        costs: decision name -> nested lists of the decision's shape: the cost of each candidate (any unit, such as
-            FLOPs or milliseconds); decisions that are not named cost nothing. Or 'flops' or 'parameters': measured on
-            the supernet before the first step, as a share of what equal weights cost, which is about the mean of
-            random architectures.
-        target: cost at which the loss is unchanged, in the same unit; a share of equal weights' cost for what is
-            measured, so that 0.5 is half of it.
-        exponent: how much is paid for exceeding it; 0: nothing.
+        costs: decision name -> nested lists of the decision's shape with the cost of each candidate (in any unit, such
+            as FLOPs or milliseconds); decisions that are not named cost nothing. Or 'flops' or 'parameters': these are
+            measured on the supernet before the first step, as a share of the cost of equal weights, which is about the
+            mean of random architectures.
+        target: cost at which the loss is unchanged, in the same unit. For measured costs it is a share of equal
+            weights' cost, so that 0.5 is half of it.
+        exponent: how much is paid for exceeding the target; 0 for nothing.
         only_above: whether C below the target leaves the loss as it is.
 
     Raises:
-        UserError: no costs, a target that is not above 0; when called, costs of no decision or of another shape.
+        UserError: there are no costs, or the target is not above 0; when called, costs name no decision or have another
+            shape.
     """
 
     costs: Mapping[str, list] | Unit
@@ -62,7 +63,7 @@ class ExpectedCost(Penalty):
         if not isinstance(self.costs, str):
             return self
         found = measure(self.costs)
-        # Exact, so that the size of the batch that was measured plays no part.
+        # Computed exactly, so that the size of the measured batch does not matter.
         total = sum(
             (Fraction(cost) / len(row) for rows in found.values() for row in _rows(rows) for cost in row), Fraction()
         )
@@ -89,12 +90,12 @@ class ExpectedCost(Penalty):
 def _expected(name: str, costs: list, mixtures: Mapping[str, Mixture], like: Tensor) -> Tensor:
     """sum over candidates of mixture * cost."""
     if name not in mixtures:
-        raise UserError(f"costs has {name!r}, which is no decision of the model; it has {sorted(mixtures)}.")
+        raise UserError(f"costs has {name!r}, which is not a decision of the model; it has {sorted(mixtures)}.")
     numbers, values = _tensor(_frozen(costs), like.dtype, like.device), mixtures[name].values
     if numbers.shape != values.shape:
         raise UserError(
-            f"The costs of {name!r} have shape {tuple(numbers.shape)}, its mixture {tuple(values.shape)}: "
-            "one number for each candidate."
+            f"The costs of {name!r} have shape {tuple(numbers.shape)}, but its mixture {tuple(values.shape)}: "
+            "give one number for each candidate."
         )
     return (values * numbers).sum()
 
@@ -103,7 +104,7 @@ def _frozen(costs: list) -> tuple:
     return tuple(_frozen(cost) if isinstance(cost, list) else cost for cost in costs)
 
 
-@lru_cache(maxsize=64)  # a copy from the host at every step would wait, and cannot be part of a CUDA graph
+@lru_cache(maxsize=64)  # copying from the host at every step would wait, and cannot be part of a CUDA graph
 def _tensor(costs: tuple, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(costs, dtype=dtype, device=device)
 

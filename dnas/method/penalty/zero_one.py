@@ -18,10 +18,10 @@ class ZeroOne(Penalty):
     """L - weight * mean over all gates of (sigmoid(alpha) - 0.5)^2, the gates of all decisions in one mean.
 
     The zero-one loss of FairDARTS (Chu et al. 2020, https://arxiv.org/abs/1911.12126); sign, mean and weight as in the
-    official code. Edge decisions are no gates and are left out; candidates that were ruled out count as any other.
+    official code. Edge decisions have no gates and are left out; candidates that were ruled out count as any other.
 
     Args:
-        weight: over the progress of the search; the official code has 10.
+        weight: schedule over the progress of the search; 10 in the official code.
     """
 
     weight: Schedule = Constant(10.0)

@@ -1,4 +1,4 @@
-"""What a relaxation is: alphas in, a mixture out."""
+"""The interface of a relaxation, which turns alphas into a mixture."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Relaxation(ABC):
     """Turns the alphas of one decision into weights over its candidates.
 
     `alpha` is (..., num_candidates), `progress` a scalar tensor from 0 (start of the search) to 1 (end). An alpha of
-    -inf marks a candidate that is ruled out; its weight is 0. `trains_alphas` says whether the alphas matter: where
-    they do not, a search takes no architecture steps. `gates` says whether each candidate has a weight in [0, 1] for
-    itself; otherwise they share a weight of 1.
+    -inf marks a candidate that is ruled out; its weight is 0. `trains_alphas` says whether the alphas matter; if they
+    do not, a search takes no architecture steps. `gates` says whether each candidate has a weight in [0, 1] of its own;
+    otherwise the weights of a row add up to 1.
     """
 
     trains_alphas = True  # not annotated: jsonargparse would look for the annotation's names in the subclass's file

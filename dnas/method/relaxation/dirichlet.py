@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from dnas.core.mixture import Mixture
 from dnas.method.relaxation.base import Relaxation
 
-# elu(alpha) + 1 goes to 0 with alpha, and where all concentrations of a row are tiny every draw underflows. Below this
-# bound a concentration stays and its alpha has no gradient.
+# elu(alpha) + 1 goes to 0 with alpha, and if all concentrations of a row are tiny, every draw underflows. So a
+# concentration never falls below this bound; there its alpha has no gradient.
 SMALLEST = 1e-4
 
 
@@ -22,13 +22,13 @@ class Dirichlet(Relaxation):
     At alpha = 0 draws are uniform on the simplex; a larger alpha makes its candidate heavier and its row less random.
     The gradient is the pathwise one (Figurnov et al. 2018, https://arxiv.org/abs/1805.08498, and
     `torch.distributions.Dirichlet.rsample`): the implicit derivative of the marginal distribution function F_k of m_k,
-    which is Beta(c_k, sum(c) - c_k), and what it takes from the others,
+    which is Beta(c_k, sum(c) - c_k), and the amount that it takes from the others,
 
         dm_k / dc_k = -(dF_k / dc_k) / (dF_k / dm_k) = g_k (1 - m_k),   dm_j / dc_k = g_k (delta_jk - m_j)
 
-    Evaluation uses the mean c / sum(c). It ranks the candidates of a row as the official code does, which takes
+    Evaluation uses the mean c / sum(c). It ranks the candidates of a row as the official code does, which uses
     softmax(alpha) there; across edges the two may differ. A row with ruled-out candidates is drawn from the Dirichlet
-    distribution of the others: the official code draws all and divides by the sum of those that are left, which is the
+    distribution of the others. The official code draws all and divides by the sum of the remaining ones, which is the
     same distribution with more noise in the gradient.
     """
 
@@ -38,7 +38,8 @@ class Dirichlet(Relaxation):
         gamma = draws * allowed
         m = gamma / gamma.sum(dim=-1, keepdim=True)
         total = (c.detach() * allowed).sum(dim=-1, keepdim=True).expand_as(c)
-        # torch divides by 1 - m_k already, and stays finite at m_k = 1. `moved` is 0 in value and has the gradient.
+        # torch divides by 1 - m_k already, and stays finite at m_k = 1. `moved` has the value 0 and carries the
+        # gradient.
         g = torch._dirichlet_grad(m, c.detach(), total)  # type: ignore
         moved = g * (c - c.detach())
         return Mixture(m + moved - m * moved.sum(dim=-1, keepdim=True))
@@ -54,10 +55,10 @@ def concentration(alpha: Tensor) -> Tensor:
 
 
 def same_device(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
-    """`generator`, or one on `device` that it seeds.
+    """`generator`, or one on `device` that is seeded from it.
 
-    How many random numbers a gamma draw takes depends on the concentration, so it happens where that lives. A seed
-    drawn on the host costs no synchronisation, copying the concentration to the host would.
+    The number of random values that a gamma draw needs depends on the concentration, so it is drawn on the device of
+    the concentration. A seed from the host costs no synchronisation; copying the concentration to the host would.
     """
     if generator is None or generator.device == device:
         return generator

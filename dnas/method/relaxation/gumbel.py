@@ -22,15 +22,15 @@ class GumbelSoftmax(Relaxation):
     its entry has a gradient. The drawn index is read on the host: the one synchronisation of a step.
 
     Args:
-        temperature: T over the progress of the search, above 0. Linear in the official codes: from 10 to 0.1 in GDAS,
-            from 1 to 0.03 in SNAS (150 epochs). They change it once per epoch, and GDAS ends at the last value; here
-            it follows the steps.
-        hard: draw one candidate per row.
-        compute_all: with `hard`, compute every candidate all the same: slow, but with the true straight-through
-            gradient in all entries.
+        temperature: T over the progress of the search, above 0. It is linear in the official codes: from 10 to 0.1 in
+            GDAS, from 1 to 0.03 in SNAS (150 epochs). They change it once per epoch, and GDAS ends at the last value;
+            here it follows the steps.
+        hard: whether one candidate is drawn per row.
+        compute_all: with `hard`, compute every candidate anyway: slow, but with the true straight-through gradient in
+            all entries.
 
     Raises:
-        UserError: a temperature of 0 or below at the start or at the end.
+        UserError: the temperature is 0 or below at the start or at the end.
     """
 
     temperature: Schedule = Linear(10.0, 0.1)
@@ -61,7 +61,7 @@ class GumbelSoftmax(Relaxation):
 
 
 def gumbel_like(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard Gumbel noise of the shape, dtype and device of `like`, drawn where the generator lives."""
+    """Standard Gumbel noise of the shape, dtype and device of `like`, drawn on the generator's device."""
     device = like.device if generator is None else generator.device
     uniform = torch.rand(like.shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
     tiny = torch.finfo(like.dtype).tiny

@@ -24,18 +24,18 @@ class ReinMax(Relaxation):
 
     which is Heun's rule where the straight-through gradient, J(p) g, is Euler's: at T = 1 its mean over the draws is
     the exact gradient of E[loss] for any loss that is quadratic in D. Formula from the official code; the mean that
-    it subtracts from the result is 0 but for rounding.
+    it subtracts from the result is 0 except for rounding.
 
-    The formula needs g in all entries, and the loss has one only at candidates that are computed (docs/design.md,
-    item 4): through the drawn candidate alone it would be as blind as GDAS. So where a gradient is wanted all
-    candidates are computed, at the price of a soft relaxation; in the weight step, which wants none, only the drawn
-    one is, and the drawn index is read on the host.
+    The formula needs g in all entries, but the loss has one only at candidates that are computed (docs/design.md, item
+    4); with the drawn candidate alone it would be as blind as GDAS. So if a gradient is wanted all candidates are
+    computed, at the price of a soft relaxation. The weight step wants none, so there only the drawn candidate is
+    computed, and its index is read on the host.
 
     Args:
         temperature: T over the progress of the search, at least 1.
 
     Raises:
-        UserError: a temperature below 1 at the start or at the end.
+        UserError: the temperature is below 1 at the start or at the end.
     """
 
     temperature: Schedule = Constant(1.0)
@@ -44,7 +44,7 @@ class ReinMax(Relaxation):
         ends = [float(self.temperature(torch.tensor(progress))) for progress in (0.0, 1.0)]
         if not min(ends) >= 1:
             raise UserError(
-                f"ReinMax needs a temperature of at least 1, which it is exact at; got {ends[0]:g} at the start and "
+                f"ReinMax needs a temperature of at least 1, where it is exact; got {ends[0]:g} at the start and "
                 f"{ends[1]:g} at the end. Low temperatures are for GumbelSoftmax."
             )
 
@@ -56,7 +56,7 @@ class ReinMax(Relaxation):
             return Mixture(D, tuple((k,) for k in index.flatten().tolist()))
         p = log_p.exp()
         q = ((alpha.detach() / self.temperature(progress)).softmax(dim=-1) + D) / 2
-        # 0 in value, the identity in gradient; a ruled-out alpha is left out, since -inf - (-inf) is no number.
+        # Its value is 0, its gradient the identity; a ruled-out alpha is left out, since -inf - (-inf) is not a number.
         zero = alpha.masked_fill(alpha == -torch.inf, 0.0)
         zero = zero - zero.detach()
         return Mixture(D + 2 * softmax_jacobian(q, zero) - softmax_jacobian(p, zero) / 2)

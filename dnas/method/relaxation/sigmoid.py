@@ -13,7 +13,7 @@ from dnas.method.relaxation.base import Relaxation
 
 @dataclass(frozen=True)
 class Sigmoid(Relaxation):
-    """m = sigmoid(alpha), each candidate for itself (FairDARTS, Chu et al. 2020, https://arxiv.org/abs/1911.12126)."""
+    """m = sigmoid(alpha) for each candidate alone (FairDARTS, Chu et al. 2020, https://arxiv.org/abs/1911.12126)."""
 
     gates = True
 

@@ -16,7 +16,7 @@ from dnas.method.relaxation.gumbel import gumbel_like
 class UniformPath(Relaxation):
     """m = onehot(k) with k uniform over the candidates of a row that are not ruled out.
 
-    Trains the weights of a supernet for selection among its networks afterwards: single-path one-shot (Guo et al.
+    It trains the weights of a supernet for a later selection among its networks: single-path one-shot (Guo et al.
     2020, https://arxiv.org/abs/1904.00420) and random search with weight sharing (Li and Talwalkar 2019,
     https://arxiv.org/abs/1902.07638). Alphas take no part: their gradient is 0, and a discretization that reads the
     mixture learns nothing from it. Only the drawn candidate is computed; its index is read on the host.

@@ -1,4 +1,4 @@
-"""The worst mixtures nearby, for the weight step."""
+"""Training the weights on the worst mixtures nearby."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from dnas.system.errors import UserError
 class AdversarialSmoothing(Smoothing):
     """m + d with d from projected gradient ascent of the training loss in the box |d| <= r (SDARTS-ADV).
 
-        d <- clamp(d + (2 r / steps) sign(dL_train / dm), -r, r),   then m + d is made a mixture again (`to_mixture`)
+        d <- clamp(d + (2 r / steps) sign(dL_train / dm), -r, r),   then m + d becomes a mixture again (`to_mixture`)
 
-    Chen and Hsieh 2020, https://arxiv.org/abs/2002.05283, read in the official code: the start is random in the box,
-    and where the training loss ends lower than at m, m stays as it is. There the attack runs in evaluation mode, with
-    running statistics; here the loss is that of the weight step, with statistics of the batch. It costs `steps` passes
-    forward and backward and two forward.
+    Chen and Hsieh 2020, https://arxiv.org/abs/2002.05283, and the official code: the start is random in the box, and if
+    the training loss ends lower than at m, m stays as it is. There the attack runs in evaluation mode, with running
+    statistics; here the loss is that of the weight step, with statistics of the batch. It costs `steps` forward and
+    backward passes and two forward passes.
 
     Args:
-        radius: r over the progress of the search; the official code goes from 0.03 towards 0.3, once per epoch, here
-            it follows the steps.
-        steps: of the ascent, at least 1.
-        random_start: start at a random point of the box; else at m.
+        radius: r over the progress of the search. In the official code it goes from 0.03 towards 0.3 and changes once
+            per epoch; here it follows the steps.
+        steps: number of ascent steps, at least 1.
+        random_start: whether to start at a random point of the box; otherwise at m.
 
     Raises:
-        UserError: fewer than one step.
+        UserError: steps is below 1.
     """
 
     radius: Schedule = Linear(0.03, 0.3)
@@ -42,7 +42,9 @@ class AdversarialSmoothing(Smoothing):
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise UserError(f"AdversarialSmoothing takes 1 or more steps; got {self.steps}. For none: no smoothing.")
+            raise UserError(
+                f"AdversarialSmoothing takes 1 or more steps; got {self.steps}. For none, leave smoothing out."
+            )
 
     def __call__(
         self,
@@ -62,14 +64,14 @@ class AdversarialSmoothing(Smoothing):
             m = {name: to_mixture(start[name] + d[name].clamp(-r[name], r[name]), mixtures[name]) for name in m}
         with torch.no_grad():
             before, after = (train_loss(with_values(mixtures, values)) for values in (start, m))
-        # On the device: nothing is read here.
+        # Compared on the device: nothing is read here.
         return with_values(mixtures, {name: torch.where(before > after, start[name], m[name]) for name in m})
 
 
 def _gradient(
     mixtures: Mapping[str, Mixture], values: Mapping[str, Tensor], train_loss: Callable[[Mapping[str, Mixture]], Tensor]
 ) -> dict[str, Tensor]:
-    """dL_train / d values; 0 where a mixture takes no part."""
+    """dL_train / d values; 0 for a mixture that takes no part."""
     with torch.enable_grad():
         leaves = {name: value.detach().requires_grad_() for name, value in values.items()}
         loss = train_loss(with_values(mixtures, leaves))

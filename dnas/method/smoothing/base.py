@@ -1,4 +1,4 @@
-"""What a smoothing is: the weights are trained on mixtures near the true ones."""
+"""The interface of a smoothing, which trains the weights on mixtures near the true ones."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Smoothing(ABC):
         """The mixtures to train the weights with, without gradient.
 
         Args:
-            mixtures: what the relaxation drew, by decision name.
-            train_loss: loss of the weight batch as a function of the mixtures, at the present weights.
-            progress: of the search, a scalar tensor in [0, 1].
-            generator: of random numbers; None for the global one.
+            mixtures: the relaxation's draw, by decision name.
+            train_loss: loss of the weight batch as a function of the mixtures, at the current weights.
+            progress: progress of the search, a scalar tensor in [0, 1].
+            generator: generator of random numbers; None for the global one.
         """

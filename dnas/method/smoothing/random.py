@@ -16,13 +16,13 @@ from dnas.method.smoothing.rows import to_mixture, uniform_like, values_of_opera
 
 @dataclass(frozen=True)
 class RandomSmoothing(Smoothing):
-    """m + d with d ~ U(-radius, radius) in each entry, made a mixture again as `to_mixture` says.
+    """m + d with d ~ U(-radius, radius) in each entry, turned into a mixture again by `to_mixture`.
 
-    SDARTS-RS (Chen and Hsieh 2020, https://arxiv.org/abs/2002.05283), read in the official code.
+    SDARTS-RS (Chen and Hsieh 2020, https://arxiv.org/abs/2002.05283), as in the official code.
 
     Args:
-        radius: over the progress of the search; the official code goes from 0.03 towards 0.3, once per epoch, here it
-            follows the steps.
+        radius: schedule over the progress of the search. In the official code it goes from 0.03 towards 0.3 and changes
+            once per epoch; here it follows the steps.
     """
 
     radius: Schedule = Linear(0.03, 0.3)

@@ -10,34 +10,34 @@ from torch import Tensor
 from dnas.core.decision import edges_name
 from dnas.core.mixture import Mixture
 
-# Rows whose sum is that near to 1 are mixtures, others gates: wide enough for bfloat16.
+# Rows whose sum is this close to 1 are mixtures, others are gates; the margin is wide enough for bfloat16.
 TOLERANCE = 1e-2
 
 
 def values_of_operations(mixtures: Mapping[str, Mixture]) -> dict[str, Tensor]:
-    """The values that are disturbed, without gradient: all but the weights of edges.
+    """The values that are disturbed, without gradient: all except the weights of edges.
 
-    The official code perturbs alphas of operations only, and nothing in its search with partial channels.
+    The official code perturbs only alphas of operations, and nothing in its search with partial channels.
     """
     edges = {edges_name(name) for name in mixtures}
     return {name: mixture.values.detach() for name, mixture in mixtures.items() if name not in edges}
 
 
 def with_values(mixtures: Mapping[str, Mixture], values: Mapping[str, Tensor]) -> dict[str, Mixture]:
-    """The mixtures with `values` in place of their own where there are any, the others without gradient."""
+    """The mixtures with `values` in place of their own, if there are any; the others without gradient."""
     return {name: mixture.with_values(values.get(name, mixture.values.detach())) for name, mixture in mixtures.items()}
 
 
 def to_mixture(perturbed: Tensor, mixture: Mixture) -> Tensor:
-    """Clamp to [0, 1], give everything to the largest entry where nothing is left, and divide each row by its sum.
+    """Clamp to [0, 1], give everything to the largest entry if nothing is left, and divide each row by its sum.
 
-    As in the official code; rows that did not sum to 1 before, such as the gates of `Sigmoid`, are only clamped. After
-    the division an entry may lie outside the box around the value it had. What is not active stays 0, so a row with
-    one active candidate, such as a hard sample, cannot change.
+    This follows the official code. Rows that did not sum to 1 before, such as the gates of `Sigmoid`, are only clamped.
+    After the division an entry may lie outside the box around its old value. Entries that are not active stay 0, so a
+    row with one active candidate, such as a hard sample, cannot change.
 
     Args:
-        perturbed: of the shape of the mixture's values.
-        mixture: as it was before.
+        perturbed: disturbed values, with the shape of the mixture's values.
+        mixture: the mixture before the disturbance.
     """
     active = active_mask(mixture)
     clamped = perturbed.clamp(0, 1) * active
@@ -57,6 +57,6 @@ def active_mask(mixture: Mixture) -> Tensor:
 
 
 def uniform_like(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Uniform in (-1, 1), with the shape, dtype and device of `like`, drawn where the generator lives."""
+    """Uniform in (-1, 1), with the shape, dtype and device of `like`, drawn on the generator's device."""
     device = like.device if generator is None else generator.device
     return 2 * torch.rand(like.shape, generator=generator, device=device, dtype=like.dtype).to(like.device) - 1

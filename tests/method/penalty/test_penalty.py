@@ -89,7 +89,7 @@ def test_decisions_without_costs_cost_nothing():
 @pytest.mark.parametrize(
     ("costs", "message"),
     [
-        ({"op": [1.0, 2.0]}, r"costs has 'op', which is no decision of the model; it has \['act', 'cell'\]"),
+        ({"op": [1.0, 2.0]}, r"costs has 'op', which is not a decision of the model; it has \['act', 'cell'\]"),
         ({"act": [1.0]}, r"costs of 'act' have shape \(1,\), its mixture \(2,\)"),
         ({"cell": [1.0, 2.0, 3.0]}, r"costs of 'cell' have shape \(3,\), its mixture \(2, 3\)"),
     ],
