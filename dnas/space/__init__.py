@@ -1,4 +1,4 @@
-"""Search spaces: supernets to search, and the networks that their architectures stand for."""
+"""Search spaces: supernets to search, and the networks that their architectures describe."""
 
 from dnas.space.base import Space, Stem
 from dnas.space.darts import DartsSpace

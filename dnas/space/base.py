@@ -1,4 +1,4 @@
-"""What a search space is: a model to search, the decisions in it, and the network that an architecture stands for."""
+"""The interface of a search space: a model to search, its decisions, and the network of an architecture."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from dnas.system.errors import UserError
 Stem = Literal["cifar", "imagenet"]
 
 
-# No network has more; larger numbers come from mistakes and from damaged files.
+# No network has more of anything; larger numbers come from mistakes and from damaged files.
 LARGEST_SIZES = {"channels": 10_000, "cells": 1000, "num_classes": 1_000_000, "in_channels": 1000}
-# Of a cell. Its edges grow with the square: 5,000 of 100 nodes.
+# Largest number of nodes of a cell. Its edges grow with the square: 5,000 for 100 nodes.
 MOST_NODES = 100
 
 
 class Space(ABC):
     """A family of architectures. Concrete spaces are frozen dataclasses; their fields are the space's arguments.
 
-    `name` and `version` stand in architecture files; `summary` says in one line what the space is, with authors
+    Architecture files contain `name` and `version`; `summary` describes the space in one line, with authors
     and year.
     """
 
@@ -43,7 +43,7 @@ class Space(ABC):
         """The searchable model: images (batch, in_channels, height, width) to logits (batch, num_classes).
 
         Raises:
-            UserError: a number below 1, or the space has no such stem.
+            UserError: a number is below 1, or the space has no such stem.
         """
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Space(ABC):
         `auxiliary` to `(logits, auxiliary logits)`.
 
         Raises:
-            UserError: the architecture is not of this space, or the space has no such stem or auxiliary head.
+            UserError: the architecture does not belong to this space, or the space has no such stem or auxiliary head.
         """
 
     def undecided(
@@ -79,11 +79,11 @@ class Space(ABC):
     ) -> nn.Module:
         """`network` before its decisions are made: `dnas.derive` of it costs what `network` costs.
 
-        Costs of candidates are measured in it (`dnas.cost.decompose`), which compares some of them with `network`. The
-        supernet's model unless a space overrides it, since only some spaces build networks of other parts.
+        Costs of candidates are measured in this model (`dnas.cost.decompose`), and some of them are compared with
+        `network`. By default it is the supernet's model; spaces whose networks are built of other parts override it.
 
         Args:
-            given: what is kept of `shaping`; these decisions are made, and are not in the model.
+            given: the kept candidates of `shaping`; these decisions are made, and are not in the model.
             channels, cells, num_classes, in_channels, stem: as for `network`.
         """
         assert not given and not self.shaping
@@ -100,15 +100,15 @@ class Space(ABC):
 
     @abstractmethod
     def random(self, generator: torch.Generator) -> Architecture:
-        """One architecture, uniformly drawn; the generator lives on the CPU."""
+        """One architecture, drawn uniformly; the generator is on the CPU."""
 
     @abstractmethod
     def size(self) -> int:
-        """How many architectures `random` can draw."""
+        """The number of architectures that `random` can draw."""
 
     @abstractmethod
     def check(self, architecture: Architecture) -> None:
-        """See that `network` can build this architecture.
+        """Check that `network` can build this architecture.
 
         Evaluation networks take any number of nodes and edges, any output list and all of
         `dnas.space.ops.OPERATIONS`, so that published architectures can be built that this space cannot search.
@@ -119,7 +119,7 @@ class Space(ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The fields as plain JSON values, without schedules: those say how to search, not what was found."""
+        """The fields as plain JSON values, without schedules, which describe the search and not its result."""
         assert is_dataclass(self)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values = {
@@ -141,10 +141,10 @@ def random_choices(space: Space, generator: torch.Generator) -> Architecture:
 
 
 def check_space(space: Space, architecture: Architecture) -> None:
-    """See that name and version are those of `space`.
+    """Check that name and version of the architecture are those of `space`.
 
     Raises:
-        UserError: names both.
+        UserError: they differ; the message names both.
     """
     if (architecture.space, architecture.version) != (space.name, space.version):
         raise UserError(
@@ -154,16 +154,16 @@ def check_space(space: Space, architecture: Architecture) -> None:
 
 
 def check_cell(name: str, cell: Kept, *, num_inputs: int, first_output: int = 0) -> None:
-    """See that a network can be built of this cell.
+    """Check that a network can be built from this cell.
 
     Args:
-        name: of the cell's decision, for the message.
-        cell: what is to be checked.
+        name: name of the cell's decision, for the message.
+        cell: the cell to check.
         num_inputs: number of input states.
         first_output: the first state that may be in the output list.
 
     Raises:
-        UserError: no cell, an unknown operation, an edge or output that leads nowhere.
+        UserError: it is not a cell, an operation is unknown, or an edge or output leads nowhere.
     """
     if not isinstance(cell, CellArchitecture):
         raise UserError(f"{name!r} must be a cell with edges and output; got {cell!r}.")
@@ -191,10 +191,10 @@ def check_cell(name: str, cell: Kept, *, num_inputs: int, first_output: int = 0)
 
 
 def check_size(*, channels: int, cells: int, num_classes: int, in_channels: int) -> None:
-    """See that the numbers that every network takes are at least 1, and not so large that building it takes minutes.
+    """Check that these numbers are at least 1, and not so large that building the network takes minutes.
 
     Raises:
-        UserError: names the one that is not.
+        UserError: names the number that is not.
     """
     sizes = {"channels": channels, "cells": cells, "num_classes": num_classes, "in_channels": in_channels}
     for name, value in sizes.items():
@@ -202,7 +202,7 @@ def check_size(*, channels: int, cells: int, num_classes: int, in_channels: int)
 
 
 def check_count(name: str, value: int, *, most: int) -> None:
-    """Raises UserError unless a number of something is from 1 to `most`."""
+    """Raise UserError unless `value` is from 1 to `most`."""
     if value < 1:
         raise UserError(f"{name} must be 1 or more; got {value}.")
     if value > most:

@@ -43,25 +43,26 @@ NUM_KEPT = 2
 class DartsSpace(Space):
     """Two cells, 'normal' and 'reduce': nodes that each keep two incoming edges with one operation each.
 
-    Liu et al. 2019, https://arxiv.org/abs/1806.09055, section 3.1. A network has a reduction cell at one third and
-    two thirds of its depth. Of two cells only the second is one, and a network of a single cell has only 'normal' in
-    its model; what is found there cannot be built with more cells.
+    Liu et al. 2019, https://arxiv.org/abs/1806.09055, section 3.1. A network has a reduction cell at one third and at
+    two thirds of its depth. With two cells only the second is one. A network of a single cell has only 'normal' in its
+    model; an architecture found in it cannot be built with more cells.
 
     Args:
-        nodes: of each cell, besides its two inputs; its output concatenates them.
-        candidates: on each edge, from `dnas.space.ops.OPERATIONS`; 'none' takes part in the search, and is not kept.
+        nodes: number of nodes of each cell, besides its two inputs; its output concatenates them.
+        candidates: candidates on each edge, from `dnas.space.ops.OPERATIONS`; 'none' takes part in the search, but is
+            never kept.
         edge_weights: whether each edge has a weight of its own (PC-DARTS, Xu et al. 2020,
             https://arxiv.org/abs/1907.05737).
-        partial_channels: K; the operations of the supernet see 1 / K of the channels (PC-DARTS); 1 for all of them.
-        auxiliary_skip: the weight, by the search's progress, of a skip connection beside the operations of each edge
-            (DARTS-, Chu et al. 2021, https://arxiv.org/abs/2009.01027: `Linear(1, 0)`); None for none.
+        partial_channels: K: the operations of the supernet see 1 / K of the channels (PC-DARTS); 1 for all of them.
+        auxiliary_skip: weight of a skip connection beside the operations of each edge, over the progress of the search
+            (DARTS-, Chu et al. 2021, https://arxiv.org/abs/2009.01027: `Linear(1, 0)`); None for no such skip.
         skip_dropout: rate of the dropout after skip connections in search (P-DARTS, Chen et al. 2019,
-            https://arxiv.org/abs/1904.12760); None for none.
-        drop_path: rate at which the supernet's edges are dropped for a sample (RobustDARTS, Zela et al. 2020,
-            https://arxiv.org/abs/1909.09656: `Linear(0, 0.2)`); None for none.
+            https://arxiv.org/abs/1904.12760); None for no dropout.
+        drop_path: rate at which the supernet drops edges for a sample (RobustDARTS, Zela et al. 2020,
+            https://arxiv.org/abs/1909.09656: `Linear(0, 0.2)`); None for no drop-path.
 
     Raises:
-        UserError: no node or part, candidates that are unknown, repeated, or nothing but 'none', or a rate outside
+        UserError: there is no node or part, candidates are unknown, repeated, or only 'none', or a rate is outside
             [0, 1).
 
     Example:
@@ -89,7 +90,7 @@ class DartsSpace(Space):
             raise UserError(f"Unknown candidates {unknown}; known are {', '.join(OPERATIONS)}.")
         if len(set(self.candidates)) != len(self.candidates) or not self._keepable:
             raise UserError(f"candidates must be different and hold one besides 'none'; got {list(self.candidates)}.")
-        _ = self._edge_settings  # checks them
+        _ = self._edge_settings  # raises if they do not fit
 
     @property
     def _keepable(self) -> tuple[str, ...]:
@@ -140,7 +141,7 @@ class DartsSpace(Space):
         stem: Stem = "cifar",
         auxiliary: bool = False,
     ) -> nn.Module:
-        """The network with which DARTS evaluates on CIFAR-10, or with its ImageNet stem.
+        """The network that DARTS evaluates on CIFAR-10, or the one with its ImageNet stem.
 
         `dnas.space.drop_path.set_drop_path` sets its drop-path, which starts at 0.
         """
@@ -175,7 +176,7 @@ class DartsSpace(Space):
         )
 
     def check(self, architecture: Architecture) -> None:
-        """See that `network` can build this architecture; 'reduce' may be missing, for networks of one cell."""
+        """Check that `network` can build this architecture; 'reduce' may be missing, for networks of one cell."""
         check_space(self, architecture)
         check_cells(architecture)
 
@@ -188,19 +189,19 @@ class DartsSpace(Space):
         return math.prod(num_cells(self._cell_decision(name)) for name in CELLS)
 
 
-# What the spaces of DARTS's cells share
+# Shared by the spaces with cells like those of DARTS
 
 
 def cell_decision(
     name: str, nodes: int, candidates: tuple[str, ...], on_edges: tuple[tuple[str, ...], ...] = ()
 ) -> Decision:
-    """The decision of a cell whose nodes take every state before them and whose output is all of them.
+    """The decision of a cell in which each node sees all earlier states, and whose output is all nodes.
 
     Args:
         name: 'normal' or 'reduce'.
-        nodes: of the cell, besides its inputs.
-        candidates: on each edge.
-        on_edges: the candidates of each edge, where they differ.
+        nodes: number of nodes of the cell, besides its inputs.
+        candidates: candidates on each edge.
+        on_edges: the candidates of each edge, if they differ.
     """
     output = tuple(range(NUM_INPUTS, NUM_INPUTS + nodes))
     edges = tuple((i, j) for j in output for i in range(j))
@@ -218,7 +219,7 @@ def supernet_model(
     in_channels: int,
     stem: Stem,
 ) -> Skeleton:
-    """The model of a supernet whose normal and reduction cell decide `decisions`."""
+    """The supernet's model, whose normal and reduction cells leave `decisions` open."""
     return _with_open_cells(
         decisions,
         CellBuilder(settings, SEARCH),
@@ -274,7 +275,7 @@ def _with_open_cells(
 
 
 def searchable_cell(builder: CellBuilder, decision: Decision, channels: int) -> Cell:
-    """A normal or a reduction cell, as the decision's name says."""
+    """A normal or a reduction cell, according to the decision's name."""
     strides = [_stride(source, decision.name == "reduce") for source, _ in decision.edges]
     return builder.cell(decision, channels, num_inputs=NUM_INPUTS, strides=strides)
 
@@ -292,7 +293,7 @@ def evaluation_network(
     """The evaluation network of an architecture that passed `check_cells`.
 
     Raises:
-        UserError: there is no reduction cell, and more than one cell is wanted.
+        UserError: there is no reduction cell, but the network has more than one cell.
     """
     found = {name: kept for name, kept in architecture.decisions.items() if isinstance(kept, CellArchitecture)}
     if "reduce" not in found and cells > 1:
@@ -319,10 +320,10 @@ def evaluation_network(
 
 
 def check_cells(architecture: Architecture) -> None:
-    """See that a network can be built of the architecture's cells.
+    """Check that a network can be built from the architecture's cells.
 
     Raises:
-        UserError: other cells than 'normal' and 'reduce', or one that cannot be built.
+        UserError: it has other cells than 'normal' and 'reduce', or one that cannot be built.
     """
     if set(architecture.decisions) not in ({"normal", "reduce"}, {"normal"}):
         raise UserError(
@@ -330,7 +331,7 @@ def check_cells(architecture: Architecture) -> None:
             f"this one has {sorted(architecture.decisions)}."
         )
     for name, cell in architecture.decisions.items():
-        # The inputs of a reduction cell are larger than its nodes, so they cannot be side by side with them.
+        # The inputs of a reduction cell are larger than its nodes, so they cannot be concatenated with them.
         check_cell(name, cell, num_inputs=NUM_INPUTS, first_output=NUM_INPUTS if name == "reduce" else 0)
 
 
@@ -346,7 +347,7 @@ def random_cell(decision: Decision, generator: torch.Generator) -> CellArchitect
 
 
 def num_cells(decision: Decision) -> int:
-    """How many cells `random_cell` can draw."""
+    """The number of cells that `random_cell` can draw."""
     return math.prod(
         sum(
             math.prod(len(_keepable(decision, edge)) for edge in kept)

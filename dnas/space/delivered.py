@@ -17,7 +17,7 @@ from dnas.space.base import Space, Stem
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """What, besides the architecture, an evaluation network follows from.
+    """The sizes that, besides the architecture, determine an evaluation network.
 
     Args:
         channels, cells, num_classes, in_channels, stem: as for `Space.network`.
@@ -37,9 +37,9 @@ class SpaceNetwork(Delivered):
     """`space.network` as retraining builds it, without an auxiliary head, in evaluation mode.
 
     Args:
-        space: of the architectures.
-        sizes: of the networks.
-        device: where they are built; on 'meta' they are counted without computing anything.
+        space: space of the architectures.
+        sizes: sizes of the networks.
+        device: device on which they are built; on 'meta' their costs are counted without computing anything.
 
     Example:
         >>> from dnas.space.nasbench201 import NasBench201Space

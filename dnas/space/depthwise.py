@@ -17,13 +17,14 @@ FAST_WIDTH = 3
 class DepthwiseConv(nn.Conv2d):
     """Depthwise convolution of odd square kernel; output size is ceil(size / stride); no bias.
 
-    The same function as `nn.Conv2d`. In train mode on the CPU its gradients are put together from forward convolutions
-    and weight gradients of narrow, undilated kernels, for which oneDNN has fast code: for channels-last images of
-    (64, 16, 32, 32) and one core, the input gradient of the 5x5 kernel of dilation 2 takes 0.6 instead of 5.6 ms and
-    the weight gradient of the undilated one 0.7 instead of 4.9 ms. It took a quarter off the DARTS search step.
+    It computes the same function as `nn.Conv2d`. In train mode on the CPU its gradients are composed of forward
+    convolutions and weight gradients of narrow, undilated kernels, for which oneDNN has fast code: for channels-last
+    images of (64, 16, 32, 32) on one core, the input gradient of the 5x5 kernel of dilation 2 takes 0.6 instead of 5.6
+    ms, and the weight gradient of the undilated one 0.7 instead of 4.9 ms. This made the DARTS search step a quarter
+    shorter.
 
-    In train mode on a GPU the kernels of `dnas.space.depthwise_triton` compute all three where Triton is installed, as
-    it is with PyTorch for CUDA on Linux; not yet measured.
+    In train mode on a GPU the kernels of `dnas.space.depthwise_triton` compute all three if Triton is installed, as it
+    is with PyTorch for CUDA on Linux; this has not been measured yet.
     """
 
     def __init__(self, channels: int, kernel_size: int, stride: int = 1, dilation: int = 1):
@@ -40,7 +41,7 @@ class DepthwiseConv(nn.Conv2d):
 
 
 def depthwise(x: Tensor, weight: Tensor, *, stride: int, dilation: int) -> Tensor:
-    """What `DepthwiseConv` computes in train mode, as a function of its weight (channels, 1, size, size)."""
+    """The function that `DepthwiseConv` computes in train mode, with its weight (channels, 1, size, size)."""
     if x.device.type == "cuda" and _triton_is_installed():
         from dnas.space import depthwise_triton
 
@@ -150,7 +151,7 @@ def _library_gradient(
     dilation: int,
     which: tuple[bool, bool],
 ) -> Tensor:
-    """What the library computes: the gradient of the input or that of the weight."""
+    """The gradient of the input or of the weight as the library computes it."""
     gradients = torch.ops.aten.convolution_backward(
         g,
         x,

@@ -30,13 +30,13 @@ from triton import knobs
 
 from dnas.system.errors import UserError
 
-# What a program of four warps holds at once: so many elements of an image (pixels times channels), for so many edges.
-# With these the compiler reports at most 128 registers per thread for 5x5 kernels and, but for a few bytes, no spills;
-# with more channels it moves every tap's weights through shared memory.
+# Number of elements (pixels times channels), for each number of edges, that a program of four warps holds at once.
+# With these the compiler reports at most 128 registers per thread for 5x5 kernels and, except for a few bytes, no
+# spills; with more channels it moves every tap's weights through shared memory.
 TILE_ELEMENTS = 512
 TILE_CHANNELS = 16
 TILE_EDGES = 4
-# Enough to occupy 132 multiprocessors; more would have more sums to add up.
+# Enough splits to occupy 132 multiprocessors; with more there would be more sums to add up.
 WEIGHT_GRADIENT_PROGRAMS = 640
 
 
@@ -46,21 +46,22 @@ def depthwise(x: Tensor, weight: Tensor, *, stride: int = 1, dilation: int = 1) 
         y[:, eC + c] = x[:, c] convolved with weight[eC + c]
 
     For one edge this is `F.conv2d(x, weight, None, stride, dilation * (size // 2), dilation, groups=C)`. (Groups with a
-    multiplier in `F.conv2d` have another order: all edges of channel 0 first.) Under autocast x is cast and the
-    weights are not: they are read in their own precision.
+    multiplier in `F.conv2d` have another order: all edges of channel 0 first.) Autocast casts x but not the weights,
+    which are read in their own precision.
 
     Args:
-        x: images (batch, C, height, width), float16, bfloat16, float32 or float64; copied where not channels-last.
-        weight: (E * C, 1, size, size) with odd size, in the type of x or a wider one. Fastest where channels are
+        x: images (batch, C, height, width), float16, bfloat16, float32 or float64; copied unless they are
+            channels-last.
+        weight: (E * C, 1, size, size) with odd size, in the type of x or a wider one. Fastest if channels are
             neighbours in memory, as in `torch.empty(size, size, 1, E * C).permute(3, 2, 0, 1)`; otherwise it is copied.
-        stride: in pixels, of height and width.
-        dilation: distance of two taps in pixels.
+        stride: stride of height and width, in pixels.
+        dilation: distance between two taps, in pixels.
 
     Returns:
         (batch, E * C, ceil(height / stride), ceil(width / stride)), channels-last, in the type of x.
 
     Raises:
-        UserError: shapes that do not fit, or tensors on the CPU outside Triton's interpreter.
+        UserError: shapes do not fit, or tensors are on the CPU outside Triton's interpreter.
     """
     _check(x, weight)
     if torch.is_autocast_enabled(x.device.type) and x.dtype == torch.float32:
@@ -216,7 +217,7 @@ def weight_gradient(g: Tensor, x: Tensor, dtype: torch.dtype, geometry: Geometry
 
 
 def _launch(kernel: Any, grid: tuple[int, int, int], arguments: tuple[object, ...]) -> None:
-    # Multiplication and addition are one instruction (FMA); Triton 3.9 warns where that is not said.
+    # Multiplication and addition are one instruction (FMA); Triton 3.9 warns unless that is stated.
     kernel[grid](*arguments, enable_fp_fusion=True)
 
 
@@ -228,7 +229,7 @@ def _channels_last(images: Tensor) -> Tensor:
 
 
 def _taps_first(weight: Tensor) -> Tensor:
-    """(EC, 1, size, size) to contiguous (size, size, EC): no copy where the weights are stored so."""
+    """(EC, 1, size, size) to contiguous (size, size, EC), without a copy if the weights are stored like that."""
     return weight[:, 0].permute(1, 2, 0).contiguous()
 
 
@@ -244,13 +245,13 @@ def _strides(images: Tensor) -> tuple[int, int, int]:
 
 
 def _sizes(output: Tensor, geometry: Geometry) -> tuple[int, ...]:
-    """N, C, E, H, W, P, Q: what the kernels need of all shapes."""
+    """N, C, E, H, W, P, Q: all sizes that the kernels need."""
     batch, channels, height, width = output.shape
     return batch, geometry.channels, channels // geometry.channels, geometry.height, geometry.width, height, width
 
 
 def _constants(output: Tensor, geometry: Geometry, tiles: Tiles) -> tuple[object, ...]:
-    """What the kernels are compiled for."""
+    """The constants that the kernels are compiled for."""
     total = tl.float64 if output.dtype == torch.float64 else tl.float32
     return geometry.size, geometry.stride, geometry.dilation, total, tiles.pixels, tiles.channels, tiles.edges
 

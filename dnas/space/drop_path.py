@@ -1,4 +1,4 @@
-"""Drop-path: training leaves out whole edges of a network at random."""
+"""Drop-path: in training, whole edges of a network are left out at random."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dnas.system.errors import UserError
 class DropPath(nn.Module):
     """Zeroes each sample with probability p and divides the others by 1 - p (Larsson et al. 2017, arXiv 1605.07648).
 
-    Off (the input itself is returned) in eval mode and where p is 0, which is the start value.
+    In eval mode, and at p = 0, the start value, the input itself is returned.
     """
 
     def __init__(self) -> None:
@@ -35,8 +35,9 @@ def path_masks(rate: Tensor, number: int, x: Tensor) -> Tensor:
     """`number` draws for each sample of x: 1 / (1 - rate) with probability 1 - rate, and 0 otherwise.
 
     Args:
-        rate: in [0, 1), 0-dim; at 0 all masks are 1.
-        x: (batch, ...), whose device and dtype the masks have.
+        rate: 0-dim, in [0, 1); at 0 all masks are 1.
+        number: number of masks for each sample.
+        x: (batch, ...); the masks get its device and dtype.
 
     Returns:
         (number, batch, 1, 1, 1).
@@ -49,7 +50,7 @@ def path_masks(rate: Tensor, number: int, x: Tensor) -> Tensor:
 def set_drop_path(network: nn.Module, probability: float) -> None:
     """Set the probability, in [0, 1), with which training drops each edge of `network` that is not an identity.
 
-    Warns where it has no effect: only the evaluation networks of `space.network()` have edges to drop.
+    It warns if that has no effect: only the evaluation networks of `space.network()` have edges to drop.
 
     Raises:
         UserError: the probability is out of range.

@@ -19,32 +19,33 @@ from dnas.space.skip_dropout import SkipDropout
 
 
 class EdgeCell(Cell):
-    """`Cell` with partial channels, an auxiliary skip and drop-path, any of them. Edge (i, j) gives
+    """`Cell` with partial channels, an auxiliary skip and drop-path, in any combination. Edge (i, j) gives
 
         w_ij d_ij / (1 - r) * shuffle(concat(sum_k p_ijk o_k(S * x_i) + beta a_ij(S * x_i), (1 - S) * x_i))
 
     with w_ij the weight of the edge (1 without `edge_weights`), S the channels that the operations see (all without
     `partial`), a_ij the auxiliary skip, and d_ij = 0 with probability r for each sample, otherwise 1; d_ij / (1 - r) is
-    1 in eval mode. An edge of which no candidate is active gives nothing at all.
+    1 in eval mode. An edge without active candidates gives nothing.
 
     - Partial channels: PC-DARTS, see `dnas.space.partial`.
     - Auxiliary skip: DARTS- (Chu et al. 2021, https://arxiv.org/abs/2009.01027), whose beta falls from 1 to 0.
-      Where the edge has stride 2 it is a factorized reduction, as in the official code
-      (https://github.com/Meituan-AutoML/DARTS-, src/search/model_search.py). With partial channels, which that
-      code does not have, it stays among those that are mixed.
-    - Drop-path: RobustDARTS (Zela et al. 2020, https://arxiv.org/abs/1909.09656, section 5.1). It drops the whole edge,
-      skip connections included, as in the official code (https://github.com/automl/RobustDARTS,
-      src/search/model_search.py).
+  If the edge has stride 2 it is a factorized reduction, as in the official code
+        (https://github.com/Meituan-AutoML/DARTS-, src/search/model_search.py). With partial channels, which that
+        code does not have, it sees the same channels as the operations.
+      - Drop-path: RobustDARTS (Zela et al. 2020, https://arxiv.org/abs/1909.09656, section 5.1). It drops the whole
+      edge,
+        including skip connections, as in the official code (https://github.com/automl/RobustDARTS,
+        src/search/model_search.py).
 
-    What is derived from it has the partial channels, but neither the auxiliary skip nor drop-path nor the dropout of
-    `SkipDropout`: they belong to the search.
+    The derived network keeps the partial channels, but neither the auxiliary skip nor drop-path nor the dropout of
+    `SkipDropout`, which belong to the search.
 
     Args:
         name, edges, candidates, num_inputs, output, num_kept, excluded, edge_weights, own_candidates: as for `Cell`;
             with `partial`, the candidates have channels / parts channels.
-        strides: of each edge.
-        partial: which channels the operations see; None for all.
-        auxiliary: for each edge the auxiliary skip; None for none.
+        strides: stride of each edge.
+        partial: the channels that the operations see; None for all.
+        auxiliary: the auxiliary skip of each edge; None for no skips.
         auxiliary_weight: beta; needed with `auxiliary`.
         drop_path: r, in [0, 1); None for no drop-path.
     """
@@ -127,7 +128,7 @@ class EdgeCell(Cell):
         return operation.skip if isinstance(operation, SkipDropout) else operation
 
     def _node(self, edges: Sequence[int], run: Pass) -> Tensor:
-        """The sum of the edges, of which there is one or more."""
+        """The sum of the edges, of which there is at least one."""
         mixed = add_up(term for edge in edges for term in self._mixed(edge, run))
         if self.partial is not None:
             others = add_up(self._others(edge, run, self.partial) for edge in edges)
@@ -151,7 +152,7 @@ class EdgeCell(Cell):
             yield run.paths[edge] * total
 
     def _skip(self, edge: int, run: Pass) -> Iterator[Tensor]:
-        """w beta a of one edge, where there is an auxiliary skip."""
+        """w beta a of one edge, if it has an auxiliary skip."""
         if self.auxiliary is None or run.beta is None:
             return
         weight = run.beta if self._edge_mixture is None else run.beta * self._edge_mixture.values[edge]
@@ -177,7 +178,7 @@ class EdgeCell(Cell):
 
 @dataclass
 class Pass:
-    """What one forward pass has, and what it has computed so far for all edges that leave a state."""
+    """The parts of one forward pass, and the results so far that all edges leaving a state share."""
 
     mixture: Mixture
     beta: Tensor | None

@@ -1,4 +1,4 @@
-"""What the edges of a supernet's cells do, and the cells that come of it."""
+"""What the edges of a supernet's cells do, and how these cells are built."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from dnas.system.errors import UserError
 
 @dataclass(frozen=True)
 class EdgeSettings:
-    """What the edges of a supernet's cells do besides mixing operations; evaluation networks know nothing of it.
+    """What the edges of a supernet's cells do besides mixing operations; evaluation networks do not depend on it.
 
     Args:
         edge_weights: whether each edge has a weight of its own (PC-DARTS, Xu et al. 2020).
-        partial_channels: K; the operations see 1 / K of the channels (PC-DARTS).
-        auxiliary_skip: beta of a skip beside each edge's operations (DARTS-, Chu et al. 2021); None for none.
-        skip_dropout: rate of the dropout after skip connections (P-DARTS, Chen et al. 2019); None for none.
-        drop_path: rate at which edges are dropped (RobustDARTS, Zela et al. 2020); None for none.
+        partial_channels: K: the operations see 1 / K of the channels (PC-DARTS).
+        auxiliary_skip: beta, weight of a skip beside each edge's operations (DARTS-, Chu et al. 2021); None for no
+            skip.
+        skip_dropout: rate of the dropout after skip connections (P-DARTS, Chen et al. 2019); None for no dropout.
+        drop_path: rate at which edges are dropped (RobustDARTS, Zela et al. 2020); None for no drop-path.
 
     Raises:
-        UserError: no part, or a rate outside [0, 1).
+        UserError: there are no parts, or a rate is outside [0, 1).
     """
 
     edge_weights: bool = False
@@ -51,11 +52,11 @@ class EdgeSettings:
 
     @property
     def only_mix(self) -> bool:
-        """Whether a `Cell` will do, with or without weights of the edges."""
+        """Whether a plain `Cell` is enough, with or without weights of the edges."""
         return self.partial_channels == 1 and not (self.auxiliary_skip or self.skip_dropout or self.drop_path)
 
     def with_edges(self, decision: Decision) -> dict[str, Decision]:
-        """The decisions of a cell by name: its operations, and where they are wanted the weights of its edges."""
+        """The decisions of a cell by name: its operations and, if edges have weights, its edges."""
         found = {decision.name: decision}
         if self.edge_weights:
             name = edges_name(decision.name)
@@ -67,17 +68,17 @@ def _check_rate(name: str, rate: Schedule) -> None:
     values = rate(torch.linspace(0, 1, 101))
     if not bool(((values >= 0) & (values < 1)).all()):
         raise UserError(
-            f"{name} is the probability to drop something, in [0, 1); {rate} goes from {values.min().item():g} to "
+            f"{name} is the probability of dropping something, in [0, 1); {rate} goes from {values.min().item():g} to "
             f"{values.max().item():g}."
         )
 
 
 class CellBuilder:
-    """Builds the cells of one supernet; they share the values that change with the progress.
+    """Builds the cells of one supernet, which share the values that change with the progress.
 
     Args:
         settings: what edges do.
-        form: of the batch norm.
+        form: form of the batch norm.
     """
 
     def __init__(self, settings: EdgeSettings, form: Form):
@@ -92,18 +93,18 @@ class CellBuilder:
         """A cell for this decision.
 
         Args:
-            decision: what its edges decide; of kind 'operations'.
-            channels: of its states.
+            decision: the decision of the cell's edges, of kind 'operations'.
+            channels: number of channels of its states.
             num_inputs: number of input states.
-            strides: of each edge.
+            strides: stride of each edge.
 
         Raises:
-            UserError: the channels cannot be cut into so many parts.
+            UserError: the channels cannot be divided into equal parts.
         """
         parts = self.settings.partial_channels
         if channels % parts:
             raise UserError(
-                f"partial_channels={parts} cuts the channels of a cell into {parts} equal parts, but there are "
+                f"partial_channels={parts} divides the channels of a cell into {parts} equal parts, but there are "
                 f"{channels}: choose channels that are a multiple of {parts}."
             )
         width = channels // parts

@@ -1,6 +1,6 @@
-"""Cells that keep only their states: a third of the memory of the per-edge `Cell`, and the same results.
+"""Cells that save only their states: a third of the memory of the per-edge `Cell`, and the same results.
 
-`NodeSum` computes all operations of a node at once, and computes again in the backward pass what it did not save.
+`NodeSum` computes all operations of a node at once, and in the backward pass recomputes what it did not save.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from dnas.space.ops import DilConv, Pool, SepConv
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """Put a `FusedCell` in the place of every `Cell` in `model`, and a `FusedEdgeCell` in that of those with partial
-    channels; parameters and their names stay.
+    """Replace every `Cell` in `model` by a `FusedCell`, or a `FusedEdgeCell` if it has partial channels; parameters and
+    their names stay.
 
-    An `EdgeCell` with an auxiliary skip or drop-path stays as it is: its edges are no sums of weighted operations.
+    An `EdgeCell` with an auxiliary skip or drop-path stays as it is, because its edges are not sums of weighted
+    operations.
 
-    Changes `model`, and returns it, or the new cell where the model is a cell itself. For memory, not for speed: on two
-    cores of a CPU a first-order step of the DARTS supernet (16 channels, 8 cells, batch 64, 32x32) took 1.6 instead of
-    5.5 GB of memory and 1.2 to 1.8 times as long. Not yet measured on a GPU.
+    It changes `model` and returns it, or returns the new cell if the model itself is a cell. It saves memory, not time:
+    on two cores of a CPU a first-order step of the DARTS supernet (16 channels, 8 cells, batch 64, 32x32) took 1.6
+    instead of 5.5 GB of memory and 1.2 to 1.8 times as long. It has not been measured on a GPU yet.
 
     Example:
         >>> from dnas.space import DartsSpace
@@ -46,7 +47,7 @@ def _fused(cell: Cell) -> Cell:
 
 
 def unfuse(model: nn.Module) -> nn.Module:
-    """Undo `fuse`; what was a `StackedCell` comes back as a `Cell`, which computes the same."""
+    """Undo `fuse`; a former `StackedCell` comes back as a `Cell`, which computes the same."""
     return _replace_cells(model, _per_edge)
 
 
@@ -69,7 +70,7 @@ def _replace_cells(model: nn.Module, new: Callable[[Cell], Cell]) -> nn.Module:
 
 
 def _copy_as(make: Callable[..., Cell], cell: Cell) -> Cell:
-    """What `make` makes of the same decisions and the same operations."""
+    """The result of `make` for the same decisions and operations."""
     decision = cell.decision
     return make(
         decision.name,
@@ -96,9 +97,9 @@ def _candidates(cell: Cell) -> list[dict[str, nn.Module]]:
 
 
 class FusedCell(Cell):
-    """`Cell` with the same parameters, whose nodes are computed by `NodeSum` as far as it knows their operations.
+    """`Cell` with the same parameters, whose nodes are computed by `NodeSum` if it supports their operations.
 
-    It knows skip connections, pooling and separable convolutions in the form for search, outside autocast. Other
+    It supports skip connections, pooling and separable convolutions in the form for search, outside autocast. Other
     operations are computed on their edges and added.
     """
 
@@ -142,7 +143,7 @@ def node_terms(
     states: Mapping[int, Tensor],
     prefixes: dict[tuple[int, Hashable], Tensor],
 ) -> Iterator[Tensor]:
-    """The sum of the operations that `NodeSum` knows, then the others one by one; nothing for `Zero`."""
+    """The sum of the operations that `NodeSum` supports, then the others one by one; nothing for `Zero`."""
     terms: list[Term] = []
     inputs: dict[tuple[int, Hashable], Tensor] = {}
     weights: list[Tensor] = []
@@ -172,7 +173,7 @@ def _shared(
     states: Mapping[int, Tensor],
     prefixes: dict[tuple[int, Hashable], Tensor],
 ) -> tuple[tuple[int, Hashable], Tensor]:
-    """What the operation starts from, computed once for all edges that leave a state, and a name for it."""
+    """The input of the operation, computed once for all edges that leave a state, and a name for it."""
     if not isinstance(operation, SharedPrefix):
         return (source, "state"), states[source]
     key = (source, operation.prefix_key)
@@ -194,7 +195,7 @@ def _is_known(operation: nn.Module, x: Tensor) -> bool:
 
 
 def _separable_parts(operation: nn.Module) -> tuple[tuple[Round, ...], list[Tensor], float]:
-    """Rounds, their weights and batch norm's epsilon; no rounds for operations that are done by now."""
+    """Rounds, their weights and batch norm's epsilon; there are no rounds for operations that are already computed."""
     if isinstance(operation, SepConv):
         pairs = [(operation.depthwise1, operation.pointwise1), (operation.depthwise2, operation.pointwise2)]
     elif isinstance(operation, DilConv):

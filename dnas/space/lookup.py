@@ -19,10 +19,10 @@ NAMES = (DartsSpace.name, ReducedDartsSpace.name, NasBench201Space.name, MobileS
 
 
 def space_named(name: str, arguments: Mapping[str, Any]) -> Space:
-    """The space `name` with these arguments (lists count as tuples); those left out keep their defaults.
+    """The space `name` with these arguments (lists become tuples); missing ones keep their defaults.
 
     Raises:
-        UserError: no such space, or it has no such argument or not of that type.
+        UserError: there is no such space, or it has no such argument, or not of that type.
     """
     match name:
         case DartsSpace.name:
@@ -43,13 +43,13 @@ def space_of(architecture: Architecture) -> Space:
     """The space that an architecture belongs to, with the arguments that it was searched with.
 
     Raises:
-        UserError: no such space, or arguments that it does not take.
+        UserError: there is no such space, or it does not accept these arguments.
     """
     return space_named(architecture.space, architecture.arguments)
 
 
 def _checked(default: Space, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as the space's fields, each of the type of its default: they come from files."""
+    """The arguments as the space's fields, each of the type of its default, because they come from files."""
     defaults = {field.name: getattr(default, field.name) for field in fields(default)}  # type: ignore[arg-type]
     checked: dict[str, Any] = {}
     for name, value in arguments.items():
@@ -66,5 +66,5 @@ def _checked(default: Space, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _items_fit(value: tuple[Any, ...], default: tuple[Any, ...]) -> bool:
-    """Whether all items are of the type of the default's, which has one or more."""
+    """Whether all items have the type of the default's items, of which there is at least one."""
     return all(type(item) is type(default[0]) for item in value)

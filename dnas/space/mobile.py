@@ -31,23 +31,23 @@ from dnas.system.errors import UserError
 # Kernel size and expansion of each candidate (ProxylessNAS, section 4.2; FBNet, table 2, has kernels 3 and 5).
 BLOCKS = {f"k{kernel}_e{expansion}": (kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6)}
 SKIP = "skip_connect"
-# The last 1x1 convolution makes so many times the channels of the last stage: 1280 from 320 in MobileNetV2.
+# The last 1x1 convolution has this many times the channels of the last stage: 1280 from 320 in MobileNetV2.
 HEAD_EXPANSION = 4
 
 
 @dataclass(frozen=True)
 class MobileSpace(Space):
-    """Layers that are each an inverted residual block of some kernel size and expansion, or are left out.
+    """Layers that are each an inverted residual block with its own kernel size and expansion, or are left out.
 
-    In the manner of ProxylessNAS (Cai et al. 2019, https://arxiv.org/abs/1812.00332) and FBNet (Wu et al. 2019,
+    It follows ProxylessNAS (Cai et al. 2019, https://arxiv.org/abs/1812.00332) and FBNet (Wu et al. 2019,
     https://arxiv.org/abs/1812.03443): a layer chooses kernel 3, 5 or 7 and expansion 3 or 6; a layer that keeps height,
     width and channels adds its input, and may be left out ('skip_connect').
 
     The network has `stages` stages of `cells` layers. Stage s = 1, 2, ... has channels * 2^(s - 1) channels, as in the
-    other spaces; the first layer of each stage but the first halves the image. There are `layers` decisions per stage,
-    named `stage1.layer1` and so on, and `cells` must be as many or more: of n layers of a stage, layer i (from 0)
-    follows decision floor(i * layers / n) + 1. So what is found with `cells` = `layers`, where every layer has a
-    decision of its own, can be trained in deeper networks.
+    other spaces; the first layer of each stage except the first halves the image. There are `layers` decisions per
+    stage, named `stage1.layer1` and so on, and `cells` must not be smaller: of n layers of a stage, layer i (from 0)
+    follows decision floor(i * layers / n) + 1. So an architecture found with `cells` = `layers`, where every layer has
+    a decision of its own, can be trained in deeper networks.
 
     With several `width_multipliers` each stage also chooses its number of channels (decision `stage1.width`), as a
     multiple of the full one: all widths share the first channels, and the others are masked (FBNetV2, Wan et al. 2020,
@@ -60,11 +60,11 @@ class MobileSpace(Space):
 
     Args:
         layers: number of decisions per stage.
-        stages: number of stages of the network; each but the first halves the image.
-        width_multipliers: over 0; the widths that a stage may have. One alone scales all stages.
+        stages: number of stages of the network; each except the first halves the image.
+        width_multipliers: widths that a stage may have, above 0. A single one scales all stages.
 
     Raises:
-        UserError: a number below 1, or multipliers that are repeated, missing or not over 0.
+        UserError: a number is below 1, or multipliers are repeated, missing or not above 0.
 
     Example:
         >>> space = MobileSpace(layers=2)
@@ -93,7 +93,7 @@ class MobileSpace(Space):
             or len(set(multipliers)) != len(multipliers)
             or not all(0 < m < math.inf for m in multipliers)
         ):
-            raise UserError(f"width_multipliers must be different numbers over 0; got {list(multipliers)}.")
+            raise UserError(f"width_multipliers must be different numbers above 0; got {list(multipliers)}.")
 
     @property
     def _widths(self) -> dict[str, float]:
@@ -133,7 +133,7 @@ class MobileSpace(Space):
         )
 
     def _mask(self, stage: int, channels: int) -> MakeMask:
-        """Makes what follows the stem and every layer of a stage."""
+        """Makes the mask that follows the stem and every layer of a stage."""
         if not self._width_is_searched:
             return nn.Identity
         kept = {name: _scaled(channels * 2 ** (stage - 1), multiplier) for name, multiplier in self._widths.items()}
@@ -150,9 +150,9 @@ class MobileSpace(Space):
         stem: Stem = "cifar",
         auxiliary: bool = False,
     ) -> nn.Module:
-        """The found blocks with affine batch norm and running statistics, as narrow as was chosen.
+        """The chosen blocks with affine batch norm and running statistics, at the chosen widths.
 
-        Drop-path reaches the blocks that add their input; the auxiliary head is that of DARTS, after layer number
+        Drop-path acts on the blocks that add their input; the auxiliary head is that of DARTS, after layer number
         2 * (stages * cells) // 3, counted from 0.
         """
         self.check(architecture)
@@ -180,7 +180,7 @@ class MobileSpace(Space):
         in_channels: int = 3,
         stem: Stem = "cifar",
     ) -> nn.Module:
-        """The evaluation network of the widths that are `given`, in which the layers are open."""
+        """The evaluation network at the widths that are `given`; its layers are left open."""
         return self._build(
             lambda name, shape: _searchable_operation(name, shape, EVALUATION),
             self._multipliers(given),
@@ -199,7 +199,7 @@ class MobileSpace(Space):
         return tuple(_width_name(stage) for stage in range(1, self.stages + 1)) if self._width_is_searched else ()
 
     def _multipliers(self, kept: Mapping[str, Kept]) -> list[float]:
-        """Of each stage."""
+        """The width multiplier of each stage."""
         if not self._width_is_searched:
             return [float(self.width_multipliers[0])] * self.stages
         return [self._widths[str(kept[name])] for name in self.shaping]
@@ -269,7 +269,7 @@ def _searchable_operation(decision: str, shape: Shape, form: Form) -> Choice:
 
 
 def _candidates(stage: int, layer: int) -> tuple[str, ...]:
-    """The blocks, and 'skip_connect' where the layer's first block has a shortcut."""
+    """The blocks, and 'skip_connect' if the layer's first block has a shortcut."""
     return (*BLOCKS, SKIP) if is_residual(stage, layer - 1) else tuple(BLOCKS)
 
 

@@ -79,7 +79,7 @@ class MobileNetwork(nn.Module):
     ):
         super().__init__()
         affine = replace(form, affine=True)
-        # The first stage's layers add the stem's channels to theirs, so it is as narrow as they are.
+        # The first stage's layers add the stem's channels to their own, so it is as narrow as they are.
         self.stem = nn.Sequential(*_stem(stem, in_channels, widths[0], affine), masks[0]())
         self.auxiliary_after = 2 * len(widths) * cells // 3
         self.blocks = nn.ModuleList()
@@ -109,7 +109,7 @@ class MobileNetwork(nn.Module):
 
 
 class Layer(nn.Module):
-    """`x + mask(operation(x))`, or without `x` where the operation changes height, width or channels."""
+    """`x + mask(operation(x))`, or without `x` if the operation changes height, width or channels."""
 
     def __init__(self, operation: nn.Module, mask: nn.Module, *, residual: bool):
         super().__init__()
@@ -119,7 +119,7 @@ class Layer(nn.Module):
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
-        # A layer is left out by the zero operation beside its shortcut (ProxylessNAS, section 4.2).
+        # A left-out layer has the zero operation beside its shortcut (ProxylessNAS, section 4.2).
         if isinstance(self.operation, Zero):
             return x
         y = self.drop_path(self.mask(self.operation(x)))
@@ -129,8 +129,8 @@ class Layer(nn.Module):
 class InvertedResidual(nn.Module):
     """1x1 convolution to `expansion` times the full channels, depthwise convolution, 1x1 convolution to the output.
 
-    Sandler et al. 2018, https://arxiv.org/abs/1801.04381. Batch norm after each, ReLU6 after the first two; the sum
-    with the input is the layer's.
+    Sandler et al. 2018, https://arxiv.org/abs/1801.04381. Batch norm follows each, ReLU6 the first two; the layer
+    adds the input.
     """
 
     def __init__(self, shape: Shape, kernel: int, expansion: int, form: Form):

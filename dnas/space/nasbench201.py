@@ -29,7 +29,7 @@ OUTPUT = (3,)
 NAME = "cell"
 _DECISION = Decision(NAME, "operations", CANDIDATES, EDGES, output=OUTPUT)
 
-# There is no batch norm after pooling, in search neither (official code).
+# There is no batch norm after pooling, also not in search (official code).
 NB201_SEARCH = replace(SEARCH, norm_after_pool=False)
 
 
@@ -48,7 +48,7 @@ class NasBench201Space(Space):
         drop_path: as in `DartsSpace`.
 
     Raises:
-        UserError: no part, or a rate outside [0, 1).
+        UserError: there are no parts, or a rate is outside [0, 1).
 
     Example:
         >>> space = NasBench201Space()
@@ -67,7 +67,7 @@ class NasBench201Space(Space):
     drop_path: Schedule | None = None
 
     def __post_init__(self) -> None:
-        _ = self._edge_settings  # checks them
+        _ = self._edge_settings  # raises if they do not fit
 
     @property
     def _edge_settings(self) -> EdgeSettings:

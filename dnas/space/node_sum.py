@@ -1,7 +1,7 @@
-"""The weighted sum of a node's operations as one autograd function that saves only what enters the node.
+"""The weighted sum of a node's operations as one autograd function that saves only the node's inputs.
 
 A node is a sum of weighted terms, `sum_t m_t f_t(x_t)`, one for each operation of each edge. `NodeSum` computes all
-of them in one autograd function that saves the x_t alone; what lies between is computed again in the backward pass, one
+of them in one autograd function that saves only the x_t; intermediate results are recomputed in the backward pass, one
 term at a time.
 
 A separable operation ends in a depthwise convolution with output z, a 1x1 convolution W, and batch norm without
@@ -16,11 +16,11 @@ gradient of the result, M = sum over pixels of g (z - mean z)^T, P the number of
     d_z = A^T (g - mean g) - B (z - mean z),      A = (m / sigma) W,      B = W^T diag(m s / (P sigma^2)) W
 
 Cov(z) = E[z z^T] - mean mean^T, so the relative error of sigma^2 is that of the sums times |W|^2 E|z|^2 / sigma^2. In
-float32 the results of a cell were as near to float64 as those of the per-edge form.
+float32 the results of a cell were as close to float64 as those of the per-edge form.
 
-It does not pay in time on a CPU: a 1x1 convolution of 16 channels runs there at the processor's peak, and the three
-more that this form takes (Cov(z), B z, and the recomputation) cost what the passes of batch norm did. Taking a few
-images at a time did not help either, nor did keeping z.
+It saves no time on a CPU: a 1x1 convolution of 16 channels runs there at the processor's peak, and the three
+additional ones of this form (Cov(z), B z, and the recomputation) cost what the passes of batch norm did. Processing a
+few images at a time did not help, nor did keeping z.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of z (batch, K, height, width) and y = W z: the mean of z (K,), W Cov(z) (C, K), 1 / sigma (C,), pixels."""
+    """Moments of z (batch, K, height, width) and y = W z: mean z (K,), W Cov(z) (C, K), 1 / sigma (C,), pixels."""
 
     mean: Tensor
     y_with_z: Tensor
@@ -71,7 +71,7 @@ class Moments:
 
 
 def moments(z: Tensor, weight: Tensor, eps: float) -> Moments:
-    """The moments of batch norm in the fused form: the place where ranks would be averaged."""
+    """The moments of batch norm in the fused form; this is where they would be averaged over ranks."""
     count = z.numel() // z.shape[1]
     mean = z.sum((0, 2, 3)) / count
     y_with_z = weight.flatten(1) @ torch.addr(cross(z, z), mean, mean, beta=1 / count, alpha=-1)
@@ -114,8 +114,8 @@ def normalized_backward(
 class NodeSum(torch.autograd.Function):
     """The sum of the terms of a node.
 
-    `apply(terms, num_inputs, values, *tensors)`: mixture values (edges, candidates); the first `num_inputs` tensors are
-    what enters the node, the others the weights of all terms in order.
+    `apply(terms, num_inputs, values, *tensors)`: `values` are the mixture (edges, candidates); the first `num_inputs`
+    tensors are the inputs of the node, the others the weights of all terms in order.
     """
 
     @staticmethod
@@ -175,7 +175,7 @@ def _separable_backward(
     found: Sequence[Moments],
     for_weights: bool,
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-    """Gradients of input, value and weights of a separable term; its intermediate results are computed again."""
+    """Gradients of input, value and weights of a separable term; its intermediate results are recomputed."""
     calls: list[tuple[Tensor, Tensor, Tensor]] = []
     for index, round_ in enumerate(rounds):
         if index:
@@ -202,7 +202,7 @@ def _separable_backward(
 def _differentiable_gradients(
     terms: tuple[Term, ...], num_inputs: int, saved: Sequence[Tensor], g: Tensor, needs: Sequence[bool]
 ) -> Iterator[Tensor | None]:
-    """The gradients as functions of what is saved and of g, for second derivatives."""
+    """The gradients as functions of the saved tensors and of g, for second derivatives."""
     # Views, so that no input is upstream of another (a state and its own ReLU).
     inputs = [tensor.view_as(tensor) for tensor in saved]
     result = plain_sum(terms, num_inputs, *inputs)
@@ -212,7 +212,7 @@ def _differentiable_gradients(
 
 
 def plain_sum(terms: Sequence[Term], num_inputs: int, values: Tensor, *tensors: Tensor) -> Tensor:
-    """What `NodeSum` computes, in operations that can be differentiated any number of times."""
+    """The result of `NodeSum`, in operations that can be differentiated any number of times."""
     parts = []
     for term, weights in weights_of(terms, tensors[num_inputs:]):
         x = tensors[term.slot]
@@ -226,7 +226,7 @@ def plain_sum(terms: Sequence[Term], num_inputs: int, values: Tensor, *tensors: 
 
 
 def weights_of(terms: Sequence[Term], weights: Sequence[Tensor]) -> Iterator[tuple[Term, Sequence[Tensor]]]:
-    """Each term with its own of all weights."""
+    """Each term with its own part of all weights."""
     first = 0
     for term in terms:
         yield term, weights[first : first + 2 * len(term.rounds)]
@@ -242,7 +242,7 @@ def _layout(x: Tensor) -> torch.memory_format:
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of a * b, where a has no gaps in memory."""
+    """The sum of a * b, for an `a` without gaps in memory."""
     b = b.contiguous(memory_format=_layout(a))
     order = (0, 2, 3, 1) if a.stride(1) == 1 else (0, 1, 2, 3)
     return torch.dot(a.permute(order).reshape(-1), b.permute(order).reshape(-1))

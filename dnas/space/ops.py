@@ -48,7 +48,7 @@ class Form:
 
     Args:
         affine: whether batch norm has a learned scale and shift.
-        running: whether batch norm keeps running statistics for evaluation; without, it always uses the batch's.
+        running: whether batch norm keeps running statistics for evaluation; otherwise it always uses the batch's.
         norm_after_pool: whether batch norm follows pooling.
     """
 
@@ -57,7 +57,7 @@ class Form:
     norm_after_pool: bool
 
     def norm(self, channels: int) -> BatchNorm:
-        """Batch norm in this form: the one place where operations get theirs."""
+        """Batch norm in this form: the only place where operations get theirs."""
         return BatchNorm(channels, affine=self.affine, track_running_stats=self.running)
 
 
@@ -71,7 +71,7 @@ class BatchNorm(nn.BatchNorm2d):
         return F.batch_norm(x, None, None, weight.expand(x.shape[1]).contiguous(), None, training=True, eps=self.eps)
 
 
-# Searching, candidates must not differ by a learned scale (DARTS, appendix A.1.1), and batch statistics leave no trace.
+# In search, candidates must not differ by a learned scale (DARTS, appendix A.1.1), and batch statistics leave no trace.
 SEARCH = Form(affine=False, running=False, norm_after_pool=True)
 EVALUATION = Form(affine=True, running=True, norm_after_pool=False)
 
@@ -80,7 +80,7 @@ def operation(name: str, channels: int, stride: int, form: Form) -> nn.Module:
     """The operation `name`, one of `OPERATIONS`.
 
     Raises:
-        UserError: no such operation.
+        UserError: there is no such operation.
     """
     match name:
         case "none":
@@ -104,7 +104,7 @@ def operation(name: str, channels: int, stride: int, form: Form) -> nn.Module:
 
 
 class Noise(nn.Module):
-    """N(0, 1) noise of the input's shape, strided in space, in its place (RobustDARTS, Zela et al. 2020).
+    """N(0, 1) noise of the input's shape, strided in space, instead of the input (RobustDARTS, Zela et al. 2020).
 
     It is drawn anew in each forward pass, in eval mode as well (as in the official code), from torch's generator of the
     device, so that all passes of a hypergradient over one batch see the same.
@@ -122,7 +122,7 @@ class Noise(nn.Module):
 
 
 class _ReLUFirst(SharedPrefix):
-    """An operation that starts with ReLU and ends with batch norm; `convolve` is what lies between."""
+    """An operation that starts with ReLU and ends with batch norm, with `convolve` in between."""
 
     prefix_key: Hashable = "relu"
     norm: BatchNorm
@@ -158,8 +158,8 @@ class ReLUConvBN(_ReLUFirst):
 class FactorizedReduce(_ReLUFirst):
     """Halves height and width by two 1x1 convolutions of stride 2, one of them shifted by a pixel.
 
-    Where height or width is odd, the shifted image is padded with zeros, so that both give ceil(size / 2); the
-    published code has no answer there.
+    If height or width is odd, the shifted image is padded with zeros, so that both give ceil(size / 2); the
+    published code does not handle that case.
 
     The stride is a slice before convolutions of stride 1. That is the same, on the CPU twice as fast (16 channels of
     32x32: 2.3 instead of 5.7 ms), and does not run into oneDNN's gradient of a strided 1x1 convolution with fewer than
@@ -225,7 +225,7 @@ class Conv7x1And1x7(_ReLUFirst):
 
 
 class Pool(SharedPrefix):
-    """3x3 pooling; all of it is shared, with its batch norm where that has neither parameters nor running statistics.
+    """3x3 pooling; it is shared completely, and so is its batch norm if that has no parameters or running statistics.
 
     Padding does not count in averages.
     """
@@ -251,8 +251,8 @@ class Pool(SharedPrefix):
 
 def average3x3(x: Tensor, stride: int) -> Tensor:
     """Average pooling of 3x3 pixels with padding that does not count."""
-    # On the CPU torch's pooling of few channels takes three times as long as sums of slices, and with stride 1 those
-    # will do. Programs that are exported keep the one operation.
+    # On the CPU torch's pooling of few channels takes three times as long as sums of slices, which are enough for
+    # stride 1. Exported programs keep the single operation.
     traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
     if x.device.type != "cpu" or stride != 1 or x.ndim != 4 or x.shape[1] >= FULL_VECTOR or traced:
         return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
@@ -287,7 +287,7 @@ def _scaled_sums(x: Tensor, axis: int, scale: float, transposed: bool) -> Tensor
 
 
 def _raise_ends_(x: Tensor, axis: int) -> Tensor:
-    """Sums of three become sums of two at the ends (times 3 / 2), or of one where that is all there is."""
+    """Sums of three become sums of two at the ends (times 3 / 2), or of one if there is only one."""
     size = x.shape[axis]
     for end in {0, size - 1}:
         x.select(axis, end).mul_(1.5 if size > 1 else 3.0)

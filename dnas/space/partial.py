@@ -1,4 +1,4 @@
-"""Partial channels: the operations of an edge see some of a state's channels, the others go past them.
+"""Partial channels: the operations of an edge see some of a state's channels, the others bypass them.
 
 PC-DARTS (Xu et al. 2020, https://arxiv.org/abs/1907.05737, section 3.2). With K parts of C / K channels, S the first of
 them, edge (i, j) gives
@@ -26,7 +26,7 @@ from dnas.core.cell import concatenate
 
 @dataclass(frozen=True)
 class PartialChannels:
-    """The first of `parts` equal parts of the channels, the other ones, and how they come together again.
+    """The first of `parts` equal parts of the channels, the others, and how they are joined again.
 
     Tensors are (batch, channels, height, width).
     """
@@ -34,12 +34,12 @@ class PartialChannels:
     parts: int
 
     def first(self, x: Tensor) -> Tensor:
-        """What the operations see: the first channels / parts channels, without gaps in memory."""
+        """The channels that the operations see: the first channels / parts channels, without gaps in memory."""
         layout = torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
         return x[:, : x.shape[1] // self.parts].contiguous(memory_format=layout)
 
     def others(self, x: Tensor, stride: int) -> Tensor:
-        """What goes past the operations. Odd sizes are rounded up, as operations do; the published code cannot."""
+        """The channels that bypass the operations. Odd sizes are rounded up, which the published code cannot do."""
         others = x[:, x.shape[1] // self.parts :]
         return others if stride == 1 else F.max_pool2d(others, 2, 2, ceil_mode=True)
 
@@ -63,16 +63,16 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 
 class PartialPlainCell(nn.Module):
-    """What is left of a cell with partial channels: one operation for each kept edge, and what goes past it.
+    """The plain form of a cell with partial channels: one operation for each kept edge, and the bypassing channels.
 
     Args:
-        edges: (source, target) state indices, one for each operation. Where one edge has several operations, the
-            other channels go past them once.
-        strides: of each edge.
-        operations: one module for each edge, of channels / parts channels.
+        edges: (source, target) state indices, one for each operation. If one edge has several operations, the
+            other channels bypass them once.
+        strides: stride of each edge.
+        operations: one module for each edge, for channels / parts channels.
         num_inputs: number of input states.
         output: indices of the states that are concatenated over channels.
-        partial: the parts.
+        partial: how the channels are divided.
     """
 
     def __init__(

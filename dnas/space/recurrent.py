@@ -42,7 +42,8 @@ class RecurrentSpace:
 
     Args:
         nodes: number of nodes of the cell.
-        candidates: on each edge, from 'none' and `ACTIVATIONS`; 'none' takes part in the search, and is not kept.
+        candidates: candidates on each edge, from 'none' and `ACTIVATIONS`; 'none' takes part in the search, but is
+            never kept.
 
     Raises:
         UserError: there is no node, or candidates are unknown, repeated, or only 'none'.
@@ -93,7 +94,7 @@ class RecurrentSpace:
     ) -> RecurrentLanguageModel:
         """The supernet's model: tokens (T, B) to scores of the next tokens, see `RecurrentLanguageModel`.
 
-        States are normalised over the batch, without learned scale, which takes 2 rows or more. The official code
+        States are normalised over the batch, without learned scale, which needs 2 rows or more. The official code
         evaluates a supernet with running statistics; ours uses those of the batch in evaluation, too.
 
         Args:
@@ -155,7 +156,7 @@ class RecurrentSpace:
         check_recurrent(architecture.decisions[NAME])
 
     def random(self, generator: torch.Generator) -> Architecture:
-        """One state before each node and one activation other than 'none', uniformly; the generator is of the CPU."""
+        """One state before each node and one activation other than 'none', uniformly; the generator is on the CPU."""
         edges = [
             KeptEdge(draw(node, generator), node, self._keepable[draw(len(self._keepable), generator)])
             for node in range(1, self.nodes + 1)
@@ -163,7 +164,7 @@ class RecurrentSpace:
         return self.architecture({NAME: CellArchitecture(tuple(edges), tuple(range(1, self.nodes + 1)))})
 
     def size(self) -> int:
-        """How many architectures `random` can draw: nodes! x activations^nodes; 2.6e9 for DARTS."""
+        """The number of architectures that `random` can draw: nodes! x activations^nodes; 2.6e9 for DARTS."""
         return math.factorial(self.nodes) * len(self._keepable) ** self.nodes
 
 

@@ -34,7 +34,7 @@ INITIAL_RANGE = 0.04
 
 @dataclass(frozen=True)
 class RecurrentDropout:
-    """Probabilities, in [0, 1), of setting something to 0 in training; a mask is the same at all steps of a batch.
+    """Probabilities, in [0, 1), of zeroing values in training; a mask is the same at all steps of a batch.
 
     Variational dropout (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287); names of the official code of DARTS
     in brackets. The defaults are those of its evaluation on Penn Treebank.
@@ -88,7 +88,7 @@ def normalise(s_BH: Tensor) -> Tensor:
 
 
 class _Inputs(NamedTuple):
-    """What enters one searchable node: N states, and the weights p of K activations of each."""
+    """The inputs of one searchable node: N states, and the weights p of K activations of each."""
 
     sources: list[int]
     activations: list[Callable[[Tensor], Tensor]]
@@ -97,7 +97,7 @@ class _Inputs(NamedTuple):
 
 
 def _span(indices: list[int]) -> list[int] | slice:
-    """The same indices as a slice where they have no gaps: a list would have to be sent to the device."""
+    """The same indices as a slice if they have no gaps: a list would have to be sent to the device."""
     whole = bool(indices) and indices == list(range(indices[0], indices[-1] + 1))
     return slice(indices[0], indices[-1] + 1) if whole else indices
 
@@ -143,7 +143,7 @@ class RecurrentNodes(Searchable):
         return (self.decision,)
 
     def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
-        # Once for all steps of a sequence: at small sizes the number of operations is what a step costs.
+        # Done once for all steps of a sequence: at small sizes the number of operations determines a step's time.
         self._inputs = None if mixtures is None else self._inputs_of_nodes(mixtures[self.decision.name])
 
     def forward(self, s_BH: Tensor, mask_BH: Tensor | None = None) -> Tensor:
@@ -157,12 +157,12 @@ class RecurrentNodes(Searchable):
         return [self._inputs_of(node, mixture) for node in self.decision.nodes]
 
     def _inputs_of(self, node: int, mixture: Mixture) -> _Inputs:
-        """The edges into a node on which something other than 'none' is active, and what they weigh."""
+        """The edges into a node on which something other than 'none' is active, and their weights."""
         eligible = [k for k, name in enumerate(self.decision.candidates) if name in ACTIVATIONS]
         edges = [edge for edge in self.decision.incoming(node) if set(mixture.row(edge)) & set(eligible)]
         computed = [k for k in eligible if any(k in mixture.row(edge) for edge in edges)]
         p_NK = mixture.values[_span(edges)][:, _span(computed)]
-        if mixture.active is not None:  # what is not active has no gradient
+        if mixture.active is not None:  # inactive candidates have no gradient
             p_NK = p_NK * p_NK.new_tensor([[k in mixture.row(edge) for k in computed] for edge in edges])
         return _Inputs(
             sources=[self.decision.edges[edge][0] for edge in edges],
@@ -183,9 +183,9 @@ class PlainRecurrentNodes(nn.Module):
     """Nodes with one activation on each kept edge: s_j = sum over its edges of s_i + c_ij (f(h_ij) - s_i).
 
     Args:
-        cell: what is kept; nodes are the states from 1 on.
+        cell: the kept cell; its nodes are the states from 1 on.
         weights: W_j (H, 2 H) of each node.
-        normalised: whether states are normalised over the batch, as they are in a search.
+        normalised: whether states are normalised over the batch, as in a search.
     """
 
     def __init__(self, cell: CellArchitecture, weights: nn.ParameterList, *, normalised: bool):
@@ -198,7 +198,7 @@ class PlainRecurrentNodes(nn.Module):
         states = [normalise(s_BH) if self.normalised else s_BH]
         for node, weight in enumerate(self.weights, start=1):
             terms = [self._edge(edge, states, weight, mask_BH) for edge in self.cell.edges if edge.target == node]
-            # A supernet whose node has only 'none' is 0 there; a kept 'none' is no term.
+            # In a supernet a node with only 'none' is 0; a kept 'none' adds no term.
             s = sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(s_BH)
             states.append(normalise(s) if self.normalised else s)
         return mean_of(states, self.cell.output)
@@ -219,7 +219,7 @@ def mean_of(states: Sequence[Tensor], output: Sequence[int]) -> Tensor:
 
 
 class LanguageOutput(NamedTuple):
-    """What a language model gives out.
+    """The output of a language model.
 
     Args:
         logits: (T, B, V), scores of the token that follows each step.
@@ -243,10 +243,10 @@ class RecurrentLanguageModel(nn.Module):
     `(LanguageOutput, hidden state)`; without a carry the state starts at 0, and the output comes alone.
 
     Args:
-        nodes: from s_0 (B, H) and mask (B, H) to the new hidden state (B, H).
+        nodes: maps s_0 (B, H) and mask (B, H) to the new hidden state (B, H).
         vocabulary: V.
-        hidden: H, of the hidden state and the embedding.
-        dropout: in training.
+        hidden: H, units of the hidden state and the embedding.
+        dropout: probabilities of dropout in training.
     """
 
     def __init__(self, nodes: nn.Module, *, vocabulary: int, hidden: int, dropout: RecurrentDropout):

@@ -64,13 +64,13 @@ class ReducedDartsSpace(Space):
     Zela et al. 2020, https://arxiv.org/abs/1909.09656, section 3; the candidates are those of the
     official code (https://github.com/automl/RobustDARTS, src/spaces.py).
 
-    - S1: on each edge the two operations that were left after the weakest of DARTS were dropped one by one;
+    - S1: on each edge, the two operations that were left after the weakest ones of DARTS were dropped one by one;
     - S2: skip connection and 3x3 separable convolution;
-    - S3: these two and 'none', which is not kept;
-    - S4: noise N(0, 1) in place of the input, and 3x3 separable convolution.
+    - S3: these two and 'none', which is never kept;
+    - S4: noise N(0, 1) instead of the input, and 3x3 separable convolution.
 
-    The edges of S1 are compared by their strongest operation as in every space; the official code's comparison of them
-    reads the names of the cell's first edges.
+    As in every space, the edges of S1 are compared by their strongest operation; the official code reads the names of
+    the cell's first edges when it compares them.
 
     Args:
         number: 1 to 4.
@@ -81,7 +81,7 @@ class ReducedDartsSpace(Space):
         drop_path: as in `DartsSpace`.
 
     Raises:
-        UserError: another number, no part, or a rate outside [0, 1).
+        UserError: the number is another one, there are no parts, or a rate is outside [0, 1).
 
     Example:
         >>> ReducedDartsSpace(number=2).size()
@@ -102,7 +102,7 @@ class ReducedDartsSpace(Space):
     def __post_init__(self) -> None:
         if self.number not in (1, 2, 3, 4):
             raise UserError(f"number must be 1, 2, 3 or 4, for the spaces S1 to S4; got {self.number}.")
-        _ = self._edge_settings  # checks them
+        _ = self._edge_settings  # raises if they do not fit
 
     @property
     def _edge_settings(self) -> EdgeSettings:
@@ -183,7 +183,7 @@ class ReducedDartsSpace(Space):
         check_cells(architecture)
 
     def random(self, generator: torch.Generator) -> Architecture:
-        """Two different incoming edges for each node, each with one of its operations but 'none', uniformly."""
+        """Two different incoming edges for each node, each with one of its operations except 'none', uniformly."""
         return self.architecture({name: random_cell(self._cell_decision(name), generator) for name in CELLS})
 
     def size(self) -> int:

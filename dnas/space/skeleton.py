@@ -1,7 +1,7 @@
 """The network around the cells of DARTS: stem, stacked cells, classifier and auxiliary head.
 
 Liu et al. 2019, https://arxiv.org/abs/1806.09055, section 3 and official code. The supernet and the evaluation
-networks differ only in what `make_cell` gives and in the form of their batch norm.
+networks differ only in their cells (`make_cell`) and in the form of their batch norm.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dnas.system.errors import UserError
 def reductions(cells: int) -> tuple[int, ...]:
     """Which cells of a network halve the image and double the channels: numbers cells // 3 and 2 * cells // 3.
 
-    Of two cells only the second does, and a single cell does not: the published rule would leave no normal cell.
+    With two cells only the second does, and a single cell does not: the published rule would leave no normal cell.
     """
     if cells < 3:
         return (1,) if cells == 2 else ()
@@ -35,8 +35,8 @@ class CellMaker:
 
     Args:
         make: `make(channels, reduction)` gives a cell that takes two inputs of `channels` channels.
-        normal_width: how many states a normal cell concatenates.
-        reduce_width: how many states a reduction cell concatenates.
+        normal_width: number of states that a normal cell concatenates.
+        reduce_width: number of states that a reduction cell concatenates.
     """
 
     make: Callable[[int, bool], nn.Module]
@@ -54,14 +54,14 @@ class Skeleton(nn.Module):
     cell number 2 * cells // 3.
 
     Args:
-        maker: of the cells.
-        channels: C; the first cell's nodes have C channels, those after a reduction twice as many.
-        cells: how many cells; `reductions` says which of them reduce.
+        maker: makes the cells.
+        channels: C: the first cell's nodes have C channels, those after a reduction twice as many.
+        cells: number of cells; `reductions` says which of them reduce.
         num_classes: length of the logits.
-        in_channels: of the images.
+        in_channels: channels of the images.
         stem: 'cifar' keeps the image size, 'imagenet' divides it by 8.
         auxiliary: whether there is an auxiliary head.
-        form: of the batch norm; that of the stem is always affine.
+        form: form of the batch norm; the stem always has an affine one.
     """
 
     def __init__(

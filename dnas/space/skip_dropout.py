@@ -15,7 +15,7 @@ class SkipDropout(nn.Module):
     (https://github.com/chenxin061/pdarts, model_search.py) and here, dropout follows skip connections of stride 1 only.
 
     Args:
-        rate: in [0, 1), as a schedule; one `Scheduled` may serve all skip connections of a model.
+        rate: schedule with values in [0, 1); one `Scheduled` may serve all skip connections of a model.
     """
 
     def __init__(self, rate: Scheduled):

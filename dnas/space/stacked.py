@@ -1,4 +1,4 @@
-"""Cells that compute together what leaves a state: in less time than the per-edge `Cell`, and with the same results.
+"""Cells that compute together all operations leaving a state: faster than the per-edge `Cell`, with the same results.
 
 All edges that leave a state start from the same ReLU. The convolutions of one shape on those edges are one convolution
 whose weights are theirs, stacked over the output channels, and their batch norms are one batch norm over these
@@ -9,8 +9,8 @@ a channel of y, P the pixels of that channel and g the gradient of the result,
     d_m = sum over channels of s / sigma,    s = sum g y - mu sum g
     d_y = a g + b y + c,                     b = -a s / (P sigma^2),      c = -a sum g / P - b mu
 
-Where channels run fastest in memory (channels-last), a row of the image is taken as one vector of width * channels
-entries, so that sums and products run over long vectors however few the channels. With one edge of 8 channels that is
+If channels are innermost in memory (channels-last), a row of the image is taken as one vector of width * channels
+entries, so that sums and products run over long vectors even with few channels. With one edge of 8 channels that is
 twice as fast as torch's batch norm forward (two norms added, 128 images of 16x16, one thread: 0.28 instead of 0.59
 ms); with three edges side by side it is no faster.
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Vectors:
-    """Images (batch, C, height, width) seen as the matrix or tensor in which sums over pixels run fastest."""
+    """Images (batch, C, height, width), viewed as the matrix or tensor in which sums over pixels are fastest."""
 
     shape: torch.Size
     channels_last: bool
@@ -47,7 +47,7 @@ class Vectors:
         return cls(x.shape, x.is_contiguous(memory_format=torch.channels_last))
 
     def view(self, x: Tensor) -> Tensor:
-        """(batch * height, width * C) where channels run fastest, otherwise (batch, C, height * width)."""
+        """(batch * height, width * C) if channels are innermost in memory, otherwise (batch, C, height * width)."""
         batch, channels, height, width = self.shape
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
@@ -66,7 +66,7 @@ class Vectors:
         return vectors.sum(0).view(self.shape[3], -1).sum(0) if self.channels_last else vectors.sum((0, 2))
 
     def spread(self, per_channel: Tensor) -> Tensor:
-        """One number per channel in the form that is broadcast over `view`."""
+        """One number per channel, in a form that broadcasts over `view`."""
         if not self.channels_last:
             return per_channel[:, None]
         return per_channel.expand(self.shape[3], -1).reshape(-1)
@@ -130,18 +130,18 @@ class StackedNorm(torch.autograd.Function):
 
 
 def stacked_norm(eps: float, scales: Sequence[Tensor], ys: Sequence[Tensor]) -> Tensor:
-    """What `StackedNorm` computes, in the way that is fastest on the device."""
-    # Elsewhere batch norm is one kernel. Batch norm of a single pixel is refused, by torch.
+    """The result of `StackedNorm`, computed in the way that is fastest on the device."""
+    # Elsewhere batch norm is one kernel. torch refuses batch norm of a single pixel.
     if ys[0].device.type != "cpu" or Vectors.of(ys[0]).pixels == 1:
         return plain_norm(eps, scales, ys)
     return StackedNorm.apply(eps, *scales, *ys)  # type: ignore[no-any-return]
 
 
 def plain_norm(eps: float, scales: Sequence[Tensor], ys: Sequence[Tensor]) -> Tensor:
-    """What `StackedNorm` computes, in operations that can be differentiated any number of times."""
+    """The result of `StackedNorm`, in operations that can be differentiated any number of times."""
     parts = []
     for scale, y in zip(scales, ys, strict=True):
-        # Contiguous: torch 2.13 reads over the end of a scale of stride 0 (in the second derivative).
+        # Contiguous, because torch 2.13 reads past the end of a scale of stride 0 (in the second derivative).
         per_channel = scale[:, None].expand(-1, y.shape[1] // len(scale)).reshape(-1).contiguous()
         parts.append(F.batch_norm(y, None, None, per_channel, None, training=True, eps=eps))
     result = add_up(iter(parts))
@@ -156,7 +156,7 @@ def _halves(items: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
 def _differentiable_gradients(
     eps: float, saved: Sequence[Tensor], g: Tensor, needs: Sequence[bool]
 ) -> Iterator[Tensor | None]:
-    """The gradients as functions of what is saved and of g, for second derivatives."""
+    """The gradients as functions of the saved tensors and of g, for second derivatives."""
     inputs = [tensor.view_as(tensor) for tensor in saved]
     wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
     found = iter(torch.autograd.grad(plain_norm(eps, *_halves(inputs)), wanted, g, create_graph=True))
@@ -197,13 +197,13 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass
 class Terms:
-    """What enters a node: `ones`, and each x of `weighted` times its value."""
+    """The inputs of a node: `ones`, and each x of `weighted` times its value."""
 
     ones: list[Tensor] = field(default_factory=list)
     weighted: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def total(self) -> Tensor | None:
-        """The sum; None where nothing enters."""
+        """The sum; None if there is no term."""
         xs, values = [x for x, _ in self.weighted], [value for _, value in self.weighted]
         every = (*xs, *self.ones)
         if not every:
@@ -225,15 +225,15 @@ class Member:
 
 
 class StackedCell(Cell):
-    """`Cell` with the same parameters, which computes the convolutions that leave a state, and their norms, at once.
+    """`Cell` with the same parameters, which computes the convolutions leaving a state, and their norms, together.
 
-    Only what is active is stacked. Other operations are computed on their edges, and so are those with a learned scale,
-    running statistics or hooks; a cell under autocast or in half precision is computed as `Cell` does. Operations that
-    draw random numbers draw them in another order than in `Cell`.
+    Only active operations are stacked. Those with a learned scale, running statistics or hooks, and those of other
+    kinds, are computed on their edges; under autocast or in half precision the cell computes as `Cell` does. Operations
+    that draw random numbers draw them in another order than in `Cell`.
 
-    One cell of 8 channels (128 images of 16x16, one CPU thread) takes a quarter less CPU time, forward and backward.
-    In the supernet with cells of 8, 16 and 32 channels, of which only the first is stacked, a first-order step takes 7
-    % less and a forward pass 17 % less; convolutions, which stacking speeds up little, are half of what is left.
+    One cell of 8 channels (128 images of 16x16, one CPU thread) takes a quarter less CPU time, forward and backward. In
+    the supernet with cells of 8, 16 and 32 channels, of which only the first is stacked, a first-order step takes 7 %
+    less and a forward pass 17 % less; convolutions, which stacking speeds up little, take half of the remaining time.
     """
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -264,7 +264,7 @@ class StackedCell(Cell):
         values: Sequence[Sequence[Tensor]],
         terms: dict[int, Terms],
     ) -> None:
-        """Add to `terms` what the edges that leave a state bring to their nodes."""
+        """Add to `terms` what the edges leaving a state contribute to their nodes."""
         prefixes: dict[Hashable, Tensor] = {}
         stacks: dict[Hashable, list[Member]] = {}
         for edge, (source, target) in enumerate(self.decision.edges):
@@ -297,16 +297,16 @@ class StackedCell(Cell):
 
 def _pays(x: Tensor) -> bool:
     """Whether stacking is faster than computing each edge on its own, and as exact."""
-    if x.ndim != 4 or x.dtype not in (torch.float32, torch.float64) or x.is_meta:  # meta: counting, by the plain form
+    if x.ndim != 4 or x.dtype not in (torch.float32, torch.float64) or x.is_meta:  # meta: costs count the plain form
         return False
     if torch.is_autocast_enabled(x.device.type):
         return False
-    # From 16 channels on the operations of one edge fill the vectors of a CPU, and their results stay in its cache.
+    # From 16 channels on, the operations of one edge fill the vectors of a CPU, and their results stay in its cache.
     return x.device.type != "cpu" or x.shape[1] < FULL_VECTOR
 
 
 def _shape(operation: nn.Module) -> Hashable | None:
-    """What operations must share to be stacked; None for those that cannot be."""
+    """The key that operations must share to be stacked; None for those that cannot be."""
     if type(operation) is not ReLUConvBN:
         return None
     conv, norm = operation.conv, operation.norm

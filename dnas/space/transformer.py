@@ -22,12 +22,12 @@ from dnas.system.errors import UserError
 
 # Legend: N batch, C channels, H height and W width in patches, T = H W patches, A heads, D = C / A channels of a head.
 
-# An embedding has so many times the channels that are asked for, as the last stage of the convolutional spaces.
+# An embedding has this many times the requested channels, like the last stage of the convolutional spaces.
 WIDTH = 4
-# A patch of the ImageNet stem has so many times the pixels of a side: 16 by default, as in ViT.
+# A patch of the ImageNet stem has this many times the pixels of a side: 16 by default, as in ViT.
 IMAGENET_PATCH = 4
 
-# makes what a decision chooses: (decision, channels) -> module
+# makes the module that a decision chooses: (decision, channels) -> module
 MakeOperation = Callable[[str, int], nn.Module]
 
 
@@ -43,22 +43,22 @@ class TransformerSpace(Space):
 
         x = x + mixing(norm(x)),  x = x + mlp(norm(x))
 
-    There are `blocks` decisions of each kind, named `block1.mixing` and `block1.mlp` and so on, and `cells` must be as
-    many or more: of n blocks, block i (from 0) follows the decisions of number floor(i * blocks / n) + 1. So what is
+    There are `blocks` decisions of each kind, named `block1.mixing` and `block1.mlp` and so on, and `cells` must not be
+    smaller: of n blocks, block i (from 0) follows the decisions of number floor(i * blocks / n) + 1. So an architecture
     found with `cells` = `blocks`, where every block has its own, can be trained in deeper networks.
 
-    A right and lower edge of an image that fills no patch is filled up with zeros. Search and evaluation have the same
-    form, so the derived network is the evaluation network.
+    If the image is not a multiple of the patches, its right and lower edges are padded with zeros. Search and
+    evaluation have the same form, so the derived network is the evaluation network.
 
     Args:
-        blocks: how many blocks have decisions of their own.
+        blocks: number of blocks that have decisions of their own.
         patch_size: side of a patch in pixels; four times as many with the stem 'imagenet'.
-        heads: candidates of attention ('attention_h4'); each must divide 4 * `channels`.
-        kernels: odd sizes of the candidates of convolution ('conv_k3').
-        ratios: hidden over outer channels of the MLP ('mlp_r4').
+        heads: numbers of heads of the attention candidates ('attention_h4'); each must divide 4 * `channels`.
+        kernels: odd kernel sizes of the convolution candidates ('conv_k3').
+        ratios: hidden channels over outer channels of the MLP candidates ('mlp_r4').
 
     Raises:
-        UserError: a number below 1, a repeated one, an even kernel, or nothing to choose from.
+        UserError: a number is below 1 or repeated, a kernel is even, or there is nothing to choose from.
 
     Example:
         >>> list(TransformerSpace(blocks=1).decisions().values())[0].candidates
@@ -141,7 +141,7 @@ class TransformerSpace(Space):
     ) -> nn.Module:
         """The derived network with new weights.
 
-        Drop-path reaches both sums of each block. The auxiliary head is a layer norm and a linear classifier of the
+        Drop-path acts on both sums of each block. The auxiliary head is a layer norm and a linear classifier of the
         mean over patches, after block number 2 * `cells` // 3, counted from 0.
         """
         self.check(architecture)
@@ -197,10 +197,10 @@ class TransformerSpace(Space):
         )
 
     def check(self, architecture: Architecture) -> None:
-        """See that every decision of this space is answered by one of its candidates.
+        """Check that the architecture keeps one of the candidates in every decision of this space.
 
         Raises:
-            UserError: another space, a missing or unknown decision, an unknown candidate.
+            UserError: it belongs to another space, a decision is missing or unknown, or a candidate is unknown.
         """
         check_space(self, architecture)
         architecture.check(self.decisions())
@@ -232,7 +232,7 @@ class VisionTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         auxiliary_logits = None
         x_NCHW = self.embedding(fast_layout(x))
-        # The zeros around the image tell the convolution where it is.
+        # The zeros around the image tell the convolution about positions.
         x_NCHW = x_NCHW + self.position(x_NCHW)
         for index, block in enumerate(self.blocks):
             x_NCHW = block(x_NCHW)
@@ -283,7 +283,7 @@ class Attention(nn.Module):
     """Self-attention of `heads` heads over all patches (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762).
 
     softmax(Q K^T / sqrt(D)) V for each head, written out: the fused kernel of PyTorch has no second derivative, which
-    exact hypergradients take.
+    exact hypergradients need.
     """
 
     def __init__(self, width: int, heads: int):

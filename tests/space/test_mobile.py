@@ -332,10 +332,10 @@ def test_a_trained_network_is_exported_and_loaded(tmp_path: Path):
     [
         ({"layers": 0}, "layers must be 1 or more; got 0"),
         ({"stages": 0}, "stages must be 1 or more; got 0"),
-        ({"width_multipliers": ()}, r"different numbers over 0; got \[\]"),
-        ({"width_multipliers": (1.0, 1.0)}, "different numbers over 0"),
-        ({"width_multipliers": (0.0, 1.0)}, "different numbers over 0"),
-        ({"width_multipliers": (float("nan"),)}, "different numbers over 0"),
+        ({"width_multipliers": ()}, r"different numbers above 0; got \[\]"),
+        ({"width_multipliers": (1.0, 1.0)}, "different numbers above 0"),
+        ({"width_multipliers": (0.0, 1.0)}, "different numbers above 0"),
+        ({"width_multipliers": (float("nan"),)}, "different numbers above 0"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict, message: str):

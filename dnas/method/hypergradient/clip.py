@@ -8,7 +8,7 @@ from dnas.system.errors import UserError
 
 
 def clip(gradients: Tensors, max_norm: float | None) -> Tensors:
-    """Scale `gradients` to a norm of `max_norm` or less, as `torch.nn.utils.clip_grad_norm_` does; None for no clipping.
+    """Scale `gradients` to a norm of `max_norm` or less, as `torch.nn.utils.clip_grad_norm_` does, unless it is None.
 
         g min(1, max_norm / (|g| + 1e-6))
 
