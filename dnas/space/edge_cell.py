@@ -29,13 +29,12 @@ class EdgeCell(Cell):
 
     - Partial channels: PC-DARTS, see `dnas.space.partial`.
     - Auxiliary skip: DARTS- (Chu et al. 2021, https://arxiv.org/abs/2009.01027), whose beta falls from 1 to 0.
-  If the edge has stride 2 it is a factorized reduction, as in the official code
-        (https://github.com/Meituan-AutoML/DARTS-, src/search/model_search.py). With partial channels, which that
-        code does not have, it sees the same channels as the operations.
-      - Drop-path: RobustDARTS (Zela et al. 2020, https://arxiv.org/abs/1909.09656, section 5.1). It drops the whole
-      edge,
-        including skip connections, as in the official code (https://github.com/automl/RobustDARTS,
-        src/search/model_search.py).
+      If the edge has stride 2 it is a factorized reduction, as in the official code
+      (https://github.com/Meituan-AutoML/DARTS-, src/search/model_search.py). With partial channels, which that
+      code does not have, it sees the same channels as the operations.
+    - Drop-path: RobustDARTS (Zela et al. 2020, https://arxiv.org/abs/1909.09656, section 5.1). It drops the whole edge,
+      including skip connections, as in the official code (https://github.com/automl/RobustDARTS,
+      src/search/model_search.py).
 
     The derived network keeps the partial channels, but neither the auxiliary skip nor drop-path nor the dropout of
     `SkipDropout`, which belong to the search.

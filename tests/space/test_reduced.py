@@ -239,7 +239,10 @@ def test_other_numbers_are_refused(number: int):
     ("settings", "message"),
     [
         ({"partial_channels": 0}, "partial_channels must be 1 .all channels. or the number of parts; got 0"),
-        ({"drop_path": Linear(0.0, 1.0)}, r"drop_path is the probability of dropping something, in \[0, 1\).* from 0 to 1"),
+        (
+            {"drop_path": Linear(0.0, 1.0)},
+            r"drop_path is the probability of dropping something, in \[0, 1\).* from 0 to 1",
+        ),
         ({"skip_dropout": Constant(-0.1)}, "skip_dropout is the probability"),
     ],
 )

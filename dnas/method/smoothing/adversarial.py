@@ -42,9 +42,7 @@ class AdversarialSmoothing(Smoothing):
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise UserError(
-                f"AdversarialSmoothing takes 1 or more steps; got {self.steps}. For none, omit smoothing."
-            )
+            raise UserError(f"AdversarialSmoothing takes 1 or more steps; got {self.steps}. For none, omit smoothing.")
 
     def __call__(
         self,

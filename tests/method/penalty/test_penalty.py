@@ -90,8 +90,8 @@ def test_decisions_without_costs_cost_nothing():
     ("costs", "message"),
     [
         ({"op": [1.0, 2.0]}, r"costs has 'op', which is not a decision of the model; it has \['act', 'cell'\]"),
-        ({"act": [1.0]}, r"costs of 'act' have shape \(1,\), its mixture \(2,\)"),
-        ({"cell": [1.0, 2.0, 3.0]}, r"costs of 'cell' have shape \(3,\), its mixture \(2, 3\)"),
+        ({"act": [1.0]}, r"costs of 'act' have shape \(1,\), but its mixture \(2,\)"),
+        ({"cell": [1.0, 2.0, 3.0]}, r"costs of 'cell' have shape \(3,\), but its mixture \(2, 3\)"),
     ],
 )
 def test_costs_that_do_not_fit_are_named(costs, message):
