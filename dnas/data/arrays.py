@@ -1,4 +1,4 @@
-"""Images in a numpy file: `x_train` and `y_train`, and where there is a test part `x_test` and `y_test`."""
+"""Images in a numpy file: `x_train` and `y_train`, and `x_test` and `y_test` if it has a test part."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _EXPECTED = (
 
 
 def load_arrays(path: str | Path) -> tuple[ImageSet, ImageSet | None]:
-    """Training and test images of an .npz file; the test part is None where the file has none.
+    """Training and test images of an .npz file; the test part is None if the file has none.
 
-    Shapes are looked at before an array is unpacked; other arrays of the file are left alone.
+    Shapes are checked before an array is unpacked; other arrays of the file are ignored.
 
     Raises:
         UserError: the file is damaged, or its arrays are not as expected; the message says what is.
@@ -50,7 +50,7 @@ def open_arrays(path: str | Path) -> Catalog:
 
 
 def _check_images(path: Path, part: str, headers: Mapping[str, ArrayHeader]) -> None:
-    """See from the headers that a part has images and a label for each."""
+    """Check by the headers that a part has images and a label for each."""
     if f"y_{part}" not in headers:
         raise UserError(f"{path} has x_{part} but no y_{part}. {_EXPECTED}.")
     images, labels = headers[f"x_{part}"], headers[f"y_{part}"]

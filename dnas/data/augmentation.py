@@ -14,7 +14,7 @@ from dnas.system.errors import UserError
 
 # Legend: N images, C channels, H height, W width.
 
-# Which of a sample's random numbers serves what.
+# Index of each of a sample's random numbers.
 _CROP_ROW, _CROP_COLUMN, _FLIP, _CUTOUT_ROW, _CUTOUT_COLUMN, _NUM_DRAWS = range(6)
 
 
@@ -22,15 +22,16 @@ _CROP_ROW, _CROP_COLUMN, _FLIP, _CUTOUT_ROW, _CUTOUT_COLUMN, _NUM_DRAWS = range(
 class Augmentation:
     """Pad and crop, flip, cutout: the augmentation of DARTS (Liu et al., 2019, https://arxiv.org/abs/1806.09055).
 
-    As there, the border that a crop may show is black (0 before normalising), and cutout (DeVries and Taylor, 2017,
-    https://arxiv.org/abs/1708.04552) writes 0 after normalising, which is the mean colour. What a sample gets depends
-    on the key and on its index alone.
+    As in DARTS, the border that a crop may show is black (0 before normalising), and cutout (DeVries and Taylor, 2017,
+    https://arxiv.org/abs/1708.04552) writes 0 after normalising, which is the mean colour. The result for a sample
+    depends only on the key and on the sample's index.
 
     Args:
-        pad: border in pixels on each side from which a crop of the old size is taken; 0 leaves images in place.
-        flip: mirror left and right with probability 1/2. Not for digits, letters, or whatever has a left and a right.
-        cutout: side in pixels of the square that is blanked; its centre is uniform over the image and what reaches
-            over the border is clipped. 0 blanks nothing. As published, an odd side blanks one pixel less.
+        pad: border in pixels on each side, from which a crop of the old size is taken; 0 leaves images in place.
+        flip: whether to mirror left and right with probability 1/2. Not for digits, letters, or anything else with a
+            left and a right side.
+        cutout: side in pixels of the square that is blanked; its centre is uniform over the image and it is clipped at
+            the border. 0 blanks nothing. As published, an odd side blanks one pixel less.
 
     Raises:
         UserError: a size is negative.
@@ -47,13 +48,13 @@ class Augmentation:
             )
 
     def draw(self, key: int, sample_N: Tensor) -> Tensor:
-        """The random numbers of each sample, `(samples, draws)` int64, for the two methods below."""
+        """The random numbers of each sample, `(samples, draws)` int64, for `move` and `cut`."""
         return random_bits(key, sample_N, _NUM_DRAWS)
 
     def move(self, pixels_NCHW: Tensor, draws: Tensor) -> Tensor:
         """Cropped and flipped pixels, before normalising; the shape stays."""
         if self.pad:
-            # Every crop is a window onto the padded batch: nothing is copied but the window that was drawn.
+            # Every crop is a window onto the padded batch: only the drawn window is copied.
             padded = F.pad(pixels_NCHW, (self.pad,) * 4)
             windows = padded.unfold(2, pixels_NCHW.shape[2], 1).unfold(3, pixels_NCHW.shape[3], 1)
             row_N = below(draws[:, _CROP_ROW], 2 * self.pad + 1)
@@ -80,9 +81,9 @@ class Augmentation:
 
 
 def standard_augmentation(images: ImageSet, *, cutout: bool = False) -> Augmentation:
-    """What DARTS does to 32 x 32 pixels (border 4, flips, cutout 16), in proportion to the images' size.
+    """The augmentation of DARTS for 32 x 32 pixels (border 4, flips, cutout 16), in proportion to the images' size.
 
-    Digits and letters are not flipped: that is assumed of a set in which every class is named by a number or by one
+    Digits and letters are not flipped. A set is assumed to hold them if every class is named by a number or a single
     character.
 
     Args:

@@ -13,7 +13,7 @@ class Batches(ABC):
     """A data set as batches.
 
     Two calls of `epoch` with the same arguments yield the same batches, and `epoch(e, start=k)` yields those of
-    `epoch(e)` without the first k: a run that was interrupted goes on as if it had not been.
+    `epoch(e)` without the first k, so that an interrupted run continues as if it had not been interrupted.
     """
 
     @abstractmethod
@@ -26,6 +26,6 @@ class Batches(ABC):
 
 
 def check_start(start: int, num_batches: int) -> None:
-    """Raises ValueError unless `start` is 0 to `num_batches`."""
+    """Raise UserError unless `start` is 0 to `num_batches`."""
     if not 0 <= start <= num_batches:
         raise UserError(f"An epoch has {num_batches} batches; it cannot start at batch {start}.")

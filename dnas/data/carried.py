@@ -1,4 +1,4 @@
-"""Batches whose recurrent state goes on from one to the next."""
+"""Batches that carry a recurrent state from one to the next."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from dnas.system.errors import UserError
 
 @dataclass
 class _Seen:
-    """The inputs of the batch that was given out last, and the tensor that its new state is written into."""
+    """The inputs of the last batch, and the tensor that its new state is written to."""
 
     inputs: Any = None
     state: Tensor | None = None
 
 
 class CarriedBatches(Batches):
-    """Batches with a carry: each gets the state that the model gave out for the batch before it, without gradient.
+    """Batches with a carry: each gets the model's new state of the batch before it, without gradient.
 
-    The state begins at 0 in every epoch. It is a buffer of the model, so that a search that is stopped in the middle of
-    an epoch and goes on from a checkpoint finds it again. A forward hook sees which calls of the model were made with
-    the inputs of the last batch; where a step makes several, as unrolled hypergradients do, the last one counts: for
-    the weights' batches that is the weight step itself, and for the alphas' the validation loss, as in the official
-    code of DARTS (https://github.com/quark0/darts, rnn/architect.py).
+    The state is 0 at the start of every epoch. It is a buffer of the model, so that a search that resumes in the middle
+    of an epoch finds it in the checkpoint. A forward hook notices calls of the model with the inputs of the last batch.
+    If a step makes several such calls, as unrolled hypergradients do, the last one counts: the weight step itself for
+    the weights' batches, and the validation loss for the alphas', as in the official code of DARTS
+    (https://github.com/quark0/darts, rnn/architect.py).
 
     A hypergradient that looks ahead over several training batches draws them before the model has seen those in
     between; they then get the newest state that there is.
 
     Args:
-        batches: in order, the same rows at each step.
-        model: `model(inputs, carry)` gives `(outputs, new carry)`. It gets the buffer `carry_NAME` and the hook.
-        name: of this stream; training, validation and so on need one each.
-        shape: of the state, (batch, hidden).
+        batches: batches in order, with the same rows at each step.
+        model: `model(inputs, carry)` returns `(outputs, new carry)`. It gets the buffer `carry_NAME` and the hook.
+        name: name of this stream; training, validation and so on need one each.
+        shape: shape of the state, (batch, hidden).
 
     Raises:
-        UserError: the model has a stream of this name.
+        UserError: the model already has a stream of this name.
     """
 
     def __init__(self, batches: Batches, model: nn.Module, *, name: str, shape: tuple[int, ...]) -> None:
@@ -68,15 +68,15 @@ class CarriedBatches(Batches):
             yield batch._replace(carry=state.clone())
 
     def release(self) -> None:
-        """Take buffer and hook from the model again."""
+        """Remove buffer and hook from the model."""
         self._hook.remove()
         delattr(self.model, self.buffer)
 
 
 def _remember(seen: _Seen) -> Any:
-    """A forward hook that writes the new state down where the inputs are those of the last batch."""
+    """A forward hook that writes down the new state if the inputs are those of the last batch."""
 
-    # No method of the batches: a copy of the model, as `derive` makes, would copy all the data with it.
+    # Not a method of the batches: a copy of the model, as `derive` makes, would then copy all the data.
     def hook(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
         if seen.state is not None and len(arguments) == 2 and arguments[0] is seen.inputs:
             seen.state.copy_(output[1].detach())

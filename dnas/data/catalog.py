@@ -22,15 +22,15 @@ _LARGEST_DEFAULT = 64  # pixels; larger images are reduced to it unless a size i
 
 @dataclass(frozen=True)
 class Catalog:
-    """A data set before its images are decoded; enough to plan a search.
+    """A data set before its images are decoded; this is enough to plan a search.
 
     Args:
-        name: what messages call it.
-        class_names: in the order of the labels.
+        name: name of the data set in messages.
+        class_names: names of the classes, in the order of the labels.
         num_train: number of training images.
-        num_test: number of images in its own test part, 0 where it has none.
+        num_test: number of images in its own test part, 0 if it has none.
         native_size: median length of the images' shorter side, in pixels.
-        read: what `load` calls.
+        read: called by `load`.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Catalog:
         """Decode the images to `size` x `size` pixels.
 
         Args:
-            size: in pixels; None is `default_size`.
+            size: size in pixels; None for `default_size`.
             progress: called from this thread with (images done, images in all).
 
         Raises:
-            UserError: an image cannot be read, or memory will not hold them all.
+            UserError: an image cannot be read, or memory cannot hold them all.
         """
         return self.read(ResizeRule(self.default_size if size is None else size), progress)
 
@@ -64,7 +64,7 @@ def encoded_catalog(
     """The catalog of a data set whose images are files.
 
     Raises:
-        UserError: there is no class or one class, a class has no training image, or a file is no image.
+        UserError: there are fewer than two classes, a class has no training image, or a file is not an image.
     """
     check_classes(name, class_names, train.labels)
     names = tuple(class_names)
@@ -91,10 +91,10 @@ def encoded_catalog(
 
 
 def decoded_catalog(name: str, train: ImageSet, test: ImageSet | None) -> Catalog:
-    """The catalog of a data set that is in memory already; another size than its own resizes every image.
+    """The catalog of a data set that is already in memory; a size other than its own resizes every image.
 
     Raises:
-        UserError: there is no class or one class, or a class has no training image or a name that cannot be written.
+        UserError: there are fewer than two classes, or a class has no training image or a name that cannot be written.
     """
     check_classes(name, train.class_names, train.labels.unique().tolist())
 
@@ -110,7 +110,7 @@ def decoded_catalog(name: str, train: ImageSet, test: ImageSet | None) -> Catalo
 
 
 def resize_images(images: ImageSet, rule: ResizeRule) -> ImageSet:
-    """The set with `rule` applied to every image of 1 or 3 channels; itself where it has that size."""
+    """The set with `rule` applied to every image of 1 or 3 channels; the set itself if it has that size."""
     if images.size == (rule.size, rule.size):
         return images
     from PIL import Image
@@ -124,7 +124,7 @@ def resize_images(images: ImageSet, rule: ResizeRule) -> ImageSet:
 
 
 def check_classes(name: str, class_names: Sequence[str], train_labels: Sequence[int]) -> None:
-    """Raises UserError unless there are two classes or more, each with a training image and a name in UTF-8."""
+    """Raise UserError unless there are two classes or more, each with a training image and a name in UTF-8."""
     if len(class_names) < 2:
         found = f"one class, {class_names[0]!r}" if class_names else "no class"
         raise UserError(f"{name} has {found}; a classification data set needs at least two.")
@@ -138,7 +138,7 @@ def check_classes(name: str, class_names: Sequence[str], train_labels: Sequence[
 
 
 def _check_name(name: str, class_name: str) -> None:
-    """A name that is no UTF-8 would be found out when the trained network is written."""
+    """Check that a name is UTF-8; otherwise writing the trained network would fail."""
     try:
         class_name.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -159,7 +159,7 @@ def _image_set(name: str, encoded: Encoded, images: torch.Tensor, class_names: t
 
 
 def _median_shorter_side(encoded: Encoded) -> int:
-    """Of up to 64 images spread over the set, so that all classes of an ordered set are among them."""
+    """Median over up to 64 images spread over the set, so that an ordered set is sampled from all classes."""
     step = max(1, len(encoded) // _SAMPLED)
     sides = []
     for at in list(range(0, len(encoded), step))[:_SAMPLED]:

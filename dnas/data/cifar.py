@@ -28,9 +28,9 @@ class _Layout:
     train: tuple[str, ...]
     test: str
     names: str
-    label_bytes: int  # per record of a binary file, the label used being the last; 0: python batches
-    key: str  # of the labels in a python batch
-    names_key: str  # of the class names in the python form
+    label_bytes: int  # per record of a binary file, the last one being the label used; 0: python batches
+    key: str  # name of the labels in a python batch
+    names_key: str  # name of the class names in the python form
 
 
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
@@ -45,9 +45,9 @@ _LAYOUTS = (
 def load_cifar(path: str | Path) -> tuple[ImageSet, ImageSet]:
     """Training and test images, `(images, 3, 32, 32)`, of the CIFAR files in a folder (or one folder below it).
 
-    The four forms are told apart by the files' names: `data_batch_1` ... and `test_batch` or `train`, `test` and `meta`
-    (python), `data_batch_1.bin` ... or `train.bin` and `test.bin` (binary). CIFAR-100 gets its 100 fine labels.
-    The python files are pickles; their few opcodes are read by a parser of our own, and nothing in them is called.
+    The files' names tell which form it is: `data_batch_1` ... and `test_batch` or `train`, `test` and `meta` (python),
+    `data_batch_1.bin` ... or `train.bin` and `test.bin` (binary). CIFAR-100 gets its 100 fine labels. The python files
+    are pickles; a parser of our own reads their few opcodes, and nothing in them is called.
 
     Raises:
         FileNotFoundError: the folder holds no CIFAR files, or not all of one form.

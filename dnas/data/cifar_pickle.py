@@ -1,8 +1,8 @@
 """The few opcodes of pickle that CIFAR's python files use, read without an unpickler.
 
 Nothing that a file names is called or imported: names are texts, and the three constructors that occur (of a uint8
-array, of its dtype, of a byte string) are done here. Opcodes as in https://docs.python.org/3/library/pickletools.html;
-protocols 0 to 5, as Python 2 and 3 with numpy 1 and 2 write these files.
+array, of its dtype, of a byte string) are implemented here. Opcodes as in
+https://docs.python.org/3/library/pickletools.html; protocols 0 to 5, as Python 2 and 3 with numpy 1 and 2 write them.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _RECONSTRUCT = ("numpy.core.multiarray _reconstruct", "numpy._core.multiarray _r
 _FROM_BUFFER = ("numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer")
 _ARRAY, _DTYPE, _ENCODE = "numpy ndarray", "numpy dtype", "_codecs encode"
 _KNOWN = (*_RECONSTRUCT, *_FROM_BUFFER, _ARRAY, _DTYPE, _ENCODE)
-_UINT8_STATE = (3, "|", None, None, None, -1, -1, 0)  # of every dtype of one byte
+_UINT8_STATE = (3, "|", None, None, None, -1, -1, 0)  # state of every dtype of one byte
 _BYTES = (bytes, memoryview)
 
 
 @dataclass(frozen=True)
 class _Name:
-    """What a pickle would import: its name, never the thing."""
+    """The name of something that a pickle would import; it is never imported."""
 
     name: str
 
 
 class _Uint8:
-    """The one dtype that is known."""
+    """The only dtype that is supported."""
 
 
 class _Images:
@@ -51,7 +51,7 @@ def parse(content: bytes) -> dict[str, Any]:
     """The dictionary in one of CIFAR's python files: text, whole numbers, lists of them, and uint8 arrays.
 
     Raises:
-        ValueError: any other opcode, name, type or structure, or an end too early; says which.
+        ValueError: another opcode, name, type or structure, or an early end; the message says which.
     """
     found = _Reader(content).read()
     if not isinstance(found, dict):
@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
 
 
 def _short(value: Any) -> Any:
-    """Byte strings as text; a long one could be in a list a million times."""
+    """Byte strings as text; long ones are refused, since a list could hold one a million times."""
     if isinstance(value, str | bytes | memoryview) and len(value) > _LONGEST_TEXT:
         raise ValueError(f"it has a text of {len(value):,} characters, which no CIFAR file has")
     return bytes(value).decode("utf-8", "replace") if isinstance(value, _BYTES) else value
@@ -82,7 +82,7 @@ class _Reader:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.encoded = 0  # bytes of texts that were made byte strings
+        self.encoded = 0  # total bytes of texts that were made byte strings
 
     def read(self) -> Any:
         for _ in range(MOST_STEPS):
@@ -106,7 +106,7 @@ class _Reader:
         return int.from_bytes(self.take(size), "little", signed=signed)
 
     def sized(self, size: int) -> memoryview:
-        """The bytes after their length, a number of `size` bytes."""
+        """The bytes after their length, which is a number of `size` bytes."""
         return self.take(self.number(size))
 
     def line(self, longest: int = _LONGEST_LINE) -> bytes:
@@ -185,7 +185,7 @@ class _Reader:
             raise ValueError("it calls what is no name")
         made = _constructed(function.name, arguments)
         self.encoded += len(made) if isinstance(made, bytes) else 0
-        if self.encoded > len(self.content):  # each once takes less than the file
+        if self.encoded > len(self.content):  # each text made once takes less than the file
             raise ValueError("it makes the same byte string many times")
         self.push(made)
 
@@ -205,7 +205,7 @@ class _Reader:
 
 
 def _entries(items: list[Any]) -> dict[Any, Any]:
-    """Keys and values that take turns."""
+    """A dictionary from alternating keys and values."""
     keys = items[::2]
     if len(items) % 2 or not all(isinstance(key, str | bytes | memoryview) for key in keys):
         raise ValueError("the entries of a dictionary are not texts with values")
@@ -222,7 +222,7 @@ def _constructed(name: str, arguments: tuple[Any, ...]) -> Any:
         images = _Images()
         images.values = _array(*arguments[:3], order=words[3])
         return images
-    # What Python 3 calls to rebuild a byte string that was written in protocols 0 to 2.
+    # Python 3 calls this to rebuild a byte string that was written in protocols 0 to 2.
     if name == _ENCODE and len(words) == 2 and isinstance(arguments[0], str) and words[1] == "latin1":
         return arguments[0].encode("latin1")
     raise ValueError(f"it calls {name.replace(' ', '.')} as no CIFAR file does; its arrays are of uint8")
@@ -260,7 +260,7 @@ def _long(reader: _Reader) -> int:
 
 
 def _quoted(reader: _Reader) -> bytes:
-    """A byte string of protocol 0, written as Python 2 writes it in its code."""
+    """A byte string of protocol 0, which Python 2 writes as in its code."""
     line = reader.line(LARGEST)
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
         raise ValueError("a text has no quotes")
@@ -272,7 +272,7 @@ def _text(content: memoryview) -> str:
 
 
 def _skip(_: object) -> None:
-    """Neither the protocol nor the length of a frame matters."""
+    """Do nothing: neither the protocol nor the length of a frame matters."""
 
 
 _OPCODES: dict[bytes, Callable[[_Reader], None]] = {

@@ -10,10 +10,10 @@ from dnas.system.errors import UserError
 
 
 class Cycle(Iterator[Batch]):
-    """Batches numbered by step, without end: where an epoch is over the next one begins, with its own shuffle.
+    """Batches numbered by step, without end: after an epoch the next one begins, with its own shuffle.
 
-    A bilevel search draws from two streams of unequal length; each goes round at its own pace. The batch of a step
-    depends on the step alone, so a run resumes by asking for the step it stopped at.
+    A bilevel search draws from two streams of unequal length, which cycle independently. The batch of a step
+    depends only on the step, so a run resumes by asking for the step it stopped at.
 
     Example:
         >>> train = Cycle(train_batches)
@@ -21,7 +21,7 @@ class Cycle(Iterator[Batch]):
         >>> next(train)         # the second
 
     Args:
-        batches: with at least one batch per epoch.
+        batches: the batches of an epoch, at least one.
         step: the step that `next` begins with.
     """
 
@@ -32,7 +32,7 @@ class Cycle(Iterator[Batch]):
         self._opened: Iterator[Batch] = iter(())
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step from 0 up; steps in rising order by one cost nothing extra.
+        """The batch of a step, counted from 0; consecutive steps cost nothing extra.
 
         Raises:
             UserError: the step is negative.
@@ -42,13 +42,13 @@ class Cycle(Iterator[Batch]):
         if step != self._opened_step or step % len(self.batches) == 0:
             epoch, start = divmod(step, len(self.batches))
             self._opened = self.batches.epoch(epoch, start)
-        self._opened_step = -1  # should drawing the batch fail, the next call starts afresh
+        self._opened_step = -1  # if drawing the batch fails, the next call starts afresh
         batch = next(self._opened)
         self._opened_step = self.step = step + 1
         return batch
 
     def seek(self, step: int) -> None:
-        """Let `next` go on with the batch of `step`."""
+        """Let `next` continue with the batch of `step`."""
         self.step = step
 
     def __next__(self) -> Batch:

@@ -21,7 +21,7 @@ from dnas.system.reading.pictures import open_picture, picture_size
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Called with how many images are done and how many there are.
+# Called with (images done, images in all).
 Progress = Callable[[int, int], None]
 
 _CHUNK = 256  # images handed to the threads at a time, so that the files' bytes are not all in memory at once
@@ -35,7 +35,7 @@ class Encoded:
     Args:
         labels: class of each image.
         paths: name of each image, for messages and lists.
-        fetch: the files (a path or the bytes) of a range of images.
+        fetch: returns the files (a path or the bytes) of a range of images.
     """
 
     labels: tuple[int, ...]
@@ -47,18 +47,18 @@ class Encoded:
 
 
 def decode_image(file: Path | bytes, rule: ResizeRule, *, name: str = "") -> Tensor:
-    """One image file as `(3, size, size)` uint8, whatever its format, mode and size.
+    """Decode one image file of any format, mode and size to `(3, size, size)` uint8.
 
     Camera orientation (EXIF) is applied, transparent pixels become white, 16-bit grey is divided by 257, CMYK and
-    palettes become RGB. Large JPEGs are decoded at a reduced scale of at least twice the size asked for.
+    palettes become RGB. Large JPEGs are decoded at a reduced scale of at least twice the requested size.
 
     Args:
         file: a path, or the bytes of a file.
-        rule: to what size, and how.
-        name: what messages call it; the path where it is left out.
+        rule: the size, and how it is reached.
+        name: name of the image in messages; the path if left out.
 
     Raises:
-        UserError: it is no image of a known format, is damaged, or has more than 89 million pixels.
+        UserError: it is not an image of a known format, is damaged, or has more than 89 million pixels.
     """
     from PIL import ImageOps
 
@@ -77,13 +77,13 @@ def decode_images(
 
     Args:
         encoded: the images.
-        rule: to what size, and how.
+        rule: the size, and how it is reached.
         progress: called from this thread with (images done, images in all).
-        done: images that were done before these, for `progress`.
-        total: images in all, for `progress`; None is the number of these.
+        done: for `progress`, number of images that were done before these.
+        total: for `progress`, number of images in all; None for the number of these.
 
     Raises:
-        UserError: an image cannot be read (the first such one is named), or memory will not hold them all.
+        UserError: an image cannot be read (the first such one is named), or memory cannot hold them all.
     """
     count = len(encoded)
     check_holds(count * 3 * rule.size**2, f"{count} images of {rule.size} x {rule.size} pixels")
@@ -104,7 +104,7 @@ def image_size(file: Path | bytes, *, name: str = "") -> tuple[int, int]:
     """Width and height in pixels as stored, read from the file's header alone.
 
     Raises:
-        UserError: it is no image.
+        UserError: it is not an image.
     """
     return picture_size(file, name or _called(file))
 
@@ -113,7 +113,7 @@ def to_channels(images: Tensor, num_channels: int) -> Tensor:
     """`(images, 3, height, width)` uint8 to 1 channel (luma of ITU-R 601, as Pillow rounds it) or 3 (as they are).
 
     Raises:
-        UserError: another number of channels is asked for.
+        UserError: the number of channels is neither 1 nor 3.
     """
     if num_channels == 3:
         return images

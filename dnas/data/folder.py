@@ -12,7 +12,7 @@ from dnas.data.decode import Encoded, Progress
 from dnas.data.source import Source
 from dnas.system.errors import UserError
 
-# Formats that Pillow reads by itself. What is not among them is ignored, counted and reported.
+# Formats that Pillow reads by itself. Other files are ignored, counted and reported.
 IMAGE_EXTENSIONS = frozenset(
     f".{name}"
     for name in (
@@ -28,11 +28,11 @@ def load_folder(path: str | Path, *, size: int | None = None, progress: Progress
 
     Args:
         path: the folder. Images may lie at any depth below their class.
-        size: height and width to bring the images to, in pixels; None is their median shorter side, at most 64.
+        size: height and width of the resulting images, in pixels; None for their median shorter side, at most 64.
         progress: called with (images done, images in all).
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: the folder does not exist.
         UserError: there are not at least two classes with images, or an image cannot be read (it is named).
     """
     return open_folder(path).load(size=size, progress=progress)
@@ -76,9 +76,9 @@ def has_images(folder: Path) -> bool:
 
 
 def _find_parts(folder: Path) -> tuple[list[Path], Path | None, tuple[str, ...]]:
-    """Training folders, test folder and what to tell: the folder itself, or its own train and test folders.
+    """Training folders, test folder and notes; the folder itself is the training part if it has no parts.
 
-    A class may be called 'train' as well: the folder has parts only if all its subfolders are named as parts and the
+    A class may also be called 'train': the folder has parts only if all its subfolders are named like parts and the
     training part has subfolders.
     """
     by_name = {child.name.lower(): child for child in _visible_folders(folder)}
@@ -127,7 +127,7 @@ def _scan(
 
 
 def _written(path: Path) -> str:
-    """A path as UTF-8, bytes that are none escaped."""
+    """A path as UTF-8, with other bytes escaped."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
@@ -154,7 +154,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _kind(file: Path) -> str:
-    """How a file that is ignored is counted."""
+    """The name under which an ignored file is counted."""
     if _is_hidden(file.name):
         return "hidden"
     if file.suffix.lower() in IMAGE_EXTENSIONS:

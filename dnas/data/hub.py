@@ -31,11 +31,11 @@ def load_hub(
 
     Args:
         name: a name on the hub such as 'ylecun/mnist', a folder that holds parquet files, or a parquet file.
-        config: which configuration of the data set; empty for its only one.
-        image_column: which column holds the images; empty for the only column of that type.
-        label_column: which column holds the labels; empty for the only column of class labels, or else the only one
+        config: configuration of the data set; empty for its only one.
+        image_column: column of the images; empty for the only column of that type.
+        label_column: column of the labels; empty for the only column of class labels, or else the only one
             of whole numbers or text.
-        size: height and width to bring the images to, in pixels; None is their median shorter side, at most 64.
+        size: height and width of the resulting images, in pixels; None for their median shorter side, at most 64.
         progress: called with (images done, images in all).
 
     Raises:
@@ -68,12 +68,12 @@ def open_hub(name: str, *, config: str = "", image_column: str = "", label_colum
 
 
 def parquet_files(path: Path) -> dict[str, list[str]]:
-    """Parquet files at any depth by part ('train', 'test', 'validation'), told from file and folder names.
+    """Parquet files at any depth by part ('train', 'test', 'validation'), according to file and folder names.
 
-    Files with no part in their name are training data where no file has one.
+    If no file names a part, all are training data.
 
     Raises:
-        UserError: only some files' names tell their part.
+        UserError: only some files name their part.
     """
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     by_part: dict[str, list[str]] = {}
@@ -88,7 +88,7 @@ def parquet_files(path: Path) -> dict[str, list[str]]:
 
 
 def _part_of(file: Path) -> str:
-    """'train', 'test', 'validation' or, where no name along the path tells, ''."""
+    """'train', 'test', 'validation' or, if no name along the path says, ''."""
     for piece in reversed(file.with_suffix("").parts):
         for word in re.split(r"[^a-z]+", piece.lower()):
             if word in ("train", "training"):
@@ -113,13 +113,13 @@ def _load(name: str, config: str) -> Any:
         raise FileNotFoundError(f"There is no file or folder {name!r}; expected parquet files or a name on the hub.")
     try:
         if path.exists():
-            # Not load_dataset(path): that would look for more than parquet files in the folder.
+            # load_dataset(path) would also look for other files than parquet in the folder.
             files = parquet_files(path)
             if not files:
                 raise UserError("it holds no .parquet file")
             return datasets.load_dataset("parquet", data_files=files)
         return datasets.load_dataset(name, config or None)
-    except Exception as error:  # of `datasets`, pyarrow and the network, whatever a file made them raise
+    except Exception as error:  # whatever a file caused in `datasets`, pyarrow or the network
         reason = in_one_line(error)
         hint = (
             "Check that these are parquet files of one data set."
@@ -130,7 +130,7 @@ def _load(name: str, config: str) -> Any:
 
 
 def _part_names(name: str, parts: list[str]) -> tuple[str, str | None]:
-    """Which parts to train and to test on."""
+    """The parts for training and for testing."""
     if len(parts) == 1:
         return parts[0], None
     if "train" not in parts:
@@ -142,7 +142,7 @@ def _image_column(name: str, features: Any, wanted: str) -> str:
     import datasets
 
     def is_image(feature: Any) -> bool:
-        # Parquet files that `datasets` did not write have the same content without its name for it.
+        # Parquet files that `datasets` did not write have the same content, but not its name for the type.
         return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
 
     found = [column for column, feature in features.items() if is_image(feature)]
@@ -163,7 +163,7 @@ def _label_column(name: str, features: Any, wanted: str, image_column: str) -> s
 
 
 def _only(name: str, features: Any, found: list[str], wanted: str, *, kind: str) -> str:
-    """The column that is wanted or, where none is, the only one found."""
+    """The wanted column or, if none is given, the only one found."""
     if wanted and wanted in found:
         return wanted
     if not wanted and len(found) == 1:
@@ -180,7 +180,7 @@ def _type(feature: Any) -> str:
 
 
 def _class_names(rows: Any, column: str) -> list[str]:
-    """Names of the classes: those of the column's type or, for plain numbers and text, its sorted values."""
+    """Names of the classes, from the column's type or, for plain numbers and text, its sorted values."""
     import datasets
 
     feature = rows.features[column]
@@ -190,7 +190,7 @@ def _class_names(rows: Any, column: str) -> list[str]:
 
 
 def _labels(name: str, part: str, rows: Any, column: str, class_names: list[str]) -> tuple[int, ...]:
-    """Label of each row; -1 where a data set publishes images without their labels."""
+    """Label of each row; -1 for images that a data set publishes without their labels."""
     import datasets
 
     values = _column(rows, column)

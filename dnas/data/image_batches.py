@@ -22,24 +22,24 @@ _ORDER, _AUGMENTATION = 1, 2
 class ImageBatches(Batches):
     """Batches of `inputs (batch, channels, height, width)` and `targets (batch,)` int64.
 
-    The order is a function of seed and epoch; the augmentation of an image one of seed, epoch and the image's index
-    in the set. Neither depends on the batch size, the device, or where an epoch was started.
+    The order depends on seed and epoch; the augmentation of an image depends on seed, epoch and the image's index in
+    the set. Neither depends on the batch size, the device, or where an epoch was started.
 
-    For evaluation of a supernet take `shuffle=True`, `merge_last=True` and always `epoch(0)`: it uses the statistics
-    of the batch, so batches need a mixture of classes (folders are ordered by class) and no batch may be tiny.
+    To evaluate a supernet use `shuffle=True`, `merge_last=True` and always `epoch(0)`: it uses the statistics of the
+    batch, so batches need a mixture of classes (folders are ordered by class) and no batch may be tiny.
 
     Args:
         images: the set, on any device; batches are made on `device`.
-        batch_size: images per batch; larger than the set means the whole set (`note` then says so).
+        batch_size: images per batch; if it exceeds the set, the whole set is one batch (`note` then says so).
         augmentation: None for evaluation.
-        normalization: pixels to inputs; measure it on the training images.
-        seed: give each stream of a run its own.
-        shuffle: a new order in every epoch, else the set's.
-        drop_last: leave out a last batch that would be short.
-        merge_last: add the images of a last batch that would be short to the batch before.
-        device: where batches come out.
-        dtype: of the inputs.
-        channels_last: memory format of the inputs; faster for convolutions (on CPU about twice).
+        normalization: maps pixels to inputs; measure it on the training images.
+        seed: seed of the order and the augmentation; give each stream of a run its own.
+        shuffle: whether every epoch has a new order; otherwise it is the set's order.
+        drop_last: whether to leave out a last batch that would be short.
+        merge_last: whether to add the images of a last batch that would be short to the batch before.
+        device: device of the batches.
+        dtype: type of the inputs.
+        channels_last: memory format of the inputs; channels-last is faster for convolutions (on CPU about twice).
 
     Raises:
         UserError: there is no image, the batch size is below 1, `drop_last` and `merge_last` contradict each other, or
@@ -109,7 +109,7 @@ class ImageBatches(Batches):
             yield self._batch(order[at * self.batch_size : self._ends[at]], key)
 
     def order(self, epoch: int) -> Tensor:
-        """Index of the image that comes first, second ... in an epoch, `(images,)` int64 on the device of the set."""
+        """Indices of the images in the order of an epoch, `(images,)` int64 on the device of the set."""
         if not self.shuffle:
             return torch.arange(len(self.images), device=self.images.device)
         return permutation(len(self.images), stream_key(self.seed, epoch, _ORDER), self.images.device)
@@ -126,14 +126,14 @@ class ImageBatches(Batches):
         return Batch(inputs.contiguous(memory_format=self.memory_format), targets)
 
     def _moved(self, tensor: Tensor) -> Tensor:
-        """On the batches' device; from the host through pinned memory, which lets the copy run beside the compute."""
+        """The tensor on the batches' device; pinned memory lets a copy from the host run beside the compute."""
         if tensor.device.type == "cpu" and self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
 
 def _batch_ends(count: int, batch_size: int, *, drop_last: bool, merge_last: bool) -> list[int]:
-    """Where each batch ends; batch i starts at i * batch_size."""
+    """The end of each batch; batch i starts at i * batch_size."""
     ends = list(range(batch_size, count + 1, batch_size))
     if ends[-1] == count or drop_last:
         return ends

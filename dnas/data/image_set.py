@@ -18,8 +18,8 @@ class ImageSet:
         images: `(images, channels, height, width)` uint8, 0 to 255.
         labels: `(images,)` int64, 0 to number of classes - 1, on the device of `images`.
         class_names: the name of each class, in the order of the labels.
-        name: what messages call this set.
-        paths: where each image came from, for messages and lists; made up from `name` where it is left out.
+        name: name of the set in messages.
+        paths: origin of each image, for messages and lists; made up from `name` if left out.
 
     Raises:
         UserError: shapes, types or labels do not fit together.
@@ -79,7 +79,7 @@ class ImageSet:
         return self.images.numel()
 
     def subset(self, indices: Tensor, *, name: str) -> ImageSet:
-        """The images at `indices`, in that order, under another name; paths stay what they were."""
+        """The images at `indices`, in that order, under another name; they keep their paths."""
         at = indices.to(self.device)
         paths = tuple(self.paths[i] for i in indices.tolist())
         return ImageSet(self.images[at], self.labels[at], self.class_names, name, paths)
@@ -90,9 +90,9 @@ class ImageSet:
 
 
 def to_device_if_it_fits(images: ImageSet, device: torch.device, *, share: float = 0.25) -> ImageSet:
-    """The set on `device` where it takes at most `share` (0 to 1) of the memory that is free there, else as it was.
+    """The set on `device` if it takes at most `share` (0 to 1) of the memory that is free there, else unchanged.
 
-    Only CUDA devices are asked how much is free: on others the set already is in the same memory, or is moved.
+    Free memory is only checked on CUDA devices; elsewhere the set is already in the same memory, or is moved.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

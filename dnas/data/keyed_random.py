@@ -1,7 +1,7 @@
-"""Random numbers that are a function of a key and a sample's index, not of the order in which they are drawn.
+"""Random numbers that depend on a key and a sample's index, not on the order in which they are drawn.
 
-A generator's numbers depend on how many were drawn before; these do not, so that a sample gets the same augmentation
-whatever batch, rank or restart it is drawn in, on CPU and CUDA alike. The mixing function is that of SplitMix64
+A generator's numbers depend on how many were drawn before; these do not, so a sample gets the same augmentation in any
+batch, on any rank and after any restart, on CPU and CUDA alike. The mixing function is that of SplitMix64
 (Steele, Lea and Flood, 2014, https://doi.org/10.1145/2660193.2660195).
 """
 
@@ -30,9 +30,9 @@ def random_bits(key: int, sample_N: Tensor, num_draws: int) -> Tensor:
     """64 random bits for each sample and draw, `(samples, draws)` int64 on the device of `sample_N`.
 
     Args:
-        key: what `stream_key` returned.
+        key: the result of `stream_key`.
         sample_N: `(samples,)` int64, index of each sample.
-        num_draws: how many independent numbers each sample gets.
+        num_draws: number of independent random numbers for each sample.
     """
     draw_D = torch.arange(1, num_draws + 1, device=sample_N.device)
     state_N = _mix(sample_N * _signed(_GOLDEN) + _signed(key))

@@ -1,4 +1,4 @@
-"""From what a user writes after `--data` to images."""
+"""From the value of `--data` to images."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ def load_source(
         spec: 'digits'; a folder with one subfolder of images per class (or with such folders as its `train/` and
             `test/`); a folder of CIFAR's python or binary files; a parquet file or a folder of them; an .npz file
             with x_train and y_train; 'hf:NAME' or 'hf:NAME:CONFIGURATION' on the Hugging Face hub.
-        size: height and width to bring the images to, in pixels; None keeps them (files: median shorter side, at
+        size: height and width of the resulting images, in pixels; None keeps them (for files: median shorter side, at
             most 64).
-        image_column: column of the images in hub and parquet data, empty where there is only one.
-        label_column: column of the labels, likewise.
+        image_column: column of the images in hub and parquet data; empty if there is only one.
+        label_column: column of the labels; empty if there is only one.
         progress: called from this thread with (images done, images in all).
 
     Raises:
         MissingPackage: the library for this kind of source is not installed (the message says what to install).
         FileNotFoundError: a file or folder does not exist.
-        UserError: what is there is no image-classification data set, or an image cannot be read (it is named).
+        UserError: it is not an image-classification data set, or an image cannot be read (it is named).
     """
     catalog = open_source(spec, image_column=image_column, label_column=label_column)
     return catalog.load(size=size, progress=progress)
 
 
 def open_source(spec: str, *, image_column: str = "", label_column: str = "") -> Catalog:
-    """What a data set holds, with no image decoded; arguments and errors as those of `load_source`."""
+    """The contents of a data set, with no image decoded; arguments and errors as those of `load_source`."""
     columns = {"image_column": image_column, "label_column": label_column}
     if spec.startswith("hf:"):
         name, _, config = spec.removeprefix("hf:").partition(":")
@@ -80,7 +80,7 @@ def open_source(spec: str, *, image_column: str = "", label_column: str = "") ->
 
 
 def _without_columns(spec: str, columns: dict[str, str], catalog: Catalog) -> Catalog:
-    """Refuses settings that have no effect."""
+    """Refuse settings that have no effect."""
     for setting, value in columns.items():
         if value:
             raise UserError(f"{setting}={value!r} has no effect on {spec!r}: only hub and parquet data have columns.")

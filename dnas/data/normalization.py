@@ -1,4 +1,4 @@
-"""Pixels to inputs of mean 0 and deviation 1 per channel."""
+"""Normalising pixels to mean 0 and deviation 1 per channel."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Normalization:
     """`(pixel / 255 - mean) / std` per channel.
 
     Args:
-        mean: of each channel, in units where 255 is 1.
-        std: of each channel, over 0, in the same units.
+        mean: mean of each channel, in units where 255 is 1.
+        std: standard deviation of each channel, above 0, in the same units.
 
     Raises:
-        UserError: the two differ in length, or a deviation is not over 0.
+        UserError: the two differ in length, or a deviation is not above 0.
     """
 
     mean: tuple[float, ...]

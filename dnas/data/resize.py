@@ -18,12 +18,12 @@ LARGEST_SIZE = 4096  # pixels: 48 MiB for an image
 class ResizeRule:
     """Shorter side to `size` pixels (bilinear with antialiasing), then the `size` x `size` square in the centre.
 
-    The sizes are rounded as torchvision's `Resize(size)` and `CenterCrop(size)` round them. Loading and prediction
-    apply the same rule, and exported files carry it.
+    The sizes are rounded as in torchvision's `Resize(size)` and `CenterCrop(size)`. Loading and prediction
+    apply the same rule, and exported files contain it.
 
     Args:
         size: height and width of the result in pixels.
-        name: the rule's name in run folders and exported files; there is one so far.
+        name: name of the rule in run folders and exported files; there is only one so far.
 
     Raises:
         UserError: the size is below 1 or over 4,096 pixels, or the name unknown.
@@ -44,7 +44,8 @@ class ResizeRule:
         """`image` (mode L or RGB, any size) resized and cropped to `size` x `size`."""
         if image.size == (self.size, self.size):
             return image
-        # Only the part that the crop keeps is computed: the result is that of resizing all of it, then cropping.
+        # Only the part that the crop keeps is computed; the result is the same as resizing everything and then
+        # cropping.
         shorter = min(image.size)
         full = [int(self.size * side / shorter) for side in image.size]
         start = [round((side - self.size) / 2.0) for side in full]

@@ -1,4 +1,4 @@
-"""What a data source gives: training images, perhaps its own test images, and how they were made from files."""
+"""The contents of a data source: training images, perhaps its own test images, and how they were made from files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Source:
 
     Args:
         train: images to search and train on.
-        test: the data set's own test part, or None where it has none (then `set_aside_test` makes one).
-        rule: how an image file of any size becomes an input; prediction applies the same.
-        notes: what a person should know, such as files that were ignored; one sentence each.
+        test: the data set's own test part, or None if it has none (then `set_aside_test` makes one).
+        rule: makes an input of an image file of any size; prediction applies the same rule.
+        notes: information for a person, such as files that were ignored; one sentence each.
     """
 
     train: ImageSet

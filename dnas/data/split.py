@@ -28,21 +28,21 @@ def stratified_split(
 ) -> list[Tensor]:
     """Divide indices into parts, every class in the same proportions.
 
-    Of a class with n images a part with fraction f gets floor(n f) or ceil(n f), more where its minimum asks for it;
-    what rounding leaves over goes to the parts that are furthest behind, so that the parts' sizes are right as well.
+    A part with fraction f gets floor(n f) or ceil(n f) of a class's n images, or more if its minimum requires it.
+    Images left over by rounding go to the parts that are furthest behind, so that the parts' sizes are right as well.
 
     Args:
         labels: `(images,)` int64.
-        fractions: share of each part, each over 0, with a sum of 1.
-        seed: the parts are a function of labels, fractions and seed alone.
-        minimum: the fewest images of each class in each part; None is one in each.
-        class_names: for messages; None names classes by number.
+        fractions: share of each part, each above 0, with a sum of 1.
+        seed: the parts depend only on labels, fractions and seed.
+        minimum: the fewest images of each class in each part; None for one in each.
+        class_names: names for messages; None names classes by number.
 
     Returns:
         For each part its indices, `(part,)` int64 on the CPU, in rising order.
 
     Raises:
-        UserError: the fractions are no shares, or a class has fewer images than the minima add up to.
+        UserError: the fractions are not shares, or a class has fewer images than the minima add up to.
     """
     if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-9):
         raise UserError(f"Fractions of a split must each be over 0 and add up to 1; got {list(fractions)}.")
@@ -72,9 +72,9 @@ def set_aside_test(source: Source, *, fraction: float = 0.15, seed: int) -> tupl
     """Training images and test images: the source's own test part, or a stratified part of the training images.
 
     Args:
-        source: what `load_source` returned.
-        fraction: share of the images to set aside where the source has no test part, between 0 and 1.
-        seed: which images are set aside depends on it.
+        source: the result of `load_source`.
+        fraction: share of the images to set aside if the source has no test part, between 0 and 1.
+        seed: determines which images are set aside.
 
     Raises:
         UserError: a class has too few images to be in the test part and both halves of the rest.
@@ -117,7 +117,7 @@ def halves(images: ImageSet, *, seed: int) -> tuple[ImageSet, ImageSet]:
 
 
 def _shares(count: int, fractions: Sequence[float], behind: Sequence[float], least: Sequence[int]) -> list[int]:
-    """How many of `count` images each part gets, given how many each part is behind."""
+    """Number of `count` images that each part gets, given how many each part is behind."""
     exact = [count * f for f in fractions]
     counts = [math.floor(e + 1e-9) for e in exact]
     by_need = sorted(range(len(fractions)), key=lambda p: -(behind[p] + exact[p] - counts[p]))

@@ -29,7 +29,7 @@ Part = Literal["train", "valid", "test"]
 UNKNOWN = "<unk>"
 END = "<eos>"
 PARTS = ("train", "valid", "test")
-# How files of common corpora call their parts: ptb.train.txt, wiki.valid.tokens, dev.txt.
+# Names of the parts in files of common corpora: ptb.train.txt, wiki.valid.tokens, dev.txt.
 _PART_NAMES: Mapping[str, str] = {
     "train": "train",
     "training": "train",
@@ -40,9 +40,9 @@ _PART_NAMES: Mapping[str, str] = {
     "test": "test",
 }
 _ENDINGS = (".txt", ".tokens", ".raw")
-# Shares of a single text.
+# Shares of the parts when a single text is cut.
 _TRAIN, _VALID = 0.9, 0.05
-LARGEST = 2**30  # bytes of a file of text; WikiText-103 has half of it
+LARGEST = 2**30  # bytes of a text file; WikiText-103 has half of that
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Vocabulary:
     """Tokens and their numbers; '<unk>' stands for those that are missing.
 
     Args:
-        tokens: the token of each number, each once, with '<unk>'.
+        tokens: the token of each number; each token once, including '<unk>'.
     """
 
     tokens: tuple[str, ...]
@@ -91,7 +91,7 @@ class Corpus:
 
     Args:
         train, valid, test: (N,) int64.
-        vocabulary: of the training part.
+        vocabulary: vocabulary of the training part.
         level: what a token is.
     """
 
@@ -113,17 +113,17 @@ def load_text(source: Path | str | Sequence[Path | str], *, level: Level = "word
     Args:
         source: a file or several, or a folder. A folder with one file each for train, valid and test, as of Penn
             Treebank (ptb.train.txt) and WikiText (wiki.train.tokens), is read in its parts. Any other text is joined in
-            the given order (in a folder: by name) and cut into 90, 5 and 5 %, one after the other, not shuffled.
-        level: 'word' splits at white space and ends each line with '<eos>'; 'char' takes every character, line ends
-            among them.
-        min_count: tokens that occur less often in the training part are '<unk>'.
+            the given order (in a folder: by name) and cut into 90, 5 and 5 %, in that order, without shuffling.
+        level: 'word' splits at white space and ends each line with '<eos>'; 'char' takes every character, including
+            line ends.
+        min_count: tokens that occur less often in the training part become '<unk>'.
 
-    The vocabulary is that of the training part. The official code of DARTS takes all three parts; on Penn Treebank,
-    whose rare words are '<unk>' in its files, that is the same.
+    The vocabulary is taken from the training part. The official code of DARTS takes all three parts, which is the same
+    on Penn Treebank, whose rare words are '<unk>' in its files.
 
     Raises:
-        FileNotFoundError: no such file or folder.
-        UserError: no text in it, not UTF-8, a folder with only some of the parts, or too few tokens to cut.
+        FileNotFoundError: the file or folder does not exist.
+        UserError: there is no text, it is not UTF-8, a folder has only some of the parts, or there are too few tokens.
     """
     if level not in ("word", "char"):
         raise UserError(f"level must be 'word' or 'char'; got {level!r}.")
@@ -166,7 +166,7 @@ def _text_files(source: Path | str | Sequence[Path | str]) -> list[Path]:
 
 
 def _files_of_parts(files: Sequence[Path], level: Level) -> dict[str, Path] | None:
-    """The file of each part by its name; None where no file is named after a part."""
+    """The file of each part by its name; None if no file is named after a part."""
     named: dict[str, list[Path]] = {part: [] for part in PARTS}
     for file in files:
         for part in {_PART_NAMES[word] for word in _words(file) if word in _PART_NAMES}:
@@ -200,18 +200,18 @@ def _read(file: Path) -> str:
 
 
 def _cut(tokens: list[str]) -> dict[str, list[str]]:
-    """One text after the other: the last part is never looked at while there is something to choose."""
+    """Cut a text into consecutive parts."""
     first, second = round(_TRAIN * len(tokens)), round((_TRAIN + _VALID) * len(tokens))
     return {"train": tokens[:first], "valid": tokens[first:second], "test": tokens[second:]}
 
 
 def batchify(tokens_N: Tensor, batch_size: int) -> Tensor:
-    """Cut a text into `batch_size` pieces of equal length L, side by side: (L, B); what is over is left out.
+    """Cut a text into `batch_size` pieces of equal length L, side by side: (L, B); the remainder is left out.
 
-    Entry (l, b) is token b L + l with L = N // B, so that row b goes on from one step to the next.
+    Entry (l, b) is token b L + l with L = N // B, so that row b continues from one step to the next.
 
     Raises:
-        UserError: less than two tokens for each piece.
+        UserError: there are less than two tokens for each piece.
     """
     length = len(tokens_N) // batch_size if batch_size >= 1 else 0
     if length < 2:
@@ -223,25 +223,25 @@ def batchify(tokens_N: Tensor, batch_size: int) -> Tensor:
 
 
 class TextBatches(Batches):
-    """A text as batches of (tokens, next tokens), both (T, B) int64, of which each goes on where the last one ended.
+    """A text as batches of (tokens, next tokens), both (T, B) int64; each batch continues where the last one ended.
 
-    Batches come without a carry, so that each would start with no memory; `CarriedBatches` adds it.
+    Batches have no carry, so each would start without memory; `CarriedBatches` adds it.
 
-    All batches have `bptt` steps, where the official code of DARTS draws lengths at random: equal shapes let graphs be
-    captured and compiled. What its lengths are good for, that the borders between batches are elsewhere in each epoch,
-    a start that depends on seed and epoch does instead.
+    All batches have `bptt` steps; equal shapes let graphs be captured and compiled. The official code of DARTS draws
+    lengths at random, which moves the borders between batches in each epoch. Here the start, which depends on seed and
+    epoch, does that.
 
     Args:
         tokens: (N,) int64.
         batch_size: B.
-        bptt: T, the steps through which a gradient goes back.
-        whole: the last batch may be shorter, so that every token of the B pieces but the first of each is predicted
-            once, for evaluation; otherwise what does not fill a batch is left out.
-        seed: of the starts; None starts every epoch with the first token. Not with `whole`.
-        device: where batches come out.
+        bptt: T, the number of steps through which a gradient goes back.
+        whole: whether the last batch may be shorter, so that every token of the B pieces except the first of each is
+            predicted once, for evaluation; otherwise steps that do not fill a batch are left out.
+        seed: seed of the starts; None starts every epoch with the first token. Not with `whole`.
+        device: device of the batches.
 
     Raises:
-        UserError: too few tokens for one batch.
+        UserError: there are too few tokens for one batch.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class TextBatches(Batches):
         self.whole = whole
         self.seed = seed
         targets = len(self.tokens_LB) - 1
-        # Every start below bptt leaves room for as many batches, or the number would depend on the epoch.
+        # Every start below bptt leaves room for equally many batches; otherwise their number would depend on the epoch.
         self.num_starts = 1 if seed is None else min(bptt, targets - bptt + 1)
         self._length = -(-targets // bptt) if whole else (targets - max(self.num_starts - 1, 0)) // bptt
         if self._length < 1:

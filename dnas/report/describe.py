@@ -1,4 +1,4 @@
-"""What a network is made of: parameters, FLOPs and output size, stage by stage."""
+"""The parts of a network: parameters, FLOPs and output size, stage by stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dnas.system.errors import UserError
 from dnas.system.words import aligned
 from dnas.training.evaluate import evaluation_mode
 
-# Batch norm that uses the batch's statistics refuses a single value per channel, so two images are counted and halved.
+# Batch norm with batch statistics refuses a single value per channel, so two images are counted and halved.
 _BATCH = 2
 
 
@@ -26,12 +26,11 @@ _BATCH = 2
 class Stage:
     """Consecutive parts of a network whose outputs have the same height and width.
 
-    Args:
-        name: of the submodule, with the numbers of the first and the last where it is a list.
-        output_shape: of the last part, without the batch dimension (of several tensors that of the last); None where
-            evaluation leaves the stage out, as it does an auxiliary head.
-        parameters: number of entries; a tensor that an earlier stage has too counts there only.
-        flops: of one forward pass over one image.
+    name: name of the submodule; for a list, with the numbers of its first and last item.
+    output_shape: output shape of the last part, without the batch dimension (of the last one, if there are several
+        tensors); None if evaluation leaves the stage out, as it does an auxiliary head.
+    parameters: number of entries; a tensor that is also in an earlier stage counts only there.
+    flops: FLOPs of one forward pass over one image.
     """
 
     name: str
@@ -47,8 +46,8 @@ class Description:
     Args:
         input_shape: (channels, height, width) of one image.
         parameters: number of entries of all parameters.
-        flops: of one forward pass over one image in evaluation mode, 2 for each multiply-add (see `dnas.cost`).
-        stages: in order; parameters and FLOPs add up to those of the network.
+        flops: FLOPs of one forward pass over one image in evaluation mode, 2 for each multiply-add (see `dnas.cost`).
+        stages: the stages in order; their parameters and FLOPs add up to those of the network.
     """
 
     input_shape: tuple[int, ...]
@@ -77,13 +76,13 @@ class Description:
 
 
 def describe(network: nn.Module, *, input_shape: Sequence[int]) -> Description:
-    """Parameters, FLOPs and output shapes of a network's top-level parts, lists of modules cut into stages.
+    """Parameters, FLOPs and output shapes of a network's top-level parts; lists of modules are divided into stages.
 
     A stage is a run of list items (such as cells) whose outputs have equal height and width. The network is run in
     evaluation mode on two images of zeros; it and its mode stay as they were. On the 'meta' device nothing is computed.
 
     Args:
-        network: images (batch, channels, height, width) to anything.
+        network: maps images (batch, channels, height, width) to anything.
         input_shape: (channels, height, width) of one image.
 
     Raises:
@@ -127,18 +126,18 @@ def describe_architecture(
     auxiliary: bool = False,
     supernet: bool = False,
 ) -> Description:
-    """The evaluation network that an architecture stands for in its space's paper, in numbers; nothing is computed.
+    """Describe the evaluation network of an architecture, as in its space's paper; nothing is computed.
 
     Args:
-        architecture: of one of our spaces.
-        channels: of the first cell.
-        cells: how many (NAS-Bench-201: in each of three stages).
+        architecture: an architecture of one of our spaces.
+        channels: output channels of the first cell.
+        cells: number of cells (for NAS-Bench-201 in each of three stages).
         num_classes: length of the logits.
         input_size: height and width of the images in pixels.
-        in_channels: of the images.
+        in_channels: channels of the images.
         stem: 'cifar' keeps the image size, 'imagenet' divides it by 8.
-        auxiliary: with the auxiliary head, which only training uses.
-        supernet: describe the model that is searched instead; it has no auxiliary head.
+        auxiliary: whether to include the auxiliary head, which only training uses.
+        supernet: whether to describe the searched model instead; it has no auxiliary head.
 
     Raises:
         UserError: the space cannot build it, or the image is too small.
@@ -173,12 +172,12 @@ def describe_architecture(
     return describe(network, input_shape=(in_channels, input_size, input_size))
 
 
-# A part of a network: how it is called in the table, its path, itself.
+# A part of a network: its name in the table, its path, and the module.
 _Unit = tuple[str, str, nn.Module]
 
 
 def _units(network: nn.Module) -> Iterator[_Unit]:
-    """Top-level children; of a list its items."""
+    """Top-level children; for a list, its items."""
     for name, child in network.named_children():
         if isinstance(child, nn.ModuleList):
             yield from ((f"{name} {index}", f"{name}.{index}", item) for index, item in enumerate(child))
@@ -187,7 +186,7 @@ def _units(network: nn.Module) -> Iterator[_Unit]:
 
 
 def _stages(network: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> list[list[_Unit]]:
-    """Units one after the other, items of one list together while height and width stay."""
+    """Consecutive units; items of one list stay together as long as height and width do not change."""
     stages: list[list[_Unit]] = []
     last: tuple[str, Any] | None = None
     for unit in _units(network):
@@ -220,7 +219,7 @@ def _measured(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[st
 
 @contextmanager
 def _recording(network: nn.Module, shapes: dict[str, tuple[int, ...]]) -> Iterator[None]:
-    """Put the shape of what each unit gives out into `shapes`; of several tensors that of the last."""
+    """Put the output shape of each unit into `shapes`; if it has several tensors, that of the last."""
 
     def hook(path: str):
         def record(module: nn.Module, inputs: Any, output: Any) -> None:

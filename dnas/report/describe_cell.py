@@ -1,4 +1,4 @@
-"""What a recurrent cell is: its nodes as a tree, and the parameters and FLOPs of its language model."""
+"""Description of a recurrent cell: its nodes as a tree, and the parameters and FLOPs of its language model."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class CellDescription:
         tree: lines that show which state each node is made of.
         hidden: units of the hidden state and of the embedding.
         vocabulary: number of different tokens.
-        parameters: of all of the model.
-        flops: of one forward pass over one token in evaluation mode, 2 for each multiply-add.
-        parts: name, parameters and FLOPs; they add up to those of the model.
+        parameters: parameters of the whole model.
+        flops: FLOPs of one forward pass over one token in evaluation mode, 2 for each multiply-add.
+        parts: name, parameters and FLOPs of each part; they add up to those of the model.
     """
 
     genotype: str
@@ -52,15 +52,15 @@ class CellDescription:
 
 
 def describe_cell(architecture: Architecture, *, hidden: int = 850, vocabulary: int = 10_000) -> CellDescription:
-    """A recurrent cell in the network that trains it; nothing is computed.
+    """Describe a recurrent cell in the network that trains it; nothing is computed.
 
     Args:
-        architecture: of the recurrent space.
+        architecture: an architecture of the recurrent space.
         hidden: units of the hidden state and of the embedding; 850 in DARTS.
         vocabulary: number of different tokens; 10,000 for Penn Treebank.
 
     Raises:
-        UserError: of another space, no cell that can be built, or a size below 1.
+        UserError: it belongs to another space, has a cell that cannot be built, or a size is below 1.
 
     Example:
         >>> from dnas.formats import published
@@ -94,7 +94,7 @@ def describe_cell(architecture: Architecture, *, hidden: int = 850, vocabulary: 
 
 
 def cell_tree(cell: CellArchitecture) -> Iterator[str]:
-    """Each node below the state that it is made of; what follows a node that has several stands at the first of them.
+    """Each node below the state that it is made of; nodes after a node with several states stand at its first one.
 
     Example:
         >>> from dnas import KeptEdge

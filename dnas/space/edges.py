@@ -104,7 +104,7 @@ class CellBuilder:
         parts = self.settings.partial_channels
         if channels % parts:
             raise UserError(
-                f"partial_channels={parts} divides the channels of a cell into {parts} equal parts, but there are "
+                f"partial_channels={parts} cuts the channels of a cell into {parts} equal parts, but there are "
                 f"{channels}: choose channels that are a multiple of {parts}."
             )
         width = channels // parts

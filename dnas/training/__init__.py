@@ -1,4 +1,4 @@
-"""Training and judging plain networks: retraining, evaluation, random architectures beside, statistics.
+"""Training and evaluating plain networks: retraining, evaluation, comparison with random architectures, statistics.
 
-Nothing here knows of alphas.
+Nothing here involves alphas.
 """

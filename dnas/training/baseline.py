@@ -94,10 +94,10 @@ def train_random_baseline(
     """Train `num` random architectures, each in a folder of its own: RUN/baseline/000, 001 ...
 
     Each result is written to RUN/baseline/results.json when its training ends. A second call does not train finished
-    networks again, goes on with one that was stopped, and with a larger `num` adds networks to those that are there.
+    networks again, resumes one that was stopped, and with a larger `num` adds networks to those that are there.
 
     Args:
-        draw: gives architecture number 0, 1 ...; the same number must always give the same architecture.
+        draw: returns architecture number 0, 1 ...; the same number must always give the same architecture.
         training: what these networks share with the found one.
         run: run folder of the search.
         num: number of random architectures.

@@ -29,13 +29,13 @@ def evaluate(
     display: Display = Silent(),
     phase: str = "evaluate",
 ) -> Evaluation:
-    """Measure a network on one pass over `batches`, in evaluation mode; the mode is afterwards as before.
+    """Measure a network on one pass over `batches`, in evaluation mode; afterwards its mode is as before.
 
     Args:
-        network: maps inputs to what the task takes as outputs; logits `(batch, classes)` for a classification.
+        network: maps inputs to the task's outputs; logits `(batch, classes)` for a classification.
         batches: `(inputs, targets)`.
         task: criterion and metrics.
-        intervals: whether metrics get 95 % intervals, which take some time where there is no formula.
+        intervals: whether metrics get 95 % intervals, which take some time for metrics without a formula.
         display: where progress is shown, under the name `phase`.
 
     Raises:
@@ -65,7 +65,7 @@ def evaluate(
     return Evaluation(tally.measurement(), None if confusion is None else confusion.compute())
 
 
-# What evaluation and training share
+# Shared by evaluation and training
 
 
 @contextmanager
@@ -87,12 +87,12 @@ def call(network: nn.Module, inputs: Any) -> Any:
 
 
 def in_format(inputs: Any, memory_format: torch.memory_format) -> Any:
-    """`inputs` with every image tensor in it, of 4 dimensions, in a memory format."""
+    """`inputs` with every image tensor (of 4 dimensions) in the given memory format."""
     return map_tensors(lambda x: x.contiguous(memory_format=memory_format) if x.ndim == 4 else x, inputs)
 
 
 def memory_format_of(network: nn.Module) -> torch.memory_format:
-    """The memory format of the network's convolutions, which its inputs should have too."""
+    """The memory format of the network's convolutions, which its inputs should also have."""
     for weight in network.parameters():
         if weight.ndim == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last):
             return torch.channels_last
@@ -100,10 +100,10 @@ def memory_format_of(network: nn.Module) -> torch.memory_format:
 
 
 def as_batches(data: Batches | Iterable[Any]) -> Batches:
-    """Batches themselves, or those of a user's loader."""
+    """Return batches as they are, or make them from a user's loader."""
     return data if isinstance(data, Batches) else IterableBatches(data)
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where the network's first parameter is; the CPU where it has none."""
+    """Device of the network's first parameter; the CPU if it has none."""
     return next(network.parameters(), torch.empty(0)).device

@@ -1,4 +1,4 @@
-"""What a trained network does on samples that it has not seen: loss, metrics, and the confusion of a classifier."""
+"""The results of a trained network on samples that it has not seen: loss, metrics, and a classifier's confusion."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dnas.task.measurement import Measured, Measurement
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a network does on samples that it has not seen.
+    """The results of a network on samples that it has not seen.
 
     Args:
         measurement: the loss and every metric of the task.
-        confusion: of a classifier, `(classes, classes)` int64 on the CPU; row: true class, column: predicted class,
+        confusion: for a classifier, `(classes, classes)` int64 on the CPU; row: true class, column: predicted class,
             entry: number of samples. None for other tasks.
     """
 
@@ -57,17 +57,17 @@ class Evaluation:
 
     @property
     def num_images(self) -> int:
-        """Number of samples, of a classifier of images."""
+        """Number of samples of an image classifier."""
         return self.num_samples
 
     @property
     def top1(self) -> float:
-        """Share of samples whose class has the highest score, 0 to 1; of a classifier."""
+        """For a classifier, the share of samples whose class has the highest score, 0 to 1."""
         return self.value("top1")
 
     @property
     def top5(self) -> float:
-        """Share of samples whose class is among the 5 highest scores, 0 to 1; of a classifier."""
+        """For a classifier, the share of samples whose class is among the 5 highest scores, 0 to 1."""
         return self.value("top5")
 
     @property
@@ -80,7 +80,7 @@ class Evaluation:
 
     @property
     def per_class(self) -> tuple[float | None, ...]:
-        """Share of each class's samples that is recognised; None where the class has no sample."""
+        """Share of each class's samples that is recognised; None for a class without samples."""
         rows = _of_classifier(self.confusion).tolist()
         return tuple(row[index] / sum(row) if sum(row) else None for index, row in enumerate(rows))
 
@@ -95,7 +95,7 @@ class Evaluation:
             }
             for name, measured in self.measurement.values.items()
         }
-        if self.confusion is not None:  # names that files of classifiers have always had
+        if self.confusion is not None:  # names that classifiers' files have always had
             data |= {
                 "num_images": self.num_samples,
                 "top1": self.top1,
@@ -109,7 +109,7 @@ class Evaluation:
         """Write the confusion matrix as CSV: a header of predicted classes, then one row for each true class.
 
         Raises:
-            UserError: not one name for each class, or the task is no classification.
+            UserError: there is not one name for each class, or the task is not a classification.
         """
         confusion = _of_classifier(self.confusion)
         if len(class_names) != len(confusion):

@@ -1,4 +1,4 @@
-"""The exact interval of a probability, and what the best of several draws is expected to be."""
+"""The exact interval of a probability, and the expected best of several draws."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _tail(successes: int, trials: int, p: float) -> float:
 
 
 def _root(rising: Callable[[float], float]) -> float:
-    """Where a rising function on (0, 1) is 0, by bisection."""
+    """The zero of a rising function on (0, 1), by bisection."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""The loop of a training: steps, epochs, and the state it goes on from."""
+"""The loop of a training: steps, epochs, and the state from which it resumes."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from dnas.training.losses import split_auxiliary, total_loss
 from dnas.training.network_checks import digest_of_modules, first_non_finite, takes_channels_last
 from dnas.training.settings import RetrainSettings
 
-SUMMARY = "retrain"  # name of the JSON file that a finished training leaves
-MODULES = "modules_sha256"  # entry of it: of what the trained weights are
+SUMMARY = "retrain"  # name of the JSON file that a finished training writes
+MODULES = "modules_sha256"  # entry of that file: identifies the network that the weights belong to
 
 
 class TrainingLoop:
-    """Takes the steps of a training; everything that changes on the way is in `state()`.
+    """Takes the steps of a training; everything that changes is in `state()`.
 
     Args:
-        network: is trained in place.
+        network: the network; it is trained in place.
         train: batches (inputs, targets).
         settings: optimizer, length and the rest.
-        run: folder for metrics and the checkpoint; None for none.
+        run: folder for metrics and the checkpoint; None to write nothing.
         display: where progress is shown, under the name `phase`.
         validation: batches that are measured after each epoch; None to measure nothing.
         task: criterion and metrics.
@@ -76,7 +76,7 @@ class TrainingLoop:
         self.phase = phase
         self.validation = None if validation is None else as_batches(validation)
         self.device = device_of(network)
-        self.memory_format: torch.memory_format | None = None  # found out with the first batch
+        self.memory_format: torch.memory_format | None = None  # determined at the first batch
         self.has_drop_path = any(isinstance(module, DropPath) for module in network.modules())
         self.optimizer = settings.weights.build(self.weights)
         if recorder is None and settings.capture and self.device.type == "cuda":
@@ -148,7 +148,7 @@ class TrainingLoop:
         self.totals.add(sums)
 
     def _trained(self, batches: Sequence[Batch]) -> Tensor:
-        """Train on one batch; what it adds to the sums of the epoch comes back."""
+        """Train on one batch; returns its contribution to the sums of the epoch."""
         (batch,) = batches
         with in_precision(self.settings.precision, self.device):
             outputs, auxiliary = split_auxiliary(call(self.network, batch.inputs), self.task)
@@ -175,21 +175,21 @@ class TrainingLoop:
             return torch.stack(sums)
 
     def _check(self, outputs: Any, targets: Any) -> None:
-        """See that outputs and targets fit the task: in each step on a CPU, in the first one on another device.
+        """Check that outputs and targets fit the task: at each step on a CPU, at the first step on another device.
 
-        A label out of range stops a CUDA device for good, but looking at every batch would wait for it.
+        A label out of range makes a CUDA device unusable, but checking every batch would wait for the device.
         """
         if self.device.type == "cpu" or self.step == 0:
             self.task.check(outputs, targets)
 
     def _moving(self) -> list[list[Tensor]]:
-        """What a step changes: weights and statistics, and the optimizer's momentum."""
+        """Everything that a step changes: weights and statistics, and the optimizer's momentum."""
         momentum = optimizer_tensors(self.optimizer)
         network = [*self.network.parameters(), *self.network.buffers()]
         return [network, momentum] if momentum else [network]
 
     def _formatted(self, inputs: Any) -> Any:
-        """The inputs in the memory format of the training: channels-last, about twice as fast, where that works."""
+        """The inputs as channels-last, which is about twice as fast, or contiguous if the network needs that."""
         if self.memory_format is None:
             works = takes_channels_last(self.network, inputs)
             self.memory_format = torch.channels_last if works else torch.contiguous_format
@@ -226,7 +226,7 @@ class TrainingLoop:
             self.run.log(self.step, {"phase": "epoch", "epoch": epoch, **row, "seconds": self.seconds})
 
     def finish(self) -> None:
-        """Write the trained weights, and then how long it took: with that file the training counts as finished."""
+        """Write the trained weights, and then the duration: the training counts as finished once that file exists."""
         name = first_non_finite(self.network)
         if name:
             raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
@@ -257,7 +257,7 @@ class TrainingLoop:
         }
 
     def save(self) -> None:
-        """Write a checkpoint, having seen that what would be written is finite."""
+        """Write a checkpoint, after checking that its contents are finite."""
         self._check_loss(self.totals.means()["loss"])
         name = first_non_finite(self.network)
         if name:
@@ -265,7 +265,7 @@ class TrainingLoop:
         self.checkpoint.save()
 
     def resume(self) -> None:
-        """Go on from the run's checkpoint, where there is one."""
+        """Resume from the run's checkpoint, if there is one."""
         if self.checkpoint.resume():
             self.checkpoint.forget_rows_after(self.step)
             if self.step < self.total_steps:
@@ -281,9 +281,9 @@ class TrainingLoop:
         restore_random_state(state["random_state"])
 
     def _difference(self, state: Mapping[str, Any]) -> str:
-        """What a state shows to be other than here: the network, the settings, the length of the data."""
+        """How a state differs from this training, in words: in the network, the settings, or the length of the data."""
         own = self.state()
-        # Checkpoints had no task before there were others than classification.
+        # Checkpoints had no task while classification was the only one.
         state = {"task": own["task"], **state}
         names = ("network", "settings", "steps_per_epoch", "task")
         return first_difference({name: state[name] for name in names}, {name: own[name] for name in names})

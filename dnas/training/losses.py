@@ -1,4 +1,4 @@
-"""From what a network gives out in training to one loss."""
+"""From a network's outputs in training to one loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dnas.task.classification import Classification
 
 
 def split_auxiliary(outputs: Any, task: Task) -> tuple[Any, Any]:
-    """A classifier's logits and those of its auxiliary head, which it gives in training as a pair; None without one."""
+    """A classifier's logits and those of its auxiliary head, which it returns as a pair in training; or None."""
     if isinstance(task, Classification) and isinstance(outputs, tuple) and len(outputs) == 2:
         return outputs
     return outputs, None
@@ -25,7 +25,7 @@ def total_loss(value: Tensor | Mapping[str, Tensor]) -> Tensor:
     """A scalar loss itself, or the sum of named ones.
 
     Raises:
-        UserError: the criterion gave neither.
+        UserError: the criterion returned neither.
     """
     terms = dict(value) if isinstance(value, Mapping) else {"loss": value}
     for name, term in terms.items():

@@ -1,4 +1,4 @@
-"""What is found out about a network before and while it is trained."""
+"""Properties of a network that are determined before and during its training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dnas.training.evaluate import call, evaluation_mode, in_format
 def takes_channels_last(network: nn.Module, inputs: Any) -> bool:
     """Whether the network computes on channels-last images; one that flattens with `x.view(len(x), -1)` does not.
 
-    Found out by one forward pass in evaluation mode, which leaves nothing behind.
+    This is tested by one forward pass in evaluation mode, which has no lasting effect.
     """
     try:
         with evaluation_mode(network), torch.no_grad(), seeded(0):
@@ -28,7 +28,7 @@ def takes_channels_last(network: nn.Module, inputs: Any) -> bool:
 
 
 def first_non_finite(network: nn.Module) -> str:
-    """Name of the first weight or buffer that holds NaN or infinity; empty where none does."""
+    """Name of the first weight or buffer that holds NaN or infinity; empty if there is none."""
     state = network.state_dict().items()
     tensors = {name: value for name, value in state if isinstance(value, Tensor) and value.is_floating_point()}
     if not tensors or bool(torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).all()):
@@ -39,7 +39,7 @@ def first_non_finite(network: nn.Module) -> str:
 def digest_of_modules(network: nn.Module) -> str:
     """A number that changes with the name or class of any module within the network.
 
-    Weights alone do not tell ReLU from tanh, which another architecture may have kept.
+    Weights alone do not distinguish ReLU from tanh, which another architecture may have kept.
     """
     classes = [(name, type(module).__name__) for name, module in network.named_modules() if name]
     return hashlib.sha256(repr(classes).encode()).hexdigest()

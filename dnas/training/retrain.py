@@ -1,4 +1,4 @@
-"""Train a network that is no longer searched."""
+"""Training a network that is no longer searched."""
 
 from __future__ import annotations
 
@@ -35,30 +35,29 @@ def retrain(
     phase: str = "retrain",
     validation: Batches | Iterable[Any] | None = None,
 ) -> nn.Module:
-    """Train a network; the network itself is trained and comes back in evaluation mode.
+    """Train a network in place, and return it in evaluation mode.
 
-    With a run folder the training can be stopped by Ctrl-C or killed, and calling it again with the same arguments
-    goes on from the last checkpoint, on the CPU to bit-identical results. A training that has finished is not
-    repeated: its weights are loaded.
+    With a run folder, a training that was stopped by Ctrl-C or killed continues from its last checkpoint when it is
+    called again with the same arguments; on the CPU the results are bit-identical. A finished training is not repeated:
+    its weights are loaded.
 
     Args:
-        network: any module, with the weights to start from. A classifier that gives `(logits, auxiliary logits)` in
+        network: any module, with the weights to start from. A classifier that returns `(logits, auxiliary logits)` in
             train mode is trained on `loss(logits) + auxiliary_weight * loss(auxiliary logits)`. Its convolutions are
-            put into channels-last memory format where its layers allow that.
+            put into channels-last memory format if its layers allow that.
         train: `(inputs, targets)`.
         task: criterion and metrics; None for a classification with the settings' label smoothing.
-        criterion: a loss alone instead of a task, a function of `(outputs, targets)` or its name, such as 'mse'.
-        settings: batch size, channels, cells and cutout among them are for who makes the data and the network.
-        run: folder of this training alone, for metrics, checkpoints and, at the end, network.pt and retrain.json. With
-            `search_run.child("retrain")` it is the trained network that `dnas.load(search_run.path, model=...)` gives.
+        criterion: a loss alone instead of a task: a function of `(outputs, targets)` or its name, such as 'mse'.
+        settings: optimizer, length and the rest. Batch size, channels, cells and cutout have no effect here; they are
+            for the code that makes the data and the network.
+        run: folder of this training only, for metrics, checkpoints and, at the end, network.pt and retrain.json. With
+            `search_run.child("retrain")`, `dnas.load(search_run.path, model=...)` loads this network.
         display: where progress is shown, under the name `phase`.
-        validation: measured after each epoch and logged; nothing is decided by it.
+        validation: measured after each epoch and logged; nothing depends on it.
 
     Raises:
-    check_one_process("a training")
-    check_not_wrapped(network)
-    chosen = task_of(task, criterion, settings)
-    loop = TrainingLoop(network, as_batches(train), settings, run, display, phase, validation, chosen)
+        UserError: there is nothing to train, outputs do not fit the task or have no gradient, there are several
+            processes, or the checkpoint belongs to another network or other settings.
         NonFiniteLoss: the loss or a weight became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint has been written.
 

@@ -1,4 +1,4 @@
-"""How a found network is trained."""
+"""Settings of a retraining."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from dnas.searching.settings import WeightSGD
 from dnas.system.difference import fixed_settings, free
 from dnas.system.errors import UserError
 
-# Side in pixels of the images (CIFAR's) that `cutout` is given for.
+# Image side in pixels (CIFAR's) that `cutout` refers to.
 _CUTOUT_SIDE = 32
 
 
 @dataclass(frozen=True)
 class RetrainSettings:
-    """How a found network is trained; the defaults are those of DARTS (Liu et al. 2019, appendix A.2) on CIFAR-10.
+    """Settings of a retraining; the defaults are those of DARTS (Liu et al. 2019, appendix A.2) on CIFAR-10.
 
     Args:
         epochs: passes over the training data.
-        weights: optimizer; its learning rate changes once per epoch.
+        weights: optimizer of the weights; its learning rate changes once per epoch.
         batch_size: images per step.
         channels: output channels of the first cells.
         cells: number of cells in the network.
-        auxiliary: train with an auxiliary head, where the network has one; it is left out afterwards.
+        auxiliary: whether to train with an auxiliary head, if the network has one; it is left out afterwards.
         auxiliary_weight: factor of the auxiliary head's loss.
         drop_path: probability, in [0, 1), with which an edge is left out. It grows linearly from 0: in epoch e, counted
             from 0, it is drop_path * e / epochs. It acts only on networks that have such edges.
         cutout: side in pixels of the square that is blanked out of an image of 32 pixels; larger and smaller images
             lose a square in proportion. 0 blanks nothing.
         label_smoothing: share of a label, in [0, 1), that is spread over all classes.
-        precision: of products: 'float32'; 'tf32', which on a CPU is the same; or 'bf16', by autocast with float32
-            weights.
+        precision: precision of products: 'float32'; 'tf32', which on a CPU is the same; or 'bf16', by autocast with
+            float32 weights.
         capture: whether steps on a CUDA device are recorded once and replayed as a CUDA graph, if that is possible.
-        seed: of initial weights, drop-path and dropout.
+        seed: seed of initial weights, drop-path and dropout.
         log_every: steps between two rows of step metrics.
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch; 0 writes one per step.
 
     Raises:
-        UserError: a value out of its range.
+        UserError: a value is out of its range.
     """
 
     epochs: int = 600
@@ -78,5 +78,5 @@ class RetrainSettings:
         return self.drop_path * epoch / self.epochs
 
     def to_data(self) -> dict[str, Any]:
-        """Those settings that the trained weights depend on, as plain data; the optimizer as its text."""
+        """The settings that the trained weights depend on, as plain data; the optimizer as its text."""
         return {**fixed_settings(self), "weights": repr(self.weights)}
