@@ -37,12 +37,12 @@ def read_genotype(text: str, *, name: str | None = None, source: str = "the text
     take the same state twice, as in NASNet and AmoebaNet.
 
     Args:
-        text: with `Genotype(...)` or `NAME = Genotype(...)` in it.
-        name: which one, where there are several.
-        source: what messages call the text.
+        text: text with `Genotype(...)` or `NAME = Genotype(...)` in it.
+        name: NAME of the genotype to read, if there are several.
+        source: name of the text in messages.
 
     Raises:
-        UserError: no genotype, several and none chosen, or not a valid one; the message names the place.
+        UserError: there is no genotype, several and none chosen, or an invalid one; the message names the place.
 
     Example:
         >>> cell = "[('skip_connect', 0), ('sep_conv_3x3', 1)]"
@@ -66,10 +66,11 @@ KeptEdge(source=1, target=2, operation='sep_conv_3x3')), output=(2,))
 
 
 def write_genotype(architecture: Architecture) -> str:
-    """The genotype text of an architecture, edges in their own order.
+    """The genotype text of an architecture; edges keep their order.
 
     Raises:
-        UserError: of neither space of DARTS, or the text cannot say it (a node of a convolutional cell with one edge).
+        UserError: it belongs to neither space of DARTS, or cannot be written as a genotype (a node of a convolutional
+            cell has only one edge).
     """
     if architecture.space == RecurrentSpace.name:
         return _written_recurrent(architecture)
@@ -83,7 +84,7 @@ def write_genotype(architecture: Architecture) -> str:
 
 
 def genotype_calls(text: str) -> list[tuple[str, str]]:
-    """All `NAME = Genotype(...)` in a text as (NAME, 'Genotype(...)'); NAME is '' where there is none."""
+    """All `NAME = Genotype(...)` in a text as (NAME, 'Genotype(...)'); NAME is '' if there is none."""
     found = []
     start = text.find(_CALL)
     while start >= 0:
@@ -96,7 +97,7 @@ def genotype_calls(text: str) -> list[tuple[str, str]]:
 
 
 _CALL = "Genotype("
-# Characters. Published genotypes have about 600; a bracket that is not closed within this is not closed.
+# In characters. Published genotypes have about 600; a bracket that is open for longer counts as not closed.
 _LONGEST = 20_000
 
 
@@ -112,7 +113,7 @@ def _is_name_part(character: str) -> bool:
 
 
 def _closing(text: str, opening: int) -> int | None:
-    """Index of the bracket that closes the one at `opening`, strings and comments skipped; None where there is none."""
+    """Index of the bracket that closes the one at `opening`, skipping strings and comments; None if there is none."""
     depth, index = 0, opening
     while index < min(len(text), opening + _LONGEST):
         character = text[index]
@@ -151,7 +152,7 @@ def _chosen(calls: list[tuple[str, str]], name: str | None, source: str) -> tupl
 
 
 def _parts(call: str, place: str) -> dict[str, ast.expr]:
-    """The fields of the call as syntax, not yet read."""
+    """The fields of the call as syntax trees, not evaluated."""
     try:
         expression = ast.parse(call, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -193,7 +194,7 @@ def _recurrent(parts: dict[str, ast.expr], place: str) -> Architecture:
 
 
 def _first_output(cell: str) -> int:
-    """The inputs of a reduction cell are larger than its nodes, so they cannot be side by side with them."""
+    """First possible output state: a reduction cell's inputs are too large to be concatenated with its nodes."""
     return NUM_INPUTS if cell == "reduce" else 0
 
 

@@ -1,8 +1,8 @@
-"""The YAML in which MMRazor keeps a subnet of DARTS.
+"""The YAML in which MMRazor stores a subnet of DARTS.
 
-OpenMMLab's model compression toolbox, https://github.com/open-mmlab/mmrazor (versions 0.x and 1.x). A map of names to
+OpenMMLab's model compression toolbox, https://github.com/open-mmlab/mmrazor (versions 0.x and 1.x). It maps names to
 `{chosen: [...]}`: `normal_n3` names the kept edges of node 3 of the normal cell, `normal_n3_p2` the operation on its
-edge from state 2. Inputs are the states 0 and 1.
+edge from state 2. States 0 and 1 are the inputs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VERSION = 1
 NUM_INPUTS = 2
 CELLS = ("normal", "reduce")
 
-# MMRazor's name of an operation where it is not ours.
+# MMRazor's names of operations that have another name here.
 _OWN_NAMES = {"zero": "none"}
 _ENTRY = re.compile(r"(normal|reduce)_n(\d{1,2})(?:_p(\d{1,2}))?")
 _INSTALL = 'Reading and writing MMRazor\'s YAML needs pyyaml: pip install "dnas[cli]".'
@@ -29,14 +29,14 @@ _INSTALL = 'Reading and writing MMRazor\'s YAML needs pyyaml: pip install "dnas[
 def read_mmrazor(text: str, *, source: str = "the text") -> Architecture:
     """The architecture of a subnet file, in the space of DARTS.
 
-    Entries of edges that were not kept may be there; they are checked and left out. The cells concatenate all nodes.
+    Entries of edges that were not kept are checked and then ignored. The cells concatenate all nodes.
 
     Args:
         text: YAML, read as plain data.
-        source: what messages call the text.
+        source: name of the text in messages.
 
     Raises:
-        UserError: not such a file; the message names the entry.
+        UserError: it is not such a file; the message names the entry.
         MissingPackage: pyyaml is not installed.
     """
     chosen = _chosen_by_name(_mapping(text, source), source)
@@ -49,7 +49,7 @@ def write_mmrazor(architecture: Architecture) -> str:
     """The YAML of an architecture, with entries for its kept edges only.
 
     Raises:
-        UserError: not of the space of DARTS, or MMRazor's format cannot say it.
+        UserError: it does not belong to the space of DARTS, or cannot be written in MMRazor's format.
         MissingPackage: pyyaml is not installed.
     """
     if architecture.space != SPACE or set(architecture.decisions) != set(CELLS):
@@ -84,7 +84,7 @@ def _mapping(text: str, source: str) -> Mapping[object, object]:
 
 
 def _chosen_by_name(data: Mapping[object, object], source: str) -> dict[str, list[str]]:
-    """Entry name -> what it chose, with every entry's form checked."""
+    """Entry name -> its choice, after checking every entry's form."""
     found: dict[str, list[str]] = {}
     for name, entry in data.items():
         if not isinstance(name, str) or not _ENTRY.fullmatch(name):
@@ -103,7 +103,7 @@ def _chosen_by_name(data: Mapping[object, object], source: str) -> dict[str, lis
 
 
 def _num_nodes(chosen: Mapping[str, list[str]], source: str) -> int:
-    """How many nodes both cells have."""
+    """Number of nodes, which must be the same in both cells."""
     nodes: dict[str, set[int]] = {cell: set() for cell in CELLS}
     for name in chosen:
         match = _ENTRY.fullmatch(name)

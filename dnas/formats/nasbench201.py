@@ -1,7 +1,7 @@
 """The strings of NAS-Bench-201: `|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|...~0|...~1|...~2|`.
 
-Dong and Yang 2020, https://arxiv.org/abs/2001.00326. Node after node, each with one `operation~state` for every state
-before it; state 0 is the cell's input and state 3 its output.
+Dong and Yang 2020, https://arxiv.org/abs/2001.00326. Nodes follow one another, each with one `operation~state` for
+every state before it; state 0 is the cell's input and state 3 its output.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _NODES = tuple(dict.fromkeys(target for _, target in EDGES))
 
 
 def read_nasbench201(text: str, *, source: str = "the text") -> Architecture:
-    """The architecture of one string; white space around it does not matter.
+    """The architecture of one string; white space around it is ignored.
 
     Args:
-        text: one architecture.
-        source: what messages call the text.
+        text: string of one architecture.
+        source: name of the text in messages.
 
     Raises:
-        UserError: not such a string; the message names the node.
+        UserError: it is not such a string; the message names the node.
 
     Example:
         >>> text = "|none~0|+|none~0|skip_connect~1|+|nor_conv_3x3~0|none~1|none~2|"
@@ -42,7 +42,7 @@ def write_nasbench201(architecture: Architecture) -> str:
     """The string of an architecture.
 
     Raises:
-        UserError: not of the space NAS-Bench-201, or without one of its operations on each of its six edges.
+        UserError: it does not belong to NAS-Bench-201, or lacks one of its operations on one of its six edges.
     """
     cell = architecture.decisions.get(NAME)
     if architecture.space != NasBench201Space.name or not isinstance(cell, CellArchitecture):

@@ -1,4 +1,4 @@
-"""Architectures that were published as genotypes, as their authors' code has them."""
+"""Architectures that were published as genotypes, as in their authors' code."""
 
 from __future__ import annotations
 
@@ -138,10 +138,10 @@ PUBLISHED = {
 
 
 def published(name: str) -> Architecture:
-    """The architecture published under this name.
+    """The architecture that was published under this name.
 
     Raises:
-        UserError: no such name; the message lists them.
+        UserError: there is no such name; the message lists them.
 
     Example:
         >>> published("DARTS_V2").decisions["normal"].edges[0]

@@ -1,4 +1,4 @@
-"""From whatever holds an architecture to the architecture, and back to the text that people know."""
+"""Reading an architecture from any source that may hold one, and writing it in its usual text form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXPECTED = (
     "a run folder, an architecture.json, a file or text with Genotype(...), a NAS-Bench-201 string, a subnet YAML of "
     f"MMRazor, or one of the published {', '.join(PUBLISHED)}"
 )
-# Bytes. Architectures take a few thousand; logs with genotypes in them some more.
+# In bytes. Architectures take a few thousand; logs that contain genotypes take some more.
 _LARGEST = 10_000_000
 
 
@@ -26,17 +26,17 @@ def read_architecture(
 ) -> Architecture:
     """The architecture in a run folder, a file or a text, recognised by its content.
 
-    Read as data: nothing in it is evaluated, no import path in it is followed.
+    It is read as data: nothing in it is evaluated, and no import path in it is followed.
 
     Args:
         path_or_text: a run folder, an architecture.json, a file or text with a DARTS genotype, a NAS-Bench-201 string
             or a subnet YAML of MMRazor, or the name of a published architecture, such as 'DARTS_V2'.
         space_name: the space that it must belong to; None for any.
-        genotype_name: NAME of the `NAME = Genotype(...)` to read, where a text holds several.
+        genotype_name: NAME of the `NAME = Genotype(...)` to read, if a text holds several.
 
     Raises:
-        FileNotFoundError: neither a path nor any of these texts; or a run whose search has not finished.
-        UserError: recognised as none of these, not valid, or of another space.
+        FileNotFoundError: it is neither a path nor any of these texts; or it is a run whose search has not finished.
+        UserError: it is recognised as none of these, not valid, or belongs to another space.
     """
     architecture = _read(path_or_text, genotype_name)
     if space_name is not None and architecture.space != space_name:
@@ -47,7 +47,7 @@ def read_architecture(
 
 
 def architecture_text(architecture: Architecture) -> str:
-    """One text for people: the genotype, the NAS-Bench-201 string, or JSON where neither can say it."""
+    """The usual text form: the genotype, the NAS-Bench-201 string, or JSON if neither can describe it."""
     for write in (write_genotype, write_nasbench201):
         try:
             return write(architecture)
@@ -70,11 +70,11 @@ def _read(path_or_text: Path | str, genotype_name: str | None) -> Architecture:
 
 
 def _existing(path_or_text: Path | str) -> Path | None:
-    """The path, where it is one that exists."""
+    """The path, if it exists."""
     try:
         path = Path(path_or_text)
         return path if path.exists() else None
-    except (OSError, ValueError):  # too long for a path, or a zero byte in it: a text
+    except (OSError, ValueError):  # too long for a path, or with a zero byte: it is a text
         return None
 
 
@@ -100,7 +100,7 @@ def _from_text(text: str, source: str, genotype_name: str | None) -> Architectur
 
 
 def _near_miss(text: str) -> str:
-    """What was found instead, where that helps."""
+    """What was found instead, if that helps."""
     try:
         data = parse_json(text)
     except UserError:

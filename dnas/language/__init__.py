@@ -1,4 +1,4 @@
-"""Language models: search for a recurrent cell on a text, train it, measure its perplexity, make up text.
+"""Language models: search for a recurrent cell on a text, train it, measure its perplexity, generate text.
 
 The space of recurrent cells itself is in `space`.
 """

@@ -1,4 +1,4 @@
-"""What `dnas language` does with a run folder: search for a cell, train it and others alike, compare."""
+"""The steps of `dnas language`: search for a cell, train it and other cells in the same way, compare them."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from dnas.system.words import readable_time
 from dnas.training.baseline import draw_random
 
 CELLS = "cells"  # the folder inside a run that holds the trained cells
-RESULT = "result"  # name of the JSON file of one that has finished
+RESULT = "result"  # name of the JSON file of a cell whose training has finished
 COMPARISON = "comparison"  # name of the files that hold the table
-ENTRY = "language"  # of config.yaml
+ENTRY = "language"  # name of its entry in config.yaml
 
 
 def plan_language(run: Run, job: LanguageJob, corpus: Corpus, display: Display) -> LanguageJob:
-    """The job in sizes that the text is long enough for; says what was chosen.
+    """The job in sizes that the text is long enough for; says which sizes were lowered.
 
     Raises:
         UserError: the folder cannot take a run, the device is not there, or the text is too short.
     """
     check_new(run, "language")
-    to_plain(job)  # refuses parts that no config.yaml can hold
+    to_plain(job)  # raises for parts that config.yaml cannot hold
     device = named_device(job.device)
     token = {"char": "characters", "word": "words"}[job.level]
     display.say(
@@ -67,7 +67,7 @@ def plan_language(run: Run, job: LanguageJob, corpus: Corpus, display: Display) 
 
 
 def begin_language(run: Run, job: LanguageJob, corpus: Corpus) -> None:
-    """Write the resolved settings of a new run, and which text it is of."""
+    """Write the resolved settings of a new run, and a description of its text."""
     check_new(run, "language")
     with num_threads(job.threads):
         run.write_config({ENTRY: job.to_data()})
@@ -78,30 +78,30 @@ def read_text(job: LanguageJob) -> Corpus:
     """The job's text.
 
     Raises:
-        FileNotFoundError, UserError: as `dnas.data.load_text`; or it holds zero bytes.
+        FileNotFoundError, UserError: as in `dnas.data.load_text`; or the text holds zero bytes.
     """
     corpus = load_text(job.text, level=job.level, min_count=job.min_count)
     if any("\0" in token for token in corpus.vocabulary.tokens):
-        raise UserError(f"{job.text} is no text: it holds zero bytes, as binary files do.")
+        raise UserError(f"{job.text} is not a text: it holds zero bytes, as binary files do.")
     return corpus
 
 
 def language_command(
     run: Run, job: LanguageJob, corpus: Corpus, beside: Mapping[str, Architecture], display: Display
 ) -> str:
-    """Search, train what was found and other cells alike, and compare; what has finished is not repeated.
+    """Search, train the found cell and others in the same way, and compare them; finished parts are not repeated.
 
     Args:
-        run: that has begun.
-        job: of the run.
+        run: the run; it has already begun.
+        job: the job of the run.
         corpus: its text.
-        beside: cells to train, besides the found and the random ones, by name.
+        beside: other cells to train, by name, in addition to the found and the random ones.
         display: where progress is shown.
 
     Raises:
-        UserError: the text has changed, or what the folder holds is of other settings.
+        UserError: the text has changed, or results in the folder belong to other settings.
         NonFiniteLoss: a search or training diverged.
-        Interrupted: Ctrl-C; it goes on when called again.
+        Interrupted: Ctrl-C; calling it again continues.
     """
     remember_text(run, corpus)
     job = seeded_job(job)
@@ -133,19 +133,19 @@ def language_command(
 def trained_row(
     run: Run, name: str, architecture: Architecture, job: LanguageJob, corpus: Corpus, display: Display
 ) -> CellRow:
-    """Train one cell in RUN/cells/NAME and measure it; one that has finished is read.
+    """Train one cell in RUN/cells/NAME and measure it; the result of a finished one is only read.
 
     Args:
-        run: of the search.
-        name: of the row; its words are joined by '-' in the folder's name.
-        architecture: of the cell.
-        job: with the seed in its settings (`seeded_job`).
-        corpus: of the job.
+        run: the run of the search.
+        name: name of the row; the folder's name has '-' in place of blanks.
+        architecture: the cell.
+        job: the job, with its seed in the settings (`seeded_job`).
+        corpus: the text of the job.
         display: where progress is shown, under the row's name.
 
     Raises:
-        UserError: the folder is of another cell or of other settings.
-        NonFiniteLoss, Interrupted: as `dnas.language.train_language`.
+        UserError: the folder belongs to another cell or to other settings.
+        NonFiniteLoss, Interrupted: as in `dnas.language.train_language`.
     """
     folder = run.child(CELLS).child(name.replace(" ", "-"))
     settings = job.train
@@ -174,7 +174,7 @@ def trained_row(
     )
     weights = {name: value.cpu() for name, value in trained.network.state_dict().items()}
     save_tensors(folder.path / WEIGHTS_FILE, weights)
-    # The row last: with it the training counts as finished.
+    # The row is written last: once it exists, the training counts as finished.
     folder.save_json(RESULT, {**row.to_data(), "settings": to_plain(settings)})
     shutil.rmtree(folder.checkpoint_path(CHECKPOINT).parent)
     display.say(f"{name}: perplexity {row.validation:.3f} in validation, {row.test:.3f} in the test.")

@@ -34,16 +34,16 @@ def whole_text(
 
 
 def perplexity(network: nn.Module, batches: Batches) -> float:
-    """exp of the mean cross entropy per token, in evaluation mode; the hidden state goes on from batch to batch.
+    """exp of the mean cross entropy per token, in evaluation mode; the hidden state is carried from batch to batch.
 
     The mean is over the predicted tokens; the official code divides by one more for each row.
 
     Args:
-        network: `network(tokens, carry)` gives `(LanguageOutput, carry)`.
+        network: `network(tokens, carry)` returns `(LanguageOutput, carry)`.
         batches: (tokens, next tokens), both (T, B), in order, as `whole_text` gives them.
 
     Raises:
-        NonFiniteLoss: the network gives out NaN.
+        NonFiniteLoss: an output is NaN.
 
     Example:
         >>> from dnas.space.recurrent import RecurrentSpace
@@ -74,5 +74,5 @@ def initial_state(network: nn.Module, tokens_TB: Tensor) -> Tensor:
 
 
 def exponential(loss: float) -> float:
-    """exp(loss), the perplexity that belongs to a cross entropy in nats; infinity where exp overflows."""
+    """exp(loss), the perplexity for a cross entropy in nats; infinity if exp overflows."""
     return math.exp(loss) if loss < 700 else math.inf

@@ -1,4 +1,4 @@
-"""What a user asks for with `dnas language`, fitted to the length of the text."""
+"""The job that a user gives to `dnas language`, fitted to the length of the text."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from dnas.space.recurrent import RecurrentSpace
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 
-TEXT = "text"  # name of the JSON file that says which text a run is of
-# An epoch has so many batches or more, so that its start can move and the alphas see more than one.
+TEXT = "text"  # name of the JSON file that identifies the text of a run
+# Smallest number of batches in an epoch, so that its start can move and the alphas see more than one.
 _BATCHES = 2
 
 
 @dataclass(frozen=True)
 class LanguageJob:
-    """A search for a recurrent cell on a text, and the cells that are trained like the one that is found.
+    """A search for a recurrent cell on a text, and the cells that are trained in the same way as the found one.
 
     Args:
         text: a text file, or a folder with one file each for train, valid and test, such as Penn Treebank's.
         level: whether a token is a character or a word.
         min_count: tokens that occur less often in the training part are '<unk>'.
         num: number of random cells of the same space that are trained like the found one; 0 for none.
-        beside: other cells to train alike: names of published ones such as DARTS_RNN_V2, runs, or files that
+        beside: other cells to train in the same way: names of published ones such as DARTS_RNN_V2, runs, or files that
             `dnas describe` reads.
-        device: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:1'.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:1'.
         threads: number of CPU threads for PyTorch; None for all, or for one if that is faster.
-        seed: whole number of which all that is random is a function; search.seed and train.seed are added to it.
-        space: what is searched.
-        search: how, and in which sizes.
+        seed: a whole number that determines everything random; search.seed and train.seed are added to it.
+        space: the space that is searched.
+        search: method and sizes of the search.
         train: how cells are trained.
     """
 
@@ -78,14 +78,14 @@ def seeded_job(job: LanguageJob) -> LanguageJob:
 
 
 def fitted(job: LanguageJob, corpus: Corpus) -> tuple[LanguageJob, list[str]]:
-    """The job with no more rows of text side by side than the text is long enough for, and what was lowered.
+    """The job with as many rows of text side by side as the text is long enough for, and notes on what was lowered.
 
     Raises:
-        UserError: it is too short even for the fewest rows.
+        UserError: the text is too short even for the fewest rows.
     """
     s, t = job.search, job.train
-    # setting -> rows that are asked for, tokens of the text, steps of each row, the fewest rows: a supernet's states
-    # are normalised over them
+    # setting -> wanted rows, tokens of the text, steps of each row, and the fewest rows, since a supernet's states are
+    # normalised over them
     asked = {
         "batch_size": (s.batch_size, min(len(corpus.train), len(corpus.valid)), (_BATCHES + 1) * s.bptt, 2),
         "validation_batch_size": (s.validation_batch_size, len(corpus.valid), s.bptt, 2),
@@ -100,7 +100,7 @@ def fitted(job: LanguageJob, corpus: Corpus) -> tuple[LanguageJob, list[str]]:
             part, _, _ = name.rpartition(".")
             raise UserError(
                 f"{job.text} is too short: {name} would have to be {fewest} or more, each row of {steps} tokens, and "
-                f"the part that it reads has {tokens}. Take a longer text, or lower --{part and part + '.'}bptt."
+                f"the part that it reads has {tokens}. Use a longer text, or lower --{part and part + '.'}bptt."
             )
         if rows[name] < wanted:
             notes.append(f"{name} {wanted} is more than the text is long enough for, and lowered to {rows[name]}.")
@@ -115,7 +115,7 @@ def fitted(job: LanguageJob, corpus: Corpus) -> tuple[LanguageJob, list[str]]:
 
 
 def remember_text(run: Run, corpus: Corpus) -> None:
-    """Write down which text a run is of, with its vocabulary; where that is written, see that it is the same.
+    """Write down the text of a run and its vocabulary; if they are already written, check that they are the same.
 
     Raises:
         UserError: the text has changed since the run began, or the file is damaged.
@@ -134,7 +134,7 @@ def remember_text(run: Run, corpus: Corpus) -> None:
 
 
 def text_data(corpus: Corpus) -> dict[str, Any]:
-    """What is remembered of a text: its length, its tokens' kinds, and a digest of all of it."""
+    """The recorded properties of a text: its length, its different tokens, and a digest of all of it."""
     digest = hashlib.sha256(repr((corpus.level, corpus.vocabulary.tokens)).encode())
     for part in PARTS:
         digest.update(getattr(corpus, part).numpy().tobytes())

@@ -1,4 +1,4 @@
-"""From a run of `dnas language` to its trained language models, and text that they make up."""
+"""Loading the trained language models of `dnas language`, and generating text with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dnas.system.errors import UserError
 
 
 class TrainedLanguage(NamedTuple):
-    """A trained language model and what its tokens are."""
+    """A trained language model and its tokens."""
 
     network: RecurrentLanguageModel
     vocabulary: Vocabulary
@@ -29,15 +29,15 @@ class TrainedLanguage(NamedTuple):
 
 
 def load_language(path: Path | str, *, device: torch.device | str = "cpu") -> TrainedLanguage:
-    """A trained language model, in evaluation mode. Files are read as data; no code in them is run.
+    """A trained language model, in evaluation mode. Files are read as data; no code in them is executed.
 
     Args:
         path: a run of `dnas language`, for the cell that it found, or RUN/cells/NAME for another one.
-        device: where the network shall be.
+        device: device for the network.
 
     Raises:
-        FileNotFoundError: no such run, or the cell has not been trained.
-        UserError: damaged files.
+        FileNotFoundError: the run does not exist, or the cell has not been trained.
+        UserError: files are damaged.
     """
     folder = cell_folder(Path(path))
     text = _text_of(folder.parent.parent)
@@ -52,10 +52,10 @@ def load_language(path: Path | str, *, device: torch.device | str = "cpu") -> Tr
 
 
 def cell_folder(path: Path) -> Path:
-    """The folder of a trained cell: of the found one where `path` is a run.
+    """The folder of a trained cell; for a run, that of the found cell.
 
     Raises:
-        FileNotFoundError: none has been trained there.
+        FileNotFoundError: no cell has been trained there.
     """
     for folder in (path, path / CELLS / FOUND):
         if (folder / WEIGHTS_FILE).exists() and folder.parent.name == CELLS:
@@ -67,7 +67,7 @@ def cell_folder(path: Path) -> Path:
 
 
 def trained_sizes(path: Path) -> dict[str, int]:
-    """Units and number of different tokens of a trained cell, as `describe_cell` takes them; nothing where none is."""
+    """Units and number of different tokens of a trained cell, as `describe_cell` takes them; empty if there is none."""
     try:
         folder = cell_folder(path)
     except FileNotFoundError:
@@ -77,7 +77,7 @@ def trained_sizes(path: Path) -> dict[str, int]:
 
 
 def _sizes(folder: Path, state: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Number of different tokens and units of the language model whose weights these are."""
+    """Number of different tokens and units of the language model with these weights."""
     embedding = state.get("encoder.weight")
     if embedding is None or embedding.dim() != 2:
         raise UserError(f"{folder / WEIGHTS_FILE} does not hold the weights of a recurrent language model.")
@@ -86,7 +86,7 @@ def _sizes(folder: Path, state: Mapping[str, Tensor]) -> tuple[int, int]:
 
 
 def _text_of(run: Path) -> tuple[Vocabulary, Level]:
-    """The vocabulary of a run's text, and what a token is."""
+    """The vocabulary of a run's text, and whether a token is a character or a word."""
     source, data = run / f"{TEXT}.json", Run(run).load_json(TEXT)
     tokens = data.get("vocabulary") if isinstance(data, dict) else None
     if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
@@ -100,28 +100,28 @@ def continued(language: TrainedLanguage, prompt: str, *, num: int, temperature: 
     """The prompt and `num` more tokens, each drawn from softmax(logits / temperature) but never '<unk>'.
 
     Args:
-        language: that was trained.
-        prompt: tokens that are not in the vocabulary are read as '<unk>'; with none the text begins as after a line's
-            end.
-        num: how many tokens.
-        temperature: below 1 likely tokens become more likely; towards 0 the most likely is taken.
-        seed: of the draws.
+        language: the trained language model.
+        prompt: start of the text; tokens that are not in the vocabulary are read as '<unk>'. If it is empty, the text
+            begins as after the end of a line.
+        num: number of tokens to add.
+        temperature: below 1 likely tokens become more likely; towards 0 the most likely one is taken.
+        seed: seed of the draws.
 
     Raises:
-        UserError: a number or temperature out of its range.
+        UserError: a number or the temperature is out of its range.
     """
     if num < 1:
         raise UserError(f"The number of tokens must be at least 1; got {num}.")
     if not temperature > 0:
-        raise UserError(f"temperature must be over 0; got {temperature}.")
+        raise UserError(f"temperature must be above 0; got {temperature}.")
     tokens = tokenize(prompt, language.level)
     if language.level == "word" and not prompt.endswith("\n"):
-        tokens = tokens[:-1]  # the line goes on
+        tokens = tokens[:-1]  # the prompt's last line continues
     drawn = list(_drawn(language, tokens, num, temperature, seed))
     vocabulary, level = language.vocabulary, language.level
     if level == "char":
         return prompt + vocabulary.decode(drawn, level=level)
-    # Written with the prompt's own words, those that the vocabulary lacks among them.
+    # The prompt is written in its own words, including those that the vocabulary lacks.
     own = Vocabulary(tuple(dict.fromkeys([*vocabulary.tokens, *tokens])))
     return own.decode([*own.encode(tokens).tolist(), *drawn], level=level)
 

@@ -32,9 +32,9 @@ def search_language(
 ) -> SearchResult:
     """Search for a recurrent cell: weights on the training part, alphas on the validation part, as in DARTS.
 
-    It is `dnas.search` with batches that carry the hidden state on, and goes on from a run folder as that does. In the
-    rows of metrics `validation_loss` is the mean cross entropy on the validation part in nats, without regularisation,
-    and `validation_perplexity` its exponential.
+    It is `dnas.search` with batches that carry the hidden state on, and resumes from a run folder in the same way. In
+    the rows of metrics `validation_loss` is the mean cross entropy on the validation part in nats, without
+    regularisation, and `validation_perplexity` its exponential.
 
     Raises:
         UserError: the text is too short for these sizes.
@@ -92,7 +92,7 @@ def search_language(
 
 @dataclass(frozen=True)
 class _TellPerplexity(Observer):
-    """Adds the perplexity to what is logged, and says it."""
+    """Adds the perplexity to the logged scalars, and says it."""
 
     display: Display
 

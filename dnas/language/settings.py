@@ -1,4 +1,4 @@
-"""Settings of a search for a recurrent cell and of a cell's training, and the loss that both make small.
+"""Settings of a search for a recurrent cell and of a cell's training, and the loss that both minimise.
 
 The defaults are those of DARTS (Liu et al. 2019, https://arxiv.org/abs/1806.09055, appendix A.1.2 and A.2.2) on Penn
 Treebank, as in the official code, https://github.com/quark0/darts, rnn/train_search.py and rnn/train.py.
@@ -29,11 +29,11 @@ _SEARCH = SearchSettings(
 
 @dataclass(frozen=True)
 class LanguageLoss:
-    """Mean cross entropy of the next tokens, and in training what keeps the hidden states h_t small and slow.
+    """Mean cross entropy of the next tokens, plus in training two terms that keep the hidden states h_t small and slow.
 
     loss = -mean log p(target) + activation mean (m_t h_t)^2 + slowness mean (h_t - h_{t-1})^2, with the mask m_t of
-    dropout (Merity et al. 2017, https://arxiv.org/abs/1708.01009). The official search regularises the weights' loss
-    alone; here the alphas' loss holds the same terms.
+    dropout (Merity et al. 2017, https://arxiv.org/abs/1708.01009). The official search regularises only the weights'
+    loss; here the alphas' loss holds the same terms.
 
     Args:
         activation: factor of the term for the size of the states.
@@ -54,7 +54,7 @@ class LanguageLoss:
 
 @dataclass(frozen=True)
 class LanguageSearch:
-    """How to search for a recurrent cell; the defaults are those of DARTS on Penn Treebank.
+    """Settings of a search for a recurrent cell; the defaults are those of DARTS on Penn Treebank.
 
     Args:
         hidden: units of the hidden state and of the embedding.
@@ -78,7 +78,7 @@ class LanguageSearch:
 
 @dataclass(frozen=True)
 class LanguageTraining:
-    """How a found cell is trained; the defaults are those of DARTS on Penn Treebank, but for the number of epochs.
+    """Settings of training a cell; the defaults are those of DARTS on Penn Treebank, except the number of epochs.
 
     Args:
         epochs: passes over the training part. The official code is stopped by hand, at up to 8000.
@@ -86,10 +86,10 @@ class LanguageTraining:
         dropout: probabilities of dropout; the caller builds the network with them.
         batch_size: rows of text that are read side by side.
         validation_batch_size: rows in which the validation part is measured after each epoch.
-        test_batch_size: rows in which the test part is measured, for who measures it; with 1, as in the paper, nothing
-            is left out, more are faster.
+        test_batch_size: rows in which the caller measures the test part; with 1, as in the paper, nothing is left out,
+            more rows are faster.
         bptt: steps through which a gradient goes back.
-        weights: optimizer.
+        weights: optimizer of the weights.
         loss: loss that is minimised.
         average_after: weights are averaged (ASGD, Polyak and Juditsky 1992) from the epoch on in which the validation
             loss is above the lowest of all but the last `average_after` epochs (Merity et al. 2017); None for never.

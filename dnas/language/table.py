@@ -1,4 +1,4 @@
-"""Recurrent cells that were trained alike on one text: a row for each, and what they say together."""
+"""Recurrent cells that were trained in the same way on one text: a row for each, and sentences on what they show."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from dnas.data.text import Level
 from dnas.system.errors import UserError
 from dnas.system.words import aligned, readable_time
 
-FOUND = "found"  # name of the row of what was searched for
+FOUND = "found"  # name of the row of the found cell
 
 
 @dataclass(frozen=True)
 class CellRow:
-    """One cell's language model that was trained.
+    """The trained language model of one cell.
 
     Args:
-        name: what the table calls it.
-        architecture: of the cell.
-        parameters: number of them.
+        name: name of the row.
+        architecture: the cell.
+        parameters: number of parameters.
         validation: perplexity on the validation part, the lowest of all epochs.
         test: perplexity on the test part, with the weights of that epoch.
-        seconds: of its training.
+        seconds: duration of its training.
 
     Raises:
-        UserError: a perplexity below 1, or NaN, or a time below 0.
+        UserError: a perplexity is below 1 or NaN, or the time is below 0.
     """
 
     name: str
@@ -52,7 +52,7 @@ class CellRow:
 
     @staticmethod
     def from_data(data: Any, *, source: str) -> CellRow:
-        """Validate what `to_data` gives; `source` is what messages call it.
+        """Validate the result of `to_data`; messages call it by `source`.
 
         Raises:
             UserError: an entry is missing or of a wrong type.
@@ -69,11 +69,11 @@ class CellComparison:
     """A found cell beside others, all trained with the same settings on the same text.
 
     Args:
-        found: by the search.
-        beside: cells that were named.
-        random: drawn from the space, without looking.
-        search_seconds: time of the search, without the training of what it found.
-        level: what a token is.
+        found: the cell that the search found.
+        beside: cells that the user named.
+        random: cells drawn at random from the space.
+        search_seconds: duration of the search, without the training of the found cell.
+        level: whether a token is a character or a word.
     """
 
     found: CellRow
@@ -97,11 +97,11 @@ class CellComparison:
         }
 
     def findings(self) -> list[str]:
-        """What the numbers say, in sentences."""
+        """Sentences on what the numbers show."""
         token = {"char": "character", "word": "word"}[self.level]
         lines = [f"Perplexity per {token}: the lower, the better. Each cell was trained once, by the same settings."]
         if not self.random:
-            return [*lines, "Whether the search was worth its time only random cells can say: add --num 3 or more."]
+            return [*lines, "Only random cells can show whether the search was worth its time: add --num 3 or more."]
         tests = [row.test for row in self.random]
         beaten, count = sum(self.found.test < test for test in tests), len(tests)
         spread = "" if count == 1 else f" +/- {stdev(tests):.3f}"
@@ -120,7 +120,7 @@ class CellComparison:
         return lines
 
     def to_text(self) -> str:
-        """A table with aligned columns, then what it says in sentences."""
+        """A table with aligned columns, then sentences on what it shows."""
         cells = [("cell", "validation", "test", "parameters", "training")]
         for row in self.rows:
             seconds = readable_time(row.seconds)

@@ -35,13 +35,13 @@ from dnas.training.evaluate import device_of
 
 @dataclass(frozen=True)
 class LanguageResult:
-    """What a training leaves.
+    """The result of a training.
 
     Args:
-        network: with the weights of the best epoch on the validation part, in evaluation mode.
+        network: the network in evaluation mode, with the weights of the best epoch on the validation part.
         validation: perplexity on the validation part after each epoch.
         averaged_from: the first epoch, from 1 up, whose weights were averaged; None for none.
-        seconds: of the training, with the measurements after each epoch.
+        seconds: duration of the training, including the measurements after each epoch.
     """
 
     network: nn.Module
@@ -61,19 +61,19 @@ def train_language(
 ) -> LanguageResult:
     """Train a language model on the training part, and keep the weights that are best on the validation part.
 
-    With a run folder the training can be stopped by Ctrl-C or killed, and calling it again with the same arguments
-    goes on, on the CPU to bit-identical results: after Ctrl-C from the same step, otherwise from the end of the last
-    epoch. One that has finished is not repeated.
+    With a run folder, a training that was stopped by Ctrl-C or killed continues when it is called again with the same
+    arguments; on the CPU the results are bit-identical. After Ctrl-C it continues from the same step, otherwise from
+    the end of the last epoch. A finished training is not repeated.
 
     Args:
-        network: as `RecurrentSpace.network` builds it: `network(tokens, carry)` gives `(LanguageOutput, carry)`.
-        corpus: its test part is not looked at; see `perplexity`.
+        network: a network as from `RecurrentSpace.network`: `network(tokens, carry)` returns `(LanguageOutput, carry)`.
+        corpus: the text; its test part is not used (see `perplexity`).
         settings: sizes, optimizer and length.
-        run: folder of this training alone, for metrics and its checkpoint.
+        run: folder of this training only, for metrics and its checkpoint.
         display: where progress is shown, under the name `phase`.
 
     Raises:
-        UserError: the text is too short for these sizes, or the checkpoint is of another training.
+        UserError: the text is too short for these sizes, or the checkpoint belongs to another training.
         NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
@@ -115,8 +115,8 @@ class _Training:
         self.optimizer = settings.weights.build(self.weights)
         self.step = 0
         self.seconds = 0.0
-        self.carry: Tensor | None = None  # what the last batch of this epoch has left
-        self.total = torch.zeros((), dtype=torch.float64, device=device)  # of the losses of this epoch
+        self.carry: Tensor | None = None  # the state after the last batch of this epoch
+        self.total = torch.zeros((), dtype=torch.float64, device=device)  # sum of the losses of this epoch
         self.validation: list[float] = []
         self.averaged_from: int | None = None
         self.best, self.best_state = math.inf, copy.deepcopy(network.state_dict())
@@ -190,7 +190,7 @@ class _Training:
         self.total.zero_()
 
     def result(self) -> LanguageResult:
-        """The network gets its best weights."""
+        """The result; the network gets its best weights."""
         self.network.load_state_dict(self.best_state)
         began = self.averaged_from is not None and self.averaged_from <= self.settings.epochs
         return LanguageResult(self.network.eval(), self.validation, self.averaged_from if began else None, self.seconds)
@@ -214,12 +214,12 @@ class _Training:
         }
 
     def _of(self) -> dict[str, Any]:
-        """What must be the same where a training goes on."""
+        """Everything that must be the same for a training to resume."""
         shapes = {f"weight {name}": list(weight.shape) for name, weight in self.network.named_parameters()}
         return {**to_plain(self.settings), "steps of an epoch": len(self.train), **shapes}
 
     def resume(self) -> None:
-        """Go on from the run's checkpoint, where there is one."""
+        """Resume from the run's checkpoint, if there is one."""
         if self.checkpoint.resume():
             self.checkpoint.forget_rows_after(self.step)
             if self.step < self.total_steps:
@@ -243,7 +243,7 @@ class _Training:
 
 
 def _stalled(validation: list[float], patience: int | None) -> bool:
-    """Whether the last value is above the lowest of those before the last `patience` before it."""
+    """Whether the last value is above the lowest of all values except itself and the `patience` before it."""
     if patience is None or len(validation) <= patience + 1:
         return False
     return validation[-1] > min(validation[: -patience - 1])
@@ -256,7 +256,7 @@ def _averaging(weights: list[nn.Parameter], settings: WeightSGD) -> torch.optim.
 
 @contextmanager
 def _averaged(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter]) -> Iterator[None]:
-    """Within the block the weights are the means that the optimizer keeps, where it keeps any."""
+    """Within the block, the weights are the optimizer's means, if it keeps any."""
     if not isinstance(optimizer, torch.optim.ASGD):
         yield
         return

@@ -1,1 +1,1 @@
-"""A trained network as files: what it takes and gives, how it is written, loaded, exported and asked."""
+"""A trained network as files: its interface, and how it is written, loaded, exported and used for predictions."""

@@ -1,4 +1,4 @@
-"""How far the logits of a file are from PyTorch's."""
+"""The difference between the logits of an exported file and PyTorch's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from dnas.shipping.interface import Interface
 from dnas.system.errors import UserError
 
-# How far logits may be from PyTorch's, in units of the largest one or of 1, whichever is larger.
+# Largest allowed difference from PyTorch's logits, in units of the largest logit or of 1, whichever is larger.
 TOLERANCE = 1e-4
-# The program is traced with 2 images; these numbers include 1, for which some operators have a path of their own.
+# The program is traced with 2 images; these batch sizes include 1, which some operators treat differently.
 _BATCH_SIZES = (1, 2, 5)
 
 
 def deviation_from(expected: Sequence[tuple[Tensor, Tensor]], forward: Callable[[Tensor], Tensor], name: str) -> float:
-    """How far the logits of `forward` are from the expected ones, `max |a - b| / max(1, max |b|)`, over all batches.
+    """The difference of the logits from the expected ones, `max |a - b| / max(1, max |b|)`, over all batches.
 
     Args:
         expected: pairs of images and PyTorch's logits.
@@ -80,5 +80,5 @@ def logits_of(network: nn.Module, images: Tensor, interface: Interface) -> Tenso
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise UserError(f"The network gives {got} for {len(images)} images; expected logits of shape {wanted}.")
     if not logits.isfinite().all():
-        raise UserError("The network's logits of random images are not finite: its weights are of no use.")
+        raise UserError("The network's logits of random images are not finite: its weights cannot be used.")
     return logits

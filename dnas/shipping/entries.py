@@ -1,6 +1,6 @@
 """Entries of JSON files, checked.
 
-Each function raises UserError where an entry is not as expected; the message names the file (`source`) and the place.
+Each function raises UserError if an entry is not as expected; the message names the file (`source`) and the place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a trained network to files that other programs run: ONNX, torch.export, a state dict."""
+"""From a trained network to files for other programs: ONNX, torch.export, a state dict."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def export(
     check: bool = True,
     model: nn.Module | None = None,
 ) -> list[ExportedFile]:
-    """Write the retrained network of a run for use elsewhere.
+    """Write the retrained network of a run as files for other programs.
 
         network.onnx   ONNX, any batch size, weights inside; its metadata is in metadata_props
         network.pt2    a torch.export program, any batch size; its metadata is in extra_files
         network.pt     a state dict, beside network.json and architecture.json; `dnas.load(folder)` rebuilds the module
 
-    Each takes normalised float32 images (batch, channels, height, width) and gives logits (batch, classes). Each
-    carries class names, input size, resize rule, mean and deviation as JSON, and the architecture. Normalisation is
-    not part of the graph: devices often do it with the conversion from bytes, before the network; quantizers see the
-    weights that were trained; and the file can be compared with the network number by number.
+    Each takes normalised float32 images (batch, channels, height, width) and returns logits (batch, classes). Each
+    contains the architecture, class names, input size, resize rule, mean and deviation as JSON. Normalisation is not
+    part of the graph: devices often combine it with the conversion from bytes, quantizers see the trained weights, and
+    the file can be compared with the network number by number.
 
     Nothing is written if a format cannot express the network, and no file is written that fails its check. The ONNX and
     torch.export programs hold no trace of this machine.

@@ -1,4 +1,4 @@
-"""What an image classifier takes and gives: class names, input size, resize rule, normalisation."""
+"""The interface of an image classifier: class names, input size, resize rule, normalisation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dnas.system.errors import UserError
 
 @dataclass(frozen=True)
 class Interface:
-    """What an image classifier takes and gives: enough to go from an image file to the name of a class.
+    """The interface of an image classifier: everything needed to get from an image file to a class name.
 
     Args:
         class_names: names of the classes, in the order of the logits.

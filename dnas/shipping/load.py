@@ -27,21 +27,21 @@ RETRAIN = "retrain"  # the run inside a search run that holds the retrained netw
 def load(path: Path | str, *, model: nn.Module | None = None, device: torch.device | str = "cpu") -> nn.Module:
     """The trained network of a run, in evaluation mode.
 
-    Found in the folder itself or in its `retrain` folder, as network.json and network.pt. A network of one of our
-    spaces comes without its auxiliary head. Files are read as data; no code in them is run.
+    It is read from network.json and network.pt in the folder itself or in its `retrain` folder. A network of one of our
+    spaces comes without its auxiliary head. Files are read as data; no code in them is executed.
 
-    A user's own module is not in the files: give a new one, made as for the search. The found architecture is derived
-    from it (the given module stays as it is) and gets the weights that were trained last: those of the retraining in
-    the folder itself or in `retrain`, or, where there was none, those of the search.
+    The files do not contain a user's own module: give a new one, made as for the search. The found architecture is
+    derived from it (the given module does not change) and gets the weights that were trained last: those of the
+    retraining in the folder itself or in `retrain`, or, without a retraining, those of the search.
 
     Args:
         path: a run, its retraining, or any folder with the two files, such as an export.
-        model: the searchable module, for the search of a user's own module only.
-        device: where the network shall be.
+        model: the searchable module; only for a search of a user's own module.
+        device: device for the network.
 
     Raises:
-        FileNotFoundError: no such folder, or nothing trained in it.
-        UserError: damaged files, weights of another network, a model that does not fit, or a retraining that has not
+        FileNotFoundError: the folder does not exist, or holds no trained network.
+        UserError: files are damaged, weights belong to another network, the model does not fit, or a retraining has not
             finished.
 
     Example:
@@ -59,11 +59,11 @@ def load(path: Path | str, *, model: nn.Module | None = None, device: torch.devi
 
 
 def load_spec(path: Path | str) -> NetworkSpec:
-    """What belongs to the network of a run besides its weights: architecture, class names, input, and so on.
+    """Everything about the network of a run except its weights: architecture, class names, input, and so on.
 
     Raises:
-        FileNotFoundError: no such folder, or it was not retrained.
-        UserError: a damaged file.
+        FileNotFoundError: the folder does not exist, or the run was not retrained.
+        UserError: a file is damaged.
     """
     folder = find_network(Path(path))
     if folder is None:
@@ -72,11 +72,11 @@ def load_spec(path: Path | str) -> NetworkSpec:
 
 
 def find_network(path: Path) -> Path | None:
-    """The folder that holds network.json, the given one or its `retrain`; None where the network was not retrained.
+    """The folder that holds network.json: the given one or its `retrain`; None if the network was not retrained.
 
     Raises:
-        FileNotFoundError: no such folder.
-        UserError: not a folder.
+        FileNotFoundError: the folder does not exist.
+        UserError: it is not a folder.
     """
     if not path.exists():
         raise FileNotFoundError(f"There is no run folder {path}.")
@@ -133,7 +133,7 @@ def _of_module(run: Run, model: nn.Module) -> nn.Module:
 
 
 def _architecture_of(run: Run, training: Run) -> Architecture:
-    """What the trained network keeps: of its own folder, or of the search that it lies in."""
+    """The architecture of the trained network, from its own folder or from the search that it lies in."""
     for folder in (training, run, Run(training.path.absolute().parent)):
         if folder.architecture_path.exists():
             return folder.load_architecture()

@@ -19,8 +19,8 @@ from dnas.system.tensor_file import check_finite, load_tensors
 
 SPEC_FILE = "network.json"
 
-# Of a network's weights on the disk while it is trained: two checkpoints, the old one and the one that is written, each
-# with the optimizer's momentum, and network.pt twice likewise.
+# Factor of the weights' size that a training needs on the disk: two checkpoints, the old one and the one being written,
+# each with the optimizer's momentum, and network.pt twice likewise.
 _COPIES = 6
 
 
@@ -51,7 +51,7 @@ def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
 
 
 def try_to_save(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
-    """See before a training that it can be saved: there is room, and the network's files can be written and read.
+    """Check before a training that it can be saved: there is room, and the network's files can be written and read.
 
     The files go into a folder of their own, which is removed.
 
@@ -61,7 +61,7 @@ def try_to_save(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
         spec: specification of this network.
 
     Raises:
-        UserError: too little room on the disk, or as `save_network` and `read_spec`.
+        UserError: there is too little room on the disk, or as in `save_network` and `read_spec`.
     """
     size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     needed, free = _COPIES * size, shutil.disk_usage(run.path).free

@@ -1,4 +1,4 @@
-"""From image files to names of classes, by a trained network or by its ONNX file."""
+"""From image files to names of classes, with a trained network or its ONNX file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Prediction:
     """The likeliest classes of one image.
 
     Args:
-        path: of the image file.
+        path: path of the image file.
         classes: (class name, probability in 0 to 1), likeliest first.
     """
 
@@ -39,18 +39,18 @@ def predict(
     model: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Prediction]:
-    """Classify image files by the retrained network of a run.
+    """Classify image files with the retrained network of a run.
 
     Args:
         path: the run, its retraining, or an export with a state dict.
         images: files of any format, size and mode; they are resized and normalised as the training images were.
-        top: how many classes of each image, at most; from 1 up.
+        top: largest number of classes to return for each image, at least 1.
         model: for the search of a user's own module: a new searchable module, as for `dnas.load`.
         device: where the network runs.
 
     Raises:
-        FileNotFoundError: no such run, or not retrained.
-        UserError: an image cannot be read (it is named), damaged files, or a `top` below 1.
+        FileNotFoundError: the run does not exist, or was not retrained.
+        UserError: an image cannot be read (it is named), files are damaged, or `top` is below 1.
 
     Example:
         >>> predict("runs/flowers", [Path("photo.jpg")])  # doctest: +SKIP
@@ -63,16 +63,16 @@ def predict(
 def predict_network(
     network: nn.Module, interface: Interface, images: Sequence[Path], *, top: int = 3
 ) -> list[Prediction]:
-    """Classify image files by a network in memory, on its device and in evaluation mode.
+    """Classify image files with a network in memory, on its device and in evaluation mode.
 
     Args:
-        network: normalised images (batch, channels, height, width) to logits (batch, classes).
-        interface: what it takes and gives.
+        network: maps normalised images (batch, channels, height, width) to logits (batch, classes).
+        interface: the network's interface.
         images: files of any format, size and mode.
-        top: how many classes of each image, at most; from 1 up.
+        top: largest number of classes to return for each image, at least 1.
 
     Raises:
-        UserError: an image cannot be read, a `top` below 1, or the network gives something else than logits.
+        UserError: an image cannot be read, `top` is below 1, or the network's outputs are not logits.
     """
     device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
 
@@ -89,17 +89,17 @@ def predict_network(
 
 
 def predict_onnx(path: Path | str, images: Sequence[Path], *, top: int = 3) -> list[Prediction]:
-    """Classify image files by an ONNX file that `dnas export` wrote, with ONNX Runtime and what the file says alone.
+    """Classify image files with an ONNX file that `dnas export` wrote, using only ONNX Runtime and the file itself.
 
     Args:
         path: the ONNX file.
         images: files of any format, size and mode.
-        top: how many classes of each image, at most; from 1 up.
+        top: largest number of classes to return for each image, at least 1.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         MissingPackage: onnxruntime is not installed.
-        UserError: no ONNX file or none of ours, an image cannot be read (it is named), or a `top` below 1.
+        UserError: it is not an ONNX file that we wrote, an image cannot be read (it is named), or `top` is below 1.
     """
     try:
         import onnxruntime
@@ -109,7 +109,7 @@ def predict_onnx(path: Path | str, images: Sequence[Path], *, top: int = 3) -> l
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions have no class in common but this
+    except Exception as error:  # ONNX Runtime's exceptions have no other common class
         raise UserError(f"{path} is no ONNX file that ONNX Runtime can run: {str(error).splitlines()[0]}") from error
     interface = _carried_interface(session.get_modelmeta().custom_metadata_map, str(path))
     name = session.get_inputs()[0].name
@@ -130,7 +130,7 @@ def read_inputs(images: Sequence[Path], interface: Interface) -> Tensor:
     """
     paths = [Path(path) for path in images]
     encoded = Encoded(
-        labels=(0,) * len(paths),  # not known, and not used
+        labels=(0,) * len(paths),  # unknown and unused
         paths=tuple(map(str, paths)),
         fetch=lambda indices: [paths[i] for i in indices],
     )

@@ -1,4 +1,4 @@
-"""All of a trained network but its weights: architecture, how it becomes a module, what the module takes and gives."""
+"""The specification of a trained network: everything except its weights."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ Builder = SpaceBuilder | ModuleBuilder
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """All of a trained network but its weights.
+    """Everything about a trained network except its weights.
 
     Args:
         architecture: the architecture that the search found.
         builder: how the architecture becomes a module.
-        interface: what the module takes and gives.
+        interface: inputs and outputs of the module.
         version: version of the dnas that wrote the file.
 
     Raises:

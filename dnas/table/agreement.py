@@ -18,19 +18,19 @@ def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
 
     tau_b = (P - Q) / sqrt((N - T_a) (N - T_b))
 
-    over all N = n (n - 1) / 2 pairs, of which P are in the same order in both lists, Q in opposite order, and T_a and
-    T_b tied in a and in b (Kendall 1945, The treatment of ties in ranking problems, https://doi.org/10.2307/2332303).
-    The time is that of n^2 / 2 comparisons, the memory that of n.
+    over all N = n (n - 1) / 2 pairs. P pairs are in the same order in both lists, Q in opposite order, T_a and T_b are
+    tied in a and in b (Kendall 1945, The treatment of ties in ranking problems, https://doi.org/10.2307/2332303).
+    It takes n^2 / 2 comparisons, and memory for n numbers.
 
     Args:
         a: (n,) finite numbers.
-        b: (n,) finite numbers, `b[i]` of what `a[i]` is of.
+        b: (n,) finite numbers; `a[i]` and `b[i]` belong to the same thing.
 
     Returns:
-        NaN where all of `a` or all of `b` are equal: there is no ranking then.
+        NaN if all of `a` or all of `b` are equal, since there is no ranking then.
 
     Raises:
-        UserError: not two lists of the same length, fewer than 2 entries, or an entry that is not finite.
+        UserError: the lists differ in length, have fewer than 2 entries, or an entry is not finite.
 
     Example:
         >>> kendall_tau([1, 2, 3, 4], [1, 3, 2, 4])
@@ -51,16 +51,16 @@ def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
 def rank_agreement(
     architectures: Sequence[Architecture], accuracies: Sequence[float], *, table: Table, column: str
 ) -> float:
-    """Kendall's tau-b between accuracies of architectures, such as a supernet's, and theirs in a table.
+    """Kendall's tau-b between given accuracies of architectures, such as a supernet's, and those in a table.
 
     Args:
-        architectures: at least 2.
+        architectures: at least 2 architectures.
         accuracies: one for each architecture, in any unit.
-        table: what they are compared with.
-        column: of the table, such as 'valid200_c10'.
+        table: the table to compare with.
+        column: column of the table, such as 'valid200_c10'.
 
     Raises:
-        UserError: an architecture that the column does not know, or what `kendall_tau` refuses.
+        UserError: the column lacks an architecture, or as in `kendall_tau`.
     """
     return kendall_tau(accuracies, [table.accuracy(architecture, column) for architecture in architectures])
 
@@ -76,7 +76,7 @@ def _numbers(values: ArrayLike, which: str) -> NDArray[np.float64]:
 
 
 def _order(one: np.float64, others: NDArray[np.float64]) -> NDArray[np.int8]:
-    """1 where `one` is larger, -1 where it is smaller, 0 where equal."""
+    """1 if `one` is larger, -1 if it is smaller, 0 if they are equal."""
     return np.subtract(one > others, one < others, dtype=np.int8)
 
 

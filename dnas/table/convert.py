@@ -1,4 +1,4 @@
-"""From what others keep of NAS-Bench-201 to a table file."""
+"""From other people's files of NAS-Bench-201 to a table file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dnas.table.table import Table
 
 
 def convert(source: Path, target: Path, *, display: Display = Silent()) -> str:
-    """Make a table file of a NATS-Bench folder or .pbz2 file, or of an .npz file with `arch` strings.
+    """Make a table file from a NATS-Bench folder or .pbz2 file, or from an .npz file with `arch` strings.
 
     Returns:
-        One line that says what was made.
+        One line that describes the result.
 
     Raises:
-        MissingPackage: a NATS-Bench source without the package nats_bench.
-        UserError: none of these, or damaged; the message names the file.
+        MissingPackage: the source is NATS-Bench, and the package nats_bench is not installed.
+        UserError: the source is none of these, or damaged; the message names the file.
     """
     if target.is_dir():
         raise UserError(f"{target} is a folder; name the table file to write, such as {target / 'nasbench201.npz'}.")
@@ -52,15 +52,15 @@ def convert(source: Path, target: Path, *, display: Display = Silent()) -> str:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], *, source: str) -> Table:
-    """The table of named arrays, in any order of architectures.
+    """The table from named arrays, in any order of architectures.
 
     `arch` holds the 15,625 official strings. Every floating-point array with one number for each of them is a column. A
-    two-dimensional one with K numbers for each is split into columns NAME/ENTRY where there is just one array of K
-    different texts or integers to name them, such as the devices of a latency. Other arrays are left out, and columns
-    in which nothing is known.
+    two-dimensional array with K numbers for each is split into columns NAME/ENTRY, if exactly one array of K different
+    texts or integers names them, such as the devices of a latency. Other arrays and columns without known values are
+    left out.
 
     Raises:
-        UserError: no `arch`, an architecture that is wrong, missing or there twice, no column, or a bad column.
+        UserError: there is no `arch` or no column, an architecture is wrong, missing or repeated, or a column is bad.
     """
     rows = _rows(arrays)
     columns: dict[str, NDArray[Any]] = {}
@@ -77,7 +77,7 @@ def _rows(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """The official row of each entry of `arch`."""
     if "arch" not in arrays or arrays["arch"].dtype.kind != "U" or arrays["arch"].ndim != 1:
         raise UserError(f"it has no list of official strings named 'arch'; it has {_shapes(arrays)}.")
-    # Written again, so that other white space means the same.
+    # Written again, so that white space does not matter.
     rows = [
         rows_of_strings()[write_nasbench201(read_nasbench201(text, source=f"'arch', entry {place},"))]
         for place, text in enumerate(arrays["arch"].tolist())
@@ -93,7 +93,7 @@ def _rows(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
 
 
 def _split(name: str, array: NDArray[Any], arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Columns NAME/ENTRY, or none where nothing, or more than one array, could name them."""
+    """Columns NAME/ENTRY; empty if no array, or more than one, could name them."""
     names = [
         other.tolist()
         for other in arrays.values()

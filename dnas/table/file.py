@@ -1,6 +1,6 @@
 """A table as one compressed .npz file, which numpy reads without this package (docs/tables.md).
 
-| array | what it holds |
+| array | content |
 |---|---|
 | `format` | the text 'dnas-table' |
 | `version` | the integer 1 |
@@ -38,10 +38,10 @@ _RESERVED = (*_FIXED, "file", "allow_pickle")
 
 
 def save_table(table: Table, path: str | Path) -> None:
-    """Write a table whole or not at all; the same table gives the same bytes.
+    """Write a table whole or not at all; the same table always gives the same bytes.
 
     Raises:
-        UserError: a column has a name that the format uses itself.
+        UserError: a column has a name that the format itself uses.
     """
     clash = [name for name in table.columns if name in _RESERVED]
     if clash:
@@ -63,8 +63,8 @@ def load_table(path: str | Path) -> Table:
     """Read and validate a table file.
 
     Raises:
-        UserError: not there, damaged, of another format, version or space, with architectures missing, twice or in
-            another order, or with a column that is no column; the message names the file.
+        UserError: the file is missing, damaged, of another format, version or space, has architectures missing, twice
+            or in another order, or has a bad column; the message names the file.
     """
     arrays = read_arrays(path)
     try:
@@ -80,10 +80,10 @@ def load_table(path: str | Path) -> Table:
 
 
 def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an .npz file, nothing unpickled.
+    """All arrays of an .npz file; nothing is unpickled.
 
     Raises:
-        UserError: not there, or not a whole .npz file; the message names the file.
+        UserError: the file is missing, or not a whole .npz file; the message names the file.
     """
     if not Path(path).is_file():
         raise UserError(f"There is no file {path}.")
@@ -91,7 +91,7 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
 
 
 def is_table_file(arrays: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether the arrays say that they are of this format, of whatever version."""
+    """Whether the arrays claim to be of this format, in any version."""
     return "format" in arrays and _plain(arrays["format"]) == FORMAT
 
 
@@ -114,7 +114,7 @@ def _check_header(arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _plain(array: NDArray[Any]) -> Any:
-    """The text or number of an array without dimensions; of others, the list."""
+    """The text or number in an array without dimensions; for others, the list."""
     return array.tolist()
 
 
@@ -125,7 +125,7 @@ def _check_operations(ops: NDArray[Any]) -> None:
         raise UserError(f"'ops' has an operation {int(ops.max())}; there are {len(CANDIDATES)}, counted from 0.")
     unique, first, count = np.unique(ops, axis=0, return_index=True, return_counts=True)
     if (count > 1).any():
-        # The one whose first copy comes first in the file.
+        # Report the one whose first copy comes first in the file.
         twice = min((int(first[k]), k) for k in np.flatnonzero(count > 1))[1]
         raise UserError(f"architecture {operation_string(unique[twice].tolist())} is there {count[twice]} times.")
     if len(ops) != NUM_ARCHITECTURES:

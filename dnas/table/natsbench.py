@@ -1,6 +1,6 @@
 """From the files of NATS-Bench, through its own package, to a table.
 
-Dong et al. 2021, https://arxiv.org/abs/2009.00437; the API read is nats_bench 1.8 (D-X-Y/NATS-Bench). Its topology
+Dong et al. 2021, https://arxiv.org/abs/2009.00437; API as in nats_bench 1.8 (D-X-Y/NATS-Bench). Its topology
 search space 'tss' is NAS-Bench-201.
 """
 
@@ -21,7 +21,7 @@ from dnas.system.errors import MissingPackage, UserError
 from dnas.table.order import NUM_ARCHITECTURES, official_strings
 from dnas.table.table import Table
 
-# Data set of NATS-Bench -> how columns name it.
+# Data set of NATS-Bench -> its name in columns.
 DATASETS = {"cifar10": "c10", "cifar100": "c100", "ImageNet16-120": "in16"}
 EPOCHS = (12, 200)
 
@@ -38,7 +38,7 @@ _UNREADABLE = (
 
 
 class NatsBench(Protocol):
-    """What is used of `nats_bench.create(path, 'tss')`."""
+    """The part of `nats_bench.create(path, 'tss')` that we use."""
 
     fast_mode: Any
     arch2infos_dict: Any
@@ -52,20 +52,20 @@ class NatsBench(Protocol):
 
 
 def from_nats_bench(path: str | Path, *, display: Display = Silent()) -> Table:
-    """The table of the user's NATS-Bench file or folder; `query_nats_bench` says which columns.
+    """The table from the user's NATS-Bench file or folder; `query_nats_bench` lists its columns.
 
-    Columns of which the files hold nothing are left out. A folder takes about 7 minutes on one core, at constant
-    memory; a single file is loaded whole by nats_bench and needs much of it.
+    Columns without any value are left out. A folder takes about 7 minutes on one core, at constant memory; a single
+    file is loaded whole by nats_bench and needs much memory.
 
-    The files are pickles, and loading a pickle runs what is in it: use files from their authors only.
+    The files are pickles, and loading a pickle executes code in it: use only files from the authors.
 
     Args:
         path: a folder such as NATS-tss-v1_0-3ffb9-simple, or one file such as NATS-tss-v1_0-3ffb9.pickle.pbz2.
-        display: told after each architecture.
+        display: notified after each architecture.
 
     Raises:
         MissingPackage: nats_bench is not installed.
-        UserError: nothing of NATS-Bench there, of the other search space, or damaged.
+        UserError: there is nothing of NATS-Bench, it is the other search space, or it is damaged.
     """
     path = Path(path)
     if not path.exists():
@@ -102,32 +102,34 @@ def from_api(api: NatsBench, *, source: str, display: Display = Silent()) -> Tab
             for name, value in _query(api, text, dataset).items():
                 columns.setdefault(name, np.full(NUM_ARCHITECTURES, np.nan))[row] = value
         if api.fast_mode:
-            # What fast mode has read it keeps: 15,625 files of about half a megabyte as objects.
+            # Fast mode keeps everything that it has read: 15,625 files of about half a megabyte as objects.
             api.arch2infos_dict.clear()
         display.update("convert", row + 1, NUM_ARCHITECTURES, {})
     return Table({name: values for name, values in columns.items() if not np.isnan(values).all()}, source=source)
 
 
 def query_nats_bench(api: NatsBench, architecture: Architecture, dataset: str) -> dict[str, float]:
-    """What NATS-Bench knows of one architecture on one data set; NaN where it knows nothing.
+    """The values that NATS-Bench has for one architecture on one data set; NaN for unknown ones.
 
     With D one of c10 (CIFAR-10), c100 (CIFAR-100) and in16 (ImageNet16-120); accuracies are in percent, the mean over
     seeds after the last epoch of a schedule of 12 or 200 epochs:
 
-    - `test12_D`, `test200_D`: on test images. For CIFAR-10 trained on all 50,000 training images; for the others the
-      benchmark's test half of the images that are not trained on.
-    - `valid12_D`, `valid200_D`: on validation images. For CIFAR-10 one half of the training images, trained on the
-      other ('cifar10-valid'); for the others the other half of the images that are not trained on.
+    - `test12_D`, `test200_D`: on test images. CIFAR-10 is trained on all 50,000 training images; for the others they
+    are
+      the benchmark's test half of the images that are not trained on.
+    - `valid12_D`, `valid200_D`: on validation images. For CIFAR-10 they are one half of the training images, with
+    training
+      on the other ('cifar10-valid'); for the others the other half of the images that are not trained on.
     - `mflops_D` in millions of multi-adds, `mparams_D` in millions, `latency_ms_D` in milliseconds for a batch of 256
       on the authors' GPU.
 
     Args:
-        api: of `nats_bench.create(path, "tss")`.
-        architecture: of the space NAS-Bench-201.
+        api: the result of `nats_bench.create(path, "tss")`.
+        architecture: an architecture of NAS-Bench-201.
         dataset: 'cifar10', 'cifar100' or 'ImageNet16-120'.
 
     Raises:
-        UserError: another data set, not an architecture of NAS-Bench-201, or one that the files do not hold.
+        UserError: another data set is given, or the architecture is not of NAS-Bench-201 or not in the files.
     """
     if dataset not in DATASETS:
         raise UserError(f"NATS-Bench has the data sets {', '.join(DATASETS)}; got {dataset!r}.")
@@ -139,7 +141,7 @@ def _query(api: NatsBench, text: str, dataset: str) -> dict[str, float]:
     if index < 0:
         raise UserError(f"The opened benchmark has no architecture {text}; is it of the search space 'tss'?")
     name = DATASETS[dataset]
-    # The 25,000 images that validate are not trained on, which is a data set of its own for CIFAR-10 alone.
+    # The 25,000 validation images are not trained on, which only for CIFAR-10 is a data set of its own.
     validated = "cifar10-valid" if dataset == "cifar10" else dataset
     found: dict[str, float] = {}
     try:
@@ -159,7 +161,7 @@ def _accuracy(api: NatsBench, index: int, dataset: str, epochs: int, key: str) -
 
 
 def _costs(api: NatsBench, index: int, dataset: str) -> dict[str, float]:
-    """The same for both schedules, as it is the same network; read from the longer one."""
+    """Costs, which are the same for both schedules, as the network is the same; read from the longer one."""
     name = DATASETS[dataset]
     try:
         costs = api.get_cost_info(index, dataset, hp=str(EPOCHS[-1]))

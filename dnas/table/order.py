@@ -31,7 +31,7 @@ def official_operations() -> NDArray[np.uint8]:
 
 @functools.cache
 def official_strings() -> tuple[str, ...]:
-    """The architectures as `dnas.formats.write_nasbench201` writes them.
+    """The architectures as written by `dnas.formats.write_nasbench201`.
 
     Example:
         >>> official_strings()[0]

@@ -1,4 +1,4 @@
-"""Where an architecture stands among all of a table."""
+"""The rank of an architecture among all of a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dnas.table.table import Table
 
 
 def standing(table: Table, architecture: Architecture) -> str:
-    """One line for each accuracy that the table knows: the value, the rank (1 is best) and the percentile.
+    """One line for each accuracy in the table: the value, the rank (1 is best) and the percentile.
 
     Raises:
-        UserError: not a cell of NAS-Bench-201.
+        UserError: the architecture is not a cell of NAS-Bench-201.
 
     Example:
         >>> import numpy as np
@@ -29,10 +29,10 @@ def standing(table: Table, architecture: Architecture) -> str:
 
 
 def standing_data(table: Table, architecture: Architecture) -> dict[str, Any]:
-    """The same as plain data for a JSON file, all digits kept: source of the table, value, rank, percentile by column.
+    """The same as plain data for a JSON file, with all digits: source of the table, value, rank, percentile by column.
 
     Raises:
-        UserError: not a cell of NAS-Bench-201.
+        UserError: the architecture is not a cell of NAS-Bench-201.
     """
     names = [name for name in table.columns if name.startswith(("test", "valid"))]
     columns = {

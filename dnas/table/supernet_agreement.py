@@ -1,4 +1,4 @@
-"""How far a supernet ranks architectures as a benchmark's table does, measured during a search."""
+"""How far a supernet ranks architectures like a benchmark's table, measured during a search."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ LOGGED = "kendall_tau"
 
 @dataclass(frozen=True, eq=False)
 class RankAgreement(Observer):
-    """Logs `kendall_tau`: Kendall's tau-b between the accuracies of random architectures, each alone with the
-    supernet's weights, and those of the table.
+    """Logs `kendall_tau`: Kendall's tau-b between the accuracies of random architectures in the supernet, each
+    evaluated alone with its weights, and those in the table.
 
-    An architecture takes a pass over the validation images: on a supernet of NAS-Bench-201 with 8 channels and 3 cells
-    (one CPU core, 16x16 pixels) a tenth of an epoch of first-order search, so 50 of them take about five epochs. That
-    is why nothing but the end is measured by default. Where all have the same accuracy there is no ranking, and
+    An architecture takes a pass over the validation images. On a supernet of NAS-Bench-201 with 8 channels and 3 cells
+    (one CPU core, 16x16 pixels) that is a tenth of an epoch of first-order search, so 50 of them take about five
+    epochs; therefore only the end is measured by default. If all have the same accuracy there is no ranking, and
     nothing is logged in that epoch.
 
     Args:
-        table: of NAS-Bench-201.
-        column: of the table, such as 'valid200_c10'.
+        table: table of NAS-Bench-201.
+        column: column of the table, such as 'valid200_c10'.
         num: number of different architectures, at least 2.
-        seed: of which ones; the same in all epochs.
-        every: epochs between two measurements, besides the one after the last epoch; 0 for that one alone.
+        seed: seed of their choice; they are the same in all epochs.
+        every: epochs between two measurements, in addition to the one after the last epoch; 0 for only that one.
     """
 
     table: Table

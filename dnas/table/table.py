@@ -1,4 +1,4 @@
-"""What every architecture of NAS-Bench-201 reaches, and where one stands among all."""
+"""The results of every architecture of NAS-Bench-201, and the rank of an architecture among all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Summary:
-    """A column over all architectures whose value is known; `std` is that of the population (N, not N - 1)."""
+    """A column over all architectures with known values; `std` is that of the population (N, not N - 1)."""
 
     num_known: int
     mean: float
@@ -44,17 +44,17 @@ class Table:
     """All 15,625 architectures of NAS-Bench-201 in the official order, with named columns of numbers.
 
     Dong and Yang 2020, https://arxiv.org/abs/2001.00326; Dong et al. 2021 (NATS-Bench),
-    https://arxiv.org/abs/2009.00437. Columns are kept as float32, as in a file, so that a table in memory ranks as the
-    same table loaded; accuracies are in percent. Architectures whose value is unknown (NaN) take no part in ranks,
-    percentiles and summaries. A value is better when it is larger, unless `lower_is_better`.
+    https://arxiv.org/abs/2009.00437. Columns are kept as float32, as in a file, so that a table in memory ranks like
+    the same table loaded; accuracies are in percent. Architectures with an unknown value (NaN) take no part in ranks,
+    percentiles and summaries. A larger value is better, unless `lower_is_better`.
 
     Args:
-        columns: name -> (15625,) numbers, NaN where unknown. A name may have a part after a slash, such as
+        columns: name -> (15625,) numbers, NaN if unknown. A name may have a part after a slash, such as
             'latency_ms/pixel2'.
-        source: where the numbers come from, in words.
+        source: origin of the numbers, in words.
 
     Raises:
-        UserError: no column, a bad name, another length, no number, infinite, or nothing known.
+        UserError: there is no column, or a column has a bad name, another length, infinite values, or no known value.
 
     Example:
         >>> table = Table({"test200_c10": np.arange(15625) / 200}, source="an example")
@@ -76,7 +76,7 @@ class Table:
         """The official index, 0 to 15624.
 
         Raises:
-            UserError: not a cell of NAS-Bench-201 with one of its operations on each of the six edges.
+            UserError: it is not a cell of NAS-Bench-201 with one of its operations on each of the six edges.
         """
         return rows_of_strings()[write_nasbench201(architecture)]
 
@@ -94,7 +94,7 @@ class Table:
         """The value of an architecture in a column.
 
         Raises:
-            UserError: no such architecture or column, or its value is unknown.
+            UserError: there is no such architecture or column, or its value is unknown.
         """
         values, row = self._values(column), self.row_of(architecture)
         if np.isnan(values[row]):
@@ -102,7 +102,7 @@ class Table:
         return float(values[row])
 
     def rank(self, architecture: Architecture, column: str, *, lower_is_better: bool = False) -> int:
-        """1 for the best: one more than there are better ones, so that equal values share the best rank."""
+        """Rank, 1 for the best: the number of better ones plus one, so that equal values share the best rank."""
         value = self.accuracy(architecture, column)
         values = self._values(column)
         return 1 + int(np.count_nonzero(values < value if lower_is_better else values > value))
@@ -133,7 +133,7 @@ class Table:
 
 
 def _column(name: str, values: ArrayLike) -> NDArray[np.float32]:
-    """A read-only copy of what was checked."""
+    """A read-only copy of the values, after checking them."""
     if not _NAME.fullmatch(name):
         raise UserError(
             f"A column's name is made of letters, digits and _ . + @ -, with at most one slash inside; got {name!r}."

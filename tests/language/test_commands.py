@@ -134,7 +134,7 @@ def test_cells_can_be_added_and_those_that_are_there_are_not_trained_again(run: 
 
 def test_without_random_cells_the_table_says_what_is_missing(text: Path, tmp_path: Path):
     printed = done("language", text, "--run", tmp_path / "run", *SMALL, "--num", 0, "--train.epochs", 1)
-    assert "only random cells can say" in printed
+    assert "Only random cells can show" in printed
     assert [path.name for path in (tmp_path / "run" / "cells").iterdir()] == ["found"]
 
 
@@ -265,7 +265,7 @@ def test_a_text_that_is_not_there_or_no_text(tmp_path: Path):
     (tmp_path / "image.png").write_bytes(bytes(range(256)) * 20)
     assert "is not UTF-8 text" in refused("language", tmp_path / "image.png")
     (tmp_path / "zeros.bin").write_bytes(b"a\0b\0" * 500)
-    assert "is no text: it holds zero bytes" in refused("language", tmp_path / "zeros.bin")
+    assert "is not a text: it holds zero bytes" in refused("language", tmp_path / "zeros.bin")
     (tmp_path / "empty.txt").write_text("\n")
     assert "is empty; expected text" in refused("language", tmp_path / "empty.txt")
     assert "needs TEXT, or --resume RUN" in refused("language")

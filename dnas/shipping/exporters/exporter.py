@@ -1,4 +1,4 @@
-"""What an exporter is given and what it makes."""
+"""The interface of an exporter: the network that it is given, and the files that it makes."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _tidy(proto: Any) -> None:
 
 
 def _run(files: Files, subject: Subject) -> Forward:
-    """By ONNX Runtime on the CPU."""
+    """Run the file in ONNX Runtime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(files[_FILE], providers=["CPUExecutionProvider"])

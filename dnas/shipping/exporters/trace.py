@@ -24,12 +24,12 @@ def trace(network: nn.Module, interface: Interface) -> ExportedProgram:
     example = torch.zeros(2, *interface.shape)
     try:
         program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch")},))
-    except Exception as error:  # whatever a user's module raises, and torch has no common class for its own
+    except Exception as error:  # whatever a user's module raises; torch has no common class for its own errors
         raise UserError(
             f"torch.export cannot express {type(network).__name__} for batches of any size: {reason_of(error)} "
             "A forward pass must not depend on the values of its input or on the size of the batch."
         ) from error
-    # The source lines that made each node name the folders of this machine.
+    # The recorded source lines of each node would name folders of this machine.
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
