@@ -15,7 +15,7 @@ from typing import NoReturn
 from dnas.cli.commands import COMMANDS
 from dnas.cli.overview import without_command
 from dnas.system.allocator import keep_freed_memory
-from dnas.system.errors import UserError
+from dnas.system.errors import UserError, is_out_of_memory
 from dnas.system.interrupt import Interrupted
 
 # What a user can put right. Anything else is a mistake of ours, or of a user's own part, and keeps its traceback.
@@ -73,14 +73,6 @@ def _fail(message: str, error: BaseException) -> NoReturn:
         raise error
     print(f"dnas: {' '.join(message.split()) or type(error).__name__}", file=sys.stderr)
     sys.exit(2)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: on the CPU torch says so by a plain RuntimeError."""
-    import torch
-
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or ("DefaultCPUAllocator" in str(error) and "memory" in str(error))
 
 
 def _out_of_memory(error: BaseException, words: Sequence[str]) -> str:

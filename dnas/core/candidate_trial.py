@@ -13,14 +13,14 @@ from dnas.core.candidates import Zero
 from dnas.core.choice import Choice
 from dnas.core.described import described
 from dnas.core.mixing import structure
-from dnas.system.errors import UserError
+from dnas.system.errors import UserError, in_own_code
 from dnas.system.random_state import random_state, restore_random_state
 
 
 def check_candidates(model: nn.Module, call: Callable[[nn.Module], Any]) -> None:
     """See that the candidates of each `Choice` give the same structure, shapes and types on one batch.
 
-    Weights, buffers and random generators are afterwards as before.
+    Weights, buffers and torch's random generators are afterwards as before. What `call` computes has no gradient.
 
     Args:
         model: with choices inside.
@@ -58,15 +58,12 @@ def _try_each(choice: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 
 def _given(choice: str, name: str, candidate: nn.Module, inputs: tuple[Any, ...]) -> Any:
-    try:
-        return candidate(*inputs)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        if isinstance(error, UserError):  # of a choice inside this candidate
-            raise
+    def what() -> str:
         took = ", ".join(map(described, inputs))
-        raise UserError(
-            f"Candidate {name!r} of choice {choice!r} cannot take what the choice is given ({took}): {error}"
-        ) from error
+        return f"Candidate {name!r} of choice {choice!r} cannot take what the choice is given ({took})"
+
+    with in_own_code(what):
+        return candidate(*inputs)
 
 
 @contextmanager

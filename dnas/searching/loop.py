@@ -16,6 +16,7 @@ from dnas.data.cycle import Cycle
 from dnas.searching.checkpoint import SearchCheckpoint
 from dnas.searching.course import Course
 from dnas.searching.execution import Stepper
+from dnas.searching.first_batch import try_batch
 from dnas.searching.judging import Judging
 from dnas.searching.observer import GoBack, Observer, Stop
 from dnas.searching.result import SearchResult
@@ -80,6 +81,7 @@ class SearchLoop:
         )
         self.checkpoint = SearchCheckpoint(self.stepper, self.course, settings, run=run, display=display)
         self.shown: dict[str, float] = {}  # numbers beside the progress bar
+        self._batch_is_tried = bool(supernet.allowed)  # of a later stage, all but what is ruled out was tried
         self._upcoming: deque[Batch] = deque()
 
     def run_epochs(self, request: StopRequest) -> None:
@@ -118,6 +120,9 @@ class SearchLoop:
         alphas_move = due and settings.relaxation.trains_alphas
         look_ahead = 0 if settings.one_level or not alphas_move else settings.hypergradient.num_train_batches
         weight_batches = self._next_batches(max(look_ahead, 1))
+        if not self._batch_is_tried:
+            self._batch_is_tried = True
+            try_batch(self.supernet, weight_batches[0])
         alpha_batch = None
         if alphas_move:
             alpha_step = course.step // settings.weight_steps

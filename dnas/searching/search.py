@@ -48,6 +48,8 @@ def search(
     called again; on the CPU the results are bit-identical. A loader of your own may draw from torch's global generator,
     as `DataLoader(shuffle=True)` does; what it draws from elsewhere is not repeated.
 
+    Before the first step the model, every candidate of a `Choice` and the criterion are tried on the first batch.
+
     Args:
         model: a module with choices inside, or a supernet made from it.
         train: batches for the weights, `(inputs, targets)`: a `DataLoader`, a list, or `dnas.data.ImageBatches`.
@@ -63,9 +65,10 @@ def search(
         display: where progress is shown.
 
     Raises:
-        UserError: the model has no choice, the data have no batch, the decisions do not fit the discretization or an
-            observer, an observer would see nothing, or the run's checkpoint belongs to another search; or the settings
-            have stages, which `search_in_stages` is for.
+        UserError: the model has no choice, the data have no batch, candidates cannot be mixed, the model or the
+            criterion cannot take a batch, the decisions do not fit the discretization or an observer, an observer would
+            see nothing, or the run's checkpoint belongs to another search; or the settings have stages, which
+            `search_in_stages` is for.
         NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
     """A mistake in what was asked for; the message says what came, what was expected and what to do.
@@ -16,3 +19,35 @@ class MissingPackage(UserError, ImportError):
 
 class NonFiniteLoss(UserError, FloatingPointError):
     """A loss or a weight became NaN or infinite; the last good checkpoint is kept."""
+
+
+# What torch and Python raise where a module or a function is called with what it cannot take.
+_MISFITS = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError)
+
+
+@contextmanager
+def in_own_code(what: Callable[[], str]) -> Iterator[None]:
+    """Within the block a user's own module or function is called; what it raises becomes one sentence that names it.
+
+    Args:
+        what: the beginning of the sentence, such as 'The model Net cannot take a tensor (8, 3)'.
+
+    Raises:
+        UserError: the call failed, for another reason than a lack of memory.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except _MISFITS as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{what()}: {type(error).__name__}: {str(error).strip()}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: on the CPU torch says so by a plain RuntimeError."""
+    import torch
+
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or ("DefaultCPUAllocator" in str(error) and "memory" in str(error))

@@ -446,7 +446,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path: Path):
 
 
 def test_a_search_without_a_run_folder_says_that_nothing_was_saved():
-    model = interrupt_in_forward(net(), 3, signal.SIGINT)
+    model = interrupt_in_forward(net(), 4, signal.SIGINT)  # the first pass is the trial of the batch
     with pytest.raises(Interrupted, match=r"stopped after step 2 \(epoch 0\); without a run folder nothing was saved"):
         search(model, data(STEPS, 1, shuffled=False), data(3, 2, shuffled=False), settings=settings("first order"))
 
