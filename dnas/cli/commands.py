@@ -9,6 +9,7 @@ COMMANDS = {
     "baseline": "Compare with random architectures of the same space and budget.",
     "export": "Write the retrained network as ONNX, torch.export program and state dict.",
     "predict": "Print the classes of images.",
+    "shrink": "Make a trained model of your own smaller, under a budget.",
     "language": "Search for a recurrent cell on a text, and train it beside others.",
     "say": "Go on with a text, by a language model that was trained.",
     "profile": "Measure time, memory and FLOPs of a search on this machine.",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dnas.core.batch import tensors_in
+from dnas.core.batch import map_tensors, tensors_in
 from dnas.cost.flops import Inputs, call_arguments, operator_flops
 from dnas.shrinking.blocks import Block, Passage, innermost
 from dnas.shrinking.book import Book, Call, Term
@@ -72,9 +72,12 @@ def trace(model: nn.Module, example: Inputs) -> Trace:
         for name, module in model.named_modules()
         if isinstance(module, OPAQUE)
     }
+    # In channels-last some layers of torch take operators that see strides instead of dimensions.
+    example = map_tensors(Tensor.contiguous, example)
     while True:
+        copy_of = copied(model).to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         try:
-            return _Run(copied(model), opaque).trace(example)
+            return _Run(copy_of, opaque).trace(example)
         except _ReadsData as read:
             opaque[read.module] = f"{read.module or 'the model'} decides in Python by values of the data"
 

@@ -108,6 +108,13 @@ def test_the_model_given_is_not_changed(name: str):
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 
+def test_the_widths_do_not_depend_on_the_memory_format():
+    model, example = made("plain")
+    last = torch.channels_last
+    found = structure_of(model.to(memory_format=last), example.contiguous(memory_format=last))
+    assert {group.name: len(group) for group in found.groups} == FOUND["plain"]
+
+
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_models_of_transformers_equal_the_masked_ones(name: str):
     pytest.importorskip("transformers")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from dnas.shipping.exporters.exporter import Exporter, Files, Forward, Subject
 from dnas.system.errors import MissingPackage, UserError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 _FILE = "network.onnx"
 _INPUT = "images"
@@ -37,12 +40,24 @@ def _convert(subject: Subject) -> Files:
     """
     import onnx
 
+    proto = onnx_graph(subject.program)
+    onnx.helper.set_model_props(proto, subject.metadata())
+    onnx.checker.check_model(proto, full_check=True)
+    return {_FILE: proto.SerializeToString()}
+
+
+def onnx_graph(program: ExportedProgram) -> Any:
+    """A traced program of any batch size as an ONNX model, without the exporter's notes.
+
+    Raises:
+        UserError: ONNX or the exporter lacks an operator of the network.
+    """
     from dnas.shipping.exporters.trace import quiet, reason_of
 
     try:
         with quiet():
             exported = torch.onnx.export(
-                subject.program,
+                program,
                 dynamo=True,
                 opset_version=_OPSET,
                 input_names=[_INPUT],
@@ -54,9 +69,7 @@ def _convert(subject: Subject) -> Files:
     assert exported is not None
     proto = exported.model_proto
     _tidy(proto)
-    onnx.helper.set_model_props(proto, subject.metadata())
-    onnx.checker.check_model(proto, full_check=True)
-    return {_FILE: proto.SerializeToString()}
+    return proto
 
 
 def _tidy(proto: Any) -> None:

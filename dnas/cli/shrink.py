@@ -1,0 +1,44 @@
+"""`dnas shrink`: a trained model of the user's own, smaller under a budget."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from dnas.cli.arguments import Arguments
+from dnas.cli.parser import Command
+from dnas.cli.shared import goes_on_with
+from dnas.core.run import Run
+from dnas.jobs.run_folder import new_run_folder
+from dnas.jobs.shrink import ShrinkJob, begin_shrinking, shrink_command
+from dnas.system.display import RichDisplay
+
+
+def _fill(parser: ArgumentParser) -> None:
+    parser.add_argument("model", type=str, help="package.module:name of the model, or of a function that returns it")
+    parser.add_argument(
+        "--budget", type=str, nargs="+", required=True, help="such as 'flops<=50%%' or 'parameters<=300k', or both"
+    )
+    parser.add_argument("--run", type=Path | None, default=None, help="folder for all results; runs/DATA-DATE-TIME")
+    parser.add_class_arguments(ShrinkJob, None, sub_configs=False, skip={"model", "budget"})
+
+
+def _run(config: Namespace, given: Arguments) -> None:
+    named = {field.name: config[field.name] for field in fields(ShrinkJob) if field.name != "budget"}
+    job = ShrinkJob(**named, budget=tuple(config.budget))
+    run = Run(config.run or new_run_folder(job.data))
+    begin_shrinking(run, job)
+    with RichDisplay() as display, goes_on_with(*_words(given, run)):
+        shrink_command(run, job, display)
+        display.say(f"Everything is in {run.path}.")
+
+
+def _words(given: Arguments, run: Run) -> list[object]:
+    """The command again, with the folder that it chose."""
+    words = list(given.words)
+    return ["shrink", *words, *(() if "--run" in given.names else ("--run", run.path))]
+
+
+COMMAND = Command("shrink", _fill, _run, sizes_to_lower="--settings.fine_tuning.batch_size")

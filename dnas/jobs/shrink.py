@@ -1,0 +1,178 @@
+"""`dnas shrink`: a user's trained model on a user's images, smaller under a budget."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dnas.core.run import Run
+from dnas.cost.budget import Budget
+from dnas.data import Normalization, open_source
+from dnas.jobs.images import read_data, retrain_streams, test_batches
+from dnas.jobs.job import Job
+from dnas.shipping.exporters.onnx_graph import onnx_graph
+from dnas.shipping.exporters.trace import trace
+from dnas.shipping.interface import Interface
+from dnas.shrinking.shrink import ShrinkSettings, shrink
+from dnas.system.atomic import write, write_text
+from dnas.system.devices import named_device
+from dnas.system.display import Display
+from dnas.system.errors import UserError
+from dnas.system.plain_data import to_plain
+
+
+@dataclass(frozen=True)
+class ShrinkJob:
+    """Settings of a shrinking.
+
+    Args:
+        model: 'package.module:name' of the trained model, or of a function without arguments that returns it; found
+            from the current folder.
+        budget: such as 'flops<=50%' or 'parameters<=300k'; shares are of the model as it is.
+        data: images, as for `dnas search`.
+        image_size: height and width of the model's input in pixels; the size of the data where nothing is said.
+        image_column: name of the column with the images, as for `dnas search`.
+        label_column: name of the column with the labels, as for `dnas search`.
+        mean: of each channel, as the model was trained with, in units where 255 is 1; measured on the data where
+            nothing is said.
+        std: deviation of each channel, likewise.
+        test_fraction: share of the images that is set aside to measure the rows of the table; it has no effect on data
+            that come with a test part.
+        validation_fraction: share of the remaining images that decides the widths, over 0.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:1'.
+        seed: of splits and of the order of the data; it is added to settings.seed.
+        settings: sizes of the search, of fine-tuning and of the comparison.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    model: str
+    budget: tuple[str, ...]
+    data: str = "digits"
+    image_size: int | None = None
+    image_column: str = ""
+    label_column: str = ""
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    test_fraction: float = 0.15
+    validation_fraction: float = 0.15
+    device: str = "auto"
+    seed: int = 0
+    settings: ShrinkSettings = ShrinkSettings()
+
+    def __post_init__(self) -> None:
+        Budget(self.budget)
+        if self.validation_fraction <= 0:
+            raise UserError(f"validation_fraction must be over 0 and below 1; got {self.validation_fraction}.")
+        if (self.mean is None) != (self.std is None):
+            raise UserError("mean and std belong together: give both, or neither.")
+        if self.mean is not None and self.std is not None:
+            Normalization(self.mean, self.std)
+
+
+def begin_shrinking(run: Run, job: ShrinkJob) -> None:
+    """Write the settings of a new run, or see that one that has begun has the same.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    settings = to_plain(job)
+    if not run.config_path.exists():
+        run.write_config({"shrink": settings})
+        return
+    begun = run.read_config().get("shrink")
+    if begun != settings:
+        raise UserError(
+            f"{run.path} has begun with other settings, by its config.yaml. The same command goes on with it; for "
+            "other settings choose another --run."
+        )
+
+
+def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
+    """Shrink the model and write shrink.json, comparison.txt, network.pt and network.onnx into the run folder.
+
+    Raises:
+        UserError, NonFiniteLoss, Interrupted: as `dnas.shrink`.
+    """
+    device = named_device(job.device)
+    model = imported_model(job.model).to(device)
+    images = _images(job)
+    data = read_data(run, images, display)
+    if job.mean is not None and job.std is not None:
+        data = replace(data, normalization=Normalization(job.mean, job.std))
+    train, held_out = retrain_streams(images, data, device)
+    assert held_out is not None
+    small = shrink(
+        model,
+        train,
+        held_out,
+        budget=job.budget,
+        test=test_batches(images, data, images.retrain.batch_size, device),
+        settings=replace(job.settings, seed=job.seed + job.settings.seed),
+        run=run,
+        display=display,
+    )
+    report: Any = small.shrink_report
+    write_text(run.path / "comparison.txt", f"{report}\n")
+    if job.settings.onnx:
+        interface = Interface(data.rest.class_names, data.rule, data.normalization)
+        contents = onnx_graph(trace(small.cpu().float(), interface)).SerializeToString()
+        write(run.path / "network.onnx", lambda file: file.write(contents))
+
+
+def imported_model(target: str) -> nn.Module:
+    """The model that 'package.module:name' names, or that the function of this name returns.
+
+    Raises:
+        UserError: there is no such module, nothing of this name in it, or it is no model.
+    """
+    module_name, _, name = target.partition(":")
+    if not module_name or not name:
+        raise UserError(f"The model is given as package.module:name, such as mypackage.net:trained; got {target!r}.")
+    with _current_folder_first():
+        try:
+            found = getattr(import_module(module_name), name)
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"The model {target} cannot be imported: {error}.") from error
+        if not isinstance(found, nn.Module) and callable(found):
+            found = found()
+    if not isinstance(found, nn.Module):
+        raise UserError(
+            f"{target} must be a torch.nn.Module or a function that returns one; got {type(found).__name__}."
+        )
+    return found
+
+
+@contextmanager
+def _current_folder_first() -> Iterator[None]:
+    """Modules of the current folder can be imported, as with `python -m`."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _images(job: ShrinkJob) -> Job:
+    """The images of a shrinking as those of a search, whose commands read and split them."""
+    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
+    return Job(
+        data=job.data,
+        image_size=job.image_size or catalog.default_size,
+        image_column=job.image_column,
+        label_column=job.label_column,
+        test_fraction=job.test_fraction,
+        validation_fraction=job.validation_fraction,
+        device=job.device,
+        seed=job.seed,
+        retrain=job.settings.fine_tuning,
+    )
