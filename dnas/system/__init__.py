@@ -1,4 +1,4 @@
-"""The machine below: files written whole, display, Ctrl-C, random state, threads, memory, words for people.
+"""Access to the machine: files written whole, display, Ctrl-C, random state, threads, memory, words for people.
 
-Nothing here knows of architectures.
+Nothing here depends on architectures.
 """

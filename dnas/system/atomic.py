@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 
 def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Let `fill` write into a temporary file beside `path`, then put it in `path`'s place.
+    """Let `fill` write into a temporary file beside `path`, then move it to `path`.
 
-    A process that is killed meanwhile leaves the old file, never half of the new one.
+    If the process is killed meanwhile, the old file is left, never half of the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

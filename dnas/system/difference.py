@@ -1,4 +1,4 @@
-"""Where two pieces of settings or states differ first, in words; and which settings may differ."""
+"""The first difference between two pieces of settings or states, in words; and which settings may differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FREE = "free"
 
 
 def free(default: Any) -> Any:
-    """Default of a setting that may change when a search or a training goes on: its numbers do not depend on it.
+    """Default of a setting that may change when a search or a training resumes, because no number depends on it.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -47,17 +47,17 @@ def first_difference(
     place: str = "",
     words: tuple[str, str] = ("there", "here"),
 ) -> str:
-    """The first place in which two pieces of data differ, in words; empty where they are alike.
+    """The first place in which two pieces of data differ, in words; empty if they are equal.
 
-    Where `here` has a dataclass, `there` has the same as plain data. Its `free` settings do not matter, and a setting
-    that is missing there counts as its default: it was added to dnas later. Of tensors only the shapes are compared.
+    If `here` has a dataclass, `there` has the same as plain data. Its `free` settings are ignored, and a missing
+    setting counts as its default, because it was added to dnas later. Tensors are compared only by shape.
 
     Args:
-        there: plain data and tensors, as a file has them; no import path in them is followed.
+        there: plain data and tensors, as read from a file; no import path in them is followed.
         here: the same, or with dataclasses.
-        ignored: places that do not matter, such as 'threads'.
-        place: name of both.
-        words: what the two are called.
+        ignored: places that are ignored, such as 'threads'.
+        place: name of the data in messages.
+        words: names of the two pieces in messages.
 
     Example:
         >>> first_difference({"seed": 0, "sizes": {"cells": 8}}, {"seed": 0, "sizes": {"cells": 5}})
@@ -76,7 +76,7 @@ _MISSING = _Missing()
 
 @dataclass(frozen=True)
 class _Comparison:
-    """All differences of two pieces of data, in order."""
+    """All differences between two pieces of data, in order."""
 
     ignored: frozenset[str]
     words: tuple[str, str]
@@ -120,7 +120,7 @@ class _Comparison:
 
 
 def _is_part(settings: object) -> bool:
-    """Whether this is a part of a method, which may be of another class there."""
+    """Whether this is a part of a method, which may be of another class in the other data."""
     return isinstance(settings, ABC)
 
 

@@ -1,4 +1,4 @@
-"""A digest (SHA-256) inside the file that it is of: what tells a damaged file, and cannot be lost on the way."""
+"""A digest (SHA-256) that is stored inside its file, so that it cannot get lost and shows damage."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, BinaryIO
 
 from dnas.system.errors import UserError
 
-ENTRY = "sha256"  # of a JSON file
-LENGTH = 64  # of a digest, in hexadecimal digits
+ENTRY = "sha256"  # name of the entry in a JSON file
+LENGTH = 64  # length of a digest, in hexadecimal digits
 
 
 class HashingFile:
-    """A file that is only written to, with the digest of all that has been written.
+    """A write-only file that keeps the digest of everything that has been written.
 
     Args:
-        file: where it goes.
+        file: the file that is written to.
     """
 
     def __init__(self, file: BinaryIO):
@@ -32,7 +32,7 @@ class HashingFile:
         self._file.flush()
 
     def digest(self) -> str:
-        """In hexadecimal digits."""
+        """The digest in hexadecimal digits."""
         return self._hash.hexdigest()
 
 
@@ -47,19 +47,19 @@ def digest_of(file: BinaryIO, size: int, *, ending: bytes = b"") -> str:
 
 
 def sealed_json(data: Mapping[str, Any]) -> str:
-    """Indented JSON of an object, with the digest of the text as its last entry, which counts as 64 zeros in it."""
+    """Indented JSON whose last entry is the digest of the text; in computing it, that entry counts as 64 zeros."""
     blank = json.dumps({**data, ENTRY: "0" * LENGTH}, indent=2, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(blank.encode("utf-8")).hexdigest()
     return blank[: -LENGTH - len('"\n}\n')] + digest + '"\n}\n'
 
 
 def without_seal(data: Mapping[str, Any], text: str, *, source: str) -> dict[str, Any]:
-    """The entries of a JSON object but its digest; one without a digest may be of a person's own hand.
+    """The entries of a JSON object without its digest; one without it is accepted, as a person may have edited it.
 
     Args:
-        data: what the text says.
-        text: of the file.
-        source: what messages call it.
+        data: the parsed text.
+        text: text of the file.
+        source: name of the file in messages.
 
     Raises:
         UserError: the text is not the one that was written.
@@ -71,7 +71,7 @@ def without_seal(data: Mapping[str, Any], text: str, *, source: str) -> dict[str
     blank = text.replace(stated, "0" * LENGTH) if isinstance(stated, str) and len(stated) == LENGTH else ""
     if hashlib.sha256(blank.encode("utf-8", "surrogatepass")).hexdigest() != stated:
         raise UserError(
-            f"{source} is damaged: its contents do not match its entry {ENTRY!r}. Take it from a copy; where the "
-            "change is your own, leave that entry out."
+            f"{source} is damaged: its contents do not match its entry {ENTRY!r}. Take it from a copy; if you changed "
+            "it yourself, remove that entry."
         )
     return rest

@@ -1,4 +1,4 @@
-"""What a person sees while something long runs."""
+"""Showing a person the progress of long work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 
 class Display(ABC):
-    """Told about every step of long work."""
+    """Receives every step of long work."""
 
     @abstractmethod
     def update(self, phase: str, done: int, total: int, scalars: Mapping[str, float]) -> None:
@@ -16,7 +16,7 @@ class Display(ABC):
 
     @abstractmethod
     def say(self, text: str) -> None:
-        """Print a line above what is moving."""
+        """Print a line above the progress bars."""
 
 
 class Silent(Display):
@@ -28,7 +28,7 @@ class Silent(Display):
 
 
 class RichDisplay(Display):
-    """Progress bars with remaining time in a terminal, and a line now and then where output goes to a file.
+    """Progress bars with remaining time in a terminal, and a line now and then if output goes to a file.
 
     Use it as a context manager.
     """

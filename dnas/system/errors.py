@@ -1,4 +1,4 @@
-"""What a user can put right: errors that the command line shows as one line, without a traceback."""
+"""Errors that a user can correct; the command line shows them as one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """A mistake in what was asked for; the message says what came, what was expected and what to do.
+    """A mistake in a request; the message says what came, what was expected and what to do.
 
     Any other `ValueError` is a mistake of ours, or of a user's own part, and keeps its traceback.
     """

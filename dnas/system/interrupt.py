@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Interrupted(Exception):
-    """A run was asked to stop and has saved where it was."""
+    """A run was asked to stop and has saved its state."""
 
 
 class StopRequest:
@@ -29,7 +29,7 @@ class StopRequest:
 def stop_request() -> Iterator[StopRequest]:
     """Within the block, Ctrl-C and SIGTERM set `made` instead of raising; a second one raises.
 
-    Outside the main thread, where Python cannot take signals, nothing changes.
+    Outside the main thread, where Python cannot handle signals, nothing changes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -40,5 +40,5 @@ def stop_request() -> Iterator[StopRequest]:
         yield request
     finally:
         for number, handler in before.items():
-            if handler is not None:  # None: set by a program that embeds Python, which Python cannot put back
+            if handler is not None:  # None: set by a program that embeds Python; Python cannot restore it
                 signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""How much memory work takes, how much there is, and the largest batch that fits."""
+"""How much memory work takes, how much is available, and the largest batch that fits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dnas.system.errors import UserError
 
 # Linux forgets a process's peak when 5 is written here (man 5 proc); elsewhere a peak counts from the process's start.
 _CLEAR_REFS = Path("/proc/self/clear_refs")
-# Of the available memory this share is left to everything that was not measured.
+# Share of the available memory that is left to everything that was not measured.
 RESERVE = 0.1
 _DATA_SHARE = 0.8  # of all memory that data may take
 
@@ -28,7 +28,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at the peak since it was reset: of the tensors on a GPU, of the whole process elsewhere."""
+    """Bytes at the peak since it was reset: of the tensors on a GPU, elsewhere of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if Path("/proc/self/status").exists():
@@ -39,9 +39,9 @@ def peak_memory(device: torch.device) -> int:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that this process may hold in all: what it holds now, and what is free.
+    """Bytes that this process may hold in all: what it holds now plus what is free.
 
-    On a GPU this counts PyTorch's own reserve as held; elsewhere limits of a container are not seen.
+    On a GPU, PyTorch's own reserve counts as held; elsewhere limits of a container are not considered.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
@@ -51,7 +51,7 @@ def available_memory(device: torch.device) -> int:
 
 
 def most_memory() -> float:
-    """Bytes that this process may hold at most: all of the machine, or its limit; infinite where neither is known."""
+    """Most bytes that this process may hold: all of the machine, or its limit; infinite if neither is known."""
     known = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else float("inf")
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -59,7 +59,7 @@ def most_memory() -> float:
 
 
 def check_holds(num_bytes: int, what: str) -> None:
-    """See that memory can hold data of `num_bytes`, a fifth of it left free.
+    """Check that memory can hold data of `num_bytes`, with a fifth of it left free.
 
     Raises:
         UserError: it cannot; the message says how much `what` takes and how much there is.
@@ -75,17 +75,17 @@ def check_holds(num_bytes: int, what: str) -> None:
 def largest_batch(memory_at_two_sizes: Mapping[int, int], available: int) -> int:
     """The largest batch size that fits, by the straight line through the memory of two: fixed + per_image * size.
 
-    Activations, which grow with the batch, are what fills memory; weights and the process itself do not.
+    Memory is filled by activations, which grow with the batch; weights and the process itself do not grow.
 
     Args:
-        memory_at_two_sizes: batch size -> bytes at the peak of a step; two sizes, the larger taking more.
+        memory_at_two_sizes: batch size -> peak memory of a step in bytes, for two sizes.
         available: bytes that may be used.
 
     Returns:
-        0 where not even one image fits.
+        0 if not even one image fits.
 
     Raises:
-        UserError: not two sizes of at least 1, or memory that does not grow from one to the other.
+        UserError: there are not two sizes of at least 1, or memory does not grow from one to the other.
 
     Example:
         >>> largest_batch({16: 300, 32: 500}, available=1000)
@@ -105,19 +105,19 @@ def largest_batch(memory_at_two_sizes: Mapping[int, int], available: int) -> int
 
 
 def memory_needed(memory_at_two_sizes: Mapping[int, int], batch_size: int) -> int:
-    """Bytes at the peak of a step of `batch_size` images, by the same line."""
+    """Peak memory in bytes of a step with `batch_size` images, by the same line."""
     (small, at_small), (large, at_large) = sorted(memory_at_two_sizes.items())
     return at_small + (at_large - at_small) * (batch_size - small) // (large - small)
 
 
 def check_batch_fits(memory_at_two_sizes: Mapping[int, int], available: int, batch_size: int) -> None:
-    """See that a batch that was not tried will fit into `available` bytes, a tenth of them left free.
+    """Check that an untried batch size will fit into `available` bytes, with a tenth of them left free.
 
     Raises:
-        UserError: it will not; the message says which would.
+        UserError: it will not fit; the message says which size would.
     """
     if memory_at_two_sizes[max(memory_at_two_sizes)] <= memory_at_two_sizes[min(memory_at_two_sizes)]:
-        return  # both are lost in what the process takes anyway
+        return  # both are negligible beside the process itself
     usable = int((1 - RESERVE) * available)
     needed = memory_needed(memory_at_two_sizes, batch_size)
     if needed <= usable:
@@ -133,7 +133,7 @@ def check_batch_fits(memory_at_two_sizes: Mapping[int, int], available: int, bat
 
 
 def gibibytes(count: float) -> str:
-    """Bytes for a person: '1.5 GiB'."""
+    """Bytes in words: '1.5 GiB'."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.0f} MiB"
 
 

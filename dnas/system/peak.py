@@ -1,4 +1,4 @@
-"""What a machine can do at most: operations in a large matrix product, bytes in a large copy."""
+"""The peak rates of a machine: operations in a large matrix product, bytes in a large copy."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-# Large enough to reach the rate, small enough to take a second at the rate of two CPU cores.
+# Large enough to reach the peak rate, small enough to take a second on two CPU cores.
 _SIZE = {"cpu": 2048, "cuda": 8192}
 _COPIED = {"cpu": 2**26, "cuda": 2**28}  # numbers of 4 bytes; far more than any cache holds
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The best rates that were measured.
+    """The highest rates that were measured.
 
     Args:
-        flops_per_second: of a product of two large square matrices of `dtype`; a multiply-add is 2.
-        bytes_per_second: of a copy within the device's memory, bytes read and bytes written together.
+        flops_per_second: FLOPs per second of a product of two large square matrices of `dtype`; a multiply-add is 2.
+        bytes_per_second: rate of a copy within the device's memory; bytes read and bytes written count together.
         size: rows and columns of the matrices.
-        dtype: of their entries.
+        dtype: type of their entries.
     """
 
     flops_per_second: float
@@ -32,14 +32,14 @@ class Peak:
 
 
 def measure_peak(device: torch.device, *, dtype: torch.dtype = torch.float32, repeats: int = 5) -> Peak:
-    """Measure the rates of `device`, the best of `repeats` after one that is not counted.
+    """Measure the rates of `device`: the best of `repeats` runs, after one that does not count.
 
-    The product is computed as `torch.mm` and as a convolution of 1x1, and the faster counts. The two may be allowed
+    The product is computed as `torch.mm` and as a 1x1 convolution, and the faster one counts. The two may be allowed
     different precisions: on a GPU convolutions use TF32 unless that is switched off, `torch.mm` does not. The CUDA
     path has not been measured on a GPU yet.
 
     Args:
-        dtype: of the matrices, such as bfloat16 for a search under autocast.
+        dtype: type of the matrices, such as bfloat16 for a search under autocast.
     """
     size = _SIZE.get(device.type, _SIZE["cpu"])
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
@@ -63,7 +63,7 @@ def _best_seconds(work: Callable[[], object], device: torch.device, repeats: int
 
 
 def measured_seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds that `work` takes, with all that it leaves the device to do."""
+    """Seconds that `work` takes, including the work that it leaves to the device."""
     synchronize(device)
     started = time.perf_counter()
     work()
@@ -72,6 +72,6 @@ def measured_seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Settings as plain data, in the form in which a recipe writes them."""
+"""Settings as plain data, in the form of a recipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def to_plain(value: Any) -> Any:
     """Dataclasses as mappings; parts, which a recipe can swap, with their class: `{class_path, init_args}`.
 
     Raises:
-        UserError: something in it is no number, text, list, mapping or dataclass.
+        UserError: it contains something other than numbers, text, lists, mappings and dataclasses.
     """
     if is_dataclass(value) and not isinstance(value, type):
         arguments = {field.name: to_plain(getattr(value, field.name)) for field in fields(value) if field.init}
@@ -50,7 +50,7 @@ def _class_path(kind: type) -> str:
 
 
 def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
-    """See that settings read from a file name no code but the public parts of dnas.
+    """Check that settings from a file name no code other than the public parts of dnas.
 
     Only what cannot lead anywhere is let through: numbers, public names such as `dnas.Softmax`, within lists plain
     words, such as the candidates of a space, and those of a setting that is a word, such as a precision. jsonargparse

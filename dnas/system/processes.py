@@ -1,4 +1,4 @@
-"""One process and one replica: what spreads a model over several is refused, since none of our loops averages them."""
+"""Refusing models that are spread over several processes or devices, because our loops do not average over them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def check_one_process(work: str) -> None:
-    """See that this process works alone.
+    """Check that this process works alone.
 
     Args:
-        work: what is to be done, as messages call it, such as 'a search'.
+        work: name of the work in messages, such as 'a search'.
 
     Raises:
         UserError: torch.distributed is initialised with several processes.
@@ -32,10 +32,10 @@ def check_one_process(work: str) -> None:
 
 
 def check_not_wrapped(model: nn.Module) -> None:
-    """See that no part of a model is a wrapper that spreads it over devices or processes.
+    """Check that no part of a model is a wrapper that spreads it over devices or processes.
 
     Raises:
-        UserError: one is; the message names it.
+        UserError: a part is; the message names it.
     """
     for name, module in model.named_modules():
         if isinstance(module, _WRAPPERS):

@@ -1,4 +1,4 @@
-"""The global random state of torch: saved, restored, and left to the caller as it was."""
+"""The global random state of torch: saving it, restoring it, and leaving it to the caller as it was."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def random_state() -> dict[str, Any]:
-    """State of the CPU's and every CUDA device's generator."""
+    """State of the generators of the CPU and of every CUDA device."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Put back what `random_state` gave; devices that are missing now are passed over."""
+    """Put back the result of `random_state`; devices that are missing now are skipped."""
     torch.set_rng_state(state["cpu"].cpu())
     if torch.cuda.is_available():
         for index, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
@@ -37,10 +37,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def seeded_items(items: Iterable[T], seed: int) -> Iterator[T]:
-    """`items`, computed with global generators of their own that start from `seed`.
+    """`items`, computed with separate global generators that start from `seed`.
 
-    A `DataLoader` that shuffles, or draws augmentations, then yields the same items for one seed, whatever is drawn
-    between two of them; and between two of them the generators go on as if the loader had drawn nothing.
+    A `DataLoader` that shuffles or augments then yields the same items for the same seed, whatever else is drawn
+    between two items, and drawing an item does not change the generators that the caller sees.
     """
     with seeded(seed):
         iterator = iter(items)

@@ -1,4 +1,4 @@
-"""How many CPU threads PyTorch works with, and how many are worth it."""
+"""How many CPU threads PyTorch uses, and how many are useful."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch.nn.functional as F
 
 from dnas.system.peak import measured_seconds
 
-# Threads are given up for steps that are longer by less than this.
+# Fewer threads are chosen if that makes a step longer by less than this.
 TOLERANCE = 1.05
-# So much slower than one thread, several are in each other's or somebody else's way.
+# If several threads are this much slower than one, they disturb each other or another program.
 HINDERED = 1.2
 
 
 @contextmanager
 def num_threads(count: int | None) -> Iterator[None]:
-    """Within the block PyTorch works with `count` CPU threads; None changes nothing."""
+    """Within the block PyTorch uses `count` CPU threads; None changes nothing."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
@@ -29,14 +29,14 @@ def num_threads(count: int | None) -> Iterator[None]:
 
 
 def fewest_threads(step_seconds: Callable[[], float], *, most: int) -> int:
-    """The fewest threads, `most` halved again and again, with which a step takes hardly longer.
+    """The smallest number of threads, from `most` halved repeatedly, with which a step takes hardly longer.
 
-    Small operations gain little from threads, and each of them waits for the slowest: on two cores that others used
-    too, a search of small images took 3 times as long with two threads as with one, at worst 200 times.
+    Small operations gain little from threads, and each of them waits for the slowest: on two busy cores, a search of
+    small images took 3 times as long with two threads as with one, at worst 200 times.
 
     Args:
-        step_seconds: measures a step with as many threads as PyTorch works with when it is called.
-        most: threads to begin with.
+        step_seconds: measures a step with PyTorch's current number of threads.
+        most: number of threads to begin with.
     """
     count, best = most, _with(most, step_seconds)
     while count > 1:
@@ -48,7 +48,7 @@ def fewest_threads(step_seconds: Callable[[], float], *, most: int) -> int:
 
 
 def threads_that_help() -> int:
-    """All of PyTorch's threads; 1 where together they are slower than one on operations as small as those of a cell."""
+    """All of PyTorch's threads; 1 if together they are slower than one on operations as small as those of a cell."""
     most = torch.get_num_threads()
     if most == 1 or _with(most, _seconds_of_small_operations) <= HINDERED * _with(1, _seconds_of_small_operations):
         return most
@@ -56,7 +56,7 @@ def threads_that_help() -> int:
 
 
 def _seconds_of_small_operations() -> float:
-    """Median time of a few of them, on images of 16 pixels and channels."""
+    """Median time of a few small operations, on images of 16 pixels and channels."""
     x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(16, 16, 1, 1)
 

@@ -1,4 +1,4 @@
-"""Words for people: durations, counts, tables of text, and names that were meant."""
+"""Words for people: durations, counts, tables of text, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def seconds_in(text: str) -> float:
     """The seconds in a duration such as '90s', '30min', '2h' or '1.5h'.
 
     Raises:
-        UserError: the text has another form, or the duration is not over 0.
+        UserError: the text has another form, or the duration is not above 0.
     """
     for unit in sorted(_UNITS, key=len, reverse=True):
         number = text.strip().removesuffix(unit)
@@ -54,11 +54,11 @@ def aligned(rows: Sequence[Sequence[str]], align: str) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` where a known name is close; else nothing.
+    """` (did you mean 'x'?)` if a known name is similar; otherwise empty.
 
     Args:
-        name: what was written.
-        known: what there is.
+        name: the name that was written.
+        known: the names that exist.
     """
     close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

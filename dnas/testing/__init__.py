@@ -1,4 +1,4 @@
-"""Contracts that every part keeps, for tests of your own parts, and bilevel problems with known hypergradients."""
+"""Contracts that every part must fulfil, for testing your own parts, and bilevel problems with known hypergradients."""
 
 from dnas.testing.discretization import check_discretization
 from dnas.testing.hypergradient import QuadraticProblem, check_hypergradient

@@ -27,18 +27,19 @@ DECISIONS = {
 
 
 def check_discretization(discretization: Discretization) -> None:
-    """The contract of every discretization, with a choice, an input choice, a cell with weighed edges and one without.
+    """Check the contract of every discretization, on a choice, an input choice, and two kinds of cells.
 
-    It keeps something that fits of each decision but those of edges, nothing that is excluded or not active while
-    there is something else, and no more than `num_kept` inputs of a node; it asks for evaluations and training only if
-    `needs_training`, with candidates that exist; the same when called again and after copying; mixtures and random
-    states bit-identical afterwards.
+    - It keeps something valid for each decision except edge decisions, no excluded or inactive candidate while there is
+      another one, and no more than `num_kept` inputs of a node.
+    - It asks for evaluations and training only if `needs_training`, and only with existing candidates.
+    - It gives the same result when called again and after copying.
+    - Mixtures and random states stay bit-identical.
 
     Args:
-        discretization: to be checked; one that limits an operation finds 'skip_connect' in the cell 'normal'.
+        discretization: the part to check; one that limits an operation finds 'skip_connect' in the cell 'normal'.
 
     Raises:
-        AssertionError: the first point that does not hold.
+        AssertionError: names the first point that does not hold.
 
     Example:
         >>> from dnas import Argmax
@@ -55,7 +56,7 @@ def check_discretization(discretization: Discretization) -> None:
 
 
 def _pruned(mixtures: Mapping[str, Mixture]) -> dict[str, Mixture]:
-    """One candidate ruled out on every row but those of edges and input choices, a different one on each."""
+    """Rule out one candidate, a different one on each row, except on rows of edges and input choices."""
     found = dict(mixtures)
     for name in ("act", "normal", "reduce"):
         out = [(row + 1) % len(NAMES) for row in range(DECISIONS[name].num_rows)]

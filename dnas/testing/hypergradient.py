@@ -26,7 +26,7 @@ class QuadraticProblem:
         B, b: `(num_weights, num_outer)` and `(num_weights,)`.
         C, t, D, Q: `(num_weights, num_weights)`, `(num_weights,)`, `(num_weights, num_outer)`,
             `(num_outer, num_outer)`; C and Q symmetric.
-        weight_shapes, outer_shapes: Names and shapes of the tensors that w and m consist of.
+        weight_shapes, outer_shapes: names and shapes of the tensors that w and m consist of.
 
     Example:
         >>> from dnas import ExactProduct, OneStep
@@ -134,15 +134,16 @@ def _split(flat: Tensor, shapes: dict[str, tuple[int, ...]]) -> Tensors:
 
 
 def check_hypergradient(hypergradient: Hypergradient) -> None:
-    """The contract of every hypergradient, on a small problem with dropout, a frozen weight and unused variables.
+    """Check the contract of every hypergradient, on a small problem with dropout, a frozen weight and unused variables.
 
-    Shapes, dtypes and finite values; zero for an outer variable that is not used; the same numbers when called again
-    and after pickling; weights, outer variables, `.grad`, optimizer and random state bit-identical afterwards; every
-    inner batch below `num_train_batches` asked for and no other; a missing step refused if `needs_step`, else not
-    needed.
+    - Shapes and dtypes are right and values finite; the gradient is zero for an unused outer variable.
+    - It gives the same numbers when called again and after pickling.
+    - Weights, outer variables, `.grad`, optimizer and random state stay bit-identical.
+    - It asks for every inner batch below `num_train_batches`, and for no other.
+    - It refuses a missing step if `needs_step`; otherwise it needs none.
 
     Raises:
-        AssertionError: The first point that does not hold.
+        AssertionError: names the first point that does not hold.
     """
     problem, named, outer, optimizer = _small_search()
     weights = {name: parameter.detach() for name, parameter in named.items()}
@@ -239,7 +240,7 @@ def _dropout(tensors: Tensors) -> Tensors:
 
 
 def _snapshot(named: dict[str, nn.Parameter], outer: Tensors, optimizer: torch.optim.Optimizer) -> dict[str, object]:
-    """Copies of everything that must not change, by what it is."""
+    """Copies of everything that must not change, by name."""
     variables = {**named, **outer}
     return copy.deepcopy(
         {

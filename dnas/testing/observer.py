@@ -23,9 +23,9 @@ from dnas.testing.require import copies, require, same, unchanged
 
 
 class SmallNet(nn.Module):
-    """A model to be watched: one cell 'normal' of three edges, each with a skip connection and two linear operations.
+    """A model for observers: one cell 'normal' of three edges, each with a skip connection and two linear operations.
 
-    Inputs are (batch, 4), outputs (batch, 3); the same weights each time.
+    Inputs are (batch, 4), outputs (batch, 3); the weights are always the same.
     """
 
     def __init__(self) -> None:
@@ -55,24 +55,25 @@ def check_observer(
     changes_search: bool = False,
     device: torch.device | str = "cpu",
 ) -> None:
-    """The contract of every observer, in searches of a few epochs of three steps; in the first one the alphas rest.
+    """Check the contract of every observer, in searches of a few epochs of three steps; the first epoch is a warm-up.
 
-    It leaves itself, the gradient mode and the global random state as they were; its memory is plain data and tensors
-    that a checkpoint can hold; what it logs are numbers; a `Stop` names an epoch that is over, a `GoBack` an earlier
-    one that it `may_go_back_to`. The same search again, one watched by a pickled or a deep copy, and one in which the
-    memory is saved and read after every call end alike, bit for bit. Unless it `changes_search`, weights, alphas,
-    `.grad`, what is trained or allowed and the optimizer's settings stay as they are, and the search is the one without
-    it.
+    - It leaves itself, the gradient mode and the global random state as they were.
+    - Its memory is plain data and tensors that a checkpoint can hold, and it logs only numbers.
+    - A `Stop` names a finished epoch, a `GoBack` an earlier one that it `may_go_back_to`.
+    - The result is the same, bit for bit, if the search is repeated, if a pickled or a deep copy watches, and if the
+      memory is saved and read after every call.
+    - Unless it `changes_search`, weights, alphas, `.grad`, frozen weights, allowed candidates and the optimizer's
+      settings stay as they are, and the search is the same as without it.
 
     Args:
-        observer: to be checked.
+        observer: the part to check.
         model: makes the model of a search, with the same weights each time, for inputs (batch, 4) and three classes.
-        epochs: of each search; enough for the observer to do what it does.
-        changes_search: whether it may: one that stops, goes back, freezes or adjusts.
-        device: of model and batches.
+        epochs: epochs of each search; enough for the observer to act.
+        changes_search: whether it may change the search: stop it, go back, freeze or adjust.
+        device: device of model and batches.
 
     Raises:
-        AssertionError: the first point that does not hold.
+        AssertionError: names the first point that does not hold.
 
     Example:
         >>> from dnas import HessianEigenvalue, SkipStop
@@ -101,7 +102,7 @@ def check_observer(
 
 
 class _Watched(Observer):
-    """Sees to what an observer leaves behind in each call, and writes and reads its memory after it."""
+    """Checks what an observer leaves behind in each call, and saves and reads its memory after it."""
 
     def __init__(self, inner: Observer, *, may_change: bool) -> None:
         self.inner = inner
@@ -159,7 +160,7 @@ def _same_settings(part: Observer, supernet: Supernet, optimizer: torch.optim.Op
 
 
 def _through_a_file(part: Observer, memory: dict[str, Any]) -> dict[str, Any]:
-    """The memory as a checkpoint gives it back."""
+    """The memory after being saved to a checkpoint and read from it."""
     file = io.BytesIO()
     try:
         torch.save(memory, file)

@@ -19,19 +19,20 @@ SHAPES = {"act": (3,), "normal": (2, 3), "normal.edges": (2,)}
 def check_penalty(
     penalty: Penalty, shapes: Mapping[str, tuple[int, ...]] = SHAPES, device: torch.device | str = "cpu"
 ) -> None:
-    """The contract of every penalty, with soft and one-hot mixtures, in two precisions.
+    """Check the contract of every penalty, with soft and one-hot mixtures, in two precisions.
 
-    A finite scalar of the loss's dtype and device that depends on the loss, with finite gradients in loss, alphas and
-    mixtures; the same number when called again, on detached arguments, and after copying; arguments, `.grad`, gradient
-    mode and random state bit-identical afterwards.
+    - It returns a finite scalar of the loss's dtype and device that depends on the loss, with finite gradients in loss,
+      alphas and mixtures.
+    - It gives the same number when called again, on detached arguments, and after copying.
+    - Arguments, `.grad`, gradient mode and random state stay bit-identical.
 
     Args:
-        penalty: to be checked.
-        shapes: of the decisions' alphas, for penalties that are made for certain decisions.
-        device: of loss, alphas and mixtures.
+        penalty: the part to check.
+        shapes: shapes of the decisions' alphas, for penalties that are made for certain decisions.
+        device: device of loss, alphas and mixtures.
 
     Raises:
-        AssertionError: the first point that does not hold.
+        AssertionError: names the first point that does not hold.
 
     Example:
         >>> from dnas import BetaDecay, ExpectedCost
@@ -55,7 +56,7 @@ def _soft(alphas: Mapping[str, Tensor]) -> dict[str, Mixture]:
 
 
 def _one_hot(alphas: Mapping[str, Tensor]) -> dict[str, Mixture]:
-    """Hard samples."""
+    """One-hot mixtures, as hard samples give."""
     found = {}
     for name, alpha in alphas.items():
         index = alpha.detach().argmax(-1, keepdim=True)

@@ -22,20 +22,24 @@ ALPHAS = (
 
 
 def check_relaxation(relaxation: Relaxation, device: torch.device | str = "cpu") -> None:
-    """The contract of every relaxation, on ordinary and extreme alphas, with candidates ruled out, in two precisions.
+    """Check the contract of every relaxation, with ordinary, extreme and ruled-out alphas in two precisions.
 
-    Values of alpha's shape, dtype and device, finite, at least 0, and 0 outside `active` and at ruled-out candidates;
-    the rows of the expected mixture sum to 1, or are gates of at most 1; where they sum to 1, those of samples too; a
-    sample has a graph to alpha and its gradient is finite, and 0 at ruled-out candidates; the same numbers from a
-    generator of the same seed, when called again, without gradient, and after copying; no random numbers in the
-    expected mixture; alpha, `.grad`, gradient mode and global random state bit-identical afterwards.
+    - Values have alpha's shape, dtype and device, are finite and at least 0, and are 0 outside `active` and at
+    ruled-out
+      candidates.
+    - Rows of the expected mixture sum to 1, and then those of samples do too; or they are gates of at most 1.
+    - A sample has a graph to alpha, with a finite gradient that is 0 at ruled-out candidates.
+    - It gives the same numbers from a generator of the same seed, when called again, without gradient, and after
+    copying;
+      the expected mixture draws no random numbers.
+    - Alpha, `.grad`, gradient mode and global random state stay bit-identical.
 
     Args:
-        relaxation: to be checked.
-        device: of the alphas; the generator is on the host.
+        relaxation: the part to check.
+        device: device of the alphas; the generator is on the host.
 
     Raises:
-        AssertionError: the first point that does not hold.
+        AssertionError: names the first point that does not hold.
 
     Example:
         >>> from dnas import Softmax
@@ -107,7 +111,7 @@ def _check_gradient(relaxation: Relaxation, mixture: Mixture, alpha: Tensor) -> 
 
 def _sums_to_1(mixture: Mixture) -> bool:
     sums = mixture.values.detach().sum(dim=-1)
-    # Of three numbers, each with an error of a few units in the last place.
+    # For three numbers, each with an error of a few units in the last place.
     return bool(((sums - 1).abs() < 20 * torch.finfo(sums.dtype).eps).all())
 
 
@@ -128,7 +132,7 @@ def _same(a: Mixture, b: Mixture) -> bool:
 
 
 def _check_global_random_numbers(relaxation: Relaxation) -> None:
-    """Without a generator the global one is taken, and nothing else."""
+    """Without a generator it draws from the global one, and from nothing else."""
     alpha, progress = torch.tensor(ALPHAS[1], requires_grad=True), torch.tensor(0.5)
     samples = []
     with torch.random.fork_rng():

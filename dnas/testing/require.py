@@ -1,4 +1,4 @@
-"""What the contracts of all kinds of parts share: complaints, bitwise comparison, and what must not change."""
+"""Shared by all contracts: complaints, bitwise comparison, and checks that nothing changes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def same(a: object, b: object) -> bool:
 
 @contextmanager
 def unchanged(part: object, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """The block must leave tensors, their `.grad`, the part, the gradient mode and global random numbers as they were.
+    """Check that the block changes no tensor or `.grad`, nor the part, the gradient mode or global random numbers.
 
     Args:
-        part: whose class a complaint names.
-        tensors: by what a complaint calls them.
+        part: the part whose class a complaint names.
+        tensors: the tensors, by their names in complaints.
     """
     before = _snapshot(part, tensors)
     yield
@@ -45,7 +45,7 @@ def unchanged(part: object, tensors: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def copies(part: object) -> dict[str, object]:
-    """A pickled and a deep copy of the part; both must equal it."""
+    """A pickled and a deep copy of the part, both of which must equal it."""
     found = {"pickled": pickle.loads(pickle.dumps(part)), "deep": copy.deepcopy(part)}
     for kind, copied in found.items():
         require(copied == part, part, f"is not equal to its {kind} copy")

@@ -11,18 +11,20 @@ from dnas.testing.require import copies, require, same, unchanged
 
 
 def check_schedule(schedule: Schedule, device: torch.device | str = "cpu") -> None:
-    """The contract of every schedule.
+    """Check the contract of every schedule.
 
-    A finite scalar of the progress's dtype and device, computed from it without reading it on the host (so that a
-    captured graph sees it change); the same number when called again and after copying; progress and random state
-    bit-identical afterwards.
+    - It returns a finite scalar of the progress's dtype and device, computed without reading the progress on the host,
+    so
+      that a captured graph sees it change.
+    - It gives the same number when called again and after copying.
+    - Progress and random state stay bit-identical.
 
     Args:
-        schedule: to be checked.
-        device: of the progress.
+        schedule: the part to check.
+        device: device of the progress.
 
     Raises:
-        AssertionError: the first point that does not hold.
+        AssertionError: names the first point that does not hold.
 
     Example:
         >>> from dnas import Cosine

@@ -14,19 +14,20 @@ from dnas.testing.require import copies, require, same, unchanged
 
 
 def check_smoothing(smoothing: Smoothing, device: torch.device | str = "cpu") -> None:
-    """The contract of every smoothing, on soft, hard and pruned mixtures, gates and edges, in two precisions.
+    """Check the contract of every smoothing, on soft, hard and pruned mixtures, gates and edges, in two precisions.
 
-    The same decisions with the same `active`; values of the same shape, dtype and device, finite, in [0, 1], without
-    graph, 0 outside `active`, in rows that sum to 1 where they did; the same numbers from a generator of the same seed,
-    with the gradient mode on or off, and after copying; mixtures, weights, `.grad`, gradient mode and global random
-    state bit-identical afterwards.
+    - It returns the same decisions with the same `active`, and values of the same shape, dtype and device that are
+    finite,
+      in [0, 1], without graph, 0 outside `active`, and in rows that sum to 1 if they did before.
+    - It gives the same numbers from a generator of the same seed, with the gradient mode on or off, and after copying.
+    - Mixtures, weights, `.grad`, gradient mode and global random state stay bit-identical.
 
     Args:
-        smoothing: to be checked.
-        device: of the mixtures and weights; the generator is on the host.
+        smoothing: the part to check.
+        device: device of the mixtures and weights; the generator is on the host.
 
     Raises:
-        AssertionError: the first point that does not hold.
+        AssertionError: names the first point that does not hold.
 
     Example:
         >>> from dnas import RandomSmoothing
@@ -87,7 +88,7 @@ def _check_mixture(smoothing: Smoothing, found: Mixture, before: Mixture, name: 
     require(found.active == before.active, smoothing, f"changed what is active in {name!r}")
     require(not values.requires_grad, smoothing, f"keeps a graph in {name!r}")
     require(bool(values.isfinite().all()), smoothing, f"gives a value that is not finite in {name!r}")
-    # A row that was divided by its sum may end some units in the last place above 1.
+    # A row that was divided by its sum may end a few units in the last place above 1.
     slack = 20 * torch.finfo(values.dtype).eps
     require(bool(((values >= 0) & (values <= 1 + slack)).all()), smoothing, f"gives values outside [0, 1] in {name!r}")
     for row in range(values.numel() // values.shape[-1]):

@@ -47,24 +47,27 @@ class _Sizes(NamedTuple):
 
 
 def check_space(space: Space, *, channels: int = 8, cells: int = 3, image_size: int = 16) -> None:
-    """The contract of every space, on a small supernet and networks of some random architectures.
+    """Check the contract of every space, on a small supernet and networks of several random architectures.
 
-    `name`, `version`, `summary` and the arguments are what an architecture file can hold; the supernet has just the
-    decisions that the space says. Random architectures are a function of the generator, fit the decisions and `check`,
-    keep nothing that is excluded, and are no more than `size`, which is no more than the decisions leave open. Each
-    comes back from JSON as it was. Networks and supernet map images of any number of channels to logits, and are a
-    function of the seed. The supernet under one-hot mixtures gives what the derived network gives, to 1e-10, where
-    nothing in it follows the progress of the search (an auxiliary skip or drop-path is not derived). An architecture of
-    another space, and sizes below 1, are refused. The same after copying; nothing else is changed.
+    - An architecture file can hold `name`, `version`, `summary` and the arguments, and the supernet has exactly the
+      decisions that the space names.
+    - Random architectures depend only on the generator, fit the decisions and `check`, and keep nothing excluded. There
+      are no more of them than `size`, and no more than the decisions leave open. Each survives JSON unchanged.
+    - Networks and supernet map images of any number of channels to logits, and depend only on the seed.
+    - The supernet under one-hot mixtures and the derived network agree to 1e-10, unless something in the supernet
+    follows
+      the progress of the search (an auxiliary skip or drop-path is not derived).
+    - An architecture of another space, and sizes below 1, are refused.
+    - All of this also holds after copying, and nothing else is changed.
 
     Args:
-        space: to be checked.
-        channels: for its supernet and networks.
-        cells: likewise.
+        space: the part to check.
+        channels: channels of its supernet and networks.
+        cells: cells of its supernet and networks.
         image_size: height and width of the images, in pixels.
 
     Raises:
-        AssertionError: the first point that does not hold.
+        AssertionError: names the first point that does not hold.
 
     Example:
         >>> from dnas import NasBench201Space
@@ -152,7 +155,7 @@ def _check_supernet(space: Space, drawn: list[Architecture], images: Tensor, siz
     batch = Batch(images, torch.zeros(BATCH, dtype=torch.int64))
     for architecture in drawn:
         found = derive(supernet.model, architecture)
-        with torch.no_grad(), seeded(0):  # operations that draw numbers, such as noise, draw the same
+        with torch.no_grad(), seeded(0):  # operations that draw numbers, such as noise, draw the same ones
             one_hot = supernet.forward(supernet.weights(), supernet.one_hot(architecture), batch)
         with torch.no_grad(), seeded(0):
             plain = found(images)
@@ -171,7 +174,7 @@ def _check_networks(space: Space, drawn: list[Architecture], images: Tensor, siz
 
 
 def _built(space: Space, what: str, build: Callable[[], nn.Module]) -> nn.Module:
-    """What `build` builds, the same under the same seed."""
+    """The module that `build` returns, after checking that the same seed gives the same one."""
     with seeded(0):
         built = build()
     with seeded(0):

@@ -100,7 +100,7 @@ def test_the_command_says_what_the_function_says(whole: Path):
 def test_bad_input_is_answered(run: Path, tmp_path: Path):
     assert "holds no trained language model" in refused("say", tmp_path / "none")
     assert "number of tokens must be at least 1; got 0" in refused("say", run, "--num", 0)
-    assert "temperature must be over 0; got 0" in refused("say", run, "--temperature", 0)
+    assert "temperature must be above 0; got 0" in refused("say", run, "--temperature", 0)
     weights = run / "cells" / "found" / "network.pt"
     state = torch.load(weights, weights_only=True)
     save_tensors(weights, {"x": torch.zeros(1)})
