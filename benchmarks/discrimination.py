@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dnas.formats import write_nasbench201
 from dnas.table import kendall_tau, load_table
-from dnas.training.comparison import Row
+from dnas.training.row import Row
 
 
 def main(run: str, table_file: str, column: str = "valid200_c10") -> None:
@@ -24,8 +24,8 @@ def main(run: str, table_file: str, column: str = "valid200_c10") -> None:
     ]
     known = [table.accuracy(row.architecture, column) for row in rows]
     for row, value in sorted(zip(rows, known, strict=True), key=lambda pair: pair[1]):
-        print(f"{100 * row.validation_top1:6.2f} {value:6.2f}  {write_nasbench201(row.architecture)}")
-    tau = kendall_tau([row.validation_top1 for row in rows], known)
+        print(f"{100 * row.validation:6.2f} {value:6.2f}  {write_nasbench201(row.architecture)}")
+    tau = kendall_tau([row.validation for row in rows], known)
     print(f"Kendall's tau-b between held-out accuracy here and {column}, {len(rows)} architectures: {tau:.3f}")
 
 

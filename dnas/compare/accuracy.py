@@ -21,7 +21,7 @@ from dnas.system.errors import NonFiniteLoss
 from dnas.system.plain_data import to_plain
 from dnas.system.threads import num_threads
 from dnas.table import Table
-from dnas.training.comparison import Row
+from dnas.training.row import Row
 
 
 def table_digest(table: Table) -> str:
@@ -82,4 +82,4 @@ def retrained(run: Run, job: Job, row: CompareRow, display: Display) -> CompareR
 
 
 def percents(row: Row) -> dict[str, float]:
-    return {RETRAINED.select: 100 * row.validation_top1, RETRAINED.report: 100 * row.test_top1}
+    return {RETRAINED.select: 100 * row.validation, RETRAINED.report: 100 * row.test}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dnas.core.architecture import Architecture
-from dnas.core.batch import to_device
+from dnas.core.batch import tensors_in, to_device
 from dnas.core.run import Run
 from dnas.data.batches import Batches
 from dnas.data.keyed_random import stream_key
@@ -20,10 +20,12 @@ from dnas.system.display import Display, Silent
 from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted, stop_request
 from dnas.system.random_state import seeded
-from dnas.training.comparison import Row
+from dnas.task.base import Task
+from dnas.task.classification import Classification
 from dnas.training.evaluate import call, device_of, evaluate, evaluation_mode
 from dnas.training.loop import SUMMARY
 from dnas.training.retrain import retrain
+from dnas.training.row import Row
 from dnas.training.settings import RetrainSettings
 
 FOLDER = "baseline"  # the folder of a search run that holds the random networks
@@ -37,9 +39,10 @@ class Training:
     Args:
         build: makes the network of an architecture; `settings.seed` seeds its weights.
         train: training batches, the same stream for each network.
-        validation: images held out from the training; networks are chosen by their accuracy on them.
+        validation: samples held out from the training; networks are chosen by the task's metric on them.
         test: the test part; no network is chosen by it.
         settings: settings of the training.
+        task: criterion and metrics; None for a classification with the settings' label smoothing.
     """
 
     build: Callable[[Architecture], nn.Module]
@@ -47,6 +50,12 @@ class Training:
     validation: Batches
     test: Batches
     settings: RetrainSettings
+    task: Task | None = None
+
+    @property
+    def judged_by(self) -> Task:
+        """The task by whose first metric networks are compared."""
+        return Classification() if self.task is None else self.task
 
     def row(
         self, name: str, architecture: Architecture, *, run: Run, display: Display = Silent(), phase: str = "retrain"
@@ -62,19 +71,25 @@ class Training:
         retrain(
             network,
             self.train,
+            task=self.task,
             settings=self.settings,
             run=run,
             display=display,
             phase=phase,
             validation=self.validation,
         )
+        validation = evaluate(network, self.validation, task=self.judged_by, intervals=False).measurement
+        test = evaluate(network, self.test, task=self.judged_by).score
         return Row(
             name,
             architecture,
             num_used_parameters(network, next(self.validation.epoch(0)).inputs),
-            evaluate(network, self.validation).top1,
-            evaluate(network, self.test).top1,
+            validation.score.value,
+            test.value,
             run.load_json(SUMMARY)["seconds"],
+            validation.deciding,
+            test.better,
+            test.interval,
         )
 
 
@@ -156,9 +171,9 @@ def train_beside(
 
 
 def _conditions(training: Training) -> dict[str, Any]:
-    """What must be the same for all rows: settings of the training, and numbers of batches."""
+    """What must be the same for all rows: settings and task of the training, and numbers of batches."""
     sizes = {name: len(getattr(training, name)) for name in ("train", "validation", "test")}
-    return {"settings": training.settings.to_data(), "batches": sizes}
+    return {"settings": training.settings.to_data(), "batches": sizes, "task": training.judged_by.name()}
 
 
 def _finished(folder: Run, draw: Callable[[int], Architecture], training: Training) -> list[Row]:
@@ -170,7 +185,8 @@ def _finished(folder: Run, draw: Callable[[int], Architecture], training: Traini
     if not isinstance(data, Mapping) or not isinstance(data.get("rows"), list):
         raise UserError(f"{source} does not hold the results of a baseline: expected an object with a list of rows.")
     rows = [Row.from_data(row, source=f"{source}, row {index}") for index, row in enumerate(data["rows"])]
-    there = {name: value for name, value in data.items() if name != "rows"}
+    # Results had no task before there were others than classification.
+    there = {"task": Classification().name(), **{name: value for name, value in data.items() if name != "rows"}}
     if there != _conditions(training):
         raise UserError(
             f"{source} was made under other conditions ({there}) than those asked for ({_conditions(training)}); "
@@ -194,8 +210,9 @@ def num_used_parameters(network: nn.Module, inputs: Any) -> int:
     """
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     with evaluation_mode(network), torch.enable_grad():
-        logits = call(network, to_device(inputs, device_of(network)))
-        gradients = torch.autograd.grad(logits.sum(), weights, allow_unused=True)
+        outputs = call(network, to_device(inputs, device_of(network)))
+        totals = [tensor.sum() for tensor in tensors_in(outputs) if tensor.requires_grad]
+        gradients = torch.autograd.grad(totals, weights, allow_unused=True)
     unused = sum(weight.numel() for weight, gradient in zip(weights, gradients, strict=True) if gradient is None)
     return sum(weight.numel() for weight in network.parameters()) - unused
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from dnas.system.words import aligned, readable_time
-from dnas.task.interval import wilson_interval
+from dnas.task.words import called, shown, spread
 from dnas.training.comparison import Comparison
 
 
@@ -14,32 +14,33 @@ def comparison_table(comparison: Comparison) -> str:
     """The comparison as a table with aligned columns, followed by sentences that say what it shows."""
     c = comparison
     count, training = len(c.random), c.seconds_per_training
-    deviation = "" if c.deviation is None else f" +/- {100 * c.deviation:.2f}"
+    deviation = "" if c.deviation is None else f" +/- {spread(c.metric, c.deviation)}"
+    lower = " (lower is better)" if c.found.better == "lower" else ""
     parameters = math.fsum(row.parameters for row in c.random) / count
     cells = [
-        ("network", "test top-1", "parameters", "trained", "compute"),
+        ("network", f"test {called(c.metric)}{lower}", "parameters", "trained", "compute"),
         (
             "found by the search",
-            _percent(c.found.test_top1),
+            shown(c.metric, c.found.test),
             f"{c.found.parameters:,}",
             "1",
             f"{readable_time(c.search_seconds + c.found.seconds)} (search {readable_time(c.search_seconds)})",
         ),
         *(
-            (row.name, _percent(row.test_top1), f"{row.parameters:,}", "1", readable_time(row.seconds))
+            (row.name, shown(c.metric, row.test), f"{row.parameters:,}", "1", readable_time(row.seconds))
             for row in c.beside
         ),
-        ("one random (mean)", _percent(c.mean) + deviation, f"{parameters:,.0f}", "1", readable_time(training)),
+        ("one random (mean)", shown(c.metric, c.mean) + deviation, f"{parameters:,.0f}", "1", readable_time(training)),
         (
             f"random search, best of {c.num_drawn} by validation (expected)",
-            _percent(c.random_search),
+            shown(c.metric, c.random_search),
             "",
             str(c.num_drawn),
             readable_time(c.num_drawn * training),
         ),
         (
             f"best of {count} random by test (hindsight)",
-            _percent(c.best),
+            shown(c.metric, c.best),
             "",
             str(count),
             readable_time(count * training),
@@ -57,7 +58,7 @@ def findings(comparison: Comparison) -> list[str]:
 
 def _against_random_search(c: Comparison) -> list[str]:
     """Sentences on the found network's rank, and on random search with the same compute."""
-    count, found = len(c.random), _percent(c.found.test_top1)
+    count, found = len(c.random), shown(c.metric, c.found.test)
     low, high = c.percentile_interval
     tied = f" and equals {c.num_tied}" if c.num_tied else ""
     lines = [
@@ -67,12 +68,12 @@ def _against_random_search(c: Comparison) -> list[str]:
     if c.search_wins:
         lines.append(
             f"The search did better than random search with the same compute: {found} against an expected "
-            f"{_percent(c.random_search)} (best by validation of {c.num_drawn})."
+            f"{shown(c.metric, c.random_search)} (best by validation of {c.num_drawn})."
         )
     else:
         lines.append(
             f"Random search was as good or better: with the same compute it is expected to reach "
-            f"{_percent(c.random_search)} (best by validation of {c.num_drawn}); the search reached {found}."
+            f"{shown(c.metric, c.random_search)} (best by validation of {c.num_drawn}); the search reached {found}."
         )
     if c.num_affordable > count:
         lines.append(
@@ -85,8 +86,8 @@ def _against_random_search(c: Comparison) -> list[str]:
 def _against_random_networks(c: Comparison) -> list[str]:
     """A warning where the found network is not clearly better than the mean or the median random network."""
     lines, count, (low, high) = [], len(c.random), c.percentile_interval
-    if c.found.test_top1 <= c.mean:
-        lines.append(f"The found network is no better than the average random one ({_percent(c.mean)}).")
+    if not c.found.is_better(c.found.test, c.mean):
+        lines.append(f"The found network is no better than the average random one ({shown(c.metric, c.mean)}).")
     if high < 50:
         lines.append("It is worse than the median random architecture: the whole interval lies below 50.")
     elif low <= 50:
@@ -98,11 +99,14 @@ def _against_random_networks(c: Comparison) -> list[str]:
 
 
 def _certainty(c: Comparison) -> str:
-    """How precisely the test part measures the found network's accuracy."""
-    low, high = wilson_interval(c.found.test_top1, c.num_test)
+    """How precisely the test part measures the found network."""
+    once = "each network was trained once."
+    if c.found.test_interval is None:
+        return f"There are {c.num_test} test samples; {once}"
+    low, high = (shown(c.metric, end) for end in c.found.test_interval)
     return (
-        f"With {c.num_test} test images the found network's accuracy is known to within {_percent(low)} to "
-        f"{_percent(high)} (95%); each network was trained once."
+        f"With {c.num_test} test samples the found network's {called(c.metric)} is known to within {low} to {high} "
+        f"(95%); {once}"
     )
 
 
@@ -115,6 +119,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "beside": [row.to_data() for row in c.beside],
         "search_seconds": c.search_seconds,
         "num_test": c.num_test,
+        "metric": c.metric,
+        "better": c.found.better,
         "random_mean": c.mean,
         "random_deviation": c.deviation,
         "random_best": c.best,
@@ -123,12 +129,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "same_compute": {
             "num_affordable": c.num_affordable,
             "num_drawn": c.num_drawn,
-            "expected_test_top1": c.random_search,
+            "expected_test": c.random_search,
         },
         "search_wins": c.search_wins,
         "findings": findings(c),
     }
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}%"

@@ -2,91 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from dnas.core.architecture import Architecture
 from dnas.system.errors import UserError
 from dnas.training.intervals import clopper_pearson, expected_best
+from dnas.training.row import Row
 from dnas.training.significance import deviation, mean
 
 
 @dataclass(frozen=True)
-class Row:
-    """One network that was trained.
-
-    Args:
-        name: the network's name in the table.
-        architecture: the network's architecture.
-        parameters: number of parameters, without those that only training uses.
-        validation_top1: accuracy on images held out from its training, 0 to 1; networks are chosen by it.
-        test_top1: accuracy on the test part, 0 to 1; it is only reported.
-        seconds: duration of its training.
-
-    Raises:
-        UserError: an accuracy is not from 0 to 1, or the time is not over 0.
-    """
-
-    name: str
-    architecture: Architecture
-    parameters: int
-    validation_top1: float
-    test_top1: float
-    seconds: float
-
-    def __post_init__(self) -> None:
-        for name in ("validation_top1", "test_top1"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} of {self.name!r} must be from 0 to 1; got {getattr(self, name)}.")
-        if not 0 < self.seconds < math.inf:
-            raise UserError(f"seconds of {self.name!r} must be over 0; got {self.seconds}.")
-
-    def to_data(self) -> dict[str, Any]:
-        """Plain data for a JSON file."""
-        return {
-            "name": self.name,
-            "parameters": self.parameters,
-            "validation_top1": self.validation_top1,
-            "test_top1": self.test_top1,
-            "seconds": self.seconds,
-            "architecture": self.architecture.to_data(),
-        }
-
-    @staticmethod
-    def from_data(data: Any, *, source: str) -> Row:
-        """Read and check what `to_data` gives; messages call it by `source`.
-
-        Raises:
-            UserError: an entry is missing or of a wrong type.
-        """
-        kinds = {"name": str, "parameters": int, "validation_top1": float, "test_top1": float, "seconds": float}
-        if not isinstance(data, Mapping) or set(data) != {*kinds, "architecture"}:
-            raise UserError(f"{source} must hold the entries {[*kinds, 'architecture']}; got {data!r}.")
-        for name, kind in kinds.items():
-            if type(data[name]) is not kind:
-                raise UserError(f"{source}: {name} must be of type {kind.__name__}; got {data[name]!r}.")
-        architecture = Architecture.from_json(json.dumps(data["architecture"]), source=f"{source}, architecture")
-        return Row(architecture=architecture, **{name: data[name] for name in kinds})
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """The network that a search found beside random ones, all trained with the same settings on the same images.
+    """The network that a search found beside random ones, all trained with the same settings on the same data.
 
-    Test accuracies are only reported; validation accuracy decides which network random search would keep.
+    Values are those of one metric, which may be better where it is higher or where it is lower. Test values are only
+    reported; validation values decide which network random search would keep.
 
     Args:
         found: the network that the search found.
         random: networks whose architectures were drawn at random from the space.
         search_seconds: duration of the search, without the training of the network that it found.
-        num_test: number of images in the test part.
+        num_test: number of samples in the test part.
         beside: other networks that the table shows, such as published ones; they take no part in the statistics.
 
     Raises:
-        UserError: there is no random network, or a number is out of its range.
+        UserError: there is no random network, rows have different metrics, or a number is out of its range.
     """
 
     found: Row
@@ -102,35 +42,44 @@ class Comparison:
             raise UserError(f"search_seconds must be 0 or more; got {self.search_seconds}.")
         if self.num_test < 1:
             raise UserError(f"num_test must be at least 1; got {self.num_test}.")
+        kinds = {(row.metric, row.better) for row in (self.found, *self.random, *self.beside)}
+        if len(kinds) > 1:
+            named = ", ".join(sorted(f"{metric} ({better} is better)" for metric, better in kinds))
+            raise UserError(f"Networks that are compared must have the same metric; they have {named}.")
 
-    # Test accuracies of the random networks, 0 to 1
+    @property
+    def metric(self) -> str:
+        """Name of the metric that decides which network is best."""
+        return self.found.metric
+
+    # Test values of the random networks
 
     @property
     def mean(self) -> float:
-        """Mean test accuracy."""
-        return mean([row.test_top1 for row in self.random])
+        """Mean test value."""
+        return mean([row.test for row in self.random])
 
     @property
     def deviation(self) -> float | None:
         """Sample standard deviation (n - 1 in the denominator); None for a single network."""
-        return deviation([row.test_top1 for row in self.random])
+        return deviation([row.test for row in self.random])
 
     @property
     def best(self) -> float:
-        """The highest test accuracy, which nobody could have chosen without looking at the test part."""
-        return max(row.test_top1 for row in self.random)
+        """The best test value, which nobody could have chosen without looking at the test part."""
+        return (max if self.found.better == "higher" else min)(row.test for row in self.random)
 
     # Where the found network stands among them
 
     @property
     def num_beaten(self) -> int:
-        """Number of random networks with a lower test accuracy than the found one."""
-        return sum(row.test_top1 < self.found.test_top1 for row in self.random)
+        """Number of random networks with a worse test value than the found one."""
+        return sum(self.found.is_better(self.found.test, row.test) for row in self.random)
 
     @property
     def num_tied(self) -> int:
-        """Number of random networks with the same test accuracy as the found one."""
-        return sum(row.test_top1 == self.found.test_top1 for row in self.random)
+        """Number of random networks with the same test value as the found one."""
+        return sum(row.test == self.found.test for row in self.random)
 
     @property
     def percentile(self) -> float:
@@ -169,11 +118,12 @@ class Comparison:
 
     @property
     def random_search(self) -> float:
-        """Expected test accuracy of the best by validation among `num_drawn` of the random networks."""
-        validation = [row.validation_top1 for row in self.random]
-        return expected_best(validation, [row.test_top1 for row in self.random], self.num_drawn)
+        """Expected test value of the best by validation among `num_drawn` of the random networks."""
+        sign = 1 if self.found.better == "higher" else -1
+        validation = [sign * row.validation for row in self.random]
+        return expected_best(validation, [row.test for row in self.random], self.num_drawn)
 
     @property
     def search_wins(self) -> bool:
         """Whether the found network is better than what random search is expected to reach with the same compute."""
-        return self.found.test_top1 > self.random_search
+        return self.found.is_better(self.found.test, self.random_search)

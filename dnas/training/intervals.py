@@ -48,14 +48,14 @@ def _root(rising: Callable[[float], float]) -> float:
 
 
 def expected_best(validation: Sequence[float], test: Sequence[float], count: int) -> float:
-    """Expected test accuracy of the best by validation among `count` networks drawn without replacement.
+    """Expected test value of the best by validation among `count` networks drawn without replacement.
 
-    Of n networks in order of validation accuracy, the best of k is one of the ranks a + 1 to b with probability
-    (C(b, k) - C(a, k)) / C(n, k). Networks of equal validation accuracy are equally likely to be kept.
+    Of n networks in order of validation value, the best of k is one of the ranks a + 1 to b with probability
+    (C(b, k) - C(a, k)) / C(n, k). Networks of equal validation value are equally likely to be kept.
 
     Args:
-        validation: accuracies that decide.
-        test: accuracies of the same networks.
+        validation: values that decide; higher is better.
+        test: values of the same networks.
         count: k, from 1 to the number of networks.
 
     Raises:

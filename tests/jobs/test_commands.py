@@ -70,7 +70,7 @@ def test_the_whole_job_on_digits(tmp_path):
     rows = (run / "evaluation" / "confusion.csv").read_text().splitlines()
     assert len(rows) == 11
     assert sum(int(cell) for row in rows[1:] for cell in row.split(",")[1:]) == 270
-    assert Run(run / "baseline").load_json("comparison")["found"]["test_top1"] == measured["top1"]
+    assert Run(run / "baseline").load_json("comparison")["found"]["test"] == measured["top1"]
 
     twin = tmp_path / "twin.json"
     twin.write_text((run / "architecture.json").read_text())

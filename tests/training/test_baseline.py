@@ -14,6 +14,7 @@ from dnas.data.iterable_batches import IterableBatches
 from dnas.system.display import Display, Silent
 from dnas.system.interrupt import Interrupted
 from dnas.system.random_state import seeded
+from dnas.task import Regression
 from dnas.training.baseline import Training, num_used_parameters, train_beside, train_random_baseline
 from dnas.training.evaluate import evaluate
 from dnas.training.retrain import retrain
@@ -73,8 +74,8 @@ def test_a_row_holds_what_retraining_and_evaluation_give(tmp_path):
         network = build(draw(1))
     retrain(network, batches(0, 3), settings=SETTINGS)
     assert (row.name, row.architecture, row.parameters) == ("found", draw(1), 37)
-    assert row.validation_top1 == evaluate(network, batches(1, 2)).top1
-    assert row.test_top1 == evaluate(network, batches(2, 2)).top1
+    assert row.validation == evaluate(network, batches(1, 2)).top1
+    assert row.test == evaluate(network, batches(2, 2)).top1
     assert row.seconds == Run(tmp_path).load_json("retrain")["seconds"]
     assert Run(tmp_path).load_architecture() == draw(1)
 
@@ -84,7 +85,7 @@ def test_all_networks_start_from_the_same_seed_and_leave_the_global_random_state
     before = torch.get_rng_state()
     rows = train_random_baseline(lambda number: draw(0), training(), run=Run(tmp_path), num=2)
     assert torch.equal(torch.get_rng_state(), before)
-    assert rows[0].test_top1 == rows[1].test_top1
+    assert rows[0].test == rows[1].test
     one, other = (Run(tmp_path / "baseline" / name).load_checkpoint("last")["network"] for name in ("000", "001"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -172,6 +173,25 @@ def test_what_only_training_uses_does_not_count_among_the_parameters():
     network = TwoHeads()
     assert num_used_parameters(network, torch.zeros(2, 4)) == 4 * 3 + 3 + 3 * 2 + 2
     assert network.main.weight.grad is None
+
+
+def test_a_regression_is_compared_by_its_mean_squared_error(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    data = IterableBatches([(x, x.sum(1, keepdim=True)) for x in torch.randn(3, 10, 4, generator=generator)])
+
+    def regressor(architecture: Architecture) -> nn.Module:
+        return nn.Sequential(ACTIVATIONS[str(architecture.decisions["act"])](), nn.Linear(4, 1))
+
+    task = Regression()
+    compared = Training(regressor, data, data, data, SETTINGS, task)
+    (row, *_) = train_random_baseline(draw, compared, run=Run(tmp_path), num=2)
+    with seeded(SETTINGS.seed):
+        network = regressor(draw(0))
+    retrain(network, data, task=task, settings=SETTINGS)
+    score = evaluate(network, data, task=task).score
+    assert (row.metric, row.better, row.test, row.test_interval) == ("mse", "lower", score.value, score.interval)
+    with pytest.raises(ValueError, match="trained alike"):
+        train_random_baseline(draw, Training(regressor, data, data, data, SETTINGS), run=Run(tmp_path), num=2)
 
 
 # Named architectures beside the random ones

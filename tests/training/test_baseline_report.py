@@ -8,8 +8,9 @@ import pytest
 
 from dnas.core.architecture import Architecture
 from dnas.training.baseline_report import comparison_data, comparison_table, findings
-from dnas.training.comparison import Comparison, Row
+from dnas.training.comparison import Comparison
 from dnas.training.intervals import clopper_pearson
+from dnas.training.row import Row
 
 
 def row(test: float, validation: float = 0.5, *, seconds: float = 10.0, name: str = "random") -> Row:
@@ -104,14 +105,14 @@ def test_others_are_shown_below_the_found_network_and_change_no_statistics():
     assert [" ".join(line.split()) for line in (*lines[2:3], *lines[4:])] == [
         " ".join(line.split()) for line in comparison_table(alone).splitlines()[2:]
     ]
-    assert comparison_data(both)["beside"][0]["test_top1"] == 0.9
+    assert comparison_data(both)["beside"][0]["test"] == 0.9
 
 
 def test_everything_can_be_written_as_json():
     c = comparison(0.5, [0.4, 0.65, 0.5], search_seconds=10.0)
     data = json.loads(json.dumps(comparison_data(c), allow_nan=False))
     assert data["percentile"] == 50.0
-    assert data["same_compute"] == {"num_affordable": 2, "num_drawn": 2, "expected_test_top1": c.random_search}
+    assert data["same_compute"] == {"num_affordable": 2, "num_drawn": 2, "expected_test": c.random_search}
     assert data["search_wins"] is False
     assert len(data["random"]) == 3
 
@@ -132,8 +133,8 @@ def test_a_row_is_read_as_it_was_written():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"test_top1": "0.5"}, "test_top1 must be of type float"),
-        ({"test_top1": 1.5}, "test_top1 of 'random' must be from 0 to 1"),
+        ({"test": "0.5"}, "test must be of type float"),
+        ({"test": 1.5}, "test of 'random' must be from 0 to 1"),
         ({"seconds": 0.0}, "seconds of 'random' must be over 0"),
         ({"parameters": True}, "parameters must be of type int"),
         ({"architecture": {"format": "x"}}, "is not an architecture"),
@@ -143,3 +144,56 @@ def test_a_row_is_read_as_it_was_written():
 def test_a_damaged_row_is_told(change: dict, message: str):
     with pytest.raises(ValueError, match=message):
         Row.from_data({**row(0.5).to_data(), **change}, source="results.json, row 0")
+
+
+def test_a_row_of_a_classifier_is_read_as_it_was_written_before_there_were_other_metrics():
+    new = row(0.5, 0.25)
+    old = {name: value for name, value in new.to_data().items() if name not in ("metric", "better", "test_interval_95")}
+    old = {"validation_top1": old.pop("validation"), "test_top1": old.pop("test"), **old}
+    assert Row.from_data(old, source="results.json, row 0") == new
+
+
+# Metrics that are better where they are lower
+
+
+def errors(found: float, random: list[float], *, search_seconds: float = 0.0) -> Comparison:
+    """Of a regression; validation errors are the test errors."""
+
+    def one(name: str, error: float) -> Row:
+        return Row(
+            name, Architecture({"act": "relu"}), 1000, error, error, 10.0, "mse", "lower", (error / 2, 2 * error)
+        )
+
+    return Comparison(one("found", found), tuple(one("random", error) for error in random), search_seconds, 100)
+
+
+def test_a_lower_error_is_better_everywhere():
+    c = errors(20.0, [10.0, 20.0, 30.0, 40.0], search_seconds=10.0)
+    assert (c.best, c.num_beaten, c.num_tied, c.percentile) == (10.0, 2, 1, 62.5)
+    # The best of two of four, all pairs alike: 10 in three of six, 20 in two, 30 in one.
+    assert c.random_search == pytest.approx((3 * 10 + 2 * 20 + 30) / 6)
+    assert not c.search_wins
+    assert errors(16.0, [10.0, 20.0, 30.0, 40.0], search_seconds=10.0).search_wins
+
+
+def test_a_comparison_is_the_mirror_image_of_that_of_the_negative_values():
+    values = [0.3, 0.1, 0.7, 0.3, 0.9]
+    lower, higher = (
+        errors(0.3, values, search_seconds=15.0),
+        comparison(0.7, [1 - v for v in values], search_seconds=15.0),
+    )
+    assert lower.percentile == pytest.approx(higher.percentile)
+    assert lower.random_search == pytest.approx(1 - higher.random_search)
+    assert lower.search_wins == higher.search_wins
+
+
+def test_the_table_names_the_metric_and_its_direction():
+    text = comparison_table(errors(1234.5678, [2000.0, 3000.0]))
+    assert "test mse (lower is better)" in text.splitlines()[0]
+    assert "1235" in text.splitlines()[2]
+    assert "mse is known to within 617.3 to 2469 (95%)" in text
+
+
+def test_networks_with_different_metrics_are_not_compared():
+    with pytest.raises(ValueError, match=r"same metric; they have mse \(lower is better\), top1 \(higher is better\)"):
+        Comparison(row(0.5), errors(1.0, [2.0]).random, 0.0, 10)
