@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from dnas.core.run import Run
 from dnas.data.carried import CarriedBatches
@@ -50,28 +51,7 @@ def search_language(
     """
     with seeded(settings.search.seed):
         model = space.model(vocabulary=len(corpus.vocabulary), hidden=settings.hidden, dropout=settings.dropout)
-    model.to(device)
-    sizes = {
-        "train": (corpus.train, settings.batch_size, False),
-        "alphas": (corpus.valid, settings.batch_size, False),
-        "validation": (corpus.valid, settings.validation_batch_size, True),
-    }
-    streams = {
-        name: CarriedBatches(
-            TextBatches(
-                tokens,
-                batch_size=rows,
-                bptt=settings.bptt,
-                whole=whole,
-                seed=None if whole else stream_key(settings.search.seed, index),
-                device=device,
-            ),
-            model,
-            name=name,
-            shape=(rows, settings.hidden),
-        )
-        for index, (name, (tokens, rows, whole)) in enumerate(sizes.items())
-    }
+    streams = _carried_streams(corpus, settings, model.to(device), device)
     try:
         return search(
             model,
@@ -88,6 +68,33 @@ def search_language(
     finally:
         for stream in streams.values():
             stream.release()
+
+
+def _carried_streams(
+    corpus: Corpus, settings: LanguageSearch, model: nn.Module, device: torch.device | str
+) -> dict[str, CarriedBatches]:
+    """Batches for weights, alphas and validation, each of which carries its hidden state in a buffer of the model."""
+    sizes = {
+        "train": (corpus.train, settings.batch_size, False),
+        "alphas": (corpus.valid, settings.batch_size, False),
+        "validation": (corpus.valid, settings.validation_batch_size, True),
+    }
+    return {
+        name: CarriedBatches(
+            TextBatches(
+                tokens,
+                batch_size=rows,
+                bptt=settings.bptt,
+                whole=whole,
+                seed=None if whole else stream_key(settings.search.seed, index),
+                device=device,
+            ),
+            model,
+            name=name,
+            shape=(rows, settings.hidden),
+        )
+        for index, (name, (tokens, rows, whole)) in enumerate(sizes.items())
+    }
 
 
 @dataclass(frozen=True)

@@ -153,22 +153,13 @@ def describe_architecture(
         raise UserError(f"input_size must be 1 or more pixels; got {input_size}.")
     if supernet and auxiliary:
         raise UserError("A supernet has no auxiliary head; leave out --auxiliary or --supernet.")
+    sizes = {"channels": channels, "cells": cells, "num_classes": num_classes, "in_channels": in_channels}
     space = space_of(architecture)
     with torch.device("meta"):
         if supernet:
-            network = space.model(
-                channels=channels, cells=cells, num_classes=num_classes, in_channels=in_channels, stem=stem
-            )
+            network = space.model(**sizes, stem=stem)
         else:
-            network = space.network(
-                architecture,
-                channels=channels,
-                cells=cells,
-                num_classes=num_classes,
-                in_channels=in_channels,
-                stem=stem,
-                auxiliary=auxiliary,
-            )
+            network = space.network(architecture, **sizes, stem=stem, auxiliary=auxiliary)
     return describe(network, input_shape=(in_channels, input_size, input_size))
 
 

@@ -61,6 +61,7 @@ def search_step(
 
     Without an architecture batch it is a plain training step of the weights. Gradients are assigned, never added to the
     `.grad` that is there, so `zero_grad` is not needed. `one_level_step` takes alphas and weights from one pass.
+    The step is one function, so that the whole method reads from top to bottom.
 
     Args:
         supernet: the supernet whose weights and alphas are updated.

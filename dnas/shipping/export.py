@@ -11,6 +11,7 @@ from torch import nn
 
 from dnas.shipping.deviation import check_rows_are_independent, deviation_from, logits_of, random_batches
 from dnas.shipping.exporters import EXPORTERS, Exporter, Subject
+from dnas.shipping.exporters.exporter import Files
 from dnas.shipping.load import find_network, load, load_spec
 from dnas.system.atomic import write
 from dnas.system.errors import UserError
@@ -90,11 +91,15 @@ def export(
     exported = []
     for exporter, files in converted:
         deviation = deviation_from(expected, exporter.run(files, subject), exporter.file) if check else None
-        for name, contents in files.items():
-            write(folder / name, lambda target, contents=contents: target.write(contents))
-        size = len(files[exporter.file])
-        exported.append(ExportedFile(exporter.format, folder / exporter.file, size, deviation))
+        exported.append(_written(folder, exporter, files, deviation))
     return exported
+
+
+def _written(folder: Path, exporter: Exporter, files: Files, deviation: float | None) -> ExportedFile:
+    """Write the files of one format, and describe the one that holds the network."""
+    for name, contents in files.items():
+        write(folder / name, lambda target, contents=contents: target.write(contents))
+    return ExportedFile(exporter.format, folder / exporter.file, len(files[exporter.file]), deviation)
 
 
 def _exporters(formats: Sequence[str]) -> list[Exporter]:

@@ -101,13 +101,7 @@ class CellBuilder:
         Raises:
             UserError: the channels cannot be divided into equal parts.
         """
-        parts = self.settings.partial_channels
-        if channels % parts:
-            raise UserError(
-                f"partial_channels={parts} cuts the channels of a cell into {parts} equal parts, but there are "
-                f"{channels}: choose channels that are a multiple of {parts}."
-            )
-        width = channels // parts
+        width = self._width(channels)
         candidates: list[Mapping[str, nn.Module]] = [
             {name: self._candidate(name, width, stride) for name in decision.names(row)}
             for row, stride in enumerate(strides)
@@ -136,11 +130,25 @@ class CellBuilder:
             excluded=decision.excluded,
             edge_weights=self.settings.edge_weights,
             own_candidates=bool(decision.on_edges),
-            partial=PartialChannels(parts) if parts > 1 else None,
+            partial=PartialChannels(parts) if (parts := self.settings.partial_channels) > 1 else None,
             auxiliary=[operation("skip_connect", width, s, self.form) for s in strides] if weighs_skips else None,
             auxiliary_weight=self.auxiliary_weight,
             drop_path=self.drop_path,
         )
+
+    def _width(self, channels: int) -> int:
+        """Number of channels that the operations see.
+
+        Raises:
+            UserError: the channels cannot be divided into equal parts.
+        """
+        parts = self.settings.partial_channels
+        if channels % parts:
+            raise UserError(
+                f"partial_channels={parts} cuts the channels of a cell into {parts} equal parts, but there are "
+                f"{channels}: choose channels that are a multiple of {parts}."
+            )
+        return channels // parts
 
     def _candidate(self, name: str, channels: int, stride: int) -> nn.Module:
         if name == "skip_connect" and stride == 1 and self.skip_dropout is not None:

@@ -92,13 +92,17 @@ def check_observer(
     for kind, copied in copies(observer).items():
         require(_alike(watched, run(cast(Observer, copied))), observer, f"differs from its {kind} copy")
     if not changes_search:
-        alone = run()
-        require(len(alone.metrics) == len(watched.metrics), observer, "stops the search")
-        rows = [
-            {name: row.get(name) for name in before} for before, row in zip(alone.metrics, watched.metrics, strict=True)
-        ]
-        require(same(rows, alone.metrics), observer, "changes what is logged by the search itself")
-        require(same(_state(watched), _state(alone)), observer, "changes the search")
+        _check_same_search(observer, watched=watched, alone=run())
+
+
+def _check_same_search(observer: Observer, *, watched: SearchResult, alone: SearchResult) -> None:
+    """Check that a search ended as it does without the observer."""
+    require(len(alone.metrics) == len(watched.metrics), observer, "stops the search")
+    rows = [
+        {name: row.get(name) for name in before} for before, row in zip(alone.metrics, watched.metrics, strict=True)
+    ]
+    require(same(rows, alone.metrics), observer, "changes what is logged by the search itself")
+    require(same(_state(watched), _state(alone)), observer, "changes the search")
 
 
 class _Watched(Observer):

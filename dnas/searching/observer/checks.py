@@ -36,16 +36,8 @@ def check_observers(
     """
     for observer in observers:
         name = type(observer).__name__
-        if isinstance(observer, HessianEigenvalue | EigenvalueStop | AdaptiveDecay) and not trains_alphas:
-            raise UserError(
-                f"{name} looks at the Hessian of the validation loss in the alphas, and with this relaxation no alphas "
-                "are trained: leave it out, or use a relaxation such as dnas.Softmax."
-            )
-        if isinstance(observer, HessianEigenvalue | EigenvalueStop | AdaptiveDecay) and one_level:
-            raise UserError(
-                f"{name} looks at the Hessian of the validation loss, and with one_level the batch of the alphas is "
-                "that of the weights: leave it out, or search on two levels."
-            )
+        if isinstance(observer, HessianEigenvalue | EigenvalueStop | AdaptiveDecay):
+            _check_hessian(name, trains_alphas=trains_alphas, one_level=one_level)
         if isinstance(observer, OperationFreeze) and (one_level or not trains_alphas):
             why = "both are from one batch with one_level" if one_level else "with this relaxation there is no second"
             raise UserError(
@@ -64,6 +56,20 @@ def check_observers(
             )
         if isinstance(observer, AdaptiveDecay) and weight_decay == 0:
             raise UserError(f"{name} multiplies the weight decay of the weights, which is 0: give them a larger one.")
+
+
+def _check_hessian(name: str, *, trains_alphas: bool, one_level: bool) -> None:
+    """Refuse a search whose validation loss has no Hessian in the alphas to look at."""
+    if not trains_alphas:
+        raise UserError(
+            f"{name} looks at the Hessian of the validation loss in the alphas, and with this relaxation no alphas "
+            "are trained: leave it out, or use a relaxation such as dnas.Softmax."
+        )
+    if one_level:
+        raise UserError(
+            f"{name} looks at the Hessian of the validation loss, and with one_level the batch of the alphas is "
+            "that of the weights: leave it out, or search on two levels."
+        )
 
 
 def check_length(observers: Sequence[Observer], *, first: int, last: int) -> None:
