@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from dnas.system.tensor_file import NoDigest
+from dnas.system.digest import NoDigest
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.system.atomic import write_text
+from dnas.system.digest import sealed_json, without_seal
 from dnas.system.errors import UserError
 from dnas.system.reading import parse_json, read_text, shortened
 
@@ -86,6 +87,7 @@ class Architecture:
         data = parse_json(text, source)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UserError(f'{source} is not an architecture: expected an object with "format": "{FORMAT}".')
+        data = without_seal(data, text, source=source)
         if data.get("format_version") != FORMAT_VERSION:
             raise UserError(
                 f"{source} has format_version {data.get('format_version')!r}; this dnas reads {FORMAT_VERSION}."
@@ -103,8 +105,8 @@ class Architecture:
         return Architecture(kept, data["space"], data["version"], data["arguments"])
 
     def save(self, path: Path | str) -> None:
-        """Write the architecture as JSON; if writing is interrupted, the old file stays."""
-        write_text(Path(path), self.to_json() + "\n")
+        """Write the architecture as JSON with its digest; if writing is interrupted, the old file stays."""
+        write_text(Path(path), sealed_json(self.to_data()))
 
     @staticmethod
     def load(path: Path | str) -> Architecture:

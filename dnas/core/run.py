@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture
 from dnas.system.atomic import write_text
+from dnas.system.digest import sealed_json, without_seal
 from dnas.system.errors import MissingPackage, UserError
-from dnas.system.reading import parse_json, read_json, read_text, read_yaml
+from dnas.system.reading import parse_json, read_text, read_yaml
 from dnas.system.tensor_file import load_tensors, save_tensors
 from dnas.version import __version__
 
@@ -35,7 +36,8 @@ class Run:
         network.pt           trained weights, at the end of a training
         architecture.json    the result; architectures/epoch_0007.json is what the result would have been after epoch 7
 
-    Every file is written whole or not at all. A checkpoint ends with its digest, which is checked when it is read.
+    Every file is written whole or not at all. Checkpoints, weights and JSON files hold their digest, which is
+    checked when they are read.
 
     Args:
         path: the folder; it is created when something is first written.
@@ -211,18 +213,21 @@ class Run:
     # Other files
 
     def save_json(self, name: str, data: Any) -> None:
-        """Write NAME.json."""
-        write_text(self.path / f"{name}.json", json.dumps(data, indent=2) + "\n")
+        """Write NAME.json, an object with its digest as the last entry."""
+        text = sealed_json(data) if isinstance(data, Mapping) else json.dumps(data, indent=2) + "\n"
+        write_text(self.path / f"{name}.json", text)
 
     def load_json(self, name: str) -> Any:
-        """Read NAME.json.
+        """Read NAME.json; the digest of an object is checked and left out.
 
         Raises:
             FileNotFoundError: the file does not exist.
             UserError: the file is damaged.
         """
         path = self.path / f"{name}.json"
-        return read_json(path)
+        text = read_text(path)
+        data = parse_json(text, path)
+        return without_seal(data, text, source=str(path)) if isinstance(data, dict) else data
 
 
 def environment() -> dict[str, Any]:

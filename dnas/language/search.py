@@ -18,6 +18,7 @@ from dnas.searching.observer import EpochReport, Observer
 from dnas.searching.search import SearchResult, search
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.display import Display, Silent
+from dnas.system.processes import check_one_process
 from dnas.system.random_state import seeded
 
 
@@ -38,7 +39,7 @@ def search_language(
     regularisation, and `validation_perplexity` its exponential.
 
     Raises:
-        UserError: the text is too short for these sizes.
+        UserError: the text is too short for these sizes, or there are several processes.
 
     Example:
         >>> from dnas.data.text import Corpus, Vocabulary
@@ -49,6 +50,7 @@ def search_language(
         >>> search_language(corpus, space=RecurrentSpace(nodes=2), settings=sizes).architecture.space
         'darts_rnn'
     """
+    check_one_process("a search")  # before the model is built
     with seeded(settings.search.seed):
         model = space.model(vocabulary=len(corpus.vocabulary), hidden=settings.hidden, dropout=settings.dropout)
     streams = _carried_streams(corpus, settings, model.to(device), device)

@@ -29,6 +29,7 @@ from dnas.system.display import Display, Silent
 from dnas.system.errors import NonFiniteLoss
 from dnas.system.interrupt import Interrupted, StopRequest, stop_request
 from dnas.system.plain_data import to_plain
+from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.system.random_state import random_state, restore_random_state, seeded
 from dnas.training.evaluate import device_of
 
@@ -73,10 +74,13 @@ def train_language(
         display: where progress is shown, under the name `phase`.
 
     Raises:
-        UserError: the text is too short for these sizes, or the checkpoint belongs to another training.
+        UserError: the text is too short for these sizes, the checkpoint belongs to another training, or there are
+            several processes.
         NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
+    check_one_process("a training")
+    check_not_wrapped(network)
     training = _Training(network, corpus, settings, run, display, phase)
     try:
         with seeded(settings.seed), stop_request() as request:

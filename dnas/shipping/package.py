@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dnas.core.run import WEIGHTS_FILE, Run
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write_text
+from dnas.system.digest import sealed_json
 from dnas.system.errors import UserError
 from dnas.system.reading import read_text
 from dnas.system.tensor_file import check_finite, load_tensors
@@ -37,7 +38,7 @@ def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
     """
     if isinstance(spec.builder, SpaceBuilder):
         check_state(skeleton(spec), network.state_dict(), source="The network")
-    text = spec.to_json() + "\n"
+    text = spec.to_json()
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -47,7 +48,7 @@ def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
         ) from error
     # Weights first: the folder counts as holding a network from the moment that it has a network.json.
     run.save_weights(network)
-    write_text(run.path / SPEC_FILE, text)
+    write_text(run.path / SPEC_FILE, sealed_json(spec.to_data()))
 
 
 def try_to_save(run: Run, network: nn.Module, spec: NetworkSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,13 @@ from torch import Tensor, nn
 from dnas.data.decode import Encoded, decode_images, to_channels
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
+from dnas.shipping.onnx_digest import check_no_broken_seal, has_onnx_seal
+from dnas.system.digest import warn_of_no_digest
 from dnas.system.errors import MissingPackage, UserError
-from dnas.system.reading import parse_json
+from dnas.system.reading import parse_json, read_bytes, refusing
 
+_LARGEST_ONNX = 2 * 2**30  # bytes; protobuf's own limit
+_NO_ONNX = "is no ONNX file that ONNX Runtime can run"
 _BATCH = 64  # images decoded and classified at a time, so that memory does not grow with their number
 
 
@@ -99,23 +104,31 @@ def predict_onnx(path: Path | str, images: Sequence[Path], *, top: int = 3) -> l
     Raises:
         FileNotFoundError: the file does not exist.
         MissingPackage: onnxruntime is not installed.
-        UserError: it is not an ONNX file that we wrote, an image cannot be read (it is named), or `top` is below 1.
+        UserError: it is not an ONNX file that we wrote, an image cannot be read (it is named), a logit is
+            not finite, or `top` is below 1.
     """
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingPackage('ONNX files are run by onnxruntime. Install it: pip install "dnas[export]"') from error
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions have no other common class
-        raise UserError(f"{path} is no ONNX file that ONNX Runtime can run: {str(error).splitlines()[0]}") from error
-    interface = _carried_interface(session.get_modelmeta().custom_metadata_map, str(path))
-    name = session.get_inputs()[0].name
+    content = read_bytes(path, most=_LARGEST_ONNX)
+    has_seal = has_onnx_seal(content, source=str(path))
+    with refusing(path, _NO_ONNX):
+        options = onnxruntime.SessionOptions()
+        # Weights in other files, which only others' exporters write, are not looked for.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+        options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        carried = session.get_modelmeta().custom_metadata_map
+        (name,) = (given.name for given in session.get_inputs())
+    if not has_seal:
+        check_no_broken_seal(carried, source=str(path))
+        warn_of_no_digest(path)
+    interface = _carried_interface(carried, str(path))
 
     def forward(inputs: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: inputs.numpy()})[0])
+        with refusing(path, _NO_ONNX):
+            return torch.from_numpy(session.run(None, {name: inputs.numpy()})[0])
 
     return _predict(forward, interface, images, top)
 
@@ -152,11 +165,26 @@ def _predict(
                 f"The network gives logits of shape {tuple(logits.shape)} for {len(chunk)} images; expected "
                 f"{(len(chunk), interface.num_classes)}, one for each of its classes."
             )
+        _check_finite(logits, chunk)
         values, indices = logits.softmax(dim=1).topk(min(top, interface.num_classes), dim=1)
         for path, probabilities, classes in zip(chunk, values.tolist(), indices.tolist(), strict=True):
             named = zip((interface.class_names[i] for i in classes), probabilities, strict=True)
             predictions.append(Prediction(Path(path), tuple(named)))
     return predictions
+
+
+def _check_finite(logits: Tensor, images: Sequence[Path]) -> None:
+    """See that logits are numbers: of others there are no probabilities.
+
+    Raises:
+        UserError: names the first image whose logits are not.
+    """
+    finite = logits.isfinite().all(dim=1).tolist()
+    if not all(finite):
+        raise UserError(
+            f"The network gives NaN or infinity for the image {images[finite.index(False)]}: its weights are damaged "
+            "or have diverged. Take the network from a copy, or retrain."
+        )
 
 
 def _carried_interface(carried: Mapping[str, str], source: str) -> Interface:

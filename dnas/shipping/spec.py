@@ -13,6 +13,7 @@ from dnas.shipping.entries import count, entry, refuse_others
 from dnas.shipping.interface import Interface
 from dnas.space import space_of
 from dnas.space.base import Stem
+from dnas.system.digest import without_seal
 from dnas.system.errors import UserError
 from dnas.system.reading import parse_json
 from dnas.version import __version__
@@ -98,7 +99,11 @@ class NetworkSpec:
 
     def to_json(self) -> str:
         """Indented JSON with a format name and version."""
-        data = {
+        return json.dumps(self.to_data(), indent=2, ensure_ascii=False)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data as JSON holds it."""
+        return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "dnas": self.version,
@@ -106,7 +111,6 @@ class NetworkSpec:
             **self.interface.to_data(),
             "architecture": self.architecture.to_data(),
         }
-        return json.dumps(data, indent=2, ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str, *, source: str = "the text") -> NetworkSpec:
@@ -122,6 +126,7 @@ class NetworkSpec:
             raise UserError(
                 f"{source} has format_version {data.get('format_version')!r}; this dnas reads {FORMAT_VERSION}."
             )
+        data = without_seal(data, text, source=source)
         known = {"format", "format_version", "dnas", "builder", "architecture"}
         known |= {"class_names", "input", "resize", "mean", "std"}
         refuse_others(data, known, source)

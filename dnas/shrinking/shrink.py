@@ -34,6 +34,7 @@ from dnas.shrinking.trace import copied
 from dnas.system.display import Display, Silent
 from dnas.system.errors import MissingPackage, UserError
 from dnas.system.peak import measured_seconds
+from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.task.base import Task
 from dnas.task.choose import chosen_task
 from dnas.task.classification import Classification
@@ -119,8 +120,8 @@ def shrink(
         display: where progress is shown.
 
     Raises:
-        UserError: the model cannot be traced, nothing of it may vary, the budget is out of reach, or task and data do
-            not fit.
+        UserError: the model cannot be traced, nothing of it may vary, the budget is out of reach, task and data do not
+            fit, or there are several processes.
         Interrupted: Ctrl-C during fine-tuning; with a run folder a checkpoint has been written.
 
     Example:
@@ -131,6 +132,8 @@ def shrink(
         >>> small.shrink_report.row("found").flops <= 0.5 * small.shrink_report.row("original").flops
         True
     """
+    check_one_process("shrinking")
+    check_not_wrapped(model)
     shrinking = _Shrinking(
         train=as_batches(train),
         validation=as_batches(validation),

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from dnas.system.errors import UserError
 
 ENTRY = "sha256"  # name of the entry in a JSON file
 LENGTH = 64  # length of a digest, in hexadecimal digits
+
+
+class NoDigest(UserWarning):
+    """A file was read that has no digest, so that damage in it may go unnoticed."""
+
+
+def warn_of_no_digest(path: Path | str) -> None:
+    """Warn of such a file, in one line."""
+    warnings.warn(
+        f"{path} was written without a digest, so damage in it may go unnoticed; what is written now has one.",
+        NoDigest,
+        stacklevel=3,
+    )
 
 
 class HashingFile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dnas.system.atomic import write
-from dnas.system.digest import LENGTH, HashingFile, digest_of
+from dnas.system.digest import LENGTH, HashingFile, digest_of, warn_of_no_digest
 from dnas.system.errors import UserError
 from dnas.system.reading import open_file
 from dnas.system.reading.tensors import tensors_from
@@ -28,10 +27,6 @@ _END_MARK, _END = b"PK\x05\x06", 22
 _DEEPEST = 100
 # A tensor that repeats its elements may be larger than its file, but not by more than this many bytes.
 _SLACK = 1 << 20
-
-
-class NoDigest(UserWarning):
-    """A file was read that has no digest, so that damage in it may go unnoticed."""
 
 
 def save_tensors(path: Path, state: Mapping[str, Any]) -> None:
@@ -71,11 +66,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, An
     if too_large:
         raise UserError(f"{path} is damaged: {too_large} is larger than the file.")
     if not has_digest:
-        warnings.warn(
-            f"{path} was written without a digest, so damage in it may go unnoticed; what is written now has one.",
-            NoDigest,
-            stacklevel=2,
-        )
+        warn_of_no_digest(path)
     return state
 
 

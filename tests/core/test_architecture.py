@@ -171,3 +171,20 @@ for name in {list(hostile)}:
         "at most 10,000,000 are read",
     )
     assert [words in line for words, line in zip(said, found, strict=True)] == [True] * 5, found
+
+
+def test_no_flipped_bit_of_an_architecture_file_is_read_as_another_architecture(tmp_path):
+    path = tmp_path / "architecture.json"
+    FOUND.save(path)
+    content = path.read_bytes()
+    for place in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"architecture\.json"):
+            Architecture.load(path)
+
+
+def test_an_architecture_file_without_a_digest_is_read(tmp_path):
+    (tmp_path / "architecture.json").write_text(FOUND.to_json())
+    assert Architecture.load(tmp_path / "architecture.json") == FOUND

@@ -300,3 +300,12 @@ def test_a_json_file_that_cannot_be_written_leaves_the_old_one(run):
         run.save_json("result", {"tensor": torch.zeros(1)})
     assert json.loads((run.path / "result.json").read_text()) == 1
     assert files(run) == {"result.json"}
+
+
+def test_a_changed_number_in_a_json_file_of_a_run_is_refused(tmp_path):
+    run = Run(tmp_path)
+    run.save_json("results", {"rows": [{"top1": 0.91}]})
+    path = tmp_path / "results.json"
+    path.write_text(path.read_text().replace("0.91", "0.97"))
+    with pytest.raises(ValueError, match=r"results\.json is damaged"):
+        run.load_json("results")

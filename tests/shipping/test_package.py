@@ -190,3 +190,20 @@ def test_too_little_room_is_found_before_a_training(tmp_path: Path):
     network.register_buffer("huge", torch.empty(10**15, device="meta"))
     with pytest.raises(ValueError, match=r"MB free, and the checkpoints and weights of this training take about"):
         try_to_save(Run(tmp_path), network, MODULE_SPEC)
+
+
+def test_no_flipped_bit_of_network_json_is_read_as_another_network(tmp_path: Path):
+    save_network(Run(tmp_path), nn.Linear(4, 3), MODULE_SPEC)
+    path = tmp_path / "network.json"
+    content = path.read_bytes()
+    for place in range(0, 8 * len(content), 7):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"network\.json"):
+            read_spec(tmp_path)
+
+
+def test_network_json_of_an_earlier_dnas_or_of_a_persons_hand_has_no_digest_and_is_read(tmp_path: Path):
+    (tmp_path / "network.json").write_text(MODULE_SPEC.to_json())
+    assert read_spec(tmp_path) == MODULE_SPEC

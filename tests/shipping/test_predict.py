@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from dnas.shipping.package import save_network
 from dnas.shipping.predict import predict, predict_network, predict_onnx, read_inputs
 from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace
+from dnas.system.digest import NoDigest
+from dnas.system.errors import UserError
 
 GREY = Interface(("dark", "bright", "mid"), ResizeRule(8), Normalization((0.5,), (0.25,)))
 ARCHITECTURE = DartsSpace(nodes=1).random(torch.Generator().manual_seed(0))
@@ -207,7 +210,7 @@ def test_unreadable_images_are_named(run: Path, onnx_file: Path, photos: list[Pa
     broken.write_bytes(photos[0].read_bytes()[:200])
     for bad in (broken, tmp_path / "missing.png", tmp_path):
         for call, network in ((predict, run), (predict_onnx, onnx_file)):
-            with pytest.raises(ValueError, match=f"Cannot read the image {bad}"):
+            with pytest.raises((UserError, FileNotFoundError), match=str(bad)):
                 call(network, [photos[0], bad])
 
 
@@ -263,7 +266,82 @@ def test_wrong_metadata_of_an_onnx_file_is_named(
     carried = {entry.key: entry.value for entry in proto.metadata_props}
     del carried[key]
     onnx.helper.set_model_props(proto, carried if value is None else {**carried, key: value})
-    onnx.save(proto, tmp_path / "changed.onnx")
-    with pytest.raises(ValueError, match=message) as error:
+    saved_without_digest(proto, tmp_path / "changed.onnx")
+    with pytest.warns(NoDigest), pytest.raises(ValueError, match=message) as error:
         predict_onnx(tmp_path / "changed.onnx", [])
     assert str(tmp_path / "changed.onnx") in str(error.value)
+
+
+class Broken(nn.Module):
+    """Logits that are not finite for images above a brightness."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x.mean(dim=(1, 2, 3))[:, None] > 0, self.value, 0.0).expand(-1, 3)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_logits_that_are_not_finite_are_refused_by_the_image(tmp_path: Path, value: float):
+    images = [write_grey(tmp_path / "dark.png", 0), write_grey(tmp_path / "bright.png", 255)]
+    with pytest.raises(UserError, match=r"gives NaN or infinity for the image .*bright\.png"):
+        predict_network(Broken(value), GREY, images)
+
+
+def test_logits_of_an_onnx_file_that_are_not_finite_are_refused(onnx_file: Path, photos: list[Path], tmp_path: Path):
+    model = onnx.load(onnx_file)
+    for weight in model.graph.initializer:
+        if weight.data_type == onnx.TensorProto.FLOAT:
+            values = np.full(list(weight.dims), np.nan, np.float32)
+            weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    path = saved_without_digest(model, tmp_path / "nan.onnx")
+    with pytest.warns(NoDigest), pytest.raises(UserError, match="gives NaN or infinity for the image"):
+        predict_onnx(path, photos)
+
+
+def saved_without_digest(model: onnx.ModelProto, path: Path) -> Path:
+    """As dnas wrote ONNX files before, or as another program leaves one that was told to drop the entry."""
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != "dnas_sha256"}
+    onnx.helper.set_model_props(model, kept)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_an_onnx_file_without_a_digest_is_run_with_one_line(onnx_file: Path, photos: list[Path], tmp_path: Path):
+    path = saved_without_digest(onnx.load(onnx_file), tmp_path / "old.onnx")
+    with pytest.warns(NoDigest, match=r"old\.onnx was written without a digest") as warned:
+        found = predict_onnx(path, photos)
+    assert len(warned) == 1
+    assert found == predict_onnx(onnx_file, photos)
+
+
+def test_no_flipped_bit_of_an_onnx_file_gives_other_predictions(onnx_file: Path, tmp_path: Path):
+    content = onnx_file.read_bytes()
+    entry = range(8 * (content.rindex(b"dnas_sha256") - 4), 8 * (content.rindex(b"dnas_sha256") + 14))
+    anywhere = np.random.default_rng(0).integers(0, 8 * len(content), 200)
+    path = tmp_path / "damaged.onnx"
+    for place in (*entry, *anywhere.tolist()):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoDigest)
+            with pytest.raises(UserError, match=r"damaged\.onnx"):
+                predict_onnx(path, [])
+
+
+def test_an_onnx_file_reads_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "secret.bin").write_bytes(bytes(16))
+    monkeypatch.chdir(tmp_path)
+    weight = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4])
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="secret.bin")
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [weight])
+    opset = onnx.helper.make_opsetid("", 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=r"model\.onnx is no ONNX file that ONNX Runtime can run"):
+        predict_onnx(tmp_path / "model.onnx", [])

@@ -41,6 +41,8 @@ import sys, torch, dnas, torch.distributed as group
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from dnas import Choice
+from dnas.language import search_language, train_language
+from tests.support.small_language import corpus, network
 group.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=2)
 data = [(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64)) for _ in range(2)]
 model = nn.Sequential(Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Linear(4, 2))
@@ -49,6 +51,8 @@ tries = {
     "search": lambda: dnas.search(model, data[:1], data[1:]),
     "retrain": lambda: dnas.retrain(nn.Linear(4, 2), data),
     "evaluate": lambda: dnas.evaluate(nn.Linear(4, 2), data),
+    "search_language": lambda: search_language(corpus()),
+    "train_language": lambda: train_language(network(), corpus()),
     "derive": lambda: dnas.derive(nn.Sequential(model[0], wrapped), dnas.Architecture({"act": "relu"})),
 }
 for name, call in tries.items():
@@ -66,6 +70,6 @@ def test_two_processes_are_refused_in_both(tmp_path: Path):
     for process in processes:
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 0
-        for name in ("search", "retrain", "evaluate"):
+        for name in ("search", "retrain", "evaluate", "search_language", "train_language"):
             assert f"{name} refused: torch.distributed is initialised with 2 processes" in said
         assert "derive refused: the model's part '1' is wrapped in DistributedDataParallel" in said

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dnas.system.digest import NoDigest
 from dnas.system.errors import UserError
-from dnas.system.tensor_file import NoDigest, check_finite, first_non_finite, load_tensors, save_tensors
+from dnas.system.tensor_file import check_finite, first_non_finite, load_tensors, save_tensors
 
 
 def a_state() -> dict:

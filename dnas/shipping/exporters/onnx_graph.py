@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dnas.shipping.exporters.exporter import Exporter, Files, Forward, Subject
+from dnas.shipping.onnx_digest import BLANK, DIGEST, sealed_onnx
 from dnas.system.errors import MissingPackage, UserError
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def _convert(subject: Subject) -> Files:
     import onnx
 
     proto = onnx_graph(subject.program)
-    onnx.helper.set_model_props(proto, subject.metadata())
+    onnx.helper.set_model_props(proto, {**subject.metadata(), DIGEST: BLANK})
     onnx.checker.check_model(proto, full_check=True)
-    return {_FILE: proto.SerializeToString()}
+    return {_FILE: sealed_onnx(proto.SerializeToString())}
 
 
 def onnx_graph(program: ExportedProgram) -> Any:
