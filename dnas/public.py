@@ -71,6 +71,7 @@ from dnas.table import Table, load_table
 from dnas.task import Classification, LanguageModelling, Metric, MultiLabel, OwnTask, Regression, Segmentation, Task
 from dnas.training.evaluate import evaluate
 from dnas.training.evaluation import Evaluation
+from dnas.training.own_baseline import Baseline, baseline
 from dnas.training.retrain import retrain
 from dnas.training.settings import RetrainSettings
 from dnas.version import __version__
@@ -82,6 +83,7 @@ __all__ = [
     "Anchor",
     "Architecture",
     "Argmax",
+    "Baseline",
     "Batch",
     "BetaDecay",
     "Cell",
@@ -171,6 +173,7 @@ __all__ = [
     "Zero",
     "ZeroOne",
     "__version__",
+    "baseline",
     "derive",
     "evaluate",
     "load",

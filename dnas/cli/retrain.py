@@ -13,10 +13,9 @@ from dnas.cli.arguments import Arguments
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
 from dnas.cli.shared import add_trust, goes_on_with, part_of
-from dnas.core.run import Run
+from dnas.core.run import RETRAIN, Run
 from dnas.jobs.images import read_data
 from dnas.jobs.retrain import plan_retrain, retrain_command
-from dnas.shipping.load import RETRAIN
 from dnas.system.difference import first_difference
 from dnas.system.display import RichDisplay
 from dnas.system.errors import UserError

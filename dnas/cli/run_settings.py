@@ -11,10 +11,9 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from dnas.cli.messages import plainer
 from dnas.cli.shared import part_of, typed
-from dnas.core.run import Run
+from dnas.core.run import RETRAIN, Run
 from dnas.jobs.job import Job
 from dnas.jobs.recipe import check_names
-from dnas.shipping.load import RETRAIN
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.plain_data import check_only_own_parts, to_plain

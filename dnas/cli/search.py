@@ -23,14 +23,13 @@ from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
 from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
 from dnas.cli.table import table_for
 from dnas.core.architecture import Architecture
-from dnas.core.run import Run
+from dnas.core.run import RETRAIN, Run
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import baseline_command, check_baseline
 from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.jobs.run_folder import begin, new_run_folder
 from dnas.jobs.search import plan_search, search_command
-from dnas.shipping.load import RETRAIN
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
 from dnas.table import RankAgreement, Table, standing, standing_data

@@ -10,12 +10,11 @@ import numpy as np
 from dnas.compare.grid import RETRAINED
 from dnas.compare.row import CompareRow, Found
 from dnas.core.architecture import Architecture
-from dnas.core.run import Run
+from dnas.core.run import RETRAIN, Run
 from dnas.jobs.images import read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import comparable_training
 from dnas.jobs.retrain import retrain_command
-from dnas.shipping.load import RETRAIN
 from dnas.system.display import Display
 from dnas.system.errors import NonFiniteLoss
 from dnas.system.plain_data import to_plain

@@ -24,6 +24,7 @@ from dnas.version import __version__
 
 _LARGEST_METRICS = 2**30  # bytes; a row has a few hundred
 WEIGHTS_FILE = "network.pt"  # of a trained network
+RETRAIN = "retrain"  # the run inside a search run that holds the retrained network
 
 
 class Run:

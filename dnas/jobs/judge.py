@@ -7,21 +7,21 @@ from collections.abc import Mapping
 import torch
 
 from dnas.core.architecture import Architecture
-from dnas.core.run import Run
+from dnas.core.run import RETRAIN, Run
 from dnas.cost import count_flops, count_parameters
 from dnas.jobs.images import JobData, read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.networks import network_builder
-from dnas.shipping.load import RETRAIN, load, load_spec
-from dnas.system.atomic import write_text
+from dnas.shipping.load import load, load_spec
 from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.threads import num_threads
 from dnas.training.baseline import Training, draw_random, train_beside, train_random_baseline
-from dnas.training.baseline_report import comparison_data, comparison_table
+from dnas.training.baseline_report import write_comparison
 from dnas.training.comparison import Comparison
 from dnas.training.evaluate import evaluate
+from dnas.training.own_baseline import search_seconds
 
 
 def check_baseline(job: Job, num: int = 1) -> None:
@@ -70,7 +70,8 @@ def baseline_command(
         UserError: as `check_baseline`, or networks were trained under different settings.
     """
     check_baseline(job, num)
-    search_seconds = _search_seconds(run)
+    run.load_architecture()
+    seconds = search_seconds(run)
     training = comparable_training(job, data)
     with num_threads(job.threads):
         found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
@@ -78,11 +79,8 @@ def baseline_command(
         random = train_random_baseline(
             lambda index: draw_random(job.space, job.seed, index), training, run=run, num=num, display=display
         )
-    comparison = Comparison(found, tuple(random), search_seconds, len(data.test), tuple(others))
-    table = comparison_table(comparison)
-    run.child("baseline").save_json("comparison", comparison_data(comparison))
-    write_text(run.path / "baseline" / "comparison.txt", table + "\n")
-    return table
+    comparison = Comparison(found, tuple(random), seconds, len(data.test), tuple(others))
+    return write_comparison(run, comparison)
 
 
 def comparable_training(job: Job, data: JobData) -> Training:
@@ -98,19 +96,6 @@ def comparable_training(job: Job, data: JobData) -> Training:
         test=test_batches(job, data, job.retrain.batch_size, device),
         settings=seeded_retrain(job),
     )
-
-
-def _search_seconds(run: Run) -> float:
-    """Duration of the search, from the file that it left."""
-    run.load_architecture()
-    data = run.load_json("search") if (run.path / "search.json").exists() else None
-    value = data.get("seconds") if isinstance(data, Mapping) else None
-    if not isinstance(value, int | float):
-        raise UserError(
-            f"{run.path / 'search.json'} does not say how many seconds the search took; "
-            f"`dnas search --resume {run.path}` writes it anew."
-        )
-    return float(value)
 
 
 def evaluate_command(run: Run, job: Job, display: Display) -> str:

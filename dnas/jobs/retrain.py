@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dnas.core.run import Run
+from dnas.core.run import RETRAIN, Run
 from dnas.cost import count_parameters
 from dnas.jobs.images import JobData, retrain_streams
 from dnas.jobs.job import Job, seeded_retrain
@@ -15,7 +15,7 @@ from dnas.jobs.planning.threads import choose_threads, on_threads
 from dnas.jobs.planning.time_budget import THREADS_PLANNING, planning_seconds
 from dnas.jobs.run_folder import begin
 from dnas.shipping.interface import Interface
-from dnas.shipping.load import RETRAIN, load
+from dnas.shipping.load import load
 from dnas.shipping.package import save_network, try_to_save
 from dnas.shipping.spec import NetworkSpec
 from dnas.system.devices import named_device

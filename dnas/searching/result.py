@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from dnas.core.architecture import Architecture
+from dnas.core.derive import derive
+from dnas.searching.start import Start
 from dnas.searching.supernet import Supernet
+from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -18,9 +23,26 @@ class SearchResult:
         metrics: one row of scalars per epoch. If an observer has sent the search back, the rows of the epochs that were
             given up are still there, and later rows have an entry `attempt`.
         seconds: time spent in steps, evaluation and discretization, over all parts of a resumed run.
+        start: the weights that the model came with; None after a search in stages, whose models are built for it.
     """
 
     architecture: Architecture
     supernet: Supernet
     metrics: list[dict[str, float]]
     seconds: float
+    start: Start | None = None
+
+    def network(self) -> nn.Module:
+        """The network that was found, with the weights that the model came with, ready to be trained.
+
+        `dnas.derive(result.supernet.model, result.architecture)` has the searched weights instead.
+
+        Raises:
+            UserError: after a search in stages.
+        """
+        if self.start is None:
+            raise UserError(
+                "After a search in stages no weights are kept that a model came with: make a new model and use "
+                "dnas.derive(model, result.architecture)."
+            )
+        return derive(self.start.of(self.supernet.model), self.architecture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from dnas.searching.result import SearchResult
 from dnas.searching.seeded_batches import Data, seeded_batches
 from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import Stage, stage_seed
+from dnas.searching.start import keep_start
 from dnas.searching.supernet import Criterion, Supernet
 from dnas.system.display import Display, Silent
 from dnas.system.errors import UserError
@@ -85,7 +87,8 @@ def search(
             f"The settings have {len(settings.stages)} stages, each with a model of its own: use "
             "dnas.search_in_stages(build, ...), where build(stage) makes it."
         )
-    return search_in_stages(
+    start = keep_start(model.model if isinstance(model, Supernet) else model, run)
+    result = search_in_stages(
         lambda stage: model,
         train,
         val,
@@ -98,6 +101,7 @@ def search(
         observers=observers,
         display=display,
     )
+    return replace(result, start=start)
 
 
 def search_in_stages(

@@ -13,15 +13,13 @@ from torch import Tensor, nn
 from dnas.core.architecture import Architecture
 from dnas.core.derive import derive
 from dnas.core.last_checkpoint import CHECKPOINT
-from dnas.core.run import WEIGHTS_FILE, Run
+from dnas.core.run import RETRAIN, WEIGHTS_FILE, Run
 from dnas.searching.supernet import Supernet
 from dnas.shipping.package import SPEC_FILE, check_state, read_spec, read_weights, skeleton
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.errors import UserError
 from dnas.training.loop import MODULES, SUMMARY
 from dnas.training.network_checks import digest_of_modules
-
-RETRAIN = "retrain"  # the run inside a search run that holds the retrained network
 
 
 def load(path: Path | str, *, model: nn.Module | None = None, device: torch.device | str = "cpu") -> nn.Module:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from dnas.core.run import Run
+from dnas.system.atomic import write_text
 from dnas.system.words import aligned, readable_time
 from dnas.task.words import called, shown, spread
+from dnas.training.baseline import FOLDER
 from dnas.training.comparison import Comparison
 
 
@@ -108,6 +111,14 @@ def _certainty(c: Comparison) -> str:
         f"With {c.num_test} test samples the found network's {called(c.metric)} is known to within {low} to {high} "
         f"(95%); {once}"
     )
+
+
+def write_comparison(run: Run, comparison: Comparison) -> str:
+    """Write RUN/baseline/comparison.json and comparison.txt; the text comes back."""
+    table = comparison_table(comparison)
+    run.child(FOLDER).save_json("comparison", comparison_data(comparison))
+    write_text(run.child(FOLDER).path / "comparison.txt", table + "\n")
+    return table
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
