@@ -48,6 +48,16 @@ class Decomposition:
         """What keeping this adds by itself."""
         return self.single[item.decision][item.row][item.candidate] if item.decision in self.single else 0.0
 
+    def beside(self, item: Item, others: Mapping[str, Item]) -> float:
+        """What keeping this adds where of other choices `others` are kept."""
+        total = self.at(item)
+        for (a, b), table in self.pairs.items():
+            if a == item.decision:
+                total += table[item.candidate][others[b].candidate]
+            elif b == item.decision:
+                total += table[others[a].candidate][item.candidate]
+        return total
+
     def scaled(self, factor: float) -> Decomposition:
         """The same in another unit."""
         return Decomposition(

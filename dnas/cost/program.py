@@ -90,16 +90,27 @@ class Program:
         """The architecture of the least cost within all bounds; None where there is none."""
         return self._extreme(cost, -1.0, bounds)
 
-    def costliest(self, cost: Decomposition, bounds: Sequence[Bound] = ()) -> dict[str, Kept] | None:
-        """The architecture of the greatest cost within all bounds; None where there is none."""
-        return self._extreme(cost, 1.0, bounds)
+    def costliest(
+        self, cost: Decomposition, bounds: Sequence[Bound] = (), *, gap: float = 0.0
+    ) -> dict[str, Kept] | None:
+        """The architecture of the greatest cost within all bounds; None where there is none.
 
-    def _extreme(self, cost: Decomposition, sign: float, bounds: Sequence[Bound]) -> dict[str, Kept] | None:
+        Args:
+            cost: what is greatest.
+            bounds: which it is exactly within. How near one can come to a bound on `cost` itself is a subset sum, for
+                which a gap of 0 may take forever.
+            gap: share of the cost that may be missing to the greatest.
+        """
+        return self._extreme(cost, 1.0, bounds, gap)
+
+    def _extreme(
+        self, cost: Decomposition, sign: float, bounds: Sequence[Bound], gap: float = 0.0
+    ) -> dict[str, Kept] | None:
         unit = _unit(cost, self.items)
         matrix = _Matrix(self, [*(bound.cost for bound in bounds), cost])
         scores = {item: sign * cost.at(item) / unit for item in self.items}
         pairs = {(a, b): sign * value / unit for (a, b), value in matrix.pair_costs(cost).items()}
-        return self._solved(matrix, scores, bounds, pairs)
+        return self._solved(matrix, scores, bounds, pairs, gap)
 
     def _solved(
         self,
@@ -107,13 +118,14 @@ class Program:
         scores: Mapping[Item, float],
         bounds: Sequence[Bound],
         pair_scores: Mapping[tuple[Item, Item], float] = {},
+        gap: float = 0.0,
     ) -> dict[str, Kept] | None:
         if any(not group.rows for group in self.groups):
             return None
         for bound in bounds:
             matrix.limit(bound)
         for _ in range(TRIES):
-            kept_items = matrix.solve(scores, pair_scores)
+            kept_items = matrix.solve(scores, pair_scores, gap)
             if kept_items is None:
                 return None
             kept = kept_of(kept_items, self.decisions)
@@ -156,7 +168,9 @@ class _Matrix:
         row = {column: 1.0 if item in chosen else -1.0 for item, column in self.column.items()}
         self._add(row, -math.inf, len(chosen) - 1)
 
-    def solve(self, scores: Mapping[Item, float], pair_scores: Mapping[tuple[Item, Item], float]) -> list[Item] | None:
+    def solve(
+        self, scores: Mapping[Item, float], pair_scores: Mapping[tuple[Item, Item], float], gap: float
+    ) -> list[Item] | None:
         """The kept items of the best solution; None where nothing fits."""
         try:
             from scipy.optimize import Bounds, LinearConstraint, milp
@@ -177,7 +191,7 @@ class _Matrix:
             integrality=numpy.arange(size) < len(self.items),
             bounds=Bounds(0, 1),
             constraints=LinearConstraint(matrix, least, most),  # pyright: ignore[reportArgumentType]
-            options={"mip_rel_gap": 0.0},
+            options={"mip_rel_gap": gap},
         )
         if found.status == 2:  # infeasible
             return None

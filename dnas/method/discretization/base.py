@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from random import Random
 
 from dnas.core.architecture import Kept
 from dnas.core.decision import Decision
@@ -16,6 +17,28 @@ Evaluate = Callable[[Mapping[str, Active]], float]
 
 # Trains the supernet's weights for some more epochs, with only these candidates; None for all.
 Train = Callable[[int, Mapping[str, Active] | None], None]
+
+
+class Limits(ABC):
+    """What a budget leaves of a space."""
+
+    @abstractmethod
+    def allow(self, active: Mapping[str, Active]) -> bool:
+        """Whether some architecture of these candidates is within the budget."""
+
+    @abstractmethod
+    def random(self, random: Random) -> dict[str, Kept] | None:
+        """A random architecture within the budget that uses most of it; None where there is no budget."""
+
+
+class NoLimits(Limits):
+    """No budget: everything may be kept."""
+
+    def allow(self, active: Mapping[str, Active]) -> bool:
+        return True
+
+    def random(self, random: Random) -> dict[str, Kept] | None:
+        return None
 
 
 class Discretization(ABC):
@@ -56,3 +79,36 @@ class Discretization(ABC):
     def seeded(self, seed: int) -> Discretization:
         """This discretization with `seed` added to its own seed; unchanged if it draws no random numbers."""
         return self
+
+
+class Trying(Discretization):
+    """Tries candidates with the weights of the supernet; within a budget it passes over what does not fit."""
+
+    needs_training = True
+
+    @abstractmethod
+    def decide(
+        self,
+        decisions: Mapping[str, Decision],
+        mixtures: Mapping[str, Mixture],
+        *,
+        evaluate: Evaluate,
+        train: Train,
+        limits: Limits,
+    ) -> dict[str, Kept]:
+        """What is kept within `limits`.
+
+        Args:
+            decisions, mixtures, evaluate, train: as for a call.
+            limits: what may be kept.
+        """
+
+    def __call__(
+        self,
+        decisions: Mapping[str, Decision],
+        mixtures: Mapping[str, Mixture],
+        *,
+        evaluate: Evaluate,
+        train: Train,
+    ) -> dict[str, Kept]:
+        return self.decide(decisions, mixtures, evaluate=evaluate, train=train, limits=NoLimits())

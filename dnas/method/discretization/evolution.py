@@ -9,7 +9,7 @@ from random import Random
 from dnas.core.architecture import Kept
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
-from dnas.method.discretization.base import Discretization, Evaluate, Train
+from dnas.method.discretization.base import Evaluate, Limits, Train, Trying
 from dnas.method.discretization.genome import Genome, crossed
 from dnas.method.discretization.pool import Pool
 from dnas.system.errors import UserError
@@ -19,7 +19,7 @@ TRIES = 10
 
 
 @dataclass(frozen=True)
-class Evolution(Discretization):
+class Evolution(Trying):
     """Single-path one-shot: the most accurate architecture that evolution finds, evaluated with the supernet's weights.
 
     Guo et al. 2020, https://arxiv.org/abs/1904.00420, algorithm 1; official code megvii-model/SinglePathOneShot,
@@ -32,7 +32,9 @@ class Evolution(Discretization):
     Differences: the official code evaluates one more generation, from which nothing is selected, and calibrates batch
     norm for each architecture (on 200 batches of training images); supernets of our spaces normalise by the batch.
 
-    The alphas are ignored. It is meant for a supernet that was trained on random single paths.
+    Within a budget no other architectures are evaluated, and the random ones use most of it (`dnas.cost.drawing`); of a
+    tight one there may be fewer. The alphas are ignored. It is meant for a supernet that was trained on random single
+    paths.
 
     Args:
         population: architectures per generation.
@@ -41,8 +43,6 @@ class Evolution(Discretization):
         mutation_probability: probability with which a mutant draws a gene anew.
         seed: seed of all random draws; the seed of the search is added.
     """
-
-    needs_training = True
 
     population: int = 50
     generations: int = 20
@@ -60,15 +60,16 @@ class Evolution(Discretization):
     def seeded(self, seed: int) -> Evolution:
         return replace(self, seed=self.seed + seed)
 
-    def __call__(
+    def decide(
         self,
         decisions: Mapping[str, Decision],
         mixtures: Mapping[str, Mixture],
         *,
         evaluate: Evaluate,
         train: Train,
+        limits: Limits,
     ) -> dict[str, Kept]:
-        pool = Pool(decisions, mixtures, evaluate)
+        pool = Pool(decisions, mixtures, evaluate, limits)
         if pool.space_size <= self.population * self.generations:
             pool.add_all()
         else:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
 from dnas.core.decision import Decision
 from dnas.core.mixture import Active, Mixture
+from dnas.cost.layout import items_of
 from dnas.method.discretization.eligible import eligible_rows
 
 
@@ -129,6 +130,22 @@ def active(genome: Genome, sites: Sequence[Site], decisions: Mapping[str, Decisi
             else:
                 rows[site.name][site.places[i]] = (gene.candidates[i],)
     return {name: tuple(row) for name, row in rows.items()}
+
+
+def genome_of(kept: Mapping[str, Kept], sites: Sequence[Site], decisions: Mapping[str, Decision]) -> Genome:
+    """The genome of an architecture; the first option stands where nothing is kept."""
+    chosen = {(item.decision, item.row, item.candidate) for item in items_of(kept, decisions)}
+    genes = []
+    for site in sites:
+        is_inputs = decisions[site.name].kind == "inputs"
+        own = [
+            [k for k in options if (site.name, 0 if is_inputs else place, k) in chosen]
+            for place, options in zip(site.places, site.options, strict=True)
+        ]
+        kept_places = tuple(i for i, found in enumerate(own) if found)
+        candidates = tuple((found or options)[0] for found, options in zip(own, site.options, strict=True))
+        genes.append(Gene(kept_places, candidates))
+    return tuple(genes)
 
 
 def is_whole(active: Mapping[str, Active], decisions: Mapping[str, Decision]) -> bool:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import combinations, zip_longest
 from random import Random
 from typing import NamedTuple
 
 from dnas.core.architecture import Kept
 from dnas.core.decision import Decision
 from dnas.core.mixture import Active, Mixture
-from dnas.method.discretization.base import Discretization, Evaluate, Train
+from dnas.method.discretization.base import Evaluate, Limits, Train, Trying
 from dnas.method.discretization.eligible import active_rows, eligible_rows
 from dnas.method.discretization.genome import kept
 from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
-class Perturbation(Discretization):
+class Perturbation(Trying):
     """Selection by perturbation (DARTS-PT, Wang et al. 2021, https://arxiv.org/abs/2108.04392, algorithms 1 and 2).
 
     In each round every decision settles one edge, drawn at random: it keeps the candidate whose removal lowers the
@@ -26,7 +26,8 @@ class Perturbation(Discretization):
     at random: it keeps the `num_kept` inputs whose removal, one at a time, lowers the accuracy most. An input choice is
     like one such node, a choice like one such edge. The decisions of a round follow one another. Between two rounds the
     supernet is trained with the remaining candidates. Ties are decided by order. Candidates that may not be kept
-    ('none' in DARTS) take part on edges that are not settled, and are not tried.
+    ('none' in DARTS) take part on edges that are not settled, and are not tried. Within a budget, what has no
+    completion that fits is passed over.
 
     Differences from the official code (ruocwang/darts-pt, `pt_project` of NAS-Bench-201 and of the DARTS space): there
     a removed candidate has weight 0 and the others keep theirs, here the relaxation normalises the remaining ones;
@@ -38,8 +39,6 @@ class Perturbation(Discretization):
         seed: seed of the order of edges and nodes; the seed of the search is added.
     """
 
-    needs_training = True
-
     epochs_between: int = 5
     seed: int = 0
 
@@ -50,13 +49,14 @@ class Perturbation(Discretization):
     def seeded(self, seed: int) -> Perturbation:
         return replace(self, seed=self.seed + seed)
 
-    def __call__(
+    def decide(
         self,
         decisions: Mapping[str, Decision],
         mixtures: Mapping[str, Mixture],
         *,
         evaluate: Evaluate,
         train: Train,
+        limits: Limits,
     ) -> dict[str, Kept]:
         decisions = {name: decision for name, decision in decisions.items() if decision.kind != "edges"}
         options = {name: eligible_rows(decision, mixtures[name]) for name, decision in decisions.items()}
@@ -71,7 +71,7 @@ class Perturbation(Discretization):
             if index and self.epochs_between:
                 train(self.epochs_between, active)
             for place in places:
-                active = active | {place.name: _settled(place, active, evaluate)}
+                active = active | {place.name: _settled(place, active, evaluate, limits)}
         return kept(active, decisions)
 
 
@@ -125,12 +125,25 @@ def _rounds(places: Iterable[list[_Place]], random: Random) -> list[list[_Place]
     return [[place for place in row if place is not None] for row in zip_longest(*shuffled)]
 
 
-def _settled(place: _Place, active: Mapping[str, Active], evaluate: Evaluate) -> Active:
-    """The rows of the decision with only the items of the place that are missed most."""
+def _settled(place: _Place, active: Mapping[str, Active], evaluate: Evaluate, limits: Limits) -> Active:
+    """The rows of the decision with only those items of the place that are missed most, of those that may stay."""
     rows = active[place.name]
-    accuracy = {item: evaluate({**active, place.name: _without(rows, item)}) for item in place.items}
-    missed = sorted(place.items, key=lambda item: accuracy[item])[: place.num_kept]
-    stays = {(item.row, k) for item in missed for k in item.candidates}
+    ways = {kept: _only(rows, place, kept) for kept in combinations(place.items, place.num_kept)}
+    allowed = [kept for kept, left in ways.items() if limits.allow({**active, place.name: left})]
+    if len(allowed) == 1:
+        return ways[allowed[0]]
+    accuracy = {
+        item: evaluate({**active, place.name: _without(rows, item)})
+        for item in place.items
+        if any(item in kept for kept in allowed)
+    }
+    rank = {item: place for place, item in enumerate(sorted(accuracy, key=lambda item: accuracy[item]))}
+    return ways[min(allowed, key=lambda kept: sorted(rank[item] for item in kept))]
+
+
+def _only(rows: Active, place: _Place, items: Sequence[_Item]) -> Active:
+    """The rows of a decision where of a place these items alone stay."""
+    stays = {(item.row, k) for item in items for k in item.candidates}
     touched = {item.row for item in place.items}
     return tuple(
         tuple(k for k in row if (index, k) in stays) if index in touched else row for index, row in enumerate(rows)

@@ -9,13 +9,13 @@ from random import Random
 from dnas.core.architecture import Kept
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
-from dnas.method.discretization.base import Discretization, Evaluate, Train
+from dnas.method.discretization.base import Evaluate, Limits, Train, Trying
 from dnas.method.discretization.pool import Pool
 from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
-class RandomSampling(Discretization):
+class RandomSampling(Trying):
     """Random search with weight sharing: the most accurate of `samples` random architectures, without training them.
 
     Li and Talwalkar 2019, https://arxiv.org/abs/1902.07638, section 3.2; official code liamcli/randomNAS_release,
@@ -25,14 +25,13 @@ class RandomSampling(Discretization):
     all different; a space that has no more than `samples` is evaluated completely. At equal accuracy the earlier one
     wins.
 
+    Within a budget the random architectures use most of it (`dnas.cost.drawing`); of a tight one there may be fewer.
     The alphas are ignored. It is meant for a supernet that was trained on random single paths.
 
     Args:
         samples: number of architectures that are evaluated.
         seed: seed of the random draws; the seed of the search is added.
     """
-
-    needs_training = True
 
     samples: int = 100
     seed: int = 0
@@ -44,15 +43,16 @@ class RandomSampling(Discretization):
     def seeded(self, seed: int) -> RandomSampling:
         return replace(self, seed=self.seed + seed)
 
-    def __call__(
+    def decide(
         self,
         decisions: Mapping[str, Decision],
         mixtures: Mapping[str, Mixture],
         *,
         evaluate: Evaluate,
         train: Train,
+        limits: Limits,
     ) -> dict[str, Kept]:
-        pool = Pool(decisions, mixtures, evaluate)
+        pool = Pool(decisions, mixtures, evaluate, limits)
         if pool.space_size <= self.samples:
             pool.add_all()
         else:

@@ -1,0 +1,189 @@
+"""What a budget allows of delivered networks: its limits as numbers, beside the range of costs that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from dnas.core.architecture import Kept
+from dnas.cost.budget import Budget, Limit, Unit
+from dnas.cost.counts import flops_of, parameters_of
+from dnas.cost.decomposition import Decomposition
+from dnas.cost.delivered import Delivered
+from dnas.cost.flops import count_flops
+from dnas.cost.params import count_parameters
+from dnas.cost.program import Bound, Program
+from dnas.system.errors import UserError
+
+
+@dataclass(frozen=True)
+class Range:
+    """A limit, and between what the costs of all architectures lie that may be kept.
+
+    Args:
+        limit: as it was written.
+        cost: of an architecture.
+        least, largest: cost of the cheapest and of the costliest architecture.
+    """
+
+    limit: Limit
+    cost: Decomposition
+    least: float
+    largest: float
+
+    @property
+    def most(self) -> float:
+        """The limit in its unit."""
+        return self.limit.number * self.largest if self.limit.is_share else self.limit.number
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every architecture is within it."""
+        return self.most >= self.largest
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self.cost, self.most)
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        unit = self.limit.unit
+        text = f"{unit}: from {amount(self.least)} to {amount(self.largest)} in this space; at most {amount(self.most)}"
+        if self.changes_nothing:
+            return f"{text}, which changes nothing"
+        return f"{text} ({self.most / self.largest:.1%} of the largest)"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """All limits of a budget on the architectures of a program.
+
+    Args:
+        program: what may be kept.
+        ranges: one for each limit.
+    """
+
+    program: Program
+    ranges: Sequence[Range]
+
+    @property
+    def all(self) -> list[Bound]:
+        return [one.bound for one in self.ranges]
+
+    def costs(self, kept: Mapping[str, Kept]) -> dict[Unit, float]:
+        """What an architecture costs in each unit."""
+        return {one.limit.unit: one.cost.of(kept, self.program.decisions) for one in self.ranges}
+
+    def fits(self, kept: Mapping[str, Kept]) -> bool:
+        """Whether an architecture is within all limits."""
+        return all(one.cost.of(kept, self.program.decisions) <= one.most for one in self.ranges)
+
+    def use(self, kept: Mapping[str, Kept]) -> float:
+        """The largest share of a limit that an architecture takes; up to 1 where it fits."""
+        return max(one.cost.of(kept, self.program.decisions) / one.most for one in self.ranges)
+
+
+def decompositions(
+    delivered: Delivered, budget: Budget, milliseconds: Decomposition | None = None
+) -> dict[Unit, Decomposition]:
+    """The costs that a budget limits.
+
+    Args:
+        delivered: the network.
+        budget: what it may cost.
+        milliseconds: predicted; needed for a limit in milliseconds.
+    """
+    found: dict[Unit, Decomposition] = {}
+    units = [limit.unit for limit in budget.parsed]
+    flops = flops_of(delivered) if {"flops", "multiadds"} & set(units) else None
+    for unit in units:
+        match unit:
+            case "flops":
+                assert flops is not None
+                found[unit] = flops
+            case "multiadds":
+                assert flops is not None
+                found[unit] = flops.scaled(0.5)
+            case "parameters":
+                found[unit] = parameters_of(delivered)
+            case "milliseconds":
+                assert milliseconds is not None
+                found[unit] = milliseconds
+    return found
+
+
+def count(unit: Unit, network: nn.Module, inputs: Any) -> float:
+    """The cost of a built network in a unit that is counted."""
+    if unit == "parameters":
+        return float(count_parameters(network))
+    flops = float(count_flops(network, inputs))
+    return flops / 2 if unit == "multiadds" else flops
+
+
+def bounds_of(
+    budget: Budget, costs: Mapping[Unit, Decomposition], program: Program, delivered: Delivered | None = None
+) -> Bounds:
+    """The limits as numbers, checked against the range of what there is.
+
+    Args:
+        budget: what may be spent.
+        costs: of each unit of it.
+        program: what may be kept.
+        delivered: where given, the cheapest and the costliest network are built and counted.
+
+    Raises:
+        UserError: a limit is below the cheapest network, no network is within all of them, or the costs of a model of
+            one's own are no sum over what is kept.
+    """
+    ranges = []
+    for limit in budget.parsed:
+        cost = costs[limit.unit]
+        cheapest, costliest = program.cheapest(cost), program.costliest(cost)
+        assert cheapest is not None and costliest is not None, "every decision has something that may be kept"
+        least, largest = (cost.of(kept, program.decisions) for kept in (cheapest, costliest))
+        if delivered is not None and limit.unit != "milliseconds":
+            for kept, expected in ((cheapest, least), (costliest, largest)):
+                _check_count(limit.unit, delivered, kept, expected)
+        found = Range(limit, cost, least, largest)
+        if found.most < least:
+            raise UserError(
+                f"The budget {limit} is {amount(found.most)} {limit.unit}, below the smallest network of this space: "
+                f"its networks have from {amount(least)} to {amount(largest)} {limit.unit}. Give {limit.unit}<="
+                f"{_number_above(least)} or more, or make the network smaller (channels, cells, image size)."
+            )
+        ranges.append(found)
+    bounds = Bounds(program, ranges)
+    if len(ranges) > 1 and program.best({}, bounds.all) is None:
+        raise UserError(
+            f"No architecture is within {' and '.join(str(limit) for limit in budget.parsed)} at once, though each of "
+            "them can be met alone: raise one of them."
+        )
+    return bounds
+
+
+def _check_count(unit: Unit, delivered: Delivered, kept: Mapping[str, Kept], expected: float) -> None:
+    counted = count(unit, delivered.network(kept), delivered.inputs)
+    if counted != expected:
+        raise UserError(
+            f"The {unit} of this model's networks are no sum over what is kept: a network has {amount(counted)} where "
+            f"its parts add up to {amount(expected)}, so a budget in {unit} cannot be held. Candidates that share "
+            "weights, or whose sizes depend on other choices, do that: give each its own, or in a space of your own "
+            "override `undecided` and `shaping`."
+        )
+
+
+def amount(value: float) -> str:
+    """A cost for a person: whole numbers with separators, others with three digits.
+
+    Example:
+        >>> amount(1234567.0), amount(8.25)
+        ('1,234,567', '8.25')
+    """
+    return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:,.3g}"
+
+
+def _number_above(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) else f"{1.001 * value:.4g}"

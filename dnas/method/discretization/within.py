@@ -1,0 +1,172 @@
+"""What a discretization keeps within a budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from random import Random
+from typing import NamedTuple
+
+from dnas.core.architecture import Kept
+from dnas.core.decision import Decision
+from dnas.core.mixture import Active, Mixture
+from dnas.cost.bounds import Bounds
+from dnas.cost.drawing import BandDraws
+from dnas.cost.layout import Item
+from dnas.cost.program import Cap, Program
+from dnas.method.discretization.argmax import edge_weights
+from dnas.method.discretization.base import Discretization, Evaluate, Limits, Train, Trying
+from dnas.method.discretization.eligible import eligible_rows
+from dnas.method.discretization.genome import is_whole
+from dnas.method.discretization.genome import kept as kept_of
+from dnas.method.discretization.limited_skips import LimitedSkips
+from dnas.method.discretization.threshold import Threshold
+
+# Mixtures and gates nearer to 0 or 1 count as this far from them.
+_LEAST = 1e-12
+
+
+class Rules(NamedTuple):
+    """What a discretization by strength asks of an architecture.
+
+    Args:
+        threshold: of independent gates; None where candidates compete.
+        caps: of candidates in cells.
+    """
+
+    threshold: float | None = None
+    caps: tuple[Cap, ...] = ()
+
+
+def rules_of(discretization: Discretization) -> Rules:
+    """The rules that a discretization goes by; those of Argmax for others than Threshold and LimitedSkips."""
+    match discretization:
+        case Threshold(threshold=threshold):
+            return Rules(threshold)
+        case LimitedSkips():
+            caps = (Cap(name, discretization.candidate, discretization.most) for name in discretization.decisions)
+            inner = rules_of(discretization.rule)
+            return Rules(inner.threshold, (*inner.caps, *caps))
+        case _:
+            return Rules()
+
+
+def program_of(decisions: Mapping[str, Decision], options: Mapping[str, Active], rules: Rules) -> Program:
+    """What may be kept by these rules."""
+    return Program(decisions, options, independent=rules.threshold is not None, caps=rules.caps)
+
+
+def scores(
+    decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture], items: list[Item], rules: Rules
+) -> dict[Item, float]:
+    """How much it speaks for an architecture that it keeps an item.
+
+    Candidates that compete have log(mixture x weight of the edge), gates logit(gate) - logit(threshold). Where edges
+    are weighed, gates are ordered by their product with these: gates that pass have log(product) raised above 0, the
+    others log(product).
+    """
+    weights = {name: edge_weights(decision, mixtures) for name, decision in decisions.items()}
+    values = {name: mixture.values.reshape(-1, mixture.values.shape[-1]).tolist() for name, mixture in mixtures.items()}
+    found: dict[Item, float] = {}
+    for item in items:
+        value, weight = values[item.decision][item.row][item.candidate], weights[item.decision][item.row]
+        found[item] = math.log(max(value * weight, _LEAST))
+        if rules.threshold is not None and decisions[item.decision].kind != "choice":
+            passes = _logit(value) - _logit(rules.threshold)
+            if any(w != 1 for w in weights[item.decision]):
+                # log(product) lies between log(_LEAST) and 0.
+                found[item] += -math.log(_LEAST) if passes > 0 else 0.0
+            else:
+                found[item] = passes
+    return found
+
+
+def _logit(gate: float) -> float:
+    gate = min(max(gate, _LEAST), 1 - _LEAST)
+    return math.log(gate / (1 - gate))
+
+
+@dataclass(frozen=True)
+class WithinBudget(Discretization):
+    """What `rule` keeps, where that is within the budget; otherwise the best architecture that is.
+
+    The best has the highest sum of `scores` of all that are within the budget, found by integer programming: it is what
+    Argmax, Threshold and LimitedSkips keep where no budget is in their way. A rule that tries candidates (`Trying`) is
+    told what fits.
+
+    Args:
+        rule: what decides without a budget.
+        bounds: what is allowed.
+    """
+
+    rule: Discretization
+    bounds: Bounds
+
+    @property
+    def needs_training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.rule.needs_training
+
+    def seeded(self, seed: int) -> WithinBudget:
+        return replace(self, rule=self.rule.seeded(seed))
+
+    def check(self, decisions: Mapping[str, Decision]) -> None:
+        self.rule.check(decisions)
+
+    def __call__(
+        self,
+        decisions: Mapping[str, Decision],
+        mixtures: Mapping[str, Mixture],
+        *,
+        evaluate: Evaluate,
+        train: Train,
+    ) -> dict[str, Kept]:
+        if isinstance(self.rule, Trying):
+            limits = _Limits(self.bounds)
+            return self.rule.decide(decisions, mixtures, evaluate=evaluate, train=train, limits=limits)
+        kept = self.rule(decisions, mixtures, evaluate=evaluate, train=train)
+        return kept if self.bounds.fits(kept) else self.best(decisions, mixtures)
+
+    def best(self, decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture]) -> dict[str, Kept]:
+        """The architecture of the highest scores within the budget.
+
+        Candidates that the search has ruled out are kept where nothing else fits.
+        """
+        rules = rules_of(self.rule)
+        options = {
+            name: eligible_rows(decision, mixtures[name])
+            for name, decision in decisions.items()
+            if decision.kind != "edges"
+        }
+        for program in (program_of(decisions, options, rules), self.bounds.program):
+            kept = program.best(scores(decisions, mixtures, program.items, rules), self.bounds.all)
+            if kept is not None:
+                return kept
+        raise AssertionError("a budget that nothing is within is refused before the search")
+
+
+def _eligible(active: Active, allowed: Active) -> Active:
+    """For each row the candidates that take part and may be kept; all that may, where none of these takes part."""
+    return tuple(
+        (tuple(k for k in row if k in may) or may) if row else () for row, may in zip(active, allowed, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Limits(Limits):
+    bounds: Bounds
+
+    def allow(self, active: Mapping[str, Active]) -> bool:
+        program = self.bounds.program
+        if is_whole(active, program.decisions):
+            return self.bounds.fits(kept_of(active, program.decisions))
+        options = {name: _eligible(rows, program.options[name]) for name, rows in active.items()}
+        return Program(program.decisions, options, program.independent).best({}, self.bounds.all) is not None
+
+    def random(self, random: Random) -> dict[str, Kept] | None:
+        return self._draws(random)
+
+    @cached_property
+    def _draws(self) -> BandDraws:
+        return BandDraws(self.bounds)
