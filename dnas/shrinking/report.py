@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
 
@@ -73,8 +74,23 @@ class Report:
         random = [row.score.value for row in self.rows if row.name.startswith("random")]
         note = f"Budget {', '.join(self.budget)}; measured on {self.measured_on}."
         if len(random) > 1:
-            note += f" {len(random)} random networks: {fmean(random):.4f} ± {stdev(random):.4f} (standard deviation)."
+            low, high = mean_interval(random)
+            note += f" Mean of {len(random)} random networks: {fmean(random):.4f}, 95 % {low:.4f} to {high:.4f}."
         return "\n".join([*aligned(lines, "<" + ">" * (len(header) - 1)), note])
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean by Student's t (1908, https://doi.org/10.1093/biomet/6.1.1).
+
+    m +- t(0.975, n - 1) s / sqrt(n)
+
+    Args:
+        values: two or more.
+    """
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
 
 
 def _cells(row: Row) -> list[str]:

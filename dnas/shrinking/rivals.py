@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -27,24 +28,27 @@ def uniform_widths(searchable: Narrowable, bounds: Sequence[Bound]) -> dict[str,
 def random_widths(searchable: Narrowable, bounds: Sequence[Bound], generator: torch.Generator) -> dict[str, int] | None:
     """Random widths and blocks that use 95 to 100 % of a bound and pass none; None where 1,000 draws gave none.
 
-    Each width is a share drawn from (0, 1), all times the largest common factor that is within the bounds; each block
-    is left out with probability 1/4.
+    Each width is a share drawn from (0, 1), all to the power that is the least within the bounds; each block is left out
+    with probability 1/4.
     """
     groups, blocks = searchable.structure.groups, searchable.structure.blocks
     for _ in range(_TRIES):
         shares = torch.rand(len(groups), generator=generator).tolist()
         stays = (torch.rand(len(blocks), generator=generator) >= 0.25).tolist()
-
-        def at(factor: float, shares: list[float] = shares, stays: list[bool] = stays) -> dict[str, int]:
-            values = {block.name: int(stay) for block, stay in zip(blocks, stays, strict=True)}
-            for group, share in zip(groups, shares, strict=True):
-                values[group.name] = max(1, min(len(group), round(len(group) * share * factor)))
-            return searchable.consistent(values)
-
-        found = _largest(lambda factor, at=at: at(1 / (1 - factor) - 1 if factor < 1 else 1e9), bounds)
+        at = partial(_at_power, searchable, shares, stays)
+        found = _largest(at, bounds)
         if found is not None and any(bound.cost.of(found) >= BAND * bound.most for bound in bounds):
             return found
     return None
+
+
+def _at_power(searchable: Narrowable, shares: Sequence[float], stays: Sequence[bool], factor: float) -> dict[str, int]:
+    """Widths of share^(1 / factor - 1): from one class each at a factor of 0 to all of them at 1."""
+    structure = searchable.structure
+    values = {block.name: int(stay) for block, stay in zip(structure.blocks, stays, strict=True)}
+    for group, share in zip(structure.groups, shares, strict=True):
+        values[group.name] = max(1, round(len(group) * share ** (1 / factor - 1))) if factor else 1
+    return searchable.consistent(values)
 
 
 def _largest(at: Callable[[float], dict[str, int]], bounds: Sequence[Bound]) -> dict[str, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from dnas.cost import count_flops, count_parameters
 from dnas.searching.settings import WeightSGD
 from dnas.shrinking.importance import importance, ranking
 from dnas.shrinking.program import Bound
+from dnas.shrinking.report import mean_interval
 from dnas.shrinking.rivals import random_widths, uniform_widths
 from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import make_searchable, widths
@@ -66,6 +68,27 @@ def test_every_row_of_the_report_is_within_the_budget_and_measured(resnet: nn.Mo
     assert report.row("found").parameters == count_parameters(small)
     assert report.metric == "top1" and report.measured_on.startswith("the validation data, which decided")
     assert str(report).splitlines()[0].split()[:5] == ["top1", "95", "%", "loss", "parameters"]
+
+
+def test_the_interval_of_a_mean_is_students():
+    # t(0.975, 1) = tan(0.475 pi) = 12.706; the mean of 1 and 2 has the standard error 1 / 2.
+    half = math.tan(0.475 * math.pi) / 2
+    assert mean_interval([1.0, 2.0]) == pytest.approx((1.5 - half, 1.5 + half), rel=1e-9)
+
+
+def test_a_model_that_decides_by_its_data_as_a_whole_is_refused_with_the_reason():
+    class Deciding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            return self.second(y if y.mean() > 0 else -y)
+
+    data = [(torch.ones(4, 3), torch.zeros(4, dtype=torch.int64))]
+    with pytest.raises(UserError, match="the model decides in Python by values of the data"):
+        shrink(Deciding(), data, data, budget="flops<=50%", settings=QUICK)
 
 
 def test_a_training_function_of_the_users_serves_any_task():
