@@ -28,7 +28,7 @@ def uniform_widths(searchable: Narrowable, bounds: Sequence[Bound]) -> dict[str,
 def random_widths(searchable: Narrowable, bounds: Sequence[Bound], generator: torch.Generator) -> dict[str, int] | None:
     """Random widths and blocks that use 95 to 100 % of a bound and pass none; None where 1,000 draws gave none.
 
-    Each width is a share drawn from (0, 1), all to the power that is the least within the bounds; each block is left out
+    Each width is a share drawn from (0, 1), all to the least power that is within the bounds; each block is left out
     with probability 1/4.
     """
     groups, blocks = searchable.structure.groups, searchable.structure.blocks
