@@ -65,6 +65,7 @@ from dnas.space import (
     Space,
     TransformerSpace,
 )
+from dnas.system.display import Display, RichDisplay, Silent
 from dnas.system.errors import MissingPackage, NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted
 from dnas.table import Table, load_table
@@ -98,6 +99,7 @@ __all__ = [
     "Dirichlet",
     "DirichletPrior",
     "Discretization",
+    "Display",
     "EigenvalueStop",
     "Entropy",
     "EpochReport",
@@ -142,6 +144,7 @@ __all__ = [
     "ReinMax",
     "Relaxation",
     "RetrainSettings",
+    "RichDisplay",
     "Rule",
     "Run",
     "Schedule",
@@ -153,6 +156,7 @@ __all__ = [
     "Sharpening",
     "ShrinkSettings",
     "Sigmoid",
+    "Silent",
     "SkipStop",
     "Smoothing",
     "Softmax",

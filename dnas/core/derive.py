@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 from torch import nn
 
-from dnas.core.architecture import Architecture
+from dnas.core.architecture import Architecture, Kept
 from dnas.core.decision import Decision
 from dnas.core.searchable import Searchable
 from dnas.system.errors import UserError
@@ -40,16 +41,27 @@ def find_decisions(model: nn.Module) -> dict[str, Decision]:
     return found
 
 
-def derive(model: nn.Module, architecture: Architecture) -> nn.Module:
+def derive(model: nn.Module, architecture: Architecture | Mapping[str, Kept]) -> nn.Module:
     """A copy of `model` in which every choice is replaced by what the architecture keeps of it.
 
     The copy holds the searched weights and none of the candidates that lost; `model` stays as it is. In train mode
     it computes what the supernet computes under the architecture's one-hot mixtures.
 
+    Args:
+        model: with choices inside.
+        architecture: what is kept; also as a mapping of choices to what is kept of each.
+
     Raises:
         UserError: the architecture does not fit the model.
     """
     check_not_wrapped(model)
+    if isinstance(architecture, Mapping):
+        architecture = Architecture({n: tuple(k) if isinstance(k, list) else k for n, k in architecture.items()})
+    if not isinstance(architecture, Architecture):
+        raise UserError(
+            "derive takes an Architecture, as search gives it in result.architecture, or a mapping such as "
+            f"{{'kernel': '3x3'}}; got a {type(architecture).__name__}."
+        )
     if not any(isinstance(module, Searchable) for module in model.modules()):
         raise UserError(f"{type(model).__name__} holds no choice, so there is nothing to derive.")
     architecture.check(find_decisions(model))

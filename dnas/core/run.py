@@ -48,6 +48,10 @@ class Run:
         self.path = Path(path)
         self._writer: Any = None
 
+    def __fspath__(self) -> str:
+        """The folder, so that a run can be given where a path is wanted."""
+        return str(self.path)
+
     @staticmethod
     def open(path: Path | str) -> Run:
         """Open an existing run.
@@ -229,6 +233,19 @@ class Run:
         text = read_text(path)
         data = parse_json(text, path)
         return without_seal(data, text, source=str(path)) if isinstance(data, dict) else data
+
+
+def as_run(run: Run | Path | str | None) -> Run | None:
+    """A run, also where the path of its folder is given.
+
+    Raises:
+        UserError: neither.
+    """
+    if run is None or isinstance(run, Run):
+        return run
+    if isinstance(run, str | Path):
+        return Run(run)
+    raise UserError(f"run must be the path of a folder, such as 'runs/x', or a dnas.Run; got {run!r}.")
 
 
 def environment() -> dict[str, Any]:

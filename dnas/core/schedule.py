@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -25,6 +26,9 @@ class Constant(Schedule):
 
     value: float
 
+    def __post_init__(self) -> None:
+        accept(self)
+
     def __call__(self, progress: Tensor) -> Tensor:
         return torch.full_like(progress, self.value)
 
@@ -36,6 +40,9 @@ class Linear(Schedule):
     start: float
     end: float
 
+    def __post_init__(self) -> None:
+        accept(self)
+
     def __call__(self, progress: Tensor) -> Tensor:
         return self.start + (self.end - self.start) * progress
 
@@ -46,6 +53,9 @@ class Cosine(Schedule):
 
     start: float
     end: float
+
+    def __post_init__(self) -> None:
+        accept(self)
 
     def __call__(self, progress: Tensor) -> Tensor:
         return self.end + 0.5 * (self.start - self.end) * (1 + torch.cos(math.pi * progress))
@@ -66,6 +76,7 @@ class Exponential(Schedule):
     end: float
 
     def __post_init__(self) -> None:
+        accept(self)
         if not (self.start > 0 and self.end > 0):
             raise UserError(
                 f"An exponential schedule goes from and to numbers over 0; got start={self.start} and end={self.end}. "

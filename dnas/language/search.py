@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,7 +18,8 @@ from dnas.language.settings import LanguageSearch
 from dnas.searching.observer import EpochReport, Observer
 from dnas.searching.search import SearchResult, search
 from dnas.space.recurrent import RecurrentSpace
-from dnas.system.display import Display, Silent
+from dnas.system.accepted import accepted
+from dnas.system.display import TERMINAL, Display
 from dnas.system.processes import check_one_process
 from dnas.system.random_state import seeded
 
@@ -27,9 +29,9 @@ def search_language(
     *,
     space: RecurrentSpace = RecurrentSpace(),
     settings: LanguageSearch = LanguageSearch(),
-    run: Run | None = None,
+    run: Run | Path | str | None = None,
     observers: Sequence[Observer] = (),
-    display: Display = Silent(),
+    display: Display = TERMINAL,
     device: torch.device | str = "cpu",
 ) -> SearchResult:
     """Search for a recurrent cell: weights on the training part, alphas on the validation part, as in DARTS.
@@ -51,6 +53,7 @@ def search_language(
         'darts_rnn'
     """
     check_one_process("a search")  # before the model is built
+    settings = accepted(settings, LanguageSearch, "settings")
     with seeded(settings.search.seed):
         model = space.model(vocabulary=len(corpus.vocabulary), hidden=settings.hidden, dropout=settings.dropout)
     streams = _carried_streams(corpus, settings, model.to(device), device)

@@ -15,6 +15,7 @@ from dnas.core.schedule import Constant
 from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.space.recurrent import RecurrentDropout
 from dnas.space.recurrent_model import SEARCH_DROPOUT, LanguageOutput
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 # Legend: T steps of a batch, B rows.
@@ -42,6 +43,9 @@ class LanguageLoss:
 
     activation: float = 0.0
     slowness: float = 1e-3
+
+    def __post_init__(self) -> None:
+        accept(self)
 
     def __call__(self, output: LanguageOutput, targets_TB: Tensor) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(output.logits.flatten(0, 1), targets_TB.flatten())}
@@ -74,6 +78,9 @@ class LanguageSearch:
     bptt: int = 35
     loss: LanguageLoss = LanguageLoss()
     search: SearchSettings = _SEARCH
+
+    def __post_init__(self) -> None:
+        accept(self)
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ class LanguageTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.epochs < 1:
             raise UserError(f"epochs must be 1 or more; got {self.epochs}.")
         if self.average_after is not None and self.average_after < 1:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,13 +20,14 @@ from torch import Tensor, nn
 
 from dnas.core.batch import Batch
 from dnas.core.last_checkpoint import LastCheckpoint
-from dnas.core.run import Run
+from dnas.core.run import Run, as_run
 from dnas.data.text import Corpus, TextBatches
 from dnas.language.evaluation import initial_state, perplexity, whole_text
 from dnas.language.settings import LanguageTraining
 from dnas.searching.settings import WeightSGD
+from dnas.system.accepted import accepted
 from dnas.system.difference import first_difference
-from dnas.system.display import Display, Silent
+from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import NonFiniteLoss
 from dnas.system.interrupt import Interrupted, StopRequest, stop_request
 from dnas.system.plain_data import to_plain
@@ -56,8 +58,8 @@ def train_language(
     corpus: Corpus,
     *,
     settings: LanguageTraining = LanguageTraining(),
-    run: Run | None = None,
-    display: Display = Silent(),
+    run: Run | Path | str | None = None,
+    display: Display = TERMINAL,
     phase: str = "train",
 ) -> LanguageResult:
     """Train a language model on the training part, and keep the weights that are best on the validation part.
@@ -81,6 +83,7 @@ def train_language(
     """
     check_one_process("a training")
     check_not_wrapped(network)
+    settings, run = accepted(settings, LanguageTraining, "settings"), as_run(run)
     training = _Training(network, corpus, settings, run, display, phase)
     try:
         with seeded(settings.seed), stop_request() as request:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from torch import nn
 
 from dnas.core.architecture import Architecture, Kept
-from dnas.core.run import Run
+from dnas.core.run import Run, as_run
 from dnas.data.keyed_random import stream_key
 from dnas.searching.checkpoint import stage_reached
 from dnas.searching.handover import check_num_candidates
@@ -20,7 +21,8 @@ from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import Stage, stage_seed
 from dnas.searching.start import keep_start
 from dnas.searching.supernet import Criterion, Supernet
-from dnas.system.display import Display, Silent
+from dnas.system.accepted import accepted, accepted_list
+from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import UserError
 from dnas.system.interrupt import stop_request
 from dnas.system.plain_data import to_plain
@@ -40,9 +42,9 @@ def search(
     settings: SearchSettings = SearchSettings(),
     validation: Data | None = None,
     stamp: Callable[[dict[str, Kept]], Architecture] = Architecture,
-    run: Run | None = None,
-    observers: Sequence[Observer] = (),
-    display: Display = Silent(),
+    run: Run | Path | str | None = None,
+    observers: Observer | Sequence[Observer] = (),
+    display: Display = TERMINAL,
 ) -> SearchResult:
     """Search for an architecture by gradient descent.
 
@@ -62,9 +64,10 @@ def search(
         settings: the method, its optimizers and its length.
         validation: batches on which the supernet is measured after each epoch; None for one pass over `val`.
         stamp: turns what is kept into an `Architecture` (the method `architecture` of a space adds the space's name).
-        run: folder for metrics, checkpoints and the result.
+        run: folder for metrics, checkpoints and the result, or its path.
         observers: called after each epoch; any of them may stop the search, or send it back.
-        display: where progress is shown.
+        display: where progress is shown: by default one line in a terminal and nothing elsewhere; `dnas.Silent()` shows
+            nothing at all.
 
     Raises:
         UserError: the model has no choice, the data have no batch, candidates cannot be mixed, the model or the
@@ -82,7 +85,7 @@ def search(
         >>> result.architecture.decisions["act"] in ("relu", "tanh")
         True
     """
-    if settings.stages:
+    if accepted(settings, SearchSettings, "settings").stages:
         raise UserError(
             f"The settings have {len(settings.stages)} stages, each with a model of its own: use "
             "dnas.search_in_stages(build, ...), where build(stage) makes it."
@@ -114,9 +117,9 @@ def search_in_stages(
     settings: SearchSettings = SearchSettings(),
     validation: Data | None = None,
     stamp: Callable[[dict[str, Kept]], Architecture] = Architecture,
-    run: Run | None = None,
-    observers: Sequence[Observer] = (),
-    display: Display = Silent(),
+    run: Run | Path | str | None = None,
+    observers: Observer | Sequence[Observer] = (),
+    display: Display = TERMINAL,
 ) -> SearchResult:
     """Search stage by stage: each stage rules out candidates, and the next one may have another supernet.
 
@@ -143,6 +146,8 @@ def search_in_stages(
         [2]
     """
     check_one_process("a search")
+    settings, run = accepted(settings, SearchSettings, "settings"), as_run(run)
+    observers, display = accepted_list(observers, Observer, "observers"), accepted(display, Display, "display")
     settings.check_length()
     settings.check_observers(observers)
 
@@ -167,6 +172,7 @@ def search_in_stages(
 
     index, before = stage_reached(run, settings)
     loop = loop_of(index)
+    _say_without_choice(loop.supernet, display)
     if run is not None and not run.config_path.exists():
         run.write_config({"search": to_plain(settings)})
     try:
@@ -210,6 +216,15 @@ def _supernet(model: nn.Module, task: Task | None, criterion: Criterion | str | 
     # A criterion alone: outputs that are class scores have an accuracy all the same.
     loss = nn.functional.cross_entropy if criterion is None else named_criterion(criterion)
     return Supernet(model, loss, seed=seed)
+
+
+def _say_without_choice(supernet: Supernet, display: Display) -> None:
+    """Name the choices that have one candidate, which is most likely a mistake."""
+    for name, decision in supernet.decisions.items():
+        if decision.kind in ("choice", "inputs") and len(decision.candidates) == 1:
+            display.say(
+                f"Note: choice {name!r} has one candidate, {decision.candidates[0]!r}: there is nothing to choose."
+            )
 
 
 def _check_decisions(supernet: Supernet, settings: SearchSettings, observers: Sequence[Observer]) -> None:

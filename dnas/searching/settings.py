@@ -19,6 +19,7 @@ from dnas.method.smoothing import Smoothing
 from dnas.searching.combination import check_discretization, check_penalties, check_without_alphas
 from dnas.searching.observer import Observer, check_length, check_observers
 from dnas.searching.stage import Part, Stage, check_stages, parts, scaled
+from dnas.system.accepted import accept
 from dnas.system.difference import free
 from dnas.system.errors import UserError
 
@@ -42,6 +43,7 @@ class WeightSGD:
     clip: float | None = 5.0
 
     def __post_init__(self) -> None:
+        accept(self)
         for end, progress in (("start", 0.0), ("end", 1.0)):
             if not 0 <= self.lr_at(progress) < math.inf:
                 raise UserError(f"lr of the weights must be 0 or more; at the {end} it is {self.lr_at(progress):g}.")
@@ -84,6 +86,7 @@ class AlphaAdam:
     weight_decay: float = 1e-3
 
     def __post_init__(self) -> None:
+        accept(self)
         if not 0 <= self.lr < math.inf:
             raise UserError(f"lr of the alphas must be 0 or more; got {self.lr}.")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -146,6 +149,7 @@ class SearchSettings:
     checkpoint_minutes: float = free(10.0)
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.epochs < 1:
             raise UserError(f"epochs must be at least 1; got {self.epochs}.")
         if not 0 <= self.warmup_epochs <= self.epochs:

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 
 from dnas.core.schedule import Schedule
 from dnas.data.keyed_random import stream_key
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -46,6 +47,7 @@ class Stage:
     skip_dropout: Schedule | None = None
 
     def __post_init__(self) -> None:
+        accept(self)
         for name in ("epochs", "num_candidates", "cells", "channels", "partial_channels"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from dnas.core.batch import Batch, map_tensors, to_device
-from dnas.core.run import Run
+from dnas.core.run import Run, as_run
 from dnas.core.schedule import Cosine
 from dnas.cost.budget import Budget
 from dnas.cost.flops import Inputs, count_flops
@@ -31,7 +32,8 @@ from dnas.shrinking.searchable import Narrowable, make_searchable
 from dnas.shrinking.sensitivity import scores
 from dnas.shrinking.statistics import reestimate
 from dnas.shrinking.trace import copied
-from dnas.system.display import Display, Silent
+from dnas.system.accepted import accept
+from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import MissingPackage, UserError
 from dnas.system.peak import measured_seconds
 from dnas.system.processes import check_not_wrapped, check_one_process
@@ -76,6 +78,7 @@ class ShrinkSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        accept(self)
         for name, least in (("steps", 2), ("batches", 1), ("statistics_batches", 1), ("random", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}; got {getattr(self, name)}.")
@@ -94,8 +97,8 @@ def shrink(
     rules: Sequence[Rule] = (),
     settings: ShrinkSettings = ShrinkSettings(),
     fine_tune: FineTune | None = None,
-    run: Run | None = None,
-    display: Display = Silent(),
+    run: Run | Path | str | None = None,
+    display: Display = TERMINAL,
 ) -> nn.Module:
     """A physically smaller copy of a trained model that keeps a budget, fine-tuned; its `shrink_report` tells the rest.
 
@@ -141,7 +144,7 @@ def shrink(
         task=chosen_task(task, criterion, Classification()),
         settings=settings,
         fine_tune=fine_tune,
-        run_folder=run,
+        run_folder=as_run(run),
         display=display,
     )
     return shrinking.run(model, Budget((budget,) if isinstance(budget, str) else tuple(budget)), example, rules)

@@ -20,6 +20,7 @@ from dnas.space.drop_path import DropPath
 from dnas.space.edges import CellBuilder, EdgeSettings
 from dnas.space.ops import EVALUATION, OPERATIONS, SEARCH, operation
 from dnas.space.skeleton import CellMaker, Skeleton
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 CANDIDATES = (
@@ -84,6 +85,7 @@ class DartsSpace(Space):
     drop_path: Schedule | None = None
 
     def __post_init__(self) -> None:
+        accept(self)
         check_count("nodes", self.nodes, most=MOST_NODES)
         unknown = [name for name in self.candidates if name not in OPERATIONS]
         if unknown:

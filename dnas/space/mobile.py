@@ -26,6 +26,7 @@ from dnas.space.mobile_network import (
     layer_name,
 )
 from dnas.space.ops import EVALUATION, SEARCH, Form
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 # Kernel size and expansion of each candidate (ProxylessNAS, section 4.2; FBNet, table 2, has kernels 3 and 5).
@@ -85,6 +86,7 @@ class MobileSpace(Space):
     width_multipliers: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
+        accept(self)
         for name in ("layers", "stages"):
             check_count(name, getattr(self, name), most=LARGEST_SIZES["cells"])
         multipliers = self.width_multipliers

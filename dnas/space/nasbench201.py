@@ -20,6 +20,7 @@ from dnas.space.edges import CellBuilder, EdgeSettings
 from dnas.space.layout import fast_layout
 from dnas.space.ops import EVALUATION, SEARCH, Form, ReLUConvBN, operation
 from dnas.space.stacked import StackedCell
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 CANDIDATES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -67,6 +68,7 @@ class NasBench201Space(Space):
     drop_path: Schedule | None = None
 
     def __post_init__(self) -> None:
+        accept(self)
         _ = self._edge_settings  # raises if they do not fit
 
     @property

@@ -25,6 +25,7 @@ from dnas.space.recurrent_model import (
     RecurrentNodes,
     initial,
 )
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 NAME = "recurrent"
@@ -62,6 +63,7 @@ class RecurrentSpace:
     candidates: tuple[str, ...] = CANDIDATES
 
     def __post_init__(self) -> None:
+        accept(self)
         check_count("nodes", self.nodes, most=MOST_NODES)
         unknown = [name for name in self.candidates if name != "none" and name not in ACTIVATIONS]
         if unknown:

@@ -18,6 +18,7 @@ from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture, uniform
 from dnas.core.searchable import Searchable
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 # Legend: T steps of time, B rows of a batch, H hidden units, V tokens of the vocabulary, N edges into one node.
@@ -54,6 +55,7 @@ class RecurrentDropout:
     words: float = 0.1
 
     def __post_init__(self) -> None:
+        accept(self)
         for field in fields(self):
             if not 0 <= getattr(self, field.name) < 1:
                 raise UserError(f"dropout {field.name} must be from 0 to below 1; got {getattr(self, field.name)}.")

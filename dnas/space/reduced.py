@@ -26,6 +26,7 @@ from dnas.space.darts import (
     undecided_network,
 )
 from dnas.space.edges import EdgeSettings
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 NODES = 4
@@ -100,6 +101,7 @@ class ReducedDartsSpace(Space):
     drop_path: Schedule | None = None
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.number not in (1, 2, 3, 4):
             raise UserError(f"number must be 1, 2, 3 or 4, for the spaces S1 to S4; got {self.number}.")
         _ = self._edge_settings  # raises if they do not fit

@@ -18,6 +18,7 @@ from dnas.space.base import LARGEST_SIZES, Space, Stem, check_count, check_size,
 from dnas.space.depthwise import DepthwiseConv
 from dnas.space.drop_path import DropPath
 from dnas.space.layout import fast_layout
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 # Legend: N batch, C channels, H height and W width in patches, T = H W patches, A heads, D = C / A channels of a head.
@@ -80,6 +81,7 @@ class TransformerSpace(Space):
     ratios: tuple[int, ...] = (2, 4)
 
     def __post_init__(self) -> None:
+        accept(self)
         for name in ("blocks", "patch_size"):
             check_count(name, getattr(self, name), most=LARGEST_SIZES["cells"])
         for name in ("heads", "kernels", "ratios"):

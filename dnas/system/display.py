@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
+
+from dnas.system.words import readable_time
 
 
 class Display(ABC):
@@ -25,6 +29,40 @@ class Silent(Display):
     def update(self, phase: str, done: int, total: int, scalars: Mapping[str, float]) -> None: ...
 
     def say(self, text: str) -> None: ...
+
+
+class TerminalLine(Display):
+    """One line that is written over while work goes on, where errors go to a terminal; elsewhere it shows nothing.
+
+    It needs no package, and nothing has to be closed.
+    """
+
+    def __init__(self) -> None:
+        self._phase, self._first, self._last = "", 0, 0
+        self._began = 0.0
+        self._is_open = False
+
+    def update(self, phase: str, done: int, total: int, scalars: Mapping[str, float]) -> None:
+        if not sys.stderr.isatty():
+            return
+        if phase != self._phase or done <= self._last:
+            self._phase, self._first, self._began = phase, done, time.monotonic()
+        self._last = done
+        left = (time.monotonic() - self._began) * (total - done) / max(done - self._first, 1)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+        # \r goes to the start of the line, and \x1b[K clears the rest of what stood there.
+        sys.stderr.write(f"\r{phase} {done}/{total}  {readable_time(left)} left  {text}\x1b[K")
+        self._is_open = done < total
+        sys.stderr.write("" if self._is_open else "\n")
+        sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(("\n" if self._is_open else "") + text + "\n")
+            self._is_open = False
+
+
+TERMINAL = TerminalLine()  # the default of public functions
 
 
 class RichDisplay(Display):

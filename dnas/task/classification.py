@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.described import described
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 from dnas.task.base import Task
 from dnas.task.metric import Metric
@@ -33,6 +34,7 @@ class Classification(Task):
     balanced: bool = False
 
     def __post_init__(self) -> None:
+        accept(self)
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing must be from 0 up to below 1; got {self.label_smoothing}.")
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.described import described
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 from dnas.task.base import Task
 from dnas.task.classification import check_labels
@@ -27,6 +28,9 @@ class Segmentation(Task):
     """
 
     ignored: int = 255
+
+    def __post_init__(self) -> None:
+        accept(self)
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         # The mean over valid pixels; 0, with a gradient of 0, where there are none: torch would give NaN.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from dnas.core.run import Run
+from dnas.core.run import Run, as_run
 from dnas.data.batches import Batches
-from dnas.system.display import Display, Silent
+from dnas.system.accepted import accepted
+from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import UserError
 from dnas.system.interrupt import stop_request
 from dnas.system.processes import check_not_wrapped, check_one_process
@@ -30,8 +32,8 @@ def retrain(
     task: Task | None = None,
     criterion: Criterion | str | None = None,
     settings: RetrainSettings = RetrainSettings(),
-    run: Run | None = None,
-    display: Display = Silent(),
+    run: Run | Path | str | None = None,
+    display: Display = TERMINAL,
     phase: str = "retrain",
     validation: Batches | Iterable[Any] | None = None,
 ) -> nn.Module:
@@ -52,7 +54,7 @@ def retrain(
             for the code that makes the data and the network.
         run: folder of this training only, for metrics, checkpoints and, at the end, network.pt and retrain.json. With
             `search_run.child("retrain")`, `dnas.load(search_run.path, model=...)` loads this network.
-        display: where progress is shown, under the name `phase`.
+        display: where progress is shown, under the name `phase`; by default one line in a terminal, nothing elsewhere.
         validation: measured after each epoch and logged; nothing depends on it.
 
     Raises:
@@ -69,6 +71,8 @@ def retrain(
     """
     check_one_process("a training")
     check_not_wrapped(network)
+    settings, run = accepted(settings, RetrainSettings, "settings"), as_run(run)
+    display = accepted(display, Display, "display")
     chosen = task_of(task, criterion, settings)
     loop = TrainingLoop(network, as_batches(train), settings, run, display, phase, validation, chosen)
     try:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from dnas.core.schedule import Cosine
 from dnas.searching.settings import WeightSGD
+from dnas.system.accepted import accept
 from dnas.system.difference import fixed_settings, free
 from dnas.system.errors import UserError
 
@@ -59,6 +60,7 @@ class RetrainSettings:
     checkpoint_minutes: float = free(10.0)
 
     def __post_init__(self) -> None:
+        accept(self)
         for name in ("epochs", "batch_size", "channels", "cells", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1; got {getattr(self, name)}.")

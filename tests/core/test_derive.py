@@ -18,6 +18,7 @@ from dnas.core.mixture import Mixture
 from dnas.core.searchable import Searchable
 from dnas.searching.supernet import Supernet
 from dnas.space import DartsSpace, NasBench201Space
+from dnas.system.errors import UserError
 
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -252,3 +253,11 @@ def test_an_architecture_of_another_model_is_told():
 
 def test_decisions_are_found_in_the_order_of_the_modules():
     assert list(find_decisions(UserModel())) == ["act", "from", "cell", "cell.edges"]
+
+
+def test_what_is_kept_may_be_a_plain_mapping():
+    model = nn.Sequential(Choice("op", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), InputChoice("in", ["a", "b"]))
+    derived = derive(model, {"op": "tanh", "in": ["b"]})  # type: ignore[dict-item]
+    assert isinstance(derived[0], nn.Tanh)
+    with pytest.raises(UserError, match=r"derive takes an Architecture, .* or a mapping such as .*; got a int"):
+        derive(model, 3)  # type: ignore[arg-type]

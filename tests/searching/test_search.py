@@ -36,11 +36,13 @@ from dnas import (
     RandomSampling,
     Run,
     SearchSettings,
+    Silent,
     Softmax,
     Stop,
     Supernet,
     UniformPath,
     Unrolled,
+    UserError,
     WeightSGD,
     search,
     search_step,
@@ -667,3 +669,36 @@ def test_candidates_that_are_ruled_out_are_neither_run_nor_kept():
     result = search(supernet, TRAIN, VAL, settings=SearchSettings(epochs=1))
     assert runs == []
     assert result.architecture.decisions["op"] in ("conv", "skip")
+
+
+def small_search(**arguments):
+    model = nn.Sequential(Choice("op", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Linear(4, 2))
+    data = [(torch.ones(2, 4), torch.tensor([0, 1]))]
+    return search(model, data, data, settings=SearchSettings(epochs=1), **arguments)
+
+
+def test_the_path_of_a_run_is_enough(tmp_path):
+    result = small_search(run=str(tmp_path / "run"))
+    assert Run(tmp_path / "run").load_architecture() == result.architecture
+
+
+def test_settings_and_displays_of_another_kind_are_refused():
+    with pytest.raises(UserError, match=r"display must be a Display .*; got the class Silent. Make an object of it"):
+        small_search(display=Silent)
+    with pytest.raises(
+        UserError, match=r"settings must be a SearchSettings; got .* Write dnas.SearchSettings\(epochs="
+    ):
+        search(nn.Linear(1, 1), [], [], settings={"epochs": 3})  # type: ignore[arg-type]
+
+
+def test_a_choice_of_one_candidate_is_said():
+    said = []
+
+    class Said(Silent):
+        def say(self, text):
+            said.append(text)
+
+    model = nn.Sequential(Choice("op", {"relu": nn.ReLU()}), nn.Linear(4, 2))
+    data = [(torch.ones(2, 4), torch.tensor([0, 1]))]
+    search(model, data, data, settings=SearchSettings(epochs=1), display=Said())
+    assert said == ["Note: choice 'op' has one candidate, 'relu': there is nothing to choose."]

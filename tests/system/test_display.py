@@ -1,8 +1,10 @@
 """What is printed in a terminal and into a file."""
 
+import io
+
 import pytest
 
-from dnas.system.display import RichDisplay, Silent
+from dnas.system.display import RichDisplay, Silent, TerminalLine
 
 
 @pytest.fixture
@@ -59,3 +61,26 @@ def test_a_phase_without_steps_is_shown(capsys):
     with RichDisplay() as display:
         display.update("images", 0, 0, {})
     assert "images: 0/0" in capsys.readouterr().out
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_one_line_is_written_over_in_a_terminal_and_ends_with_the_phase(monkeypatch):
+    monkeypatch.setattr("sys.stderr", screen := _Terminal())
+    display = TerminalLine()
+    display.update("search", 1, 2, {"loss": 0.5})
+    display.say("Note: so.")
+    display.update("search", 2, 2, {"loss": 0.25})
+    first, note, last, _ = screen.getvalue().split("\n")
+    assert "search 1/2" in first and first.endswith("loss 0.5\x1b[K")
+    assert note == "Note: so."
+    assert "search 2/2  0 s left  loss 0.25" in last
+
+
+def test_the_line_of_a_terminal_is_shown_nowhere_else(capsys):
+    TerminalLine().update("search", 1, 2, {"loss": 0.5})
+    TerminalLine().say("hello")
+    assert capsys.readouterr() == ("", "")

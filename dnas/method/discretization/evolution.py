@@ -12,6 +12,7 @@ from dnas.core.mixture import Mixture
 from dnas.method.discretization.base import Evaluate, Limits, Train, Trying
 from dnas.method.discretization.genome import Genome, crossed
 from dnas.method.discretization.pool import Pool
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 # Tries per child; after that, random architectures replace children that are not new (official code).
@@ -51,6 +52,7 @@ class Evolution(Trying):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        accept(self)
         for name, least in (("population", 2), ("generations", 1), ("parents", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}; got {getattr(self, name)}.")

@@ -10,6 +10,7 @@ from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.method.discretization.argmax import Argmax, edge_weights
 from dnas.method.discretization.base import Discretization, Evaluate, Train
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -36,6 +37,7 @@ class LimitedSkips(Discretization):
     decisions: tuple[str, ...] = ("normal",)
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.most < 0:
             raise UserError(f"most must be at least 0; got {self.most}.")
         if not isinstance(self.rule, Discretization):  # a recipe's parser leaves a bare name in here as it is

@@ -14,6 +14,7 @@ from dnas.core.mixture import Active, Mixture
 from dnas.method.discretization.base import Evaluate, Limits, Train, Trying
 from dnas.method.discretization.eligible import active_rows, eligible_rows
 from dnas.method.discretization.genome import kept
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -43,6 +44,7 @@ class Perturbation(Trying):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.epochs_between < 0:
             raise UserError(f"epochs_between must be at least 0; got {self.epochs_between}.")
 

@@ -11,6 +11,7 @@ from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.method.discretization.base import Evaluate, Limits, Train, Trying
 from dnas.method.discretization.pool import Pool
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -37,6 +38,7 @@ class RandomSampling(Trying):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.samples < 1:
             raise UserError(f"samples must be at least 1; got {self.samples}.")
 

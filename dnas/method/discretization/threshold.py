@@ -12,6 +12,7 @@ from dnas.core.mixture import Mixture
 from dnas.method.discretization.argmax import Argmax, edge_weights
 from dnas.method.discretization.base import Discretization, Evaluate, Train
 from dnas.method.discretization.eligible import eligible_rows
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -33,6 +34,7 @@ class Threshold(Discretization):
     threshold: float = 0.85
 
     def __post_init__(self) -> None:
+        accept(self)
         if not 0 <= self.threshold <= 1:
             raise UserError(f"threshold must lie in [0, 1]; got {self.threshold}.")
 

@@ -21,6 +21,7 @@ from dnas.method.hypergradient.base import (
     required,
 )
 from dnas.method.hypergradient.randomness import repeatable
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -51,6 +52,7 @@ class Neumann(Hypergradient):
     stochastic: bool = False
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.terms < 1:
             raise UserError(f"terms is the length of the Neumann series and must be at least 1, not {self.terms}.")
         if not self.rate > 0:
@@ -102,6 +104,7 @@ class ConjugateGradient(Hypergradient):
     damping: float = 0.0
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.iterations < 1:
             raise UserError(f"iterations is the length of conjugate gradient, at least 1, not {self.iterations}.")
         if not self.tolerance >= 0:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dnas.method.hypergradient.autodiff import add, detached, gradients, leaves, pull_back
 from dnas.method.hypergradient.base import Tensors
 from dnas.method.hypergradient.precision import full_precision
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 Loss = Callable[[Tensors, Tensors], Tensor]
@@ -65,6 +66,7 @@ class FiniteDifference(MixedProduct):
     radius: float = 0.01
 
     def __post_init__(self) -> None:
+        accept(self)
         if not self.radius > 0:
             raise UserError(f"radius is a distance between weights and must be positive, not {self.radius}.")
 

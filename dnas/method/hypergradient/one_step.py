@@ -16,6 +16,7 @@ from dnas.method.hypergradient.base import (
 from dnas.method.hypergradient.clip import check_clip, clip
 from dnas.method.hypergradient.mixed import FiniteDifference, MixedProduct
 from dnas.method.hypergradient.randomness import repeatable
+from dnas.system.accepted import accept
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class OneStep(Hypergradient):
     clip: float | None = None
 
     def __post_init__(self) -> None:
+        accept(self)
         check_clip(self.clip)
 
     @property

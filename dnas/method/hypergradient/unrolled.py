@@ -16,6 +16,7 @@ from dnas.method.hypergradient.base import (
 )
 from dnas.method.hypergradient.clip import check_clip, clip
 from dnas.method.hypergradient.randomness import repeatable
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -36,6 +37,7 @@ class Unrolled(Hypergradient):
     clip: float | None = None
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.steps < 1:
             raise UserError(f"steps is the number of virtual steps and must be at least 1, not {self.steps}.")
         check_clip(self.clip)

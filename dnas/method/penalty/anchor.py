@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dnas.core.mixture import Mixture
 from dnas.core.schedule import Constant, Schedule
 from dnas.method.penalty.base import Penalty, of_operations
+from dnas.system.accepted import accept
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Anchor(Penalty):
     """
 
     weight: Schedule = Constant(1e-3)
+
+    def __post_init__(self) -> None:
+        accept(self)
 
     def __call__(
         self, loss: Tensor, alphas: Mapping[str, Tensor], mixtures: Mapping[str, Mixture], progress: Tensor

@@ -11,6 +11,7 @@ from torch import Tensor
 from dnas.core.mixture import Mixture
 from dnas.core.schedule import Linear, Schedule
 from dnas.method.penalty.base import Penalty, of_operations
+from dnas.system.accepted import accept
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Entropy(Penalty):
     """
 
     weight: Schedule = Linear(0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        accept(self)
 
     def __call__(
         self, loss: Tensor, alphas: Mapping[str, Tensor], mixtures: Mapping[str, Mixture], progress: Tensor

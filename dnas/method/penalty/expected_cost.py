@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dnas.core.mixture import Mixture
 from dnas.method.penalty.base import MeasureCosts, Penalty
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 Unit = Literal["flops", "parameters"]
@@ -52,6 +53,7 @@ class ExpectedCost(Penalty):
     only_above: bool = False
 
     def __post_init__(self) -> None:
+        accept(self)
         if isinstance(self.costs, str) and self.costs not in get_args(Unit):
             raise UserError(
                 f"costs are measured in {' or '.join(get_args(Unit))}, or numbers by decision; got {self.costs!r}."

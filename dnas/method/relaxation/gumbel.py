@@ -10,6 +10,7 @@ from torch import Tensor
 from dnas.core.mixture import Mixture
 from dnas.core.schedule import Linear, Schedule
 from dnas.method.relaxation.base import Relaxation
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -38,6 +39,7 @@ class GumbelSoftmax(Relaxation):
     compute_all: bool = False
 
     def __post_init__(self) -> None:
+        accept(self)
         ends = [float(self.temperature(torch.tensor(progress))) for progress in (0.0, 1.0)]
         if not min(ends) > 0:
             raise UserError(

@@ -11,6 +11,7 @@ from dnas.core.mixture import Mixture
 from dnas.core.schedule import Constant, Schedule
 from dnas.method.relaxation.base import Relaxation
 from dnas.method.relaxation.gumbel import gumbel_like
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -41,6 +42,7 @@ class ReinMax(Relaxation):
     temperature: Schedule = Constant(1.0)
 
     def __post_init__(self) -> None:
+        accept(self)
         ends = [float(self.temperature(torch.tensor(progress))) for progress in (0.0, 1.0)]
         if not min(ends) >= 1:
             raise UserError(

@@ -12,6 +12,7 @@ from dnas.core.mixture import Mixture
 from dnas.core.schedule import Linear, Schedule
 from dnas.method.smoothing.base import Smoothing
 from dnas.method.smoothing.rows import to_mixture, uniform_like, values_of_operations, with_values
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -41,6 +42,7 @@ class AdversarialSmoothing(Smoothing):
     random_start: bool = True
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.steps < 1:
             raise UserError(f"AdversarialSmoothing takes 1 or more steps; got {self.steps}. For none, omit smoothing.")
 

@@ -12,6 +12,7 @@ from dnas.core.mixture import Mixture
 from dnas.core.schedule import Linear, Schedule
 from dnas.method.smoothing.base import Smoothing
 from dnas.method.smoothing.rows import to_mixture, uniform_like, values_of_operations, with_values
+from dnas.system.accepted import accept
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class RandomSmoothing(Smoothing):
     """
 
     radius: Schedule = Linear(0.03, 0.3)
+
+    def __post_init__(self) -> None:
+        accept(self)
 
     def __call__(
         self,

@@ -13,6 +13,7 @@ from dnas.method.hypergradient.autodiff import gradients, pull_back
 from dnas.method.relaxation.base import Relaxation
 from dnas.searching.observer.base import EpochReport, Observer, Stop
 from dnas.searching.supernet import Supernet
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 from dnas.system.random_state import random_state, restore_random_state
 
@@ -37,6 +38,7 @@ class HessianEigenvalue(Observer):
     iterations: int = 20
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.every < 1 or self.iterations < 1:
             raise UserError(f"every and iterations must be at least 1; got {self.every} and {self.iterations}.")
 

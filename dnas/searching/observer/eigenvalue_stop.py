@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dnas.searching.observer.base import EpochReport, GoBack, Observer, Stop
 from dnas.searching.observer.eigenvalue import measure
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 
@@ -37,6 +38,7 @@ class Sharpening:
     iterations: int = 20
 
     def __post_init__(self) -> None:
+        accept(self)
         if not self.factor > 0 or min(self.delta, self.window, self.every, self.iterations) < 1 or self.start < 0:
             raise UserError(
                 "factor must be above 0, delta, window, every and iterations at least 1, start 0 or more; got "
@@ -89,6 +91,9 @@ class EigenvalueStop(Observer):
 
     sharpening: Sharpening = Sharpening()
 
+    def __post_init__(self) -> None:
+        accept(self)
+
     def epoch_ended(self, report: EpochReport) -> Stop | None:
         began = self.sharpening.noticed(report)
         return None if began is None else Stop(began)
@@ -118,6 +123,7 @@ class AdaptiveDecay(Observer):
     extra: int = 0
 
     def __post_init__(self) -> None:
+        accept(self)
         if not (self.multiplier > 1 and self.largest > 0):
             raise UserError(
                 f"multiplier must be above 1 and largest above 0; got {self.multiplier} and {self.largest}."

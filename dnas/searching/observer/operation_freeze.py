@@ -13,6 +13,7 @@ from dnas.core.cell import Cell
 from dnas.core.choice import Choice
 from dnas.searching.observer.base import EpochReport, Observer, StepReport, Stop
 from dnas.searching.supernet import Supernet
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 from dnas.system.random_state import random_state, restore_random_state
 
@@ -53,6 +54,7 @@ class OperationFreeze(Observer):
     against: Literal["validation", "sum"] = "sum"
 
     def __post_init__(self) -> None:
+        accept(self)
         if not -1 <= self.threshold <= 1 or self.count < 1 or self.every < 1:
             raise UserError(
                 "threshold must lie in [-1, 1], count and every be at least 1; got "

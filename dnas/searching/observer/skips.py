@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dnas.core.architecture import Architecture, CellArchitecture
 from dnas.core.decision import Decision
 from dnas.searching.observer.base import EpochReport, Observer, Stop
+from dnas.system.accepted import accept
 from dnas.system.errors import UserError
 
 SKIPS = ("skip_connect", "skip", "identity")
@@ -43,6 +44,7 @@ class SkipStop(Observer):
     cell: str = "normal"
 
     def __post_init__(self) -> None:
+        accept(self)
         if self.most < 1:
             raise UserError(f"most must be at least 1; got {self.most}.")
 
