@@ -85,7 +85,8 @@ def search(
         >>> result.architecture.decisions["act"] in ("relu", "tanh")
         True
     """
-    if accepted(settings, SearchSettings, "settings").stages:
+    settings, run = accepted(settings, SearchSettings, "settings"), as_run(run)
+    if settings.stages:
         raise UserError(
             f"The settings have {len(settings.stages)} stages, each with a model of its own: use "
             "dnas.search_in_stages(build, ...), where build(stage) makes it."
