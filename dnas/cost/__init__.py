@@ -1,4 +1,4 @@
-"""What models and their candidates cost, and what a delivered network may cost."""
+"""The costs of models and their candidates, and the budget of a delivered network."""
 
 from dnas.cost.budget import Budget, Limit
 from dnas.cost.candidates import Measure, candidate_costs

@@ -1,4 +1,4 @@
-"""What a budget allows of delivered networks: its limits as numbers, beside the range of costs that there are."""
+"""The limits of a budget as numbers, beside the range of costs in a space."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from dnas.system.errors import UserError
 
 @dataclass(frozen=True)
 class Range:
-    """A limit, and between what the costs of all architectures lie that may be kept.
+    """A limit, and the range of costs of all architectures that may be kept.
 
     Args:
-        limit: as it was written.
-        cost: of an architecture.
+        limit: the limit as it was written.
+        cost: returns the cost of an architecture.
         least, largest: cost of the cheapest and of the costliest architecture.
     """
 
@@ -41,7 +41,7 @@ class Range:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether every architecture is within it."""
+        """Whether every architecture is within the limit."""
         return self.most >= self.largest
 
     @property
@@ -62,7 +62,7 @@ class Bounds:
     """All limits of a budget on the architectures of a program.
 
     Args:
-        program: what may be kept.
+        program: describes the architectures that may be kept.
         ranges: one for each limit.
     """
 
@@ -74,7 +74,7 @@ class Bounds:
         return [one.bound for one in self.ranges]
 
     def costs(self, kept: Mapping[str, Kept]) -> dict[Unit, float]:
-        """What an architecture costs in each unit."""
+        """The cost of an architecture in each unit."""
         return {one.limit.unit: one.cost.of(kept, self.program.decisions) for one in self.ranges}
 
     def fits(self, kept: Mapping[str, Kept]) -> bool:
@@ -82,7 +82,7 @@ class Bounds:
         return all(one.cost.of(kept, self.program.decisions) <= one.most for one in self.ranges)
 
     def use(self, kept: Mapping[str, Kept]) -> float:
-        """The largest share of a limit that an architecture takes; up to 1 where it fits."""
+        """The largest share of a limit that an architecture uses; at most 1 if it fits."""
         return max(one.cost.of(kept, self.program.decisions) / one.most for one in self.ranges)
 
 
@@ -94,7 +94,7 @@ def decompositions(
     Args:
         delivered: the network.
         budget: what it may cost.
-        milliseconds: predicted; needed for a limit in milliseconds.
+        milliseconds: predicted milliseconds; needed for a limit in milliseconds.
     """
     found: dict[Unit, Decomposition] = {}
     units = [limit.unit for limit in budget.parsed]
@@ -116,7 +116,7 @@ def decompositions(
 
 
 def count(unit: Unit, network: nn.Module, inputs: Any) -> float:
-    """The cost of a built network in a unit that is counted."""
+    """The cost of a built network, in a unit that is counted."""
     if unit == "parameters":
         return float(count_parameters(network))
     flops = float(count_flops(network, inputs))
@@ -126,17 +126,17 @@ def count(unit: Unit, network: nn.Module, inputs: Any) -> float:
 def bounds_of(
     budget: Budget, costs: Mapping[Unit, Decomposition], program: Program, delivered: Delivered | None = None
 ) -> Bounds:
-    """The limits as numbers, checked against the range of what there is.
+    """The limits as numbers, checked against the range of costs in the space.
 
     Args:
-        budget: what may be spent.
-        costs: of each unit of it.
-        program: what may be kept.
-        delivered: where given, the cheapest and the costliest network are built and counted.
+        budget: the budget.
+        costs: the costs in each of its units.
+        program: describes the architectures that may be kept.
+        delivered: if given, the cheapest and the costliest network are built and counted.
 
     Raises:
-        UserError: a limit is below the cheapest network, no network is within all of them, or the costs of a model of
-            one's own are no sum over what is kept.
+        UserError: a limit is below the cheapest network, no network is within all limits, or the costs of a user's own
+            model are not a sum over the kept candidates.
     """
     ranges = []
     for limit in budget.parsed:

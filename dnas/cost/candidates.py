@@ -21,18 +21,18 @@ Measure = Callable[[nn.Module, tuple[Any, ...]], float]
 def candidate_costs(model: nn.Module, example_inputs: Inputs, measure: Measure = count_flops) -> dict[str, Costs]:
     """The cost of each candidate, in the shape of its decision: the costs of an `ExpectedCost`.
 
-    The model runs once over `example_inputs`; on the way every candidate is measured by itself, on the inputs that
-    it has there. A decision that several choices share, or a choice that is called several times, has the sum. What
-    candidates of one state share (`SharedPrefix`) counts for each of them. Choices of inputs and weights of edges
-    cost nothing and are left out.
+    The model runs once over `example_inputs`, and every candidate is measured by itself on its inputs there. The costs
+    of a decision that several choices share, or of a choice that is called several times, are added up. Work that
+    candidates of one state share (`SharedPrefix`) counts for each of them. Choices of inputs and weights of edges cost
+    nothing and are left out.
 
     Args:
         model: its weights, buffers and the state of random generators stay as they were.
         example_inputs: as in `count_flops`; costs are for a batch of this size.
-        measure: `measure(candidate, inputs)` gives a number, such as FLOPs or milliseconds.
+        measure: `measure(candidate, inputs)` returns a number, such as FLOPs or milliseconds.
 
     Raises:
-        UserError: no choice, a choice inside another one's candidate, or one of an unknown kind.
+        UserError: there is no choice, one inside another one's candidate, or one of an unknown kind.
 
     Example:
         >>> import torch
@@ -63,7 +63,7 @@ def _of_choice(choice: Choice, inputs: tuple[Any, ...], measure: Measure) -> Cos
 
 
 def _of_cell(cell: Cell, inputs: tuple[Tensor, ...], measure: Measure) -> Costs:
-    """One row for each edge. A node's state is stood in for by zeros of its shape."""
+    """One row for each edge; zeros of its shape represent a node's state."""
     states = dict(enumerate(inputs))
     costs: list[list[float]] = []
     for (source, target), candidates in zip(cell.decision.edges, cell.operations, strict=True):
@@ -75,5 +75,5 @@ def _of_cell(cell: Cell, inputs: tuple[Tensor, ...], measure: Measure) -> Costs:
 
 
 def _cost(candidate: nn.Module, inputs: tuple[Any, ...], measure: Measure) -> float:
-    # 'none' is never computed, whatever a measurement of making its zeros would say.
+    # 'none' is never computed, although making its zeros would take time in a measurement.
     return 0.0 if isinstance(candidate, Zero) else float(measure(candidate, inputs))

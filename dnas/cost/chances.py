@@ -1,8 +1,8 @@
-"""The expected cost of what will be kept, as a differentiable function of the mixtures.
+"""The expected cost of the architecture that will be kept, as a differentiable function of the mixtures.
 
-An architecture has a probability in proportion to the product, over what it keeps, of mixture and edge weight; the
-discretization keeps the most probable one. So, with v the mixture over what may be kept, w the weight of an edge and
-E_k the sum of the products of k of several numbers (elementary symmetric polynomial), for a node that keeps k edges:
+The probability of an architecture is proportional to the product of the mixture and edge weights that it keeps; the
+discretization keeps the most probable one. Let v be the mixture over the candidates that may be kept, w the weight of
+an edge, and E_k the sum of all products of k numbers (elementary symmetric polynomial). For a node that keeps k edges:
 
     q_e = w_e sum_k v_ek                                            (odds of an edge)
     P(e stays) = q_e E_{k-1}(q without e) / E_k(q)                  (conditional Bernoulli sampling)
@@ -13,7 +13,7 @@ edge. Independent gates g with a threshold t keep from 1 up to k items of a node
 
     P(i stays) = b_i sum_{j<k} c_j(without i) / sum_{1<=j<=k} c_j,   c_j = coefficient of z^j in prod_i (a_i + b_i z)
 
-Edges' weights play no part in that. At mixtures that are 1 at what is kept and 0 elsewhere all of these are exactly 0
+Edge weights play no part in that. If mixtures are 1 for kept candidates and 0 elsewhere, all of these are exactly 0
 or 1.
 """
 
@@ -31,7 +31,7 @@ from dnas.core.mixture import Mixture
 from dnas.cost.decomposition import Decomposition
 from dnas.cost.layout import Group, Item, allowed, groups
 
-# Added to each mixture, so that a row of zeros counts as equal weights; lost in rounding beside any other number.
+# Added to each mixture, so that a row of zeros counts as equal weights; it is lost in rounding beside other numbers.
 TINY = 1e-30
 # A threshold of 0 or 1 would leave no odds.
 _LEAST_ODDS = 1e-6
@@ -39,15 +39,14 @@ _LEAST_ODDS = 1e-6
 
 @dataclass(frozen=True)
 class Nodes:
-    """Groups that keep equally many of their items.
+    """Groups that each keep the same number of items.
 
     Args:
-        places: (groups, items) into the values that are looked at; groups of fewer items are filled up with the index
-            of a value of 0.
-        most: how many a group keeps.
-        real: which entries of `places`, in a row, do not fill up.
-        targets: where the results of these belong.
-        filled: (groups, items), whether an entry fills up.
+        places: (groups, items) indices into the values; smaller groups are padded with the index of a value of 0.
+        most: number of items that a group keeps.
+        real: for the flattened `places`, which entries are not padding.
+        targets: where the results of these entries belong.
+        filled: (groups, items), whether an entry is padding.
     """
 
     places: Tensor
@@ -61,8 +60,8 @@ class Chances:
     """The chance that each item is kept.
 
     Args:
-        decisions: of the mixtures, with the weights of edges where there are any.
-        threshold: of independent gates in cells and input choices; None where candidates compete.
+        decisions: decisions of the mixtures, including weights of edges if there are any.
+        threshold: threshold of independent gates in cells and input choices; None if candidates compete.
     """
 
     def __init__(self, decisions: Mapping[str, Decision], *, threshold: float | None = None):
@@ -80,11 +79,11 @@ class Chances:
         self._prepared: tuple[torch.device, _Indices] | None = None
 
     def __call__(self, mixtures: Mapping[str, Mixture]) -> Tensor:
-        """(number of items,) in float64, in the order of `items`."""
+        """The chances, (number of items,) in float64, in the order of `items`."""
         like = mixtures[self._names[0]].values
         index = self._on(like.device)
         values = torch.cat([mixtures[name].values.reshape(-1) for name in self._names]).to(torch.float64)
-        values = torch.cat([values + TINY, values.new_zeros(1)])  # the last one fills up
+        values = torch.cat([values + TINY, values.new_zeros(1)])  # the last one is for padding
         weights = self._edge_weights(mixtures, index, values)
         chance = values.new_zeros(len(self.items))
         if self._rows:
@@ -108,7 +107,7 @@ class Chances:
         return gates_inclusion(((1 - g) * t).masked_fill(nodes.filled, 1.0), g * (1 - t), nodes.most)
 
     def _edge_weights(self, mixtures: Mapping[str, Mixture], index: _Indices, like: Tensor) -> Tensor | None:
-        """The weights of all edges in a row, and a 1 at the end for what is no edge; None without any."""
+        """The weights of all edges, flattened, with a final 1 for anything else; None without edge weights."""
         if not self._weighed or self.threshold is not None:
             return None
         found = [mixtures[edges_name(name)].values.to(torch.float64) for name in self._weighed]
@@ -160,14 +159,14 @@ class Chances:
 
 @dataclass(frozen=True)
 class _Indices:
-    """Where everything is.
+    """Indices of all values.
 
     Args:
-        rows: (rows, candidates) into the mixtures.
-        row_weights: (rows,) into the weights of edges.
-        nodes: of rows.
-        items, places: which item each entry of the rows is.
-        gates: nodes of mixtures.
+        rows: (rows, candidates) indices into the mixtures.
+        row_weights: (rows,) indices into the weights of edges.
+        nodes: nodes over rows.
+        items, places: the item of each entry of the rows.
+        gates: nodes over mixtures.
     """
 
     rows: Tensor
@@ -179,11 +178,11 @@ class _Indices:
 
 
 class ExpectedCosts:
-    """Expected costs, one for each of some decompositions: (number of them,) in float64, differentiable.
+    """Expected costs, one for each decomposition: (number of decompositions,) in float64, differentiable.
 
     Args:
         decisions, threshold: as for `Chances`.
-        costs: what is expected.
+        costs: the decompositions whose expected value is computed.
     """
 
     def __init__(
@@ -228,20 +227,20 @@ def inclusion(q: Tensor, k: int) -> Tensor:
     """P(e stays) of conditional Bernoulli sampling: q_e E_{k-1}(q without e) / E_k(q).
 
     Args:
-        q: (groups, items) odds, 0 or more; items of odds 0 fill up.
-        k: how many of each group are kept, fewer than have odds above 0.
+        q: (groups, items) odds, 0 or more; padding has odds of 0.
+        k: number of items that each group keeps, fewer than have odds above 0.
 
     Example:
         >>> inclusion(torch.tensor([[1.0, 1.0, 2.0]]), 2)
         tensor([[0.6000, 0.6000, 0.8000]])
     """
-    q = q / q.detach().amax(dim=1, keepdim=True)  # the result does not depend on it
+    q = q / q.detach().amax(dim=1, keepdim=True)  # the result does not depend on this factor
     terms = q * _without_each(q, k - 1)
     return terms / (terms.sum(dim=1, keepdim=True) / k)  # k E_k = sum_e q_e E_{k-1}(q without e)
 
 
 def _without_each(q: Tensor, degree: int) -> Tensor:
-    """E_degree of all items but one, for each one: (groups, items)."""
+    """E_degree of all items except one, for each one: (groups, items)."""
     if degree == 0:
         return torch.ones_like(q)
     others = q[:, None, :] * (1 - torch.eye(q.shape[1], dtype=q.dtype, device=q.device))
@@ -254,16 +253,16 @@ def _without_each(q: Tensor, degree: int) -> Tensor:
 
 
 def gates_inclusion(a: Tensor, b: Tensor, most: int) -> Tensor:
-    """P(i stays) where from 1 up to `most` items stay: see the module's text.
+    """P(i stays) if 1 to `most` items stay: see the module's text.
 
     Args:
-        a, b: (groups, items) weights of leaving an item out and of keeping it; 1 and 0 fill up.
-        most: how many may stay.
+        a, b: (groups, items) weights of leaving an item out and of keeping it; 1 and 0 for padding.
+        most: largest number of items that may stay.
     """
-    # Only their ratio counts; so that products of what is certain are exactly 1.
+    # Only their ratio matters; scaled so that products for certain items are exactly 1.
     scale = torch.maximum(a, b).detach()
     a, b = a / scale, b / scale
-    if most == a.shape[1]:  # no upper limit: all but the case that none stays
+    if most == a.shape[1]:  # no upper limit: everything except the case that none stays
         alone = b / (a + b)
         return alone / (1 - (1 - alone).prod(dim=1, keepdim=True)).clamp(min=torch.finfo(a.dtype).tiny)
     keep = torch.eye(a.shape[1], dtype=torch.bool, device=a.device)
@@ -275,7 +274,7 @@ def gates_inclusion(a: Tensor, b: Tensor, most: int) -> Tensor:
 
 
 def _coefficients(a: Tensor, b: Tensor, degree: int) -> list[Tensor]:
-    """Of z^0 to z^degree in the product over the last dimension of (a + b z)."""
+    """Coefficients of z^0 to z^degree in the product over the last dimension of (a + b z)."""
     one, zero = torch.ones_like(a[..., 0]), torch.zeros_like(a[..., 0])
     found = [one] + [zero] * degree
     for a_i, b_i in zip(a.unbind(-1), b.unbind(-1), strict=True):

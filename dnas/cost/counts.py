@@ -1,4 +1,4 @@
-"""FLOPs and parameters of delivered networks, counted exactly as a sum over what is kept."""
+"""FLOPs and parameters of delivered networks, counted exactly as a sum over the kept candidates."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def flops_of(delivered: Delivered) -> Decomposition:
 
 
 def parameters_of(delivered: Delivered) -> Decomposition:
-    """Parameters of the built network, all of them."""
+    """All parameters of the built network."""
     return decompose(delivered, candidate_parameters, lambda network: float(count_parameters(network)))
 
 
 def remembered(measure: Measure) -> Measure:
-    """Measures one of several modules of equal description and equal inputs."""
+    """A measure that is called only once for modules with equal descriptions and equal inputs."""
     found: dict[tuple[Any, ...], float] = {}
 
     def measured(module: nn.Module, inputs: tuple[Any, ...]) -> float:

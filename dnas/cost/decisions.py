@@ -11,7 +11,7 @@ from dnas.core.choice import Choice, InputChoice
 from dnas.core.searchable import Searchable
 from dnas.system.errors import UserError
 
-# (K,) of a choice or (E, K) of a cell, as nested lists.
+# Nested lists of shape (K,) for a choice or (E, K) for a cell.
 Costs = list[float] | list[list[float]]
 
 
@@ -19,7 +19,7 @@ def costed_modules(model: nn.Module) -> list[Choice | Cell]:
     """All choices and cells of a model; choices of inputs are connections, which cost nothing.
 
     Raises:
-        UserError: no choice, a choice inside another one's candidate, or one of an unknown kind.
+        UserError: there is no choice, one inside another one's candidate, or one of an unknown kind.
     """
     searchable = [module for module in model.modules() if isinstance(module, Searchable)]
     if not searchable:
@@ -38,7 +38,7 @@ def _check(module: Searchable) -> None:
         )
     inner = [other.decisions()[0].name for other in module.modules() if isinstance(other, Searchable)][1:]
     if inner:
-        # What such a candidate costs depends on what its own choices keep, so one number cannot say it.
+        # The cost of such a candidate depends on its own choices, so one number cannot describe it.
         raise UserError(
             f"The candidates of {name!r} hold choices of their own ({', '.join(sorted(set(inner)))}), so they have no "
             "cost of their own. Measure a model without nested choices."

@@ -1,4 +1,4 @@
-"""What a delivered network costs, as a sum over what is kept."""
+"""The cost of a delivered network, as a sum over the kept candidates."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from dnas.cost.decisions import Costs
 from dnas.cost.delivered import Delivered
 from dnas.cost.layout import Item, first, items_of
 
-# One row of numbers for each row of a decision; of a pair of choices one row for each candidate of the first.
+# One row of numbers for each row of a decision; for a pair of choices, one row for each candidate of the first.
 Table = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """cost = constant + sum over what is kept of `single` + sum over pairs of choices of `pairs`.
+    """cost = constant + sum over kept candidates of `single` + sum over pairs of choices of `pairs`.
 
     Counts are whole numbers, exact below 2^53.
 
     Args:
-        constant: what every architecture has: stem, classifier, what joins the cells.
-        single: decision -> (rows, candidates); what keeping a candidate adds, over all places of a shared decision.
-            Decisions that are not named add nothing.
-        pairs: (choice, other choice) -> (candidates, candidates); what keeping both adds, such as a layer in a stage of
-            some width.
+        constant: the cost that every architecture has: stem, classifier, and the parts that join the cells.
+        single: decision -> (rows, candidates): the cost of keeping a candidate, over all places of a shared decision.
+            Decisions that are not named cost nothing.
+        pairs: (choice, other choice) -> (candidates, candidates): the cost of keeping both, such as a layer in a stage
+            of some width.
     """
 
     constant: float
@@ -38,18 +38,18 @@ class Decomposition:
     pairs: Mapping[tuple[str, str], Table]
 
     def of(self, kept: Mapping[str, Kept], decisions: Mapping[str, Decision]) -> float:
-        """The cost of the network that keeps this."""
+        """The cost of the network with these kept candidates."""
         items = items_of(kept, decisions)
         chosen = {item.decision: item.candidate for item in items}
         total = self.constant + sum(self.at(item) for item in items)
         return total + sum(table[chosen[a]][chosen[b]] for (a, b), table in self.pairs.items())
 
     def at(self, item: Item) -> float:
-        """What keeping this adds by itself."""
+        """The cost of keeping this item by itself."""
         return self.single[item.decision][item.row][item.candidate] if item.decision in self.single else 0.0
 
     def beside(self, item: Item, others: Mapping[str, Item]) -> float:
-        """What keeping this adds where of other choices `others` are kept."""
+        """The cost of keeping this item if `others` are kept of other choices."""
         total = self.at(item)
         for (a, b), table in self.pairs.items():
             if a == item.decision:
@@ -59,7 +59,7 @@ class Decomposition:
         return total
 
     def scaled(self, factor: float) -> Decomposition:
-        """The same in another unit."""
+        """The same costs in another unit."""
         return Decomposition(
             self.constant * factor,
             {name: _scaled(table, factor) for name, table in self.single.items()},
@@ -67,7 +67,7 @@ class Decomposition:
         )
 
     def with_constant(self, constant: float) -> Decomposition:
-        """The same with another constant part."""
+        """The same costs with another constant part."""
         return replace(self, constant=constant)
 
 
@@ -76,15 +76,15 @@ def decompose(
     of_candidates: Callable[[nn.Module], Mapping[str, Costs]],
     of_network: Callable[[nn.Module], float],
 ) -> Decomposition:
-    """Measure the candidates where they stand, and what is left of a whole network.
+    """Measure the candidates in their places, and the remainder of a whole network.
 
-    What choices that shape others change in these (a stage's width in its layers) is measured one at a time; it must be
-    a sum over them.
+    Some choices shape others (a stage's width shapes its layers). Their effects on these are measured one at a time,
+    and must add up.
 
     Args:
         delivered: the network.
-        of_candidates: costs of each candidate of a model with choices, by decision.
-        of_network: cost of a network.
+        of_candidates: returns the costs of each candidate of a model with choices, by decision.
+        of_network: returns the cost of a network.
     """
     decisions = delivered.decisions
     base = first(decisions)
@@ -99,7 +99,7 @@ def decompose(
     open_items = [item for item in items_of(base, decisions) if item.decision in single]
 
     def rest(kept: Mapping[str, Kept], costs: Mapping[str, Table]) -> float:
-        """What the network has besides candidates."""
+        """The cost of the network without its candidates."""
         return of_network(delivered.network(kept)) - sum(costs[name][row][k] for name, row, k in open_items)
 
     constant = rest(base, single)
@@ -120,7 +120,7 @@ def decompose(
 
 
 def _bind(model: nn.Module, kept: Mapping[str, Kept], decisions: Mapping[str, Decision]) -> None:
-    """Let a forward pass compute no more than what is kept."""
+    """Let a forward pass compute only the kept candidates."""
     searchable = [module for module in model.modules() if isinstance(module, Searchable)]
     found = {decision.name: decision for module in searchable for decision in module.decisions()}
     own = {name: decisions.get(name, decision) for name, decision in found.items()}

@@ -1,4 +1,4 @@
-"""The network that a search delivers: what it costs is what a budget is about, never what the supernet costs."""
+"""The network that a search delivers; a budget limits its costs, never those of the supernet."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dnas.cost.flops import Inputs
 
 
 class Delivered(ABC):
-    """What is built of an architecture, in evaluation mode, and the one input that it is measured with."""
+    """Builds the network of an architecture in evaluation mode, with one input to measure it."""
 
     @property
     @abstractmethod
     def decisions(self) -> Mapping[str, Decision]:
-        """What is open, by name, without the weights of edges, which no network has."""
+        """The open decisions by name, without the weights of edges, which no network has."""
 
     @property
     @abstractmethod
@@ -31,14 +31,14 @@ class Delivered(ABC):
 
     @abstractmethod
     def network(self, kept: Mapping[str, Kept]) -> nn.Module:
-        """The network that keeps this."""
+        """The network with these kept candidates."""
 
     @abstractmethod
     def undecided(self, given: Mapping[str, Kept]) -> nn.Module:
-        """The network before it is decided: `derive` of it costs what `network` costs.
+        """The network before it is decided: `derive` of it costs as much as `network`.
 
         Args:
-            given: what is kept of `shaping`; these decisions are made, and are not in the model.
+            given: kept candidates of `shaping`; these decisions are made, and are not in the model.
         """
 
     @property
@@ -54,16 +54,16 @@ class Delivered(ABC):
     @property
     @abstractmethod
     def sizes(self) -> dict[str, Any]:
-        """What the networks' sizes follow from, as JSON values: costs at other sizes are other costs."""
+        """All values that the networks' sizes depend on, as JSON; other sizes have other costs."""
 
 
 @dataclass(frozen=True, eq=False)
 class DerivedNetwork(Delivered):
-    """A user's own model with choices in it: what is delivered is `dnas.derive` of it.
+    """A user's own model with choices in it; the delivered network is `dnas.derive` of it.
 
     Args:
-        model: is copied; it stays as it is, in its mode.
-        example_inputs: one input, as `dnas.cost.count_flops` takes it, on the model's device.
+        model: the model; it is copied, and stays as it is, in its mode.
+        example_inputs: one input, as in `dnas.cost.count_flops`, on the model's device.
 
     Example:
         >>> import torch
@@ -96,7 +96,7 @@ class DerivedNetwork(Delivered):
 
     @property
     def descriptions_tell(self) -> bool:
-        return False  # a module need not print all that it does
+        return False  # a module's description need not contain everything that it does
 
     @property
     def sizes(self) -> dict[str, Any]:

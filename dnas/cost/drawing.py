@@ -1,15 +1,15 @@
-"""Random architectures that use a budget: fair opponents of one that was searched within it.
+"""Random architectures that use a budget: a fair comparison for one that was searched within it.
 
-Uniform draws that fit a budget are mostly much smaller than it allows. Drawn is from
+Most uniform draws that fit a budget are much smaller than it allows. Therefore architectures are drawn from
 
     P(a) ~ exp(-strength cost(a) / most)    over all architectures a within the budget that use 85 % or more of it
 
-where `cost` is of the limit that uniform draws exceed most, and `strength` puts the mean over all architectures into
-the middle of that band, 92.5 % (found by bisection, the same for every seed; it may be negative). So architectures of
-equal cost are equally likely. Of several limits, one that is used to 85 % is enough. Where nothing within the budget
-uses so much, the band is 85 to 100 % of the largest use that there is. Small spaces are looked at whole; in large ones
-draws outside the band are drawn again, and choices whose costs are tied to each other's (widths and their layers) are
-drawn in turn, each given the others (Gibbs sampling).
+where `cost` belongs to the limit that uniform draws exceed most. `strength` is chosen so that the mean over all
+architectures is in the middle of that band, 92.5 % (found by bisection, the same for every seed; it may be negative).
+So architectures of equal cost are equally likely. With several limits, it is enough that one is used to 85 %. If
+nothing within the budget uses so much, the band is 85 to 100 % of the largest use. Small spaces are enumerated. In
+large ones draws outside the band are repeated, and choices whose costs depend on each other (widths and their layers)
+are drawn in turn, each given the others (Gibbs sampling).
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from dnas.cost.bounds import Bounds, Range
 from dnas.cost.layout import Group, Item, kept_of
 
 BAND = 0.85
-# Spaces of no more architectures are looked at whole.
+# Spaces with at most this many architectures are enumerated.
 SMALL = 20_000
-# In larger ones so many draws may be outside the band; then it is an architecture that uses most of the budget.
+# Number of draws outside the band in a larger space; after these, an architecture that uses most of the budget is
+# taken.
 TRIES = 20_000
-# Of the bisection: draws for a mean, halvings, and the largest strength.
+# For the bisection: draws for a mean, halvings, and the largest strength.
 _PROBES, _HALVINGS, _STRONGEST = 64, 20, 500.0
 _SWEEPS = 10
-# Weights below exp of this count as that, so that none is 0.
+# Weights below exp of this are raised to it, so that none is 0.
 _LEAST_EXPONENT = -60.0
 
 
@@ -42,13 +43,13 @@ class BandDraws:
     """Draws architectures within bounds that use most of them.
 
     Args:
-        bounds: what is allowed.
+        bounds: the limits.
     """
 
     bounds: Bounds
 
     def __call__(self, random: Random) -> dict[str, Kept]:
-        """One architecture."""
+        """Draw one architecture."""
         if self._fitting is not None:
             return self._kept(random.choices(self._fitting, self._weights)[0])
         for _ in range(TRIES):
@@ -59,7 +60,7 @@ class BandDraws:
 
     @cached_property
     def _largest(self) -> dict[str, Kept]:
-        """An architecture within the budget that uses most of it, up to a hundredth."""
+        """An architecture within the budget that uses most of it, to within a hundredth."""
         program, bounds = self.bounds.program, self.bounds.all
         found = [program.costliest(one.cost, bounds, gap=0.01) for one in self.bounds.ranges]
         return max((kept for kept in found if kept is not None), key=self.bounds.use)
@@ -80,7 +81,7 @@ class BandDraws:
 
     @cached_property
     def _fitting(self) -> list[tuple[Item, ...]] | None:
-        """All architectures in the band; None where there are too many to look at."""
+        """All architectures in the band; None if there are too many to enumerate."""
         groups = self.bounds.program.groups
         if math.prod(_num_ways(group) for group in groups) > SMALL:
             return None
@@ -103,7 +104,7 @@ class BandDraws:
         return max(self.bounds.ranges, key=lambda one: sum(one.cost.of(kept, decisions) for kept in draws) / one.most)
 
     def _share(self, items: Sequence[Item]) -> float:
-        """Of the axis's limit."""
+        """The share of the axis's limit that these items use."""
         return self._axis.cost.of(self._kept(items), self.bounds.program.decisions) / self._axis.most
 
     @cached_property
@@ -121,7 +122,7 @@ class BandDraws:
         return (low + high) / 2
 
     def _drawn(self, random: Random, strength: float) -> list[Item]:
-        """One architecture, whether it is in the band or not."""
+        """Draw one architecture, inside or outside the band."""
         groups = self.bounds.program.groups
         tied = {name for names in self._axis.cost.pairs for name in names}
         chosen = {
@@ -145,7 +146,7 @@ class BandDraws:
 
 
 def _weighted(group: Group, costs: Mapping[Item, float], scale: float, random: Random) -> list[Item]:
-    """Items of a group with a probability in proportion to the product of exp(-scale cost)."""
+    """Items of a group, with probability proportional to the product of exp(-scale cost)."""
     exponents = {item: -scale * cost for item, cost in costs.items()}
     top = max(exponents.values())
     weights = {item: math.exp(max(x - top, _LEAST_EXPONENT)) for item, x in exponents.items()}

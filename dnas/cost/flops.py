@@ -22,10 +22,10 @@ def count_flops(model: nn.Module, example_inputs: Inputs) -> int:
 
     A multiplication and the addition after it are 2 FLOPs; convolutions, linear layers, other matrix products and
     attention count, while normalisation, pooling, activations and sums do not. Papers mostly give 'multi-adds' (or
-    MACs, or the same under the name of FLOPs), which are half of this. NAS-Bench-201's table agrees but for the 10
-    additions of its classifier's bias. Others state more for their ImageNet networks: PC-DARTS 597M where there are
-    581M here (1.16 GFLOP), P-DARTS 557M for 542M, DARTS 574M for 529M. Perhaps they count normalisation and activations
-    as well, which would explain the first two.
+    MACs, also under the name of FLOPs), which are half of this. NAS-Bench-201's table agrees except for the 10
+    additions of its classifier's bias. Others state more for their ImageNet networks: PC-DARTS 597M for 581M here (1.16
+    GFLOP), P-DARTS 557M for 542M, DARTS 574M for 529M. Perhaps they also count normalisation and activations, which
+    would explain the first two.
 
     Only the forward pass is counted: the counter multiplies weight gradients of grouped convolutions by their groups.
 
@@ -34,7 +34,7 @@ def count_flops(model: nn.Module, example_inputs: Inputs) -> int:
 
     Args:
         model: any module.
-        example_inputs: of the batch size to count for, on the model's device.
+        example_inputs: inputs with the batch size to count for, on the model's device.
 
     Example:
         >>> count_flops(nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.zeros(1, 3, 32, 32))
@@ -44,11 +44,11 @@ def count_flops(model: nn.Module, example_inputs: Inputs) -> int:
 
 
 def flops_by_module(model: nn.Module, example_inputs: Inputs) -> dict[str, int]:
-    """FLOPs of one forward pass spent in each submodule that is called, by its name; the whole is named ''.
+    """FLOPs of one forward pass in each submodule that is called, by its name; the whole model is named ''.
 
     Args:
         model: any module.
-        example_inputs: of the batch size to count for, on the model's device.
+        example_inputs: inputs with the batch size to count for, on the model's device.
     """
     root = type(model).__name__
     found: dict[str, int] = {"": 0}
@@ -61,7 +61,7 @@ def flops_by_module(model: nn.Module, example_inputs: Inputs) -> dict[str, int]:
     return found
 
 
-# torch (2.13) counts attention's operators for GPUs, and not the one that it takes on a CPU.
+# torch (2.13) counts the operators of attention for GPUs, but not the one that it uses on a CPU.
 _ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 

@@ -1,4 +1,4 @@
-"""What an architecture may keep, as numbered items in groups of which so many are kept."""
+"""The candidates that an architecture may keep, as numbered items in groups."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """Items of one decision of which at least `least` and at most `most` are kept.
+    """Items of one decision, of which at least `least` and at most `most` are kept.
 
     Args:
         decision: name of the decision.
-        rows: the items; of one row at most one is kept. A row is a choice, an input, or an edge into one node; where
-            gates are independent, a single candidate.
-        least, most: how many items are kept.
+        rows: the items by row; each row keeps at most one. A row is a choice, an input, or an edge into one node; for
+            independent gates it is a single candidate.
+        least, most: smallest and largest number of items that are kept.
     """
 
     decision: str
@@ -52,10 +52,10 @@ def groups(
     """The groups of all decisions, in order; a cell has one for each node.
 
     Args:
-        decisions: weights of edges among them are passed over.
-        options: for each row of each decision the candidates that may be kept.
-        independent: whether cells and input choices keep from one item up to so many, several of one edge among them
-            (gates, `dnas.discretization.Threshold`); otherwise just so many, and one candidate of each edge.
+        decisions: the decisions; weights of edges are skipped.
+        options: for each row of each decision, the candidates that may be kept.
+        independent: whether cells and input choices are gates, which keep one item or more up to a limit, and may keep
+            several on one edge (`dnas.discretization.Threshold`); otherwise they keep a fixed number, one on each edge.
     """
     found: list[Group] = []
     for name, decision in decisions.items():
@@ -82,7 +82,7 @@ def _group(name: str, rows: Sequence[Sequence[Item]], num_kept: int | None, inde
 
 
 def items_of(kept: Mapping[str, Kept], decisions: Mapping[str, Decision]) -> list[Item]:
-    """The items that an architecture keeps; what is kept twice on an edge is there twice."""
+    """The items that an architecture keeps; a candidate that is kept twice on an edge is repeated."""
     found: list[Item] = []
     for name, what in kept.items():
         decision = decisions[name]
@@ -97,7 +97,7 @@ def items_of(kept: Mapping[str, Kept], decisions: Mapping[str, Decision]) -> lis
 
 
 def kept_of(items: Sequence[Item], decisions: Mapping[str, Decision]) -> dict[str, Kept]:
-    """What an architecture of these items keeps, by decision; the inverse of `items_of`."""
+    """The kept part of each decision for these items; the inverse of `items_of`."""
     rows: dict[str, list[Item]] = {name: [] for name, one in decisions.items() if one.kind != "edges"}
     for item in sorted(items, key=lambda item: (item.row, item.candidate)):
         rows[item.decision].append(item)
@@ -115,7 +115,7 @@ def _kept(decision: Decision, items: Sequence[Item]) -> Kept:
 
 
 def allowed(decisions: Mapping[str, Decision]) -> dict[str, Active]:
-    """For each row of each decision the candidates that may be kept: all that are not excluded."""
+    """For each row of each decision, the candidates that may be kept: all that are not excluded."""
     return {
         name: tuple(
             tuple(k for k, candidate in enumerate(decision.names(row)) if candidate not in decision.excluded)

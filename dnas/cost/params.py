@@ -14,7 +14,7 @@ def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
 
     Args:
         model: alphas are not part of a supernet's model, so they never count.
-        trainable_only: leave out those with `requires_grad=False`.
+        trainable_only: whether to leave out parameters with `requires_grad=False`.
 
     Example:
         >>> count_parameters(nn.Linear(4, 2))
@@ -26,11 +26,11 @@ def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
 def candidate_parameters(model: nn.Module) -> dict[str, Costs]:
     """The parameters of each candidate, in the shape of its decision: the costs of an `ExpectedCost`.
 
-    A decision that several choices share has the sum over them. Choices of inputs and weights of edges cost nothing
-    and are left out.
+    The parameters of all choices that share a decision are added up. Choices of inputs and weights of edges cost
+    nothing and are left out.
 
     Raises:
-        UserError: a choice inside another one's candidate, or one of an unknown kind.
+        UserError: a choice is inside another one's candidate, or is of an unknown kind.
 
     Example:
         >>> candidates = {"1x1": nn.Conv2d(8, 8, 1, bias=False), "3x3": nn.Conv2d(8, 8, 3, bias=False)}

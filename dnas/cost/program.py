@@ -29,15 +29,15 @@ from dnas.cost.decomposition import Decomposition
 from dnas.cost.layout import Group, Item, groups, kept_of
 from dnas.system.errors import MissingPackage
 
-# A solution that is over a limit by no more than the solver's tolerance is ruled out by itself, and the next is asked
-# for; so often at most.
+# A solution that exceeds a limit by no more than the solver's tolerance is excluded, and the solver is called again, at
+# most this many times.
 TRIES = 1000
 
 
 class Cap(NamedTuple):
     """At most `most` edges of a cell keep this candidate (P-DARTS, Chen et al. 2019, section 3.3).
 
-    Where nodes have nothing else to offer, more of them stay.
+    If a node has nothing else to offer, more of them stay.
     """
 
     decision: str
@@ -54,13 +54,13 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """What may be kept of some decisions.
+    """The architectures that some decisions allow.
 
     Args:
-        decisions: by name; weights of edges among them are passed over.
-        options: for each row of each decision the candidates that may be kept.
-        independent: gates, as in `dnas.cost.layout.groups`.
-        caps: of candidates in cells.
+        decisions: decisions by name; weights of edges are skipped.
+        options: for each row of each decision, the candidates that may be kept.
+        independent: whether cells and input choices are gates, as in `dnas.cost.layout.groups`.
+        caps: limits on candidates in cells.
     """
 
     decisions: Mapping[str, Decision]
@@ -75,11 +75,11 @@ class Program:
         object.__setattr__(self, "items", [item for group in self.groups for item in group.items])
 
     def best(self, scores: Mapping[Item, float], bounds: Sequence[Bound] = ()) -> dict[str, Kept] | None:
-        """The architecture of the highest sum of scores within all bounds; None where there is none.
+        """The architecture with the highest sum of scores within all bounds; None if there is none.
 
         Args:
-            scores: a finite number for each item; what is missing counts as 0.
-            bounds: which it is exactly within.
+            scores: a finite number for each item; missing ones count as 0.
+            bounds: limits that the architecture must meet exactly.
 
         Raises:
             MissingPackage: scipy is not installed.
@@ -87,19 +87,19 @@ class Program:
         return self._solved(_Matrix(self, [bound.cost for bound in bounds]), scores, bounds)
 
     def cheapest(self, cost: Decomposition, bounds: Sequence[Bound] = ()) -> dict[str, Kept] | None:
-        """The architecture of the least cost within all bounds; None where there is none."""
+        """The architecture with the least cost within all bounds; None if there is none."""
         return self._extreme(cost, -1.0, bounds)
 
     def costliest(
         self, cost: Decomposition, bounds: Sequence[Bound] = (), *, gap: float = 0.0
     ) -> dict[str, Kept] | None:
-        """The architecture of the greatest cost within all bounds; None where there is none.
+        """The architecture with the greatest cost within all bounds; None if there is none.
 
         Args:
-            cost: what is greatest.
-            bounds: which it is exactly within. How near one can come to a bound on `cost` itself is a subset sum, for
-                which a gap of 0 may take forever.
-            gap: share of the cost that may be missing to the greatest.
+            cost: the cost to maximise.
+            bounds: limits that it must meet exactly. How close one can come to a bound on `cost` itself is a subset-sum
+                problem, for which a gap of 0 may take forever.
+            gap: share of the greatest cost by which the result may fall short.
         """
         return self._extreme(cost, 1.0, bounds, gap)
 
@@ -136,7 +136,7 @@ class Program:
 
 
 class _Matrix:
-    """The rows of the program as scipy takes them."""
+    """The rows of the program in scipy's form."""
 
     def __init__(self, program: Program, costs: Sequence[Decomposition]):
         self.items = program.items
@@ -155,15 +155,15 @@ class _Matrix:
             self._pair(a, b)
 
     def limit(self, bound: Bound) -> None:
-        """Allow no more than a bound."""
-        # Counts are whole multiples of large numbers (pixels times channels): so small numbers are left of them.
+        """Require that a bound is met."""
+        # Counts are multiples of large numbers (pixels times channels); dividing by these leaves small numbers.
         unit = _unit(bound.cost, self.items)
         row = {self.column[item]: bound.cost.at(item) / unit for item in self.items if bound.cost.at(item)}
         row |= {self.pairs[pair]: value / unit for pair, value in self.pair_costs(bound.cost).items()}
         self._add(row, -math.inf, (bound.most - bound.cost.constant) / unit)
 
     def rule_out(self, kept: Sequence[Item]) -> None:
-        """Allow anything but just these items."""
+        """Exclude the architecture with exactly these items."""
         chosen = set(kept)
         row = {column: 1.0 if item in chosen else -1.0 for item, column in self.column.items()}
         self._add(row, -math.inf, len(chosen) - 1)
@@ -171,7 +171,7 @@ class _Matrix:
     def solve(
         self, scores: Mapping[Item, float], pair_scores: Mapping[tuple[Item, Item], float], gap: float
     ) -> list[Item] | None:
-        """The kept items of the best solution; None where nothing fits."""
+        """The kept items of the best solution; None if nothing fits."""
         try:
             from scipy.optimize import Bounds, LinearConstraint, milp
             from scipy.sparse import csr_array
@@ -199,7 +199,7 @@ class _Matrix:
         return [item for item, value in zip(self.items, found.x, strict=False) if value > 0.5]
 
     def pair_costs(self, cost: Decomposition) -> dict[tuple[Item, Item], float]:
-        """What keeping two items adds, where that is something."""
+        """The cost of keeping two items together, for each pair with such a cost."""
         return {(one, other): value for one, other in self.pairs if (value := _pair_cost(cost, one, other))}
 
     def _add(self, row: dict[int, float], least: float, most: float) -> None:
@@ -211,7 +211,7 @@ class _Matrix:
         def is_capped(item: Item) -> bool:
             return decision.names(item.row)[item.candidate] == cap.candidate
 
-        needed = 0  # of nodes that have nothing else
+        needed = 0  # number of nodes that have nothing else
         row: dict[int, float] = {}
         for group in program.groups:
             if group.decision == cap.decision:
@@ -221,7 +221,7 @@ class _Matrix:
         self._add(row, 0.0, max(cap.most, needed))
 
     def _pair(self, a: str, b: str) -> None:
-        """y >= 0 for each two candidates, with the x of either side as its sums."""
+        """Add y >= 0 for each pair of candidates, whose sums are the x of either side."""
         ours, theirs = ([item for item in self.items if item.decision == name] for name in (a, b))
         for one in ours:
             for other in theirs:
@@ -238,7 +238,7 @@ def _pair_cost(cost: Decomposition, one: Item, other: Item) -> float:
 
 
 def _unit(cost: Decomposition, items: Sequence[Item]) -> float:
-    """What all costs are whole multiples of, where they are whole numbers; otherwise the largest of them."""
+    """The common divisor of all costs if they are whole numbers; otherwise the largest of them."""
     values = [cost.at(item) for item in items] + [x for table in cost.pairs.values() for row in table for x in row]
     if all(value == int(value) for value in values):
         return float(math.gcd(*(int(value) for value in values))) or 1.0

@@ -1,4 +1,4 @@
-"""How many floating-point operations any computation takes, its backward passes included."""
+"""The number of floating-point operations of any computation, including backward passes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _convolution_backward(
     output_mask: Sequence[bool],
     **_others: Any,
 ) -> int:
-    """Each of the gradients that are asked for, of input and of weight, takes what the forward pass takes.
+    """Count each requested gradient, of input or weight, like the forward pass.
 
     `torch.utils.flop_counter` multiplies the weight gradient of a grouped convolution by the number of groups.
     """
@@ -36,9 +36,9 @@ def _convolution_backward(
 class WorkCounter(FlopCounterMode):
     """Counts within its block; `flops` is the number so far.
 
-    Convolutions, linear layers and other matrix products count, as in `dnas.cost.count_flops`, and each gradient that
-    is computed of one counts like its forward pass; normalisation, pooling, activations and sums do not. What a kernel
-    of one's own computes is not seen: count on the CPU, where there is none.
+    Convolutions, linear layers and other matrix products count as in `dnas.cost.count_flops`, and each of their
+    computed gradients counts like the forward pass; normalisation, pooling, activations and sums do not count. Custom
+    kernels are not seen: count on the CPU, where there are none.
 
     Example:
         >>> layer, x = torch.nn.Linear(3, 5, bias=False), torch.zeros(2, 3)
