@@ -53,6 +53,8 @@ from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
 from dnas.searching.stage import Stage
 from dnas.searching.supernet import Supernet
 from dnas.shipping.load import load
+from dnas.shipping.own_module import export_module as export
+from dnas.shipping.own_module import save
 from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import make_searchable
 from dnas.shrinking.shrink import ShrinkSettings, shrink
@@ -180,10 +182,12 @@ __all__ = [
     "baseline",
     "derive",
     "evaluate",
+    "export",
     "load",
     "load_table",
     "make_searchable",
     "retrain",
+    "save",
     "search",
     "search_in_stages",
     "search_step",

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from dnas.core.run import Run
@@ -124,7 +125,7 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
     write_text(run.path / "comparison.txt", f"{report}\n")
     if job.settings.onnx:
         interface = Interface(data.rest.class_names, data.rule, data.normalization)
-        contents = onnx_graph(trace(small.cpu().float(), interface)).SerializeToString()
+        contents = onnx_graph(trace(small.cpu().float(), torch.zeros(2, *interface.shape))).SerializeToString()
         write(run.path / "network.onnx", lambda file: file.write(contents))
 
 

@@ -1,64 +1,95 @@
-"""The difference between the logits of an exported file and PyTorch's."""
+"""The difference between the outputs of an exported file and PyTorch's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dnas.core.batch import first_tensor, map_tensors, tensors_in
 from dnas.shipping.interface import Interface
 from dnas.system.errors import UserError
+from dnas.training.evaluate import call
 
-# Largest allowed difference from PyTorch's logits, in units of the largest logit or of 1, whichever is larger.
+# Largest allowed difference from PyTorch's outputs, in units of the largest number or of 1, whichever is larger.
 TOLERANCE = 1e-4
 # The program is traced with 2 images; these batch sizes include 1, which some operators treat differently.
 _BATCH_SIZES = (1, 2, 5)
 
 
-def deviation_from(expected: Sequence[tuple[Tensor, Tensor]], forward: Callable[[Tensor], Tensor], name: str) -> float:
-    """The difference of the logits from the expected ones, `max |a - b| / max(1, max |b|)`, over all batches.
+def deviation_from(expected: Sequence[tuple[Any, Any]], forward: Callable[[Any], Any], name: str) -> float:
+    """The difference of outputs from the expected ones, `max |a - b| / max(1, max |b|)`, over all tensors and batches.
 
     Args:
-        expected: pairs of images and PyTorch's logits.
-        forward: function from images to logits that is checked.
+        expected: pairs of inputs and PyTorch's outputs.
+        forward: function from inputs to outputs that is checked.
         name: its name in the message.
 
     Raises:
         UserError: they are further apart than 1e-4.
     """
     worst = 0.0
-    for images, logits in expected:
+    for inputs, outputs in expected:
         with torch.no_grad():
-            got = forward(images)
-        if got.shape != logits.shape:
-            raise UserError(f"{name}: logits have shape {tuple(got.shape)}, PyTorch's {tuple(logits.shape)}.")
-        deviation = float((got - logits).abs().max()) / max(1.0, float(logits.abs().max()))
-        if not deviation <= TOLERANCE:
+            got, wanted = (list(tensors_in(value)) for value in (forward(inputs), outputs))
+        shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (got, wanted)]
+        if shapes[0] != shapes[1]:
+            (is_, should) = (", ".join(map(str, sizes)) for sizes in shapes)
+            raise UserError(f"{name}: outputs have shape {is_}, PyTorch's {should}.")
+        difference = max(map(_difference, got, wanted), default=0.0)
+        if not difference <= TOLERANCE:
             raise UserError(
-                f"{name} deviates from PyTorch by {deviation:.3g} on {len(images)} random images, more than "
+                f"{name} deviates from PyTorch by {difference:.3g} on {len(first_tensor(inputs))} samples, more than "
                 f"{TOLERANCE:g}. It was not written."
             )
-        worst = max(worst, deviation)
+        worst = max(worst, difference)
     return worst
 
 
-def check_rows_are_independent(network: nn.Module, expected: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Check that an image gets the same logits alone as in a batch, and in a second pass as in the first.
+def check_rows_are_independent(network: nn.Module, expected: Sequence[tuple[Any, Any]]) -> None:
+    """Check that a sample gets the same outputs alone as in a batch, and in a second pass as in the first.
 
     Raises:
         UserError: it does not, because of batch norm without running statistics or noise in the forward pass.
     """
-    images, logits = max(expected, key=lambda pair: len(pair[0]))
+    inputs, outputs = max(expected, key=lambda pair: len(first_tensor(pair[0])))
+    num_samples = len(first_tensor(inputs))
     with torch.no_grad():
-        alone = torch.cat([network(image[None]) for image in images])
-    difference = float((alone - logits).abs().max()) / max(1.0, float(logits.abs().max()))
+        alone = [list(tensors_in(call(network, samples(inputs, [index])))) for index in range(num_samples)]
+    # What has no row for each sample, such as a number for the whole batch, is left out.
+    wanted = [(k, tensor) for k, tensor in enumerate(tensors_in(outputs)) if tensor.shape[:1] == (num_samples,)]
+    difference = max((_difference(torch.cat([one[k] for one in alone]), tensor) for k, tensor in wanted), default=0.0)
     if not difference <= TOLERANCE:
         raise UserError(
-            f"The network's logits of an image differ by {difference:.3g} when it comes alone and when it comes in a "
-            f"batch of {len(images)}. A network for use must not depend on the batch or on chance in evaluation mode: "
-            "batch norm needs running statistics (track_running_stats=True), and dropout must be off."
+            f"The network's outputs for a sample differ by {difference:.3g} when it comes alone and when it comes in a "
+            f"batch of {num_samples}. A network for use must not depend on the batch or on chance in evaluation mode: "
+            "batch norm needs running statistics (track_running_stats=True), dropout must be off, and the first "
+            "dimension of inputs and outputs must be the batch."
         )
+
+
+def _difference(got: Tensor, wanted: Tensor) -> float:
+    """Of two tensors of one shape, in units of the largest wanted number or of 1; 0 for empty ones."""
+    if not wanted.numel():
+        return 0.0
+    if got.shape != wanted.shape:
+        return float("inf")
+    got, wanted = got.double(), wanted.double()
+    return float((got - wanted).abs().max()) / max(1.0, float(wanted.abs().max()))
+
+
+def samples(inputs: Any, indices: Sequence[int]) -> Any:
+    """Those rows of a batch's inputs, counted again from the first after the last; other tensors stay as they are."""
+    num_samples = len(first_tensor(inputs))
+    chosen = torch.tensor([index % num_samples for index in indices])
+    return map_tensors(lambda x: x[chosen] if x.shape[:1] == (num_samples,) else x, inputs)
+
+
+def batches_of(example: Any) -> list[Any]:
+    """Batches of 1, 2 and 5 of the samples in an example."""
+    return [samples(example, range(size)) for size in _BATCH_SIZES]
 
 
 def random_batches(interface: Interface) -> list[Tensor]:

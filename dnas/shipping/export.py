@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import nn
 
+from dnas.core.own_module import OwnModule
+from dnas.core.run import Run
 from dnas.shipping.deviation import check_rows_are_independent, deviation_from, logits_of, random_batches
 from dnas.shipping.exporters import EXPORTERS, Exporter, Subject
 from dnas.shipping.exporters.exporter import Files
+from dnas.shipping.exporters.onnx_graph import IMAGES, LOGITS
 from dnas.shipping.load import find_network, load, load_spec
+from dnas.shipping.package import save_network
+from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write
 from dnas.system.errors import UserError
 
@@ -47,7 +54,7 @@ def export(
     formats: Sequence[str] = FORMATS,
     output: Path | str | None = None,
     check: bool = True,
-    model: nn.Module | None = None,
+    model: OwnModule | None = None,
 ) -> list[ExportedFile]:
     """Write the retrained network of a run as files for other programs.
 
@@ -76,23 +83,68 @@ def export(
         MissingPackage: a package that a format needs is not installed.
         UserError: a format is unknown, files are damaged, the network cannot be exported, or a file deviates.
     """
-    exporters = _exporters(formats)
+    exporters = exporters_of(formats)
     for exporter in exporters:
         exporter.check_installed()
     spec = load_spec(run_path)
     folder = Path(run_path) / "export" if output is None else Path(output)
     _check_folder(folder, find_network(Path(run_path)))
-    subject = Subject(load(run_path, model=model), spec, model)
+    subject = _subject(load(run_path, model=model), spec, model)
     expected = [
         (images, logits_of(subject.network, images, spec.interface)) for images in random_batches(spec.interface)
     ]
     check_rows_are_independent(subject.network, expected)
+    return convert_all(exporters, subject, expected, folder, check=check)
+
+
+def convert_all(
+    exporters: Sequence[Exporter], subject: Subject, expected: Sequence[tuple[Any, Any]], folder: Path, *, check: bool
+) -> list[ExportedFile]:
+    """Convert a network to some formats, check the files and write them; if one cannot be converted, none is written.
+
+    Args:
+        exporters: the formats.
+        subject: the network.
+        expected: pairs of inputs and PyTorch's outputs.
+        folder: where the files go.
+        check: whether each file is run and compared with `expected`.
+
+    Raises:
+        UserError: the network cannot be expressed, or a file deviates.
+    """
     converted = [(exporter, exporter.convert(subject)) for exporter in exporters]
     exported = []
     for exporter, files in converted:
         deviation = deviation_from(expected, exporter.run(files, subject), exporter.file) if check else None
         exported.append(_written(folder, exporter, files, deviation))
     return exported
+
+
+def _subject(network: nn.Module, spec: NetworkSpec, model: OwnModule | None) -> Subject:
+    """The retrained network of a run, which takes images and gives logits."""
+    saved = spec
+    if isinstance(spec.builder, SpaceBuilder):  # the loaded network has no auxiliary head
+        saved = replace(spec, builder=replace(spec.builder, auxiliary=False))
+
+    def save(folder: Path) -> None:
+        save_network(Run(folder), network, saved)
+        spec.architecture.save(Run(folder).architecture_path)
+
+    return Subject(
+        network,
+        example=torch.zeros(2, *spec.interface.shape),
+        metadata=metadata_of(spec),
+        save=save,
+        load=lambda folder: load(folder, model=model),
+        input_names=IMAGES,
+        output_names=LOGITS,
+    )
+
+
+def metadata_of(spec: NetworkSpec) -> dict[str, str]:
+    """Entries of an exported file: the interface's and the architecture as JSON, and dnas's version."""
+    interface = {name: json.dumps(value, ensure_ascii=False) for name, value in spec.interface.to_data().items()}
+    return {**interface, "architecture": spec.architecture.to_json(), "dnas_version": spec.version}
 
 
 def _written(folder: Path, exporter: Exporter, files: Files, deviation: float | None) -> ExportedFile:
@@ -102,7 +154,7 @@ def _written(folder: Path, exporter: Exporter, files: Files, deviation: float | 
     return ExportedFile(exporter.format, folder / exporter.file, len(files[exporter.file]), deviation)
 
 
-def _exporters(formats: Sequence[str]) -> list[Exporter]:
+def exporters_of(formats: Sequence[str]) -> list[Exporter]:
     """The exporters of these formats, each once."""
     by_format = {exporter.format: exporter for exporter in EXPORTERS}
     for name in formats:

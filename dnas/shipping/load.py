@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from dnas.core.architecture import Architecture
 from dnas.core.derive import derive
 from dnas.core.last_checkpoint import CHECKPOINT
+from dnas.core.own_module import OwnModule, made_model
 from dnas.core.run import RETRAIN, WEIGHTS_FILE, Run
 from dnas.searching.supernet import Supernet
-from dnas.shipping.package import SPEC_FILE, check_state, read_spec, read_weights, skeleton
+from dnas.shipping.package import SPEC_FILE, check_state, digests_in, read_spec, read_weights, skeleton
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.errors import UserError
-from dnas.training.loop import MODULES, SUMMARY
 from dnas.training.network_checks import digest_of_modules
 
 
-def load(path: Path | str, *, model: nn.Module | None = None, device: torch.device | str = "cpu") -> nn.Module:
+def load(path: Path | str, *, model: OwnModule | None = None, device: torch.device | str = "cpu") -> nn.Module:
     """The trained network of a run, in evaluation mode.
 
     It is read from network.json and network.pt in the folder itself or in its `retrain` folder. A network of one of our
@@ -34,7 +34,7 @@ def load(path: Path | str, *, model: nn.Module | None = None, device: torch.devi
 
     Args:
         path: a run, its retraining, or any folder with the two files, such as an export.
-        model: the searchable module; only for a search of a user's own module.
+        model: the searchable module, or a function that makes it, such as its class; only for a user's own module.
         device: device for the network.
 
     Raises:
@@ -47,10 +47,11 @@ def load(path: Path | str, *, model: nn.Module | None = None, device: torch.devi
         >>> logits = network(images)  # (batch, classes) from normalised images  # doctest: +SKIP
     """
     folder = find_network(Path(path))
+    made = None if model is None else made_model(model)
     if folder is not None:
-        network = _retrained(folder, read_spec(folder), model)
-    elif model is not None:
-        network = _of_module(Run(path), model)
+        network = _retrained(folder, read_spec(folder), made)
+    elif made is not None:
+        network = _of_module(Run(path), made)
     else:
         raise _not_retrained(Path(path))
     return network.to(device).eval()
@@ -143,9 +144,7 @@ def _architecture_of(run: Run, training: Run) -> Architecture:
 
 def _retrained_module(training: Run, architecture: Architecture, model: nn.Module) -> nn.Module:
     network = derive(model, architecture)
-    summary = training.load_json(SUMMARY)
-    modules = summary.get(MODULES) if isinstance(summary, dict) else None
-    if modules != digest_of_modules(network):
+    if digest_of_modules(network) not in digests_in(training.path):
         raise UserError(
             f"{training.weights_path} belongs to another network than the one that the architecture gives of "
             f"{type(model).__name__}: its modules have other names or classes. Give the module that was retrained, or "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +16,15 @@ from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write_text
 from dnas.system.digest import sealed_json
 from dnas.system.errors import UserError
-from dnas.system.reading import read_text
+from dnas.system.reading import read_json, read_text
 from dnas.system.tensor_file import check_finite, load_tensors
+from dnas.training.loop import MODULES, SUMMARY
+from dnas.training.network_checks import digest_of_modules
+from dnas.version import __version__
 
 SPEC_FILE = "network.json"
+# Beside a network that was derived from a user's own module.
+MODULE_FILE, _MODULE_FORMAT, _MODULE_VERSION = "module.json", "dnas-module", 1
 
 # Factor of the weights' size that a training needs on the disk: two checkpoints, the old one and the one being written,
 # each with the optimizer's momentum, and network.pt twice likewise.
@@ -106,6 +112,26 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             raise UserError(f"{path}: {name!r} is a {type(value).__name__}; expected names with tensors only.")
     check_finite(state, source=str(path))
     return state
+
+
+def write_module_file(folder: Path, network: nn.Module) -> None:
+    """Write module.json, which says of which modules a network is."""
+    data = {"format": _MODULE_FORMAT, "format_version": _MODULE_VERSION, "dnas": __version__}
+    write_text(folder / MODULE_FILE, json.dumps({**data, MODULES: digest_of_modules(network)}, indent=2) + "\n")
+
+
+def digests_in(folder: Path) -> set[str]:
+    """The digests of the modules of a folder's network, from module.json and from what a training left.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    found = set()
+    for path in (folder / MODULE_FILE, folder / f"{SUMMARY}.json"):
+        data = read_json(path) if path.exists() else {}
+        if isinstance(data, dict) and isinstance(data.get(MODULES), str):
+            found.add(data[MODULES])
+    return found
 
 
 def skeleton(spec: NetworkSpec) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -14,8 +14,8 @@ from torch import nn
 from dnas.core.architecture import Architecture
 from dnas.core.decision import Decision
 from dnas.core.derive import derive, find_decisions
-from dnas.core.described import described
 from dnas.core.mixture import Mixture
+from dnas.core.own_module import OwnModule, made_model
 from dnas.core.run import RETRAIN, Run
 from dnas.data.batches import Batches
 from dnas.data.keyed_random import stream_key
@@ -51,7 +51,7 @@ class Baseline:
 
 
 def baseline(
-    model: nn.Module | Callable[[], nn.Module],
+    model: OwnModule,
     train: Batches | Iterable[Any],
     validation: Batches | Iterable[Any],
     test: Batches | Iterable[Any],
@@ -116,7 +116,7 @@ def baseline(
     return Baseline(comparison)
 
 
-def fresh_model(model: nn.Module | Callable[[], nn.Module], run: Run, seed: int) -> nn.Module:
+def fresh_model(model: OwnModule, run: Run, seed: int) -> nn.Module:
     """The searchable module with the weights that it came with: those that the search kept, or those of a new one.
 
     Raises:
@@ -131,20 +131,6 @@ def fresh_model(model: nn.Module | Callable[[], nn.Module], run: Run, seed: int)
     with seeded(seed):
         made = made_model(model)
     return made if start is None else start.of(made)
-
-
-def made_model(model: nn.Module | Callable[[], nn.Module]) -> nn.Module:
-    """A module itself, or the one that a function makes.
-
-    Raises:
-        UserError: neither.
-    """
-    made = model() if callable(model) and not isinstance(model, nn.Module) else model
-    if not isinstance(made, nn.Module):
-        raise UserError(
-            f"model must be a torch.nn.Module, or a function that makes one, such as its class; got {described(made)}."
-        )
-    return made
 
 
 def random_architecture(decisions: Mapping[str, Decision], seed: int, index: int) -> Architecture:

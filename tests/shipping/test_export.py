@@ -20,8 +20,7 @@ from dnas.core.run import Run
 from dnas.data.normalization import Normalization
 from dnas.data.resize import ResizeRule
 from dnas.shipping.deviation import deviation_from
-from dnas.shipping.export import ExportedFile, export
-from dnas.shipping.exporters import Subject
+from dnas.shipping.export import ExportedFile, export, metadata_of
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
 from dnas.shipping.package import save_network
@@ -104,7 +103,7 @@ def test_the_onnx_file_carries_what_its_users_need(exported: dict[str, ExportedF
 
 
 def test_the_torch_program_takes_any_batch_and_carries_the_same(run: Path, exported: dict[str, ExportedFile]):
-    expected = Subject(load(run), load_spec(run), None).metadata()
+    expected = metadata_of(load_spec(run))
     carried = dict.fromkeys(expected, "")
     program = torch.export.load(exported["torch"].path, extra_files=carried)
     assert carried == expected
@@ -234,7 +233,7 @@ def test_a_file_that_deviates_is_not_written_and_an_older_one_stays(tmp_path: Pa
     older.parent.mkdir()
     older.write_bytes(b"older")
     for name, file in (("onnx", "network.onnx"), ("torch", "network.pt2")):
-        with pytest.raises(ValueError, match=rf"{file} deviates from PyTorch by [\d.]+ on 1 random images, more than"):
+        with pytest.raises(ValueError, match=rf"{file} deviates from PyTorch by [\d.]+ on 1 samples, more than"):
             export(run, formats=[name], model=make_model(Traced()))
     assert [path.name for path in older.parent.iterdir()] == ["network.onnx"]
     assert older.read_bytes() == b"older"
@@ -279,14 +278,14 @@ def test_a_deviation_is_told_in_units_of_the_largest_logit():
 
     assert deviation(10.0, 10.0005) == pytest.approx(5e-5)
     assert deviation(0.1, 0.10005) == pytest.approx(5e-5)
-    with pytest.raises(ValueError, match=r"file deviates from PyTorch by 0.005 on 2 random images, more than 0.0001"):
+    with pytest.raises(ValueError, match=r"file deviates from PyTorch by 0.005 on 2 samples, more than 0.0001"):
         deviation(10.0, 10.05)
     with pytest.raises(ValueError, match="file deviates from PyTorch by nan"):
         deviation(10.0, float("nan"))
 
 
 def test_logits_of_another_shape_are_told():
-    with pytest.raises(ValueError, match=r"file: logits have shape \(2, 1\), PyTorch's \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"file: outputs have shape \(2, 1\), PyTorch's \(2, 3\)"):
         deviation_from([(torch.zeros(2, 3), torch.zeros(2, 3))], lambda _: torch.zeros(2, 1), "file")
 
 

@@ -124,6 +124,24 @@ def test_a_task_is_searched_retrained_and_evaluated(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_what_was_found_is_compared_saved_loaded_and_exported(name, tmp_path):
+    case = CASES[name]
+    torch.manual_seed(0)
+    data, run = [case.batch() for _ in range(2)], Run(tmp_path / "run")
+    found = dnas.search(case.model(), data, data, task=case.task, settings=SEARCH, run=run)
+    compared = dnas.baseline(case.model, data, data, data, run=run, task=case.task, settings=RETRAIN, num=1)
+    network = dnas.load(run.path, model=case.model)
+    measured = dnas.evaluate(network, data, task=case.task).measurement
+    assert (measured.deciding, measured.score.value) == (compared.comparison.metric, compared.comparison.found.test)
+    dnas.save(network, found.architecture, tmp_path / "model")
+    loaded = dnas.load(tmp_path / "model", model=case.model)
+    assert dnas.evaluate(loaded, data, task=case.task).measurement == measured
+    files = dnas.export(network, data[0][0], tmp_path / "export", architecture=found.architecture)
+    assert [file.format for file in files] == ["onnx", "torch", "state_dict"]
+    assert dnas.evaluate(dnas.load(tmp_path / "export", model=case.model), data, task=case.task).measurement == measured
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_a_training_goes_on_with_the_same_task_and_refuses_another(name, tmp_path):
     case = CASES[name]
     torch.manual_seed(0)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-
-from dnas.shipping.spec import NetworkSpec
+from torch import nn
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-Forward = Callable[[Tensor], Tensor]
+Forward = Callable[[Any], Any]  # from inputs, as in `dnas.Batch`, to outputs: a tensor, or tuples and dicts of them
 Files = Mapping[str, bytes]  # file name -> contents, in the order in which they are written
 
 
@@ -24,14 +22,22 @@ class Subject:
     """The network that is exported.
 
     Args:
-        network: the loaded network in evaluation mode, without auxiliary head.
-        spec: its specification.
-        model: the user's searchable module that the network was derived from; None for a network of a space.
+        network: on the CPU and in evaluation mode, without auxiliary head.
+        example: inputs as in `dnas.Batch`, of two samples.
+        metadata: entries of an exported program, as text.
+        save: writes the weights and what belongs to them into a folder.
+        load: makes the network from such a folder.
+        input_names: of an exported program; None for the names that the network's `forward` gives them.
+        output_names: likewise, in order; None for names by the structure of the outputs.
     """
 
     network: nn.Module
-    spec: NetworkSpec
-    model: nn.Module | None
+    example: Any
+    metadata: Mapping[str, str]
+    save: Callable[[Path], None]
+    load: Callable[[Path], nn.Module]
+    input_names: tuple[str, ...] | None = None
+    output_names: tuple[str, ...] | None = None
 
     @cached_property
     def program(self) -> ExportedProgram:
@@ -42,14 +48,7 @@ class Subject:
         """
         from dnas.shipping.exporters.trace import trace
 
-        return trace(self.network, self.spec.interface)
-
-    def metadata(self) -> dict[str, str]:
-        """Entries of an exported file: the interface's and the architecture as JSON, and dnas's version."""
-        interface = {
-            name: json.dumps(value, ensure_ascii=False) for name, value in self.spec.interface.to_data().items()
-        }
-        return {**interface, "architecture": self.spec.architecture.to_json(), "dnas_version": self.spec.version}
+        return trace(self.network, self.example)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Exporter:
         file: name of the file that holds the network.
         check_installed: raises MissingPackage if the format needs a package that is not installed.
         convert: makes the files; raises UserError if the format cannot express the network.
-        run: the network in these files as a function from images to logits, to check them.
+        run: the network in these files as a function, to check them; outputs may come as a tuple of their tensors.
     """
 
     format: str

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from dnas.core.batch import tensors_in
 from dnas.shipping.exporters.exporter import Exporter, Files, Forward, Subject
 from dnas.shipping.onnx_digest import BLANK, DIGEST, sealed_onnx
 from dnas.system.errors import MissingPackage, UserError
+from dnas.training.evaluate import call
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _FILE = "network.onnx"
-_INPUT = "images"
-_OUTPUT = "logits"
+IMAGES, LOGITS = ("images",), ("logits",)  # inputs and outputs of a classifier of images
 
 # ONNX Runtime reads it since 1.14 (early 2023), and the exporter writes no older one without converting.
 _OPSET = 18
@@ -41,14 +42,24 @@ def _convert(subject: Subject) -> Files:
     """
     import onnx
 
-    proto = onnx_graph(subject.program)
-    onnx.helper.set_model_props(proto, {**subject.metadata(), DIGEST: BLANK})
+    output_names = subject.output_names or names_of(call(subject.network, subject.example))
+    proto = onnx_graph(subject.program, subject.input_names, output_names)
+    onnx.helper.set_model_props(proto, {**subject.metadata, DIGEST: BLANK})
     onnx.checker.check_model(proto, full_check=True)
     return {_FILE: sealed_onnx(proto.SerializeToString())}
 
 
-def onnx_graph(program: ExportedProgram) -> Any:
+def onnx_graph(
+    program: ExportedProgram,
+    input_names: tuple[str, ...] | None = IMAGES,
+    output_names: tuple[str, ...] | None = LOGITS,
+) -> Any:
     """A traced program of any batch size as an ONNX model, without the exporter's notes.
+
+    Args:
+        program: the traced network.
+        input_names: of the graph, in order; None for those of the program.
+        output_names: likewise.
 
     Raises:
         UserError: ONNX or the exporter lacks an operator of the network.
@@ -61,8 +72,8 @@ def onnx_graph(program: ExportedProgram) -> Any:
                 program,
                 dynamo=True,
                 opset_version=_OPSET,
-                input_names=[_INPUT],
-                output_names=[_OUTPUT],
+                input_names=input_names,
+                output_names=output_names,
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
@@ -91,11 +102,29 @@ def _run(files: Files, subject: Subject) -> Forward:
 
     session = onnxruntime.InferenceSession(files[_FILE], providers=["CPUExecutionProvider"])
 
-    def forward(images: Tensor) -> Tensor:
-        (logits,) = session.run([_OUTPUT], {_INPUT: images.numpy()})
-        return torch.from_numpy(logits)
+    names = [entry.name for entry in session.get_inputs()]
+
+    def forward(inputs: Any) -> tuple[Tensor, ...]:
+        given = {name: tensor.numpy() for name, tensor in zip(names, tensors_in(inputs), strict=True)}
+        return tuple(map(torch.from_numpy, session.run(None, given)))
 
     return forward
+
+
+def names_of(outputs: Any, place: str = "") -> tuple[str, ...]:
+    """A name for each tensor in outputs, by its place in them.
+
+    Example:
+        >>> names_of({"boxes": torch.zeros(1), "scores": (torch.zeros(1), torch.zeros(1))})
+        ('boxes', 'scores_0', 'scores_1')
+    """
+    if isinstance(outputs, Tensor):
+        return (place or "output",)
+    if isinstance(outputs, dict):
+        parts = [(f"{place}_{key}" if place else str(key), part) for key, part in outputs.items()]
+    else:
+        parts = [(f"{place or 'output'}_{index}", part) for index, part in enumerate(outputs or ())]
+    return tuple(name for inner, part in parts for name in names_of(part, inner))
 
 
 ONNX = Exporter("onnx", _FILE, _check_installed, _convert, _run)

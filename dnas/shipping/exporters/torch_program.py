@@ -7,6 +7,7 @@ import io
 import torch
 
 from dnas.shipping.exporters.exporter import Exporter, Files, Forward, Subject, needs_nothing
+from dnas.training.evaluate import call
 
 _FILE = "network.pt2"
 
@@ -17,7 +18,7 @@ def _convert(subject: Subject) -> Files:
 
     buffer = io.BytesIO()
     with quiet():
-        torch.export.save(subject.program, buffer, extra_files=subject.metadata())
+        torch.export.save(subject.program, buffer, extra_files=dict(subject.metadata))
     return {_FILE: buffer.getvalue()}
 
 
@@ -25,7 +26,8 @@ def _run(files: Files, subject: Subject) -> Forward:
     from dnas.shipping.exporters.trace import quiet
 
     with quiet():
-        return torch.export.load(io.BytesIO(files[_FILE])).module()
+        network = torch.export.load(io.BytesIO(files[_FILE])).module()
+    return lambda inputs: call(network, inputs)
 
 
 TORCH = Exporter("torch", _FILE, needs_nothing, _convert, _run)

@@ -6,24 +6,40 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from dnas.shipping.interface import Interface
+from dnas.core.batch import arguments_of, first_tensor
 from dnas.system.errors import UserError
 
 
-def trace(network: nn.Module, interface: Interface) -> ExportedProgram:
+def trace(network: nn.Module, example: Any) -> ExportedProgram:
     """The network as a program for any batch size.
+
+    Args:
+        network: on the CPU and in evaluation mode.
+        example: inputs as in `dnas.Batch`, of two samples or more: torch takes one for a constant. The first dimension
+            of every tensor that is as long as that of the first tensor is the batch.
 
     Raises:
         UserError: the network does something that torch.export cannot express.
     """
-    example = torch.zeros(2, *interface.shape)
+    arguments, keywords = arguments_of(example)
+    dimension = {0: Dim("batch")}
+    num_samples = len(first_tensor(example))
+
+    def dynamic(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return dimension if value.ndim and len(value) == num_samples else {}
+        if isinstance(value, dict):
+            return {name: dynamic(part) for name, part in value.items()}
+        return type(value)(map(dynamic, value)) if isinstance(value, tuple | list) else None
+
     try:
-        program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch")},))
+        program = torch.export.export(network, arguments, keywords, dynamic_shapes=dynamic(keywords or arguments))
     except Exception as error:  # whatever a user's module raises; torch has no common class for its own errors
         raise UserError(
             f"torch.export cannot express {type(network).__name__} for batches of any size: {reason_of(error)} "
