@@ -117,4 +117,4 @@ def _run(config: Namespace, given: Arguments) -> None:
         print(standing(table, architecture))
 
 
-COMMAND = Command("describe", _fill, _run)
+COMMAND = Command("describe", _fill, _run, defaults=_defaults)

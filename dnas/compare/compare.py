@@ -11,7 +11,7 @@ from dnas.compare.alike import check_alike, check_row, check_run, differing_size
 from dnas.compare.grid import Grid
 from dnas.compare.lines import table_lines
 from dnas.compare.row import CompareRow
-from dnas.compare.runs import PartOfBar, complete, only_process, random_rows
+from dnas.compare.runs import complete, only_process, random_rows
 from dnas.compare.sizes import settled
 from dnas.compare.table import (
     rich_table,
@@ -22,7 +22,7 @@ from dnas.compare.table import (
 )
 from dnas.jobs.job import Job
 from dnas.system.atomic import write_text
-from dnas.system.display import RichDisplay
+from dnas.system.display import PartOfBar, RichDisplay
 from dnas.system.words import number_of
 
 
@@ -52,7 +52,8 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
             if not alone:
                 display.say(f"{recipe}, seed {seed}: another process is at work on it; left to that.")
                 continue
-            complete(grid, job, recipe, seed, PartOfBar(display, part=index, num=len(grid.cases)))
+            bar = PartOfBar(display, "search", shown_as="compare", unit="run", part=index, num=len(grid.cases))
+            complete(grid, job, recipe, seed, bar)
     random = [] if grid.table is not None else random_rows(grid, jobs[grid.baseline], display)
     rows = _load_rows(grid, jobs)
     _write_tables(grid, rows, random, _caption(grid, rows, differing_sizes(jobs, rows)), display)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from dnas.jobs.judge import comparable_training
 from dnas.jobs.run_folder import begin
 from dnas.jobs.search import search_command
 from dnas.system.devices import named_device
-from dnas.system.display import Display
+from dnas.system.display import Display, PartOfBar
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.threads import num_threads
 from dnas.table import RankAgreement
@@ -134,22 +134,3 @@ def only_process(folder: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-class PartOfBar(Display):
-    """Shows the progress of one of several searches as a part of the progress of all."""
-
-    def __init__(self, display: Display, *, part: int, num: int) -> None:
-        self.display = display
-        self.part = part
-        self.num = num
-
-    def update(self, phase: str, done: int, total: int, scalars: Mapping[str, float]) -> None:
-        if phase == "search":
-            self.display.update("compare", self.part * total + done, self.num * total, {"run": self.part, **scalars})
-
-    def say(self, text: str) -> None:
-        self.display.say(text)
-
-    def finished(self, text: str) -> None:
-        self.display.say(f"[{self.part + 1}/{self.num}] {text}")

@@ -88,13 +88,16 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None
     train, held_out = retrain_streams(job, data, device)
     if train.note:
         display.say(f"Note: {train.note}")
+    finished_before = (child.path / f"{SUMMARY}.json").exists()
     spec = NetworkSpec(architecture, builder, _interface_of(data))
     try_to_save(child, network, spec)
     with num_threads(job.threads):
         retrain(network, train, settings=settings, run=child, display=display, validation=held_out)
     save_network(child, network, spec)
+    before = "This retraining was finished before. " if finished_before else ""
+    seconds, num_parameters = child.load_json(SUMMARY)["seconds"], count_parameters(load(run.path))
     display.say(
-        f"Retrained in {child.load_json(SUMMARY)['seconds']:.0f} s: {count_parameters(load(run.path)):,} parameters"
+        f"{before}Retrained in {seconds:.0f} s: {num_parameters:,} parameters"
         + ("." if held_out is None else f", {evaluate(network, held_out).top1:.2%} right on held-out images.")
     )
 

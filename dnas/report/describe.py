@@ -23,7 +23,7 @@ _BATCH = 2
 
 
 @dataclass(frozen=True)
-class Stage:
+class NetworkStage:
     """Consecutive parts of a network whose outputs have the same height and width.
 
     name: name of the submodule; for a list, with the numbers of its first and last item.
@@ -53,7 +53,7 @@ class Description:
     input_shape: tuple[int, ...]
     parameters: int
     flops: int
-    stages: tuple[Stage, ...]
+    stages: tuple[NetworkStage, ...]
 
     def to_json(self) -> str:
         """Indented JSON."""
@@ -101,9 +101,9 @@ def describe(network: nn.Module, *, input_shape: Sequence[int]) -> Description:
         new = {weight for _, _, unit in units for weight in unit.parameters()} - counted
         counted |= new
         used = sum(flops.get(path, 0) for _, path, _ in units)
-        stages.append(Stage(name, shapes.get(units[-1][1]), sum(weight.numel() for weight in new), used))
+        stages.append(NetworkStage(name, shapes.get(units[-1][1]), sum(weight.numel() for weight in new), used))
     parameters = count_parameters(network)
-    rest = Stage(
+    rest = NetworkStage(
         "(itself)",
         (),
         parameters - sum(stage.parameters for stage in stages),

@@ -49,7 +49,7 @@ def load(path: Path | str, *, model: OwnModule | None = None, device: torch.devi
     folder = find_network(Path(path))
     made = None if model is None else made_model(model)
     if folder is not None:
-        network = _retrained(folder, read_spec(folder), made)
+        network = _from_files(folder, read_spec(folder), made)
     elif made is not None:
         network = _of_module(Run(path), made)
     else:
@@ -91,7 +91,7 @@ def _not_retrained(path: Path) -> FileNotFoundError:
     )
 
 
-def _retrained(folder: Path, spec: NetworkSpec, model: nn.Module | None) -> nn.Module:
+def _from_files(folder: Path, spec: NetworkSpec, model: nn.Module | None) -> nn.Module:
     if isinstance(spec.builder, SpaceBuilder):
         if model is not None:
             raise UserError(

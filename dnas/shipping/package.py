@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dnas.core.run import WEIGHTS_FILE, Run
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write_text
+from dnas.system.difference import first_difference
 from dnas.system.digest import sealed_json
 from dnas.system.errors import UserError
 from dnas.system.reading import read_json, read_text
@@ -147,17 +148,6 @@ def check_state(network: nn.Module, state: Mapping[str, Any], *, source: str) ->
     Raises:
         UserError: they differ; the message names the first difference and `source`.
     """
-    own = network.state_dict()
-    for name in dict.fromkeys([*own, *state]):
-        mine, theirs = _kind(own, name), _kind(state, name)
-        if mine != theirs:
-            raise UserError(
-                f"{source} belongs to another architecture or space: {name!r} is {theirs} there, expected {mine}."
-            )
-
-
-def _kind(state: Mapping[str, Tensor], name: str) -> str:
-    if name not in state:
-        return "missing"
-    numbers = "" if state[name].is_floating_point() else f" of {state[name].dtype}"
-    return f"a tensor of shape {tuple(state[name].shape)}{numbers}"
+    difference = first_difference(state, network.state_dict())
+    if difference:
+        raise UserError(f"{source} belongs to another architecture or space: {difference}.")

@@ -50,7 +50,8 @@ def first_difference(
     """The first place in which two pieces of data differ, in words; empty if they are equal.
 
     If `here` has a dataclass, `there` has the same as plain data. Its `free` settings are ignored, and a missing
-    setting counts as its default, because it was added to dnas later. Tensors are compared only by shape.
+    setting counts as its default, because it was added to dnas later. Tensors are compared by shape,
+    and those of whole numbers also by type.
 
     Args:
         there: plain data and tensors, as read from a file; no import path in them is followed.
@@ -132,7 +133,8 @@ def _is_other(there: Any, here: Any) -> bool:
 
 def _text(value: Any) -> str:
     if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
+        numbers = "" if value.is_floating_point() else f" of {value.dtype}"
+        return f"a tensor of shape {tuple(value.shape)}{numbers}"
     return repr(to_plain(value) if is_dataclass(value) and not isinstance(value, type) else value)
 
 

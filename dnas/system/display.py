@@ -65,6 +65,39 @@ class TerminalLine(Display):
 TERMINAL = TerminalLine()  # the default of public functions
 
 
+class PartOfBar(Display):
+    """Shows one phase of one of several runs as a part of a bar for all of them.
+
+    Args:
+        display: where the bar is.
+        phase: the phase of the run that moves the bar; other phases are not shown.
+        unit: what a run is called beside the bar, such as 'network'.
+        part: index of the run.
+        num: number of runs.
+        shown_as: the phase that the bar belongs to; the same phase if empty.
+    """
+
+    def __init__(self, display: Display, phase: str, *, unit: str, part: int, num: int, shown_as: str = "") -> None:
+        self.display = display
+        self.phase = phase
+        self.shown_as = shown_as or phase
+        self.unit = unit
+        self.part = part
+        self.num = num
+
+    def update(self, phase: str, done: int, total: int, scalars: Mapping[str, float]) -> None:
+        if phase == self.phase:
+            done, total = self.part * total + done, self.num * total
+            self.display.update(self.shown_as, done, total, {self.unit: self.part, **scalars})
+
+    def say(self, text: str) -> None:
+        self.display.say(text)
+
+    def finished(self, text: str) -> None:
+        """Print what the run found, with its number."""
+        self.say(f"[{self.part + 1}/{self.num}] {text}")
+
+
 class RichDisplay(Display):
     """Progress bars with remaining time in a terminal, and a line now and then if output goes to a file.
 

@@ -16,7 +16,7 @@ from dnas.data.batches import Batches
 from dnas.data.keyed_random import stream_key
 from dnas.space import Space
 from dnas.space.recurrent import RecurrentSpace
-from dnas.system.display import Display, Silent
+from dnas.system.display import Display, PartOfBar, Silent
 from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted, stop_request
 from dnas.system.random_state import seeded
@@ -128,7 +128,7 @@ def train_random_baseline(
     rows = _finished(folder, draw, training)
     with stop_request() as request:
         for index in range(len(rows), num):
-            bar = _PartOfBar(display, part=index, num=num)
+            bar = PartOfBar(display, FOLDER, unit="network", part=index, num=num)
             rows.append(
                 training.row(
                     f"random {index}", draw(index), run=folder.child(f"{index:03d}"), display=bar, phase=FOLDER
@@ -163,7 +163,7 @@ def train_beside(
             name,
             architecture,
             run=folders[name],
-            display=_PartOfBar(display, part=index, num=len(architectures)),
+            display=PartOfBar(display, name, unit="network", part=index, num=len(architectures)),
             phase=name,
         )
         for index, (name, architecture) in enumerate(architectures.items())
@@ -215,18 +215,3 @@ def num_used_parameters(network: nn.Module, inputs: Any) -> int:
         gradients = torch.autograd.grad(totals, weights, allow_unused=True)
     unused = sum(weight.numel() for weight, gradient in zip(weights, gradients, strict=True) if gradient is None)
     return sum(weight.numel() for weight in network.parameters()) - unused
-
-
-class _PartOfBar(Display):
-    """Shows the progress of one of several trainings as a part of the progress of all."""
-
-    def __init__(self, display: Display, *, part: int, num: int) -> None:
-        self.display = display
-        self.part = part
-        self.num = num
-
-    def update(self, phase: str, done: int, total: int, scalars: Mapping[str, float]) -> None:
-        self.display.update(phase, self.part * total + done, self.num * total, {"network": self.part, **scalars})
-
-    def say(self, text: str) -> None:
-        self.display.say(text)

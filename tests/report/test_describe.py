@@ -15,7 +15,7 @@ from dnas.core.architecture import Architecture
 from dnas.core.choice import Choice
 from dnas.cost import count_parameters
 from dnas.formats import published, read_nasbench201
-from dnas.report.describe import Stage, describe, describe_architecture
+from dnas.report.describe import NetworkStage, describe, describe_architecture
 from dnas.space import DartsSpace, NasBench201Space, space_of
 
 NB201 = read_nasbench201("|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_3x3~2|")
@@ -92,7 +92,7 @@ def test_the_auxiliary_head_has_parameters_but_takes_no_part():
         for auxiliary in (False, True)
     )
     assert found.stages[:-1] == plain.stages
-    assert found.stages[-1] == Stage("auxiliary_head", None, found.parameters - plain.parameters, 0)
+    assert found.stages[-1] == NetworkStage("auxiliary_head", None, found.parameters - plain.parameters, 0)
     assert found.flops == plain.flops
     assert "Takes no part in evaluation: auxiliary_head." in found.to_text()
     assert "Takes no part" not in plain.to_text()

@@ -155,7 +155,7 @@ def test_weights_of_another_architecture_are_told_the_first_difference(tmp_path:
     save_network(Run(tmp_path), trained_network(), SPEC)
     other = replace(SPEC, architecture=DartsSpace(nodes=2).random(torch.Generator().manual_seed(5)))
     (tmp_path / "network.json").write_text(other.to_json())
-    with pytest.raises(ValueError, match=r"network.pt belongs to another architecture or space: 'blocks.0.cell"):
+    with pytest.raises(ValueError, match=r"network.pt belongs to another architecture or space: blocks.0.cell"):
         load(tmp_path)
 
 
@@ -164,7 +164,7 @@ def test_numbers_that_do_not_fit_the_weights_allocate_nothing(tmp_path: Path):
     data = json.loads(SPEC.to_json())
     data["builder"]["channels"] = 10_000  # a network of 4 GB
     (tmp_path / "network.json").write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=r"network.pt belongs to another.*'stem.conv.weight'"):
+    with pytest.raises(ValueError, match=r"network.pt belongs to another.*stem.conv.weight is"):
         load(tmp_path)
 
 

@@ -90,6 +90,14 @@ def test_of_tensors_the_shapes_are_compared():
     )
 
 
+def test_of_tensors_it_matters_whether_they_hold_whole_numbers():
+    whole, single, double = (torch.zeros(2, dtype=dtype) for dtype in (torch.int64, torch.float32, torch.float64))
+    assert first_difference({"steps": single}, {"steps": double}) == ""
+    assert first_difference({"steps": whole}, {"steps": single}) == (
+        "steps is a tensor of shape (2,) of torch.int64 there and a tensor of shape (2,) here"
+    )
+
+
 @pytest.mark.parametrize("there", [None, 3, "x", [1, 2], {"a": 1}, torch.zeros(2)])
 def test_data_of_another_kind_is_a_difference(there):
     assert first_difference(there, Noisy(), place="settings").startswith("settings")

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from dnas.system.display import RichDisplay, Silent, TerminalLine
+from dnas.system.display import PartOfBar, RichDisplay, Silent, TerminalLine
 
 
 @pytest.fixture
@@ -84,3 +84,16 @@ def test_the_line_of_a_terminal_is_shown_nowhere_else(capsys):
     TerminalLine().update("search", 1, 2, {"loss": 0.5})
     TerminalLine().say("hello")
     assert capsys.readouterr() == ("", "")
+
+
+def test_one_of_several_runs_moves_its_part_of_the_bar(capsys):
+    with RichDisplay() as display:
+        for part in (0, 1):
+            bar = PartOfBar(display, "search", shown_as="compare", unit="run", part=part, num=2)
+            bar.update("images", 1, 1, {})
+            bar.update("search", 5, 5, {"loss": 0.5})
+            bar.finished("done")
+    assert capsys.readouterr().out.splitlines() == [
+        *("compare: 5/10  run 0  loss 0.5", "[1/2] done"),
+        *("compare: 10/10  run 1  loss 0.5", "[2/2] done"),
+    ]

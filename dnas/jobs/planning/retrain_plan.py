@@ -20,7 +20,7 @@ from dnas.system.words import readable_time, seconds_in
 from dnas.training.settings import RetrainSettings
 
 # Networks to retrain from large to small, after the one asked for: (channels, cells).
-RETRAINED = ((36, 14), (24, 14), (16, 14), (16, 8), (12, 8), (8, 5))
+RETRAIN_LADDER = ((36, 14), (24, 14), (16, 14), (16, 8), (12, 8), (8, 5))
 # A larger network is taken only if it can be trained for this many epochs; fewer would leave it unfinished.
 GOOD_EPOCHS = 60
 
@@ -131,7 +131,7 @@ def plan_retraining(
     asked = Sizes(image_size, batch_size, settings.channels, settings.cells)
     smaller = [
         asked._replace(channels=channels, cells=min(cells, settings.cells))
-        for channels, cells in RETRAINED
+        for channels, cells in RETRAIN_LADDER
         if channels <= settings.channels
     ]
     sizes_of = list(dict.fromkeys([asked, *smaller])) if time is not None else [asked]

@@ -7,7 +7,7 @@ import pytest
 
 from dnas.jobs.planning.counts import END_OF_EPOCH
 from dnas.jobs.planning.fit import Sizes
-from dnas.jobs.planning.retrain_plan import RETRAINED, RetrainPlan, plan_retraining
+from dnas.jobs.planning.retrain_plan import RETRAIN_LADDER, RetrainPlan, plan_retraining
 from dnas.jobs.planning.time_budget import MARGIN, START_AND_END, planning_seconds
 from dnas.system.words import seconds_in
 from dnas.training.settings import RetrainSettings
@@ -40,10 +40,10 @@ def test_retraining_lowers_the_network_first_then_the_epochs():
     widths = [(settings.channels, settings.cells) for settings in found]
     assert widths[0] == (36, 20)
     assert widths == sorted(widths, reverse=True)
-    assert set(widths) <= {(36, 20), *RETRAINED}
+    assert set(widths) <= {(36, 20), *RETRAIN_LADDER}
     assert found[0].epochs == 600
     # A network that is not the smallest gets epochs enough to finish.
-    assert all(each.epochs >= 60 for each in found if (each.channels, each.cells) != RETRAINED[-1])
+    assert all(each.epochs >= 60 for each in found if (each.channels, each.cells) != RETRAIN_LADDER[-1])
     assert found[-1].epochs >= 10
 
 
