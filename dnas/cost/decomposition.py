@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -65,10 +65,6 @@ class Decomposition:
             {name: _scaled(table, factor) for name, table in self.single.items()},
             {names: _scaled(table, factor) for names, table in self.pairs.items()},
         )
-
-    def with_constant(self, constant: float) -> Decomposition:
-        """The same costs with another constant part."""
-        return replace(self, constant=constant)
 
 
 def decompose(

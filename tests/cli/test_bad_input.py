@@ -276,7 +276,8 @@ def test_other_settings_for_a_retraining_that_has_begun(run):
 
 
 def test_settings_that_do_not_matter_may_differ_when_a_retraining_goes_on(run):
-    done("retrain", run, "--log_every", 1, "--checkpoint_minutes", 1)
+    said = done("retrain", run, "--log_every", 1, "--checkpoint_minutes", 1)
+    assert "This retraining was finished before. Retrained in" in said
 
 
 # Folders
