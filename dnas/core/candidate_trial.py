@@ -18,7 +18,7 @@ from dnas.system.random_state import random_state, restore_random_state
 
 
 def check_candidates(model: nn.Module, call: Callable[[nn.Module], Any]) -> None:
-    """See that the candidates of each `Choice` give the same structure, shapes and types on one batch.
+    """Check that the candidates of each `Choice` give the same structure, shapes and types on one batch.
 
     Weights, buffers and torch's random generators are afterwards as before. What `call` computes has no gradient.
 

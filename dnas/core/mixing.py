@@ -14,7 +14,7 @@ def scaled(weight: Tensor, output: Any) -> Any:
 
     Args:
         weight: a scalar.
-        output: of a candidate.
+        output: output of a candidate.
     """
     if isinstance(output, Tensor):
         return weight * output if _mixes(output) else output

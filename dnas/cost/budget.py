@@ -23,7 +23,7 @@ class Limit:
     """The largest cost in one unit.
 
     Args:
-        unit: of the number.
+        unit: unit of the number.
         number: above 0; of a share up to 1.
         is_share: whether the number is a share of the costliest architecture that may be kept.
     """

@@ -208,7 +208,7 @@ class SearchCheckpoint:
 
 
 def check_rows(rows: Any) -> None:
-    """See that rows of metrics, one for each epoch, are numbers by name.
+    """Check that rows of metrics, one for each epoch, are numbers by name.
 
     Raises:
         TypeError: they are not.

@@ -14,7 +14,7 @@ from dnas.system.errors import in_own_code
 
 
 def try_batch(supernet: Supernet, batch: Batch) -> None:
-    """See that the model takes a batch, that candidates can be mixed, and that the criterion takes what comes out.
+    """Check that the model takes a batch, that candidates can be mixed, and that the criterion takes the outputs.
 
     No trace is left: weights, buffers and torch's random generators are afterwards as before.
 

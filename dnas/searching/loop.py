@@ -38,7 +38,7 @@ class SearchLoop:
         train: batches for the weights.
         val: batches for the alphas.
         validation: batches on which the supernet is measured.
-        settings: of the whole search.
+        settings: settings of the whole search.
         stage: index of the stage.
         stamp: turns what is kept into an `Architecture`.
         run: folder for metrics, checkpoints and the result; None to write nothing.

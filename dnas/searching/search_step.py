@@ -265,7 +265,7 @@ def _as_batch(batch: Sequence[Any]) -> Batch:
 
 
 def _check_gradient(loss: Tensor, weights: Mapping[str, Tensor], mixtures: Mapping[str, Mixture]) -> None:
-    """See that the loss depends on the weights; where not all candidates are computed, those may have none."""
+    """Check that the loss depends on the weights, unless not all candidates are computed."""
     if weights and not loss.requires_grad and all(mixture.active is None for mixture in mixtures.values()):
         raise UserError(
             "The model's outputs have no gradient, so that the search would move nothing: leave out detach(), "

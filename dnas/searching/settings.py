@@ -119,10 +119,10 @@ class SearchSettings:
         one_level: whether alphas and weights are trained on the same batches, all of the data, both from one pass.
         tuning_lr: learning rate, as a share of the first one, when a discretization trains the weights on.
         validate_every: epochs between two measurements of the supernet's validation accuracy; 0 for none.
-        precision: of products in a search step: 'float32'; 'tf32', which on a CPU is the same; or 'bf16', by autocast
-            with float32 weights. The passes of a finite difference are in float32 whatever is said.
+        precision: precision of products in a search step: 'float32'; 'tf32', which on a CPU is the same; or 'bf16', by
+            autocast with float32 weights. The passes of a finite difference are always in float32.
         capture: whether on a CUDA device whole search steps are recorded and replayed as a CUDA graph, where they can.
-        seed: of alphas and samples.
+        seed: seed of alphas and samples.
         log_every: steps between two rows of step metrics.
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch.
     """
@@ -200,7 +200,7 @@ class SearchSettings:
         return [name for name, is_said in said.items() if is_said]
 
     def check_observers(self, observers: Sequence[Observer]) -> None:
-        """See that this search has something to show to observers.
+        """Check that observers have something to see in this search.
 
         Raises:
             UserError: as `dnas.searching.observer.check_observers`.
@@ -215,7 +215,7 @@ class SearchSettings:
         )
 
     def check_length(self) -> None:
-        """See that the search is long enough for its observers to do something; asked before its first step.
+        """Check, before the first step, that the search is long enough for its observers to act.
 
         Raises:
             UserError: as `dnas.searching.observer.check_length`.

@@ -54,7 +54,7 @@ def goodness(measured: Mapping[str, float], task: Task | None) -> float:
 
     Args:
         measured: what `evaluate_supernet` gave.
-        task: of the supernet; without one its accuracy decides, where it has one.
+        task: task of the supernet; None to judge it by its accuracy, if it has one.
     """
     if task is None:
         return measured.get("accuracy", -measured["loss"])

@@ -71,7 +71,7 @@ def check_rows_are_independent(network: nn.Module, expected: Sequence[tuple[Any,
 
 
 def _difference(got: Tensor, wanted: Tensor) -> float:
-    """Of two tensors of one shape, in units of the largest wanted number or of 1; 0 for empty ones."""
+    """Difference of two tensors of one shape, in units of the largest wanted number or of 1; 0 for empty ones."""
     if not wanted.numel():
         return 0.0
     if got.shape != wanted.shape:

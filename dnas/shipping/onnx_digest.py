@@ -36,7 +36,7 @@ def has_onnx_seal(content: bytes, *, source: str) -> bool:
 
 
 def check_no_broken_seal(metadata: Mapping[str, str], *, source: str) -> None:
-    """See that a model without a digest did not lose it by damage to the entry itself.
+    """Check that a model without a digest did not lose it by damage to the entry itself.
 
     Raises:
         UserError: an entry is like one of a digest.

@@ -142,7 +142,7 @@ def export_module(
 
 
 def check_derived(network: nn.Module) -> None:
-    """See that no choice is left in a network.
+    """Check that no choice is left in a network.
 
     Raises:
         UserError: names the first one.

@@ -174,7 +174,7 @@ def _predict(
 
 
 def _check_finite(logits: Tensor, images: Sequence[Path]) -> None:
-    """See that logits are numbers: of others there are no probabilities.
+    """Check that logits are numbers; others have no probabilities.
 
     Raises:
         UserError: names the first image whose logits are not.

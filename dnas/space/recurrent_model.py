@@ -132,7 +132,7 @@ class RecurrentNodes(Searchable):
 
     Args:
         hidden: H.
-        decision: of kind 'operations', whose state 0 is the input.
+        decision: a decision of kind 'operations', whose state 0 is the input.
     """
 
     def __init__(self, hidden: int, decision: Decision):

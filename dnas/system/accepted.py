@@ -59,9 +59,9 @@ def as_hinted(value: Any, hint: Any, name: str) -> Any:
     """A value as a type hint asks for it.
 
     Args:
-        value: as it was given.
+        value: the given value.
         hint: a type; of what is none of ours, such as a callable, everything passes.
-        name: of the setting, for the message.
+        name: name of the setting, for the message.
 
     Raises:
         UserError: as `accept`.

@@ -71,7 +71,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, An
 
 
 def check_finite(state: Any, *, source: str) -> None:
-    """See that no number in tensors and plain data is NaN or infinite.
+    """Check that no number in tensors and plain data is NaN or infinite.
 
     Raises:
         UserError: names the place and `source`.
@@ -135,7 +135,7 @@ def _num_bytes(tensor: Tensor) -> int:
 
 
 def _check_digest(file: BinaryIO, path: Path) -> bool:
-    """See that the contents are those that were written; False where there is no digest that could tell.
+    """Check that the contents are those that were written; False if there is no digest to compare with.
 
     Raises:
         UserError: they are not.

@@ -16,7 +16,7 @@ from dnas.task.metric import Metric
 class Task(ABC):
     """A criterion that is minimised, and metrics by which networks are judged.
 
-    The first metric decides which network is best; where there is none, the loss does.
+    The first metric decides which network is best; without metrics the loss does.
     """
 
     @abstractmethod
@@ -37,7 +37,7 @@ class Task(ABC):
         return repr(self)
 
     def check(self, outputs: Any, targets: Any) -> None:
-        """See that outputs and targets of the first batch fit the task.
+        """Check that outputs and targets of the first batch fit the task.
 
         Raises:
             UserError: says what came and what was expected.

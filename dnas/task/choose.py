@@ -1,4 +1,4 @@
-"""Which task is meant, where a task, a criterion or nothing is given."""
+"""The task that a task, a criterion or neither of them stands for."""
 
 from __future__ import annotations
 

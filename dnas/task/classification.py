@@ -57,7 +57,7 @@ class Classification(Task):
 
 
 def check_labels(targets: Tensor, num_classes: int) -> None:
-    """See that every label is a class of the network.
+    """Check that every label is a class of the network.
 
     Raises:
         UserError: names the first that is none.

@@ -36,10 +36,10 @@ def bootstrap_interval(
     The bootstrap of Efron (1979, https://doi.org/10.1214/aos/1176344552).
 
     Args:
-        statistic: of the samples with these indices, `(count,)` int64 on the CPU.
+        statistic: returns the value for the samples with these indices, `(count,)` int64 on the CPU.
         count: number of samples.
         resamples: number of draws.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Returns:
         Low and high end; None where the statistic is not finite for some draw, or there is only one sample.

@@ -57,7 +57,7 @@ class Measurement:
 
     @property
     def deciding(self) -> str:
-        """The name of the metric that decides which network is best: the first one; 'loss' where there is none."""
+        """The name of the metric that decides which network is best: the first one, or 'loss' if there is none."""
         return next(iter(self.values), LOSS)
 
     @property

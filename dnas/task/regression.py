@@ -49,7 +49,7 @@ def mae(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _errors(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Of each sample as one row, `(batch, numbers)`."""
+    """The numbers of each sample as one row, `(batch, numbers)`."""
     return (outputs.double() - targets.double()).reshape(len(outputs), -1)
 
 

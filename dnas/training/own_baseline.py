@@ -78,7 +78,7 @@ def baseline(
         run: folder of the search, which holds its architecture and its duration.
         task, criterion: as for `dnas.retrain`; the task's first metric decides, without any the loss does.
         num: number of random architectures.
-        settings: of each training.
+        settings: settings of each training.
         display: where progress is shown.
 
     Raises:

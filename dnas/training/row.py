@@ -90,7 +90,7 @@ class Row:
         """Read and check what `to_data` gives, or gave for classifiers before it named the metric.
 
         Args:
-            data: of a JSON file.
+            data: contents of a JSON file.
             source: what messages call it.
 
         Raises:

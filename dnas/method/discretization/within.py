@@ -32,8 +32,8 @@ class Rules(NamedTuple):
     """What a discretization by strength asks of an architecture.
 
     Args:
-        threshold: of independent gates; None where candidates compete.
-        caps: of candidates in cells.
+        threshold: threshold of independent gates; None if candidates compete.
+        caps: limits on candidates in cells.
     """
 
     threshold: float | None = None
@@ -41,7 +41,7 @@ class Rules(NamedTuple):
 
 
 def rules_of(discretization: Discretization) -> Rules:
-    """The rules that a discretization goes by; those of Argmax for others than Threshold and LimitedSkips."""
+    """The rules of a discretization; any other than Threshold and LimitedSkips has those of Argmax."""
     match discretization:
         case Threshold(threshold=threshold):
             return Rules(threshold)

@@ -27,7 +27,7 @@ class Subject:
         metadata: entries of an exported program, as text.
         save: writes the weights and what belongs to them into a folder.
         load: makes the network from such a folder.
-        input_names: of an exported program; None for the names that the network's `forward` gives them.
+        input_names: names of an exported program's inputs; None for the names that the network's `forward` gives them.
         output_names: likewise, in order; None for names by the structure of the outputs.
     """
 

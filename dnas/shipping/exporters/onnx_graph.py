@@ -58,7 +58,7 @@ def onnx_graph(
 
     Args:
         program: the traced network.
-        input_names: of the graph, in order; None for those of the program.
+        input_names: names of the graph's inputs, in order; None for those of the program.
         output_names: likewise.
 
     Raises:

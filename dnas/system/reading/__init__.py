@@ -1,7 +1,7 @@
 """The boundary: every file that is not the user's own code is read through here (SECURITY.md).
 
-Regular files only, bounded sizes before anything is allocated, named formats, and one line that names the file for
-whatever a library raises. `tests/test_boundary.py` refuses other ways to read a file.
+It reads only regular files and known formats, checks sizes before it allocates anything, and turns whatever a library
+raises into one line that names the file. `tests/test_boundary.py` refuses other ways to read a file.
 """
 
 from dnas.system.reading.files import open_file, read_bytes, read_text

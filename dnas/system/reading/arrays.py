@@ -68,8 +68,8 @@ def read_arrays(path: Path | str, names: Collection[str] | None = None) -> dict[
     """Arrays of an .npz file.
 
     Args:
-        path: of the file.
-        names: of the arrays to read; None for all.
+        path: path of the file.
+        names: names of the arrays to read; None for all.
 
     Raises:
         FileNotFoundError: there is no file.

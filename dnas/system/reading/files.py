@@ -13,7 +13,7 @@ from typing import BinaryIO
 from dnas.system.errors import UserError
 from dnas.system.reading.refusal import in_one_line, shortened
 
-# Bytes that are read of a text such as architecture.json or a log of metrics, where nothing else is said.
+# Default limit, in bytes, for a text such as architecture.json or a log of metrics.
 LARGEST_TEXT = 64 * 2**20
 
 
@@ -45,8 +45,8 @@ def read_bytes(path: Path | str, *, most: int = LARGEST_TEXT) -> bytes:
     """The whole file.
 
     Args:
-        path: of a regular file.
-        most: bytes.
+        path: path of a regular file.
+        most: largest number of bytes that is read.
 
     Raises:
         FileNotFoundError: there is none.
@@ -75,7 +75,7 @@ def read_text(path: Path | str, *, most: int = LARGEST_TEXT, encoding: str = "ut
 
 
 def check_size(path: Path | str, size: int, *, most: int) -> None:
-    """Raises UserError where a file of `size` bytes is larger than the most that is read."""
+    """Raise UserError if a file of `size` bytes is larger than the limit."""
     if size > most:
         raise UserError(f"{path} has {size:,} bytes or more; at most {most:,} are read of such a file.")
 

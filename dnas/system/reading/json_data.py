@@ -15,8 +15,8 @@ def parse_json(text: str, source: object = "the text", *, finite: bool = True) -
     """JSON as dicts, lists, text and numbers.
 
     Args:
-        text: to parse.
-        source: what messages call it.
+        text: text to parse.
+        source: name of the text in messages.
         finite: whether NaN and infinity, which are no JSON but which Python writes, are refused.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Image files: only formats that are named, bounded in pixels, also over all threads together."""
+"""Image files: only known formats, with a limit on pixels for each image and for all threads together."""
 
 from __future__ import annotations
 

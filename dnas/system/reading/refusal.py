@@ -43,7 +43,7 @@ def shortened(value: object) -> str:
 
 
 class _Repr(reprlib.Repr):
-    """Of long texts and numbers and of deep data only the ends are shown."""
+    """Shows only the ends of long texts and numbers, and of deep data."""
 
     def repr_int(self, x: int, level: int) -> str:
         """Python refuses to write integers of more than 4,300 digits."""

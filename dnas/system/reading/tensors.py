@@ -27,7 +27,7 @@ def read_tensors(path: Path | str, device: torch.device | str = "cpu") -> Any:
 
 
 def tensors_from(file: BinaryIO, path: Path | str, device: torch.device | str = "cpu") -> Any:
-    """As `read_tensors`, from the start of a file that is open."""
+    """Like `read_tensors`, from the start of an open file."""
     with refusing(path, "is damaged or no checkpoint of dnas"):
         file.seek(0)
         _check_archive(file)
