@@ -86,11 +86,9 @@ class Budget:
     Args:
         limits: such as ('flops<=50%', 'parameters<=300k'). 'flops' counts a multiply-add as 2, 'multiadds' as 1. A
             percentage is of the costliest architecture that may be kept.
-        milliseconds: file of a table that `dnas measure` made, for a limit in milliseconds; None to measure here,
-            before the search.
 
     Raises:
-        UserError: no limit, a unit twice, what is no limit, or a table without a limit in milliseconds.
+        UserError: no limit, a unit twice, or what is no limit.
 
     Example:
         >>> [str(limit) for limit in Budget(("flops<=50%", "parameters<=300k")).parsed]
@@ -98,7 +96,6 @@ class Budget:
     """
 
     limits: tuple[str, ...]
-    milliseconds: str | None = None
 
     def __post_init__(self) -> None:
         limits = self.parsed
@@ -108,11 +105,6 @@ class Budget:
         for unit in units:
             if units.count(unit) > 1:
                 raise UserError(f"A budget has one limit in {unit}; got {', '.join(self.limits)}.")
-        if self.milliseconds is not None and "milliseconds" not in units:
-            raise UserError(
-                f"The table {self.milliseconds} has no effect without a limit in milliseconds; got "
-                f"{', '.join(self.limits)}."
-            )
 
     @property
     def parsed(self) -> tuple[Limit, ...]:

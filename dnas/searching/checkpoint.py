@@ -88,6 +88,7 @@ class SearchCheckpoint:
             "generator": self.stepper.generator.get_state(),
             "random_state": random_state(),
             "memories": self.course.memories,
+            **({} if self.stepper.held is None else {"budget": self.stepper.held.state_dict()}),
         }
 
     def save(self) -> None:
@@ -135,7 +136,12 @@ class SearchCheckpoint:
         for memory, before in zip(self.course.memories, state["memories"], strict=False):  # observers may be others now
             memory.clear()
             memory.update(_copied(before))
+        self._put_back_budget(state)
         restore_random_state(state["random_state"])
+
+    def _put_back_budget(self, state: Mapping[str, Any]) -> None:
+        if self.stepper.held is not None:
+            self.stepper.held.load_state_dict(state["budget"])
 
     # Stages
 
@@ -159,6 +165,7 @@ class SearchCheckpoint:
         )
         if stage.carry:
             self._carry_on(state)
+        self._put_back_budget(state)
         self.stepper.generator.set_state(state["generator"].cpu())
         course.seconds, course.given_up, course.attempt = state["seconds"], state["given_up"], state["attempt"]
         course.epoch_rows, course.alphas_by_epoch = list(state["epoch_rows"]), list(state["alphas_by_epoch"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dnas.method.discretization import Discretization, Evolution, LimitedSkips, Perturbation, RandomSampling, Threshold
-from dnas.method.penalty import Anchor, DirichletPrior, Entropy, Penalty, ZeroOne
+from dnas.method.penalty import Anchor, DirichletPrior, Entropy, ExpectedCost, Penalty, ZeroOne
 from dnas.method.relaxation import GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax
 from dnas.system.errors import UserError
 
@@ -37,6 +37,19 @@ def check_penalties(penalties: Sequence[Penalty], relaxation: Relaxation) -> Non
                 f"{name} acts on a Dirichlet distribution, but {kind} draws from none: use the relaxation "
                 "dnas.Dirichlet, or search.alphas.weight_decay, which decays any alphas."
             )
+
+
+def check_budget(penalties: Sequence[Penalty]) -> None:
+    """Refuse to pay for costs twice.
+
+    Raises:
+        UserError: an ExpectedCost beside a budget.
+    """
+    if any(isinstance(penalty, ExpectedCost) for penalty in penalties):
+        raise UserError(
+            "A budget is held by itself during the search, and ExpectedCost would pay for costs a second time: leave "
+            "the penalty out, or the budget."
+        )
 
 
 def check_discretization(

@@ -10,10 +10,13 @@ from torch import Tensor
 
 from dnas.core.batch import Batch
 from dnas.cost import Costs, candidate_costs, candidate_parameters
+from dnas.cost.bounds import Bounds
+from dnas.method.discretization.within import rules_of
 from dnas.method.hypergradient.precision import in_precision
 from dnas.method.hypergradient.randomness import draws_random_numbers, generators_of, nothing_is_drawn
 from dnas.method.penalty import Penalty
 from dnas.searching.capture import CudaRecorder, Recorder, StepCapture, optimizer_tensors
+from dnas.searching.held_budget import HeldBudget
 from dnas.searching.search_step import StepResult, one_level_step, search_step
 from dnas.searching.settings import SearchSettings
 from dnas.searching.supernet import Supernet
@@ -26,6 +29,8 @@ class Stepper:
         supernet: the supernet whose weights and alphas are trained.
         settings: the method, and how it is carried out.
         say: shows a line to a person.
+        bounds: of the settings' budget; None without one.
+        steps_per_epoch: architecture steps in an epoch.
         watched: whether an observer looks at the gradients after every step; a recorded step does not leave them.
         recorder: records steps if `settings.capture` asks for it; None for CUDA graphs on a CUDA device.
     """
@@ -36,6 +41,8 @@ class Stepper:
         settings: SearchSettings,
         *,
         say: Callable[[str], None],
+        bounds: Bounds | None = None,
+        steps_per_epoch: int = 1,
         watched: bool = False,
         recorder: Recorder | None = None,
     ):
@@ -51,6 +58,10 @@ class Stepper:
         self.say = say
         self.watched = watched
         self.recorder = recorder or (CudaRecorder([self.generator]) if on_gpu else None)
+        self.held: HeldBudget | None = None  # the budget, where alphas are trained within one
+        if bounds is not None and settings.relaxation.trains_alphas:
+            rules = rules_of(settings.discretization)
+            self.held = HeldBudget(supernet, settings.relaxation, bounds, rules, steps_per_epoch=steps_per_epoch)
         self._penalties: tuple[Penalty, ...] | None = None  # measured for this supernet at the first step
         self._capture: StepCapture | None = None
         self._is_decided = False
@@ -78,7 +89,14 @@ class Stepper:
         return work(batches) if capture is None else capture(batches, self._baked(alpha_batch is not None), work)
 
     def _step(self, batches: Sequence[Batch], *, moves_alphas: bool) -> StepResult:
-        settings, penalties = self.settings, self._penalties or ()
+        if self.held is None or not moves_alphas:
+            return self._step_with(self._penalties or (), batches, moves_alphas=moves_alphas)
+        result = self._step_with((*(self._penalties or ()), self.held), batches, moves_alphas=True)
+        self.held.adapt()
+        return result
+
+    def _step_with(self, penalties: Sequence[Penalty], batches: Sequence[Batch], *, moves_alphas: bool) -> StepResult:
+        settings = self.settings
         if settings.one_level and moves_alphas:
             return one_level_step(
                 self.supernet,
@@ -160,6 +178,7 @@ class Stepper:
         model = self.supernet.model
         groups = [[*model.parameters(), *model.buffers()], list(self.supernet.alphas.values())]
         groups += [optimizer_tensors(optimizer) for optimizer in (self.weight_optimizer, self.alpha_optimizer)]
+        groups += [] if self.held is None else [self.held.tensors()]
         return [group for group in groups if group]
 
     def _generators(self) -> list[torch.Generator]:

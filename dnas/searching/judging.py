@@ -10,7 +10,7 @@ from dnas.core.mixture import Active, Mixture
 from dnas.core.progress import set_progress
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
-from dnas.method.discretization import Argmax
+from dnas.method.discretization import Argmax, Discretization
 from dnas.method.discretization.genome import is_whole
 from dnas.method.discretization.genome import kept as kept_of
 from dnas.searching.course import Course
@@ -34,6 +34,7 @@ class Judging:
         settings: the settings of the search.
         train: batches for the weights.
         validation: batches on which the supernet is measured.
+        discretization: what decides in the end.
         stamp: turns what is kept into an `Architecture`.
         display: where the progress of a discretization is shown.
     """
@@ -46,6 +47,7 @@ class Judging:
         *,
         train: Cycle,
         validation: Batches,
+        discretization: Discretization,
         stamp: Callable[[dict[str, Kept]], Architecture],
         display: Display,
     ):
@@ -55,6 +57,7 @@ class Judging:
         self.settings = settings
         self.train = train
         self.validation = validation
+        self.discretization = discretization
         self.stamp = stamp
         self.display = display
         self._tuning_steps = 0  # steps of a discretization that trains; they are not part of a checkpoint
@@ -72,6 +75,8 @@ class Judging:
             scalars = {f"validation_{name}": value for name, value in self._measure(mixtures).items()}
         gates = self.settings.relaxation.gates
         scalars["entropy"] = mean_entropy(self.supernet.decisions, mixtures, gates=gates)
+        if self.stepper.held is not None:
+            scalars |= self.stepper.held.scalars(mixtures)
         scalars["learning_rate"] = self.stepper.weight_optimizer.param_groups[0]["lr"]
         return scalars
 
@@ -121,7 +126,7 @@ class Judging:
         def train(epochs: int, active: Mapping[str, Active] | None = None) -> None:
             self._train_weights(epochs, active or {}, heed)
 
-        discretization = self.settings.discretization.seeded(self.settings.seed)
+        discretization = self.discretization.seeded(self.settings.seed)
         kept = discretization(self.supernet.decisions, mixtures, evaluate=evaluate, train=train)
         return self.stamp(kept)
 

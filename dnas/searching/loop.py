@@ -11,8 +11,10 @@ import torch
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.batch import Batch
 from dnas.core.run import Run
+from dnas.cost.bounds import Bounds
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
+from dnas.method.discretization.within import WithinBudget
 from dnas.searching.checkpoint import SearchCheckpoint
 from dnas.searching.course import Course
 from dnas.searching.execution import Stepper
@@ -44,6 +46,7 @@ class SearchLoop:
         run: folder for metrics, checkpoints and the result; None to write nothing.
         observers: the caller's observers; they come after those of the settings.
         display: where progress is shown.
+        bounds: of the settings' budget; None without one.
     """
 
     def __init__(
@@ -59,13 +62,21 @@ class SearchLoop:
         run: Run | None,
         observers: Sequence[Observer],
         display: Display,
+        bounds: Bounds | None = None,
     ):
         observers = (*settings.observers, *observers)
         watched = any(observer.watches_steps for observer in observers)
         part, in_stages, memories = settings.parts[stage], bool(settings.stages), [{} for _ in observers]
         self.supernet, self.settings, self.run, self.display = supernet, settings, run, display
         self.train, self.val = Cycle(train), Cycle(val)
-        self.stepper = Stepper(supernet, settings, say=display.say, watched=watched)
+        self.stepper = Stepper(
+            supernet,
+            settings,
+            say=display.say,
+            bounds=bounds,
+            steps_per_epoch=max(len(train) // settings.weight_steps, 1),
+            watched=watched,
+        )
         self.course = Course(part, stage, in_stages, len(train), memories)
         self.judging = Judging(
             self.stepper,
@@ -73,6 +84,7 @@ class SearchLoop:
             settings,
             train=self.train,
             validation=validation,
+            discretization=settings.discretization if bounds is None else WithinBudget(settings.discretization, bounds),
             stamp=stamp,
             display=display,
         )
@@ -164,9 +176,13 @@ class SearchLoop:
         course = self.course
         scalars = course.totals.means()
         course.totals = Totals()
+        if self.stepper.held is not None:
+            self.stepper.held.end_epoch()
         mixtures = self.judging.mixtures()
         scalars |= self.judging.epoch_scalars(mixtures)
-        self.shown |= {name: value for name, value in scalars.items() if name == "validation_accuracy"}
+        self.shown |= {
+            name: value for name, value in scalars.items() if name == "validation_accuracy" or name.endswith("_use")
+        }
         architecture = self.judging.architecture_of_epoch(mixtures)
         scalars |= self.judging.skip_share(mixtures, architecture)
         alphas = self.supernet.alphas.items()

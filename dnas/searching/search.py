@@ -10,11 +10,13 @@ from torch import nn
 
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.run import Run, as_run
+from dnas.cost.bounds import Bounds
 from dnas.data.keyed_random import stream_key
 from dnas.searching.checkpoint import stage_reached
 from dnas.searching.handover import check_num_candidates
 from dnas.searching.loop import SearchLoop
 from dnas.searching.observer import Observer
+from dnas.searching.own_bounds import bounds_on, derived
 from dnas.searching.result import SearchResult
 from dnas.searching.seeded_batches import Data, seeded_batches
 from dnas.searching.settings import SearchSettings
@@ -45,6 +47,7 @@ def search(
     run: Run | Path | str | None = None,
     observers: Observer | Sequence[Observer] = (),
     display: Display = TERMINAL,
+    bounds: Bounds | None = None,
 ) -> SearchResult:
     """Search for an architecture by gradient descent.
 
@@ -68,6 +71,8 @@ def search(
         observers: called after each epoch; any of them may stop the search, or send it back.
         display: where progress is shown: by default one line in a terminal and nothing elsewhere; `dnas.Silent()` shows
             nothing at all.
+        bounds: those of `settings.budget` on the network that is delivered (`dnas.searching.own_bounds`); None for
+            those on what `dnas.derive` makes of the model.
 
     Raises:
         UserError: the model has no choice, the data have no batch, candidates cannot be mixed, the model or the
@@ -121,6 +126,7 @@ def search_in_stages(
     run: Run | Path | str | None = None,
     observers: Observer | Sequence[Observer] = (),
     display: Display = TERMINAL,
+    bounds: Bounds | None = None,
 ) -> SearchResult:
     """Search stage by stage: each stage rules out candidates, and the next one may have another supernet.
 
@@ -130,7 +136,7 @@ def search_in_stages(
     Args:
         build: makes the model of a stage. All models must have the same decisions, and their weights must depend on
             nothing but torch's global generator, which is seeded.
-        train, val, task, criterion, settings, validation, stamp, run, observers, display: as in `search`.
+        train, val, task, criterion, settings, validation, stamp, run, observers, display, bounds: as in `search`.
 
     Raises:
         UserError, NonFiniteLoss, Interrupted: as `search`; or a stage asks for more candidates than there are.
@@ -151,6 +157,7 @@ def search_in_stages(
     observers, display = accepted_list(observers, Observer, "observers"), accepted(display, Display, "display")
     settings.check_length()
     settings.check_observers(observers)
+    found = bounds
 
     def loop_of(index: int) -> SearchLoop:
         supernet = _built(build, settings, index, task, criterion)
@@ -160,6 +167,12 @@ def search_in_stages(
             name: seeded_batches(name, data, device=supernet.device, seed=stream_key(settings.seed, stream))
             for stream, (name, data) in enumerate(streams.items())
         }
+        nonlocal found
+        if settings.budget is not None and found is None:
+            one = next(iter(batches["train"].epoch(0)))
+            found = bounds_on(derived(supernet.model, one), settings.budget, settings.discretization)
+            for limit in found.ranges:
+                display.say(f"Budget, {limit}.")
         return SearchLoop(
             supernet,
             **batches,
@@ -169,6 +182,7 @@ def search_in_stages(
             run=run,
             observers=observers,
             display=display,
+            bounds=found,
         )
 
     index, before = stage_reached(run, settings)

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.schedule import Cosine, Schedule
+from dnas.cost.budget import Budget
 from dnas.method.discretization import Argmax, Discretization
 from dnas.method.hypergradient import FiniteDifference, FirstOrder, Hypergradient, OneStep
 from dnas.method.penalty import Penalty
 from dnas.method.relaxation import Relaxation, Softmax
 from dnas.method.smoothing import Smoothing
-from dnas.searching.combination import check_discretization, check_penalties, check_without_alphas
+from dnas.searching.combination import check_budget, check_discretization, check_penalties, check_without_alphas
 from dnas.searching.observer import Observer, check_length, check_observers
 from dnas.searching.stage import Part, Stage, check_stages, parts, scaled
 from dnas.system.accepted import accept
@@ -125,6 +126,7 @@ class SearchSettings:
         seed: seed of alphas and samples.
         log_every: steps between two rows of step metrics.
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch.
+        budget: what the network may cost that is delivered; null for any cost.
     """
 
     relaxation: Relaxation = Softmax()
@@ -147,6 +149,7 @@ class SearchSettings:
     seed: int = 0
     log_every: int = free(50)
     checkpoint_minutes: float = free(10.0)
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         accept(self)
@@ -183,6 +186,8 @@ class SearchSettings:
             self._set_stages()
         check_without_alphas(self.relaxation, self._of_alphas())
         check_penalties(self.penalties, self.relaxation)
+        if self.budget is not None:
+            check_budget(self.penalties)
         tuning_lr = None if self.tuning_lr == SearchSettings.tuning_lr else self.tuning_lr
         check_discretization(self.discretization, self.relaxation, tuning_lr=tuning_lr)
         self.check_observers(self.observers)

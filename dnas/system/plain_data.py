@@ -13,6 +13,8 @@ import dnas
 from dnas.system.errors import UserError
 
 # Text that no reader of settings takes for an import path, a file, or YAML within text.
+# Of a budget (dnas.cost.budget): a unit and a number.
+_LIMIT = re.compile(r"[A-Za-z]+<=[0-9.]+(e[0-9+-]+)?[%kKmMgG]?", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9_+-]*", re.ASCII)
 # Settings whose value is such a word: their types are text, so no file is looked for.
 WORD_SETTINGS = ("precision", "candidate", "cell", "against")
@@ -53,9 +55,9 @@ def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
     """Check that settings from a file name no code other than the public parts of dnas.
 
     Only what cannot lead anywhere is let through: numbers, public names such as `dnas.Softmax`, within lists plain
-    words, such as the candidates of a space, and those of a setting that is a word, such as a precision. jsonargparse
-    would also follow an import path or the name of a YAML file in the place of any mapping, and YAML or JSON within
-    text.
+    words, such as the candidates of a space, and limits of a budget, and those of a setting that is a word, such as a
+    precision. jsonargparse would also follow an import path or the name of a YAML file in the place of any mapping, and
+    YAML or JSON within text.
 
     Raises:
         UserError: names the place and the text.
@@ -65,7 +67,7 @@ def check_only_own_parts(data: Any, source: str, place: str = "") -> None:
             check_only_own_parts(item, source, f"{place}.{name}" if place else str(name))
     elif isinstance(data, list):
         for index, item in enumerate(data):
-            if not (isinstance(item, str) and _WORD.fullmatch(item)):
+            if not (isinstance(item, str) and (_WORD.fullmatch(item) or _LIMIT.fullmatch(item))):
                 check_only_own_parts(item, source, f"{place}[{index}]")
     elif isinstance(data, str):
         name = place.rsplit(".", 1)[-1]

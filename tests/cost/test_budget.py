@@ -53,16 +53,12 @@ def test_what_is_no_limit_is_refused_with_what_came_and_what_was_expected(text, 
 
 
 @pytest.mark.parametrize(
-    ("limits", "table", "message"),
-    [
-        ((), None, "one limit or more"),
-        (("flops<=50%", "flops<=3M"), None, "one limit in flops"),
-        (("flops<=50%",), "table.json", "no effect without a limit in milliseconds"),
-    ],
+    ("limits", "message"),
+    [((), "one limit or more"), (("flops<=50%", "flops<=3M"), "one limit in flops")],
 )
-def test_a_budget_has_each_unit_once_and_no_table_without_use(limits, table, message):
+def test_a_budget_has_one_limit_or_more_and_each_unit_once(limits, message):
     with pytest.raises(UserError, match=message):
-        Budget(limits, table)
+        Budget(limits)
 
 
 @pytest.mark.parametrize("text", ["flops<=50%", "parameters<=300000", "milliseconds<=8.5"])
