@@ -39,6 +39,8 @@ MODULES = "modules_sha256"  # entry of that file: identifies the network that th
 class TrainingLoop:
     """Takes the steps of a training; everything that changes is in `state()`.
 
+    Steps, epochs and checkpoints are one class, because they share all of this state.
+
     Args:
         network: the network; it is trained in place.
         train: batches (inputs, targets).
