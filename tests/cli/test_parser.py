@@ -98,7 +98,7 @@ def test_help_explains_each_setting(command: str):
         ("image_size", "pixels"),
         ("test_fraction", "share of the images"),
         ("validation_fraction", "share of the remaining images"),
-        ("channels", "number of channels"),
+        ("channels", "output channels"),
         ("cells", "number of cells"),
         ("batch_size", "images per step"),
         ("time", "such as 90s, 30min or 2h"),
