@@ -12,7 +12,18 @@ BOUNDARY = PACKAGE / "system" / "reading"
 # Ways to read a file or data: the last two parts of what is called, or the last where any object may have it.
 READERS = {
     *("Image.open", "np.load", "numpy.load", "np.fromfile", "np.loadtxt", "np.genfromtxt", "np.memmap"),
-    *("torch.load", "jit.load", "json.load", "json.loads", "pickle.load", "pickle.loads", "pickle.Unpickler"),
+    *(
+        "torch.load",
+        "jit.load",
+        "export.load",
+        "onnx.load",
+        "onnxruntime.InferenceSession",
+        "json.load",
+        "json.loads",
+        "pickle.load",
+        "pickle.loads",
+        "pickle.Unpickler",
+    ),
     *("yaml.load", "yaml.safe_load", "yaml.full_load", "yaml.unsafe_load", "yaml.load_all", "yaml.safe_load_all"),
     *("yaml.compose", "yaml.parse", "os.open", "io.open", "zipfile.ZipFile", "marshal.loads", "shelve.open"),
 }
@@ -21,6 +32,9 @@ METHODS = {"read_text", "read_bytes"}
 # (file, call): why it may.
 EXCEPTIONS = {
     ("system/memory.py", "read_text"): "files of the kernel, which have no size",
+    ("shipping/predict.py", "onnxruntime.InferenceSession"): "bytes that the boundary has read",
+    ("shipping/exporters/onnx_graph.py", "onnxruntime.InferenceSession"): "bytes that it has just made",
+    ("shipping/exporters/torch_program.py", "export.load"): "bytes that it has just made",
     ("shipping/exporters/state_dict.py", "read_bytes"): "what it has just written into a folder of its own",
     ("jobs/profile/profile.py", "read_text"): "a file of the kernel: the processor's name",
     ("testing/hypergradient.py", "pickle.loads"): "what it has just pickled: parts must survive it",
@@ -31,14 +45,43 @@ EXCEPTIONS = {
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
-    """The last two parts of what is called, such as 'Image.open'; one part for a plain name."""
+    """The last two parts of what is called, such as 'Image.open'; one part for a plain name of this file.
+
+    Names count as what they were imported as: `from json import loads as l` makes of `l(...)` 'json.loads'.
+    """
+    imported = dict(names_of_imports(tree))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            yield node.func.id, node
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            owner = node.func.value
-            name = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
-            yield f"{name}.{node.func.attr}", node
+        if isinstance(node, ast.Call):
+            yield last_two(node.func, imported), node
+
+
+def names_of_imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """A name in the file, and what it stands for: ('l', 'json.loads'); also `load = json.loads`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.asname, alias.name) for alias in node.names if alias.asname)
+        elif isinstance(node, ast.ImportFrom) and not str(node.module).startswith("dnas"):
+            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def last_two(called: ast.expr, imported: dict[str, str]) -> str:
+    if isinstance(called, ast.Name):
+        return ".".join(imported.get(called.id, called.id).split(".")[-2:])
+    if isinstance(called, ast.Attribute):
+        owner = last_two(called.value, imported) if isinstance(called.value, ast.Name | ast.Attribute) else ""
+        return f"{owner.rpartition('.')[2]}.{called.attr}"
+    return ""
+
+
+def mentioned(tree: ast.AST) -> Iterator[str]:
+    """Readers that are handed on without being called, such as `load = json.loads` or `map(json.loads, lines)`."""
+    imported = dict(names_of_imports(tree))
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Name) and id(node) not in called and isinstance(node.ctx, ast.Load):
+            name = last_two(node, imported)
+            if name in READERS or name == "open":
+                yield name
 
 
 def writes(call: ast.Call, place: int) -> bool:
@@ -49,7 +92,9 @@ def writes(call: ast.Call, place: int) -> bool:
 
 def readers(source: str) -> Iterator[str]:
     """The calls in a text of code that read a file or data."""
-    for name, call in calls(ast.parse(source)):
+    tree = ast.parse(source)
+    yield from mentioned(tree)
+    for name, call in calls(tree):
         owner, _, last = name.rpartition(".")
         if name in READERS and not (name == "os.open" and "os.devnull" in ast.unparse(call)):
             yield name
@@ -89,6 +134,20 @@ def test_files_are_read_through_the_boundary_alone():
         "yaml.safe_load(text)",
         "pickle.Unpickler(f)",
         "os.open(p, os.O_RDONLY)",
+        "from json import loads\nloads(text)",
+        "from json import loads as parse\nparse(text)",
+        "import json as j\nj.loads(text)",
+        "import numpy\nnumpy.load(p)",
+        "import torch as t\nt.load(p)",
+        "from torch import load\nload(p)",
+        "from os import open as o\no(p, 0)",
+        "import PIL.Image as I\nI.open(p)",
+        "from zipfile import ZipFile\nZipFile(p)",
+        "parse = json.loads",
+        "list(map(json.loads, lines))",
+        "read = open",
+        "onnxruntime.InferenceSession(p)",
+        "torch.export.load(p)",
     ],
 )
 def test_the_walk_sees_every_way_to_read(code):

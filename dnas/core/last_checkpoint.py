@@ -13,7 +13,7 @@ import torch
 from dnas.core.run import Run
 from dnas.system.display import Display
 from dnas.system.errors import UserError
-from dnas.system.tensor_file import first_nan
+from dnas.system.tensor_file import check_finite, first_nan
 
 # Name of the file, in the folder of checkpoints.
 CHECKPOINT = "last"
@@ -39,6 +39,7 @@ class LastCheckpoint:
         restore: puts such a state back.
         difference: describes how a state differs from this search or training (settings, data, network); empty if it
             does not differ.
+        finite: the part of a state in which no number may be NaN or infinite; it is also checked before it is written.
         device: device that tensors are loaded to.
         display: where messages are shown.
     """
@@ -51,6 +52,7 @@ class LastCheckpoint:
         state: Callable[[], dict[str, Any]],
         restore: Callable[[dict[str, Any]], None],
         difference: Callable[[Mapping[str, Any]], str],
+        finite: Callable[[Mapping[str, Any]], Any],
         device: torch.device,
         display: Display,
     ):
@@ -59,6 +61,7 @@ class LastCheckpoint:
         self.state = state
         self.restore = restore
         self.difference = difference
+        self.finite = finite
         self.device = device
         self.display = display
         self._last_saved = time.monotonic()
@@ -107,6 +110,7 @@ class LastCheckpoint:
         path = self._path(self.run)
         self._check_entries(state, path)
         try:
+            check_finite(self.finite(state), source=str(path))
             difference = self.difference(state)
             if difference:
                 raise UserError(

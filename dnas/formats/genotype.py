@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
+from dnas.space.base import MOST_NODES, check_count
 from dnas.space.ops import OPERATIONS
 from dnas.space.recurrent import RecurrentSpace
 from dnas.space.recurrent_model import ACTIVATIONS
 from dnas.system.errors import UserError
+from dnas.system.reading import in_one_line, shortened
 
 SPACE = "darts"
 VERSION = 1
@@ -51,7 +53,7 @@ def read_genotype(text: str, *, name: str | None = None, source: str = "the text
         CellArchitecture(edges=(KeptEdge(source=0, target=2, operation='skip_connect'), \
 KeptEdge(source=1, target=2, operation='sep_conv_3x3')), output=(2,))
     """
-    chosen, call = _chosen(genotype_calls(text), name, source)
+    chosen, call = _chosen(genotype_calls(text, source), name, source)
     place = f"{source}: {chosen}" if chosen else source
     parts = _parts(call, place)
     if RECURRENT in parts:
@@ -83,22 +85,28 @@ def write_genotype(architecture: Architecture) -> str:
     return f"Genotype({', '.join(parts)})"
 
 
-def genotype_calls(text: str) -> list[tuple[str, str]]:
+def genotype_calls(text: str, source: str = "the text") -> list[tuple[str, str]]:
     """All `NAME = Genotype(...)` in a text as (NAME, 'Genotype(...)'); NAME is '' if there is none."""
-    found = []
+    found, num_unclosed = [], 0
     start = text.find(_CALL)
-    while start >= 0:
-        line = text[text.rfind("\n", 0, start) + 1 : start]
+    while start >= 0 and num_unclosed <= _MOST_UNCLOSED:
+        line = text[text.rfind("\n", max(start - _LONGEST, 0), start) + 1 : start]
         end = _closing(text, start + len(_CALL) - 1)
-        if end is not None and "#" not in line and not _is_name_part(line[-1:]):
+        if end is None:
+            num_unclosed += 1
+        elif "#" not in line and not _is_name_part(line[-1:]):
             found.append((_assigned_name(line), text[start : end + 1]))
-        start = text.find(_CALL, start + 1)
+        start = text.find(_CALL, start + 1 if end is None else end + 1)
+    if num_unclosed > _MOST_UNCLOSED:
+        raise UserError(f"{source} holds more than {_MOST_UNCLOSED} genotypes whose brackets are not closed.")
     return list(dict.fromkeys(found))
 
 
 _CALL = "Genotype("
 # In characters. Published genotypes have about 600; a bracket that is open for longer counts as not closed.
 _LONGEST = 20_000
+# Each costs a look at so many characters. A log may be cut off in a few places.
+_MOST_UNCLOSED = 100
 
 
 def _assigned_name(line: str) -> str:
@@ -156,7 +164,7 @@ def _parts(call: str, place: str) -> dict[str, ast.expr]:
     try:
         expression = ast.parse(call, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(f"{place} is not a readable genotype: {error}.") from error
+        raise UserError(f"{place} is not a readable genotype: {in_one_line(error)}.") from error
     if not isinstance(expression, ast.Call) or expression.args:
         raise UserError(f"{place}: the fields of a genotype are given by name: {', '.join(FIELDS)}.")
     names = [keyword.arg for keyword in expression.keywords]
@@ -177,17 +185,21 @@ def _cell(entries: ast.expr, concat: ast.expr, name: str, place: str) -> CellArc
 def _recurrent(parts: dict[str, ast.expr], place: str) -> Architecture:
     entries = _literal(parts[RECURRENT], f"{place}: {RECURRENT}")
     if not isinstance(entries, list | tuple) or not entries:
-        raise UserError(f"{place}: {RECURRENT} must be a list of (activation, state) pairs; got {entries!r}.")
+        raise UserError(f"{place}: {RECURRENT} must be a list of (activation, state) pairs; got {shortened(entries)}.")
     edges = []
     for node, entry in enumerate(entries, start=1):
         where = f"{place}: {RECURRENT}[{node - 1}]"
         if not (isinstance(entry, tuple | list) and len(entry) == 2 and [type(part) for part in entry] == [str, int]):
-            raise UserError(f"{where} must be (activation, state), such as ('relu', 0); got {entry!r}.")
+            raise UserError(f"{where} must be (activation, state), such as ('relu', 0); got {shortened(entry)}.")
         activation, state = entry
         if activation not in ACTIVATIONS:
-            raise UserError(f"{where} has an unknown activation {activation!r}; known are {', '.join(ACTIVATIONS)}.")
+            raise UserError(
+                f"{where} has an unknown activation {shortened(activation)}; known are {', '.join(ACTIVATIONS)}."
+            )
         if not 0 <= state < node:
-            raise UserError(f"{where} goes from state {state} into state {node}; it must come from 0 to {node - 1}.")
+            raise UserError(
+                f"{where} goes from state {shortened(state)} into state {node}; it must come from 0 to {node - 1}."
+            )
         edges.append(KeptEdge(state, node, activation))
     output = _output(parts["concat"], len(edges) + 1, f"{place}: concat", first=0)
     return RecurrentSpace(nodes=len(edges)).architecture({RECURRENT: CellArchitecture(tuple(edges), output)})
@@ -202,18 +214,23 @@ def _edges(entries: Any, name: str, place: str) -> Iterator[KeptEdge]:
     if not isinstance(entries, list | tuple) or not entries or len(entries) % EDGES_PER_NODE:
         raise UserError(
             f"{place}: {name} must be a list of (operation, state) pairs, {EDGES_PER_NODE} for each node; "
-            f"got {entries!r}."
+            f"got {shortened(entries)}."
         )
     for position, entry in enumerate(entries):
         where = f"{place}: {name}[{position}]"
         if not (isinstance(entry, tuple | list) and len(entry) == 2 and [type(part) for part in entry] == [str, int]):
-            raise UserError(f"{where} must be (operation, state), such as ('sep_conv_3x3', 0); got {entry!r}.")
+            raise UserError(f"{where} must be (operation, state), such as ('sep_conv_3x3', 0); got {shortened(entry)}.")
         operation, state = entry
         node = NUM_INPUTS + position // EDGES_PER_NODE
+        check_count("nodes", node - NUM_INPUTS + 1, most=MOST_NODES)
         if operation not in OPERATIONS:
-            raise UserError(f"{where} has an unknown operation {operation!r}; known are {', '.join(OPERATIONS)}.")
+            raise UserError(
+                f"{where} has an unknown operation {shortened(operation)}; known are {', '.join(OPERATIONS)}."
+            )
         if not 0 <= state < node:
-            raise UserError(f"{where} goes from state {state} into state {node}; it must come from 0 to {node - 1}.")
+            raise UserError(
+                f"{where} goes from state {shortened(state)} into state {node}; it must come from 0 to {node - 1}."
+            )
         yield KeptEdge(state, node, operation)
 
 
@@ -221,7 +238,9 @@ def _output(concat: ast.expr, num_states: int, where: str, *, first: int) -> tup
     states = _range(concat, where) if isinstance(concat, ast.Call) else _literal(concat, where)
     fits = isinstance(states, list | tuple) and bool(states) and all(type(state) is int for state in states)
     if not fits or len(set(states)) != len(states) or not all(first <= state < num_states for state in states):
-        raise UserError(f"{where} must list states from {first} to {num_states - 1}, each once; got {states!r}.")
+        raise UserError(
+            f"{where} must list states from {first} to {num_states - 1}, each once; got {shortened(states)}."
+        )
     return tuple(states)
 
 

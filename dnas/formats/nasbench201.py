@@ -9,6 +9,7 @@ from __future__ import annotations
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
 from dnas.space.nasbench201 import CANDIDATES, EDGES, NAME, OUTPUT, NasBench201Space
 from dnas.system.errors import UserError
+from dnas.system.reading import shortened
 
 _EXAMPLE = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|avg_pool_3x3~1|nor_conv_1x1~2|"
 _NODES = tuple(dict.fromkeys(target for _, target in EDGES))
@@ -32,7 +33,7 @@ def read_nasbench201(text: str, *, source: str = "the text") -> Architecture:
     nodes = text.strip().split("+")
     if len(nodes) != len(_NODES):
         raise UserError(
-            f"{source} has {len(nodes)} nodes, expected {len(_NODES)}, such as {_EXAMPLE}; got {text[:120]!r}."
+            f"{source} has {len(nodes)} nodes, expected {len(_NODES)}, such as {_EXAMPLE}; got {shortened(text)}."
         )
     edges = [edge for node, part in zip(_NODES, nodes, strict=True) for edge in _edges(node, part, source)]
     return NasBench201Space().architecture({NAME: CellArchitecture(tuple(edges), OUTPUT)})
@@ -65,11 +66,12 @@ def _edges(node: int, part: str, source: str) -> list[KeptEdge]:
     if [state for _, _, state in entries] != [str(state) for state in range(node)] or part.strip()[:1] != "|":
         raise UserError(
             f"{source}: node {node} must have one operation from each of the states 0 to {node - 1}, such as "
-            f"{_EXAMPLE.split('+')[node - 1]}; got {part!r}."
+            f"{_EXAMPLE.split('+')[node - 1]}; got {shortened(part)}."
         )
     for operation, _, _ in entries:
         if operation not in CANDIDATES:
             raise UserError(
-                f"{source}: node {node} has an unknown operation {operation!r}; known are {', '.join(CANDIDATES)}."
+                f"{source}: node {node} has an unknown operation {shortened(operation)}; "
+                f"known are {', '.join(CANDIDATES)}."
             )
     return [KeptEdge(state, node, operation) for state, (operation, _, _) in enumerate(entries)]

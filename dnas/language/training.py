@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dnas.core.batch import Batch
 from dnas.core.last_checkpoint import LastCheckpoint
 from dnas.core.run import Run, as_run
+from dnas.core.trial_write import check_training_can_be_saved
 from dnas.data.text import Corpus, TextBatches
 from dnas.language.evaluation import initial_state, perplexity, whole_text
 from dnas.language.settings import LanguageTraining
@@ -34,6 +35,7 @@ from dnas.system.plain_data import to_plain
 from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.system.random_state import random_state, restore_random_state, seeded
 from dnas.training.evaluate import device_of
+from dnas.training.network_checks import first_non_finite
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def train_language(
     check_one_process("a training")
     check_not_wrapped(network)
     settings, run = accepted(settings, LanguageTraining, "settings"), as_run(run)
+    if run is not None:
+        check_training_can_be_saved(run, network)
     training = _Training(network, corpus, settings, run, display, phase)
     try:
         with seeded(settings.seed), stop_request() as request:
@@ -133,6 +137,7 @@ class _Training:
             state=self.state,
             restore=self._restore,
             difference=lambda state: first_difference(state["of"], self._of()),
+            finite=lambda state: [state["network"], state["best_state"]],
             device=device,
             display=display,
         )
@@ -157,6 +162,7 @@ class _Training:
                 self.display.update(self.phase, self.step, self.total_steps, shown)
                 self.seconds += time.perf_counter() - started
                 if epoch_ended or request.made:
+                    self._check_weights(epoch)
                     self.checkpoint.save()
                 if request.made:
                     raise Interrupted(self.checkpoint.how_to_go_on(self._place))
@@ -195,6 +201,15 @@ class _Training:
             self.optimizer = _averaging(self.weights, self.settings.weights)
         self.carry = None
         self.total.zero_()
+
+    def _check_weights(self, epoch: int) -> None:
+        """Check that what would be written is finite."""
+        name = first_non_finite(self.network)
+        if name:
+            raise NonFiniteLoss(
+                f"The training diverged in epoch {epoch + 1}: {name} holds NaN or infinity. Lower the learning rate or "
+                f"clip.{self.checkpoint.last_good()}"
+            )
 
     def result(self) -> LanguageResult:
         """The result; the network gets its best weights."""

@@ -51,6 +51,7 @@ class SearchCheckpoint:
             state=self.state,
             restore=self._restore,
             difference=self._difference,
+            finite=finite_part,
             device=stepper.device,
             display=display,
         )
@@ -212,6 +213,18 @@ class SearchCheckpoint:
         if self.run is not None:
             for path in self.run.checkpoint_path(CHECKPOINT).parent.glob("epoch_*.pt"):
                 path.unlink()
+
+
+def finite_part(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a search's state in which no number may be NaN or infinite: all but buffers, which may be masks."""
+    model = state["supernet"]["model"]
+    return {
+        "weights": {name: model[name] for name in state["weight_names"]},
+        "alphas": state["supernet"]["alphas"],
+        "alphas_by_epoch": state["alphas_by_epoch"],
+        "weight_optimizer": state["weight_optimizer"]["state"],
+        "alpha_optimizer": state["alpha_optimizer"]["state"],
+    }
 
 
 def check_rows(rows: Any) -> None:

@@ -90,10 +90,16 @@ class Judging:
         Empty if no alphas are trained, or if no operation is kept.
         """
         if architecture is None and self.settings.relaxation.trains_alphas:
-            kept = Argmax()(self.supernet.decisions, mixtures, evaluate=_not_needed, train=_not_needed)
-            architecture = Architecture(kept)
+            architecture = Architecture(self._strongest(mixtures))
         share = None if architecture is None else skip_share(architecture)
         return {} if share is None else {"skip_share": share}
+
+    def draft(self) -> Architecture:
+        """The strongest candidates now as an architecture, in the form in which the search will write its result."""
+        return self.stamp(self._strongest(self.mixtures()))
+
+    def _strongest(self, mixtures: Mapping[str, Mixture]) -> dict[str, Kept]:
+        return Argmax()(self.supernet.decisions, mixtures, evaluate=_not_needed, train=_not_needed)
 
     def _measure(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
         set_progress(self.supernet.model, self.course.progress_tensor)

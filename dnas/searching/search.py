@@ -10,6 +10,7 @@ from torch import nn
 
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.run import Run, as_run
+from dnas.core.trial_write import check_search_can_be_saved
 from dnas.cost.bounds import Bounds
 from dnas.data.keyed_random import stream_key
 from dnas.searching.checkpoint import stage_reached
@@ -188,6 +189,8 @@ def search_in_stages(
     index, before = stage_reached(run, settings)
     loop = loop_of(index)
     _say_without_choice(loop.supernet, display)
+    if run is not None:
+        check_search_can_be_saved(run, loop.supernet.model.state_dict(), loop.judging.draft())
     if run is not None and not run.config_path.exists():
         run.write_config({"search": to_plain(settings)})
     try:

@@ -19,6 +19,7 @@ from dnas.searching.supernet import Supernet
 from dnas.shipping.package import SPEC_FILE, check_state, digests_in, read_spec, read_weights, skeleton
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.errors import UserError
+from dnas.system.tensor_file import check_finite
 from dnas.training.network_checks import digest_of_modules
 
 
@@ -168,6 +169,7 @@ def _searched(run: Run, model: nn.Module) -> nn.Module:
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in ("model", "alphas")):
         raise UserError(f"{source} is not the checkpoint of a search.")
     supernet = Supernet(copy.deepcopy(model))
+    check_finite({name: state["model"].get(name) for name in supernet.weights()}, source=str(source))
     try:
         supernet.load_state_dict(state)
     except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.run import WEIGHTS_FILE, Run
+from dnas.core.trial_write import check_room, trial_folder
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write_text
 from dnas.system.difference import first_difference
@@ -26,10 +26,6 @@ from dnas.version import __version__
 SPEC_FILE = "network.json"
 # Beside a network that was derived from a user's own module.
 MODULE_FILE, _MODULE_FORMAT, _MODULE_VERSION = "module.json", "dnas-module", 1
-
-# Factor of the weights' size that a training needs on the disk: two checkpoints, the old one and the one being written,
-# each with the optimizer's momentum, and network.pt twice likewise.
-_COPIES = 6
 
 
 def save_network(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
@@ -71,19 +67,10 @@ def try_to_save(run: Run, network: nn.Module, spec: NetworkSpec) -> None:
     Raises:
         UserError: there is too little room on the disk, or as in `save_network` and `read_spec`.
     """
-    size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
-    needed, free = _COPIES * size, shutil.disk_usage(run.path).free
-    if free < needed:
-        raise UserError(
-            f"The disk of {run.path} has {free / 1e6:.0f} MB free, and the checkpoints and weights of this training "
-            f"take about {needed / 1e6:.0f} MB. Make room, or train a smaller network."
-        )
-    trial = run.child("trial")
-    try:
+    check_room(run, network.state_dict(), "training")
+    with trial_folder(run) as trial:
         save_network(trial, network, spec)
         read_spec(trial.path)
-    finally:
-        shutil.rmtree(trial.path, ignore_errors=True)
 
 
 def read_spec(path: Path) -> NetworkSpec:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dnas.core.batch import Batch, to_device
 from dnas.core.last_checkpoint import LastCheckpoint
 from dnas.core.run import Run
+from dnas.core.trial_write import check_training_can_be_saved
 from dnas.data.batches import Batches
 from dnas.method.hypergradient.precision import in_precision
 from dnas.method.hypergradient.randomness import generators_of
@@ -70,6 +71,8 @@ class TrainingLoop:
             raise UserError(f"{type(network).__name__} has no weights to train: no parameter requires a gradient.")
         if len(train) < 1:
             raise UserError("There is nothing to train on: the data hold no batch.")
+        if run is not None:
+            check_training_can_be_saved(run, network)
         self.train = train
         self.task = task
         self.settings = settings
@@ -99,6 +102,7 @@ class TrainingLoop:
             state=self.state,
             restore=self._restore,
             difference=self._difference,
+            finite=lambda state: state["network"],
             device=self.device,
             display=display,
         )

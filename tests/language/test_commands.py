@@ -65,7 +65,7 @@ def run(whole: Path, tmp_path: Path) -> Path:
 
 def comparison(run: Path) -> dict:
     """The table without its seconds."""
-    data = json.loads((run / "comparison.json").read_text())
+    data = Run(run).load_json("comparison")
     for row in (data["found"], *data["beside"], *data["random"]):
         assert row.pop("seconds") > 0
     assert data.pop("search_seconds") > 0

@@ -57,3 +57,37 @@ def test_a_finished_checkpoint_of_no_sense_does_not_count_as_done(tmp_path: Path
     run.save_checkpoint("last", state)
     with pytest.raises((UserError, dnas.NonFiniteLoss), match=said):
         work(run)
+
+
+def first_momentum(state: Any) -> torch.Tensor:
+    return next(iter(state["weight_optimizer"]["state"].values()))["momentum_buffer"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state["supernet"]["model"]["1.weight"].fill_(torch.inf), r"weights\.1\.weight"),
+        (lambda state: state["supernet"]["alphas"]["act"].fill_(-torch.inf), r"alphas\.act"),
+        (lambda state: state["alphas_by_epoch"][0]["act"].fill_(torch.inf), r"alphas_by_epoch\.0\.act"),
+        (lambda state: first_momentum(state).fill_(torch.inf), r"weight_optimizer\.\d\.momentum_buffer"),
+    ],
+)
+def test_infinity_in_a_finished_search_does_not_count_as_done(tmp_path: Path, change, said: str):
+    run = Run(tmp_path)
+    search(run)
+    state = run.load_checkpoint("last")
+    change(state)
+    run.save_checkpoint("last", state)
+    with pytest.raises(UserError, match=rf"last\.pt is damaged: {said} holds NaN or infinity"):
+        search(run)
+
+
+def test_infinity_in_a_search_is_not_loaded_as_a_network(tmp_path: Path):
+    run = Run(tmp_path)
+    search(run)
+    state = run.load_checkpoint("last")
+    state["supernet"]["model"]["1.weight"].fill_(torch.inf)
+    run.save_checkpoint("last", state)
+    model = nn.Sequential(Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Linear(4, 2))
+    with pytest.raises(UserError, match=r"last\.pt is damaged: 1\.weight holds NaN or infinity"):
+        dnas.load(run.path, model=model)
