@@ -13,7 +13,6 @@ import pytest
 from dnas.jobs.recipe import recipe_names
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 # The one change to the commands: sizes that take seconds where a reader's take the time that is given.
@@ -52,14 +51,6 @@ def test_the_python_blocks_run(block: int, tmp_path: Path) -> None:
     result = run([sys.executable, "block.py"], tmp_path)
     assert result.returncode == 0, result.stderr
     assert "kernel" in result.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_the_examples_run(example: str, tmp_path: Path) -> None:
-    result = run([sys.executable, str(EXAMPLES / example)], tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip()
 
 
 @pytest.mark.slow

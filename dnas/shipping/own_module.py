@@ -102,6 +102,7 @@ def export_module(
     check_derived(network)
     folder = _folder(path)
     network = copy.deepcopy(network).cpu().eval()
+    network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     example = to_device(example, torch.device("cpu"))
     packed = _is_packed(example)
     if packed and {*formats} != {"state_dict"}:

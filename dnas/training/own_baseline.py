@@ -22,7 +22,7 @@ from dnas.data.keyed_random import stream_key
 from dnas.method.discretization.genome import active, kept, sites
 from dnas.searching.seeded_batches import seeded_batches
 from dnas.searching.start import read_start
-from dnas.system.display import Display, Silent
+from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import UserError
 from dnas.system.random_state import seeded
 from dnas.task.base import Task
@@ -61,7 +61,7 @@ def baseline(
     criterion: Criterion | str | None = None,
     num: int = 8,
     settings: RetrainSettings = RetrainSettings(),
-    display: Display = Silent(),
+    display: Display = TERMINAL,
 ) -> Baseline:
     """Train the found architecture and random ones alike, and compare them.
 
