@@ -24,17 +24,17 @@ from dnas.table import load_table
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """What is compared by what.
+    """Options of `dnas compare` besides the settings of the searches.
 
     Args:
         run: folder for searches, rows and tables; the same command goes on with what is missing in it.
         seeds: number of searches of each recipe, with the seeds 0, 1 ...
-        table: file of a benchmark's table, which says how good architectures are; without one those that are found,
-            and random ones, are retrained.
-        select: column of the table that selects among runs; valid200_c10 where nothing is said.
-        report: column of the table that is reported; test200_c10 where nothing is said.
-        baseline_recipe: name of the recipe that the others are tested against; the first where nothing is said.
-        num_random: number of random architectures that are retrained where there is no table; 8 where nothing is said.
+        table: file of a benchmark's table, in which accuracies are looked up; without it the architectures that are
+            found, and random ones, are retrained.
+        select: column of the table that selects among runs; by default valid200_c10.
+        report: column of the table that is reported; by default test200_c10.
+        baseline_recipe: name of the recipe that the others are tested against; by default the first.
+        num_random: number of random architectures that are retrained if there is no table; by default 8.
         agreement: with a table, number of random architectures over which each supernet's ranking is compared with it
             at the end of its search; 50 of them take about as long as five epochs. The table then has a column tau.
     """

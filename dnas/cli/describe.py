@@ -35,18 +35,18 @@ _OF_CELLS = {"--hidden", "--vocabulary"}
 
 @dataclass(frozen=True)
 class DescribeOptions:
-    """Which network to describe; of a run that has been retrained it is that network where nothing else is said.
+    """Sizes of the network that is described; of a run that was retrained they are by default those of its network.
 
     Args:
-        space: of a genotype text: darts or nasbench201; other files say it themselves.
+        space: space of a genotype text, darts or nasbench201; architecture files name theirs.
         channels: number of channels in the first cells.
         cells: number of cells.
         num_classes: length of the output.
         input_size: height and width of the images in pixels.
         in_channels: number of channels of the images: 3 of colour, 1 of grey ones.
         stem: first layers: 'cifar' keeps the resolution, 'imagenet' divides it by 8.
-        hidden: of a recurrent cell: units of the hidden state and of the embedding.
-        vocabulary: of a recurrent cell: number of different tokens.
+        hidden: number of units of the hidden state and of the embedding, for a recurrent cell.
+        vocabulary: number of different tokens, for a recurrent cell.
     """
 
     space: str | None = None

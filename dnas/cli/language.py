@@ -29,7 +29,7 @@ class LanguageOptions:
     """Where a search for a recurrent cell goes.
 
     Args:
-        run: folder for everything that is left; runs/TEXT-DATE-TIME where nothing is said.
+        run: folder for the results; by default runs/TEXT-DATE-TIME.
         resume: folder of a run to go on with; all settings come from it, but --num and --beside, which may add cells.
     """
 

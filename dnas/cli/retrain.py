@@ -25,12 +25,11 @@ from dnas.training.settings import RetrainSettings
 
 @dataclass(frozen=True)
 class RetrainOptions:
-    """What retraining may use.
+    """The time and the threads that a retraining may use.
 
     Args:
         time: how long retraining may take, such as 90s, 30min or 2h; channels, cells and epochs are lowered to fit.
-        threads: number of CPU threads that PyTorch works with; the fewest that are as fast as all where nothing is
-            said.
+        threads: number of CPU threads that PyTorch uses; by default the fewest that are as fast as all of them.
     """
 
     time: str | None = None

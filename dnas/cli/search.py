@@ -37,13 +37,13 @@ from dnas.table import RankAgreement, Table, standing, standing_data
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Where a search goes.
+    """Options of `dnas search` besides the settings of the search.
 
     Args:
-        run: folder for everything that the search leaves; runs/DATA-DATE-TIME where nothing is said.
-        resume: folder of a search to go on with; all settings come from it.
-        baseline: 'random' then retrains the found architecture and random ones, and compares them.
-        num_random: number of random architectures for the baseline; 8 where nothing is said.
+        run: folder for the results; by default runs/DATA-DATE-TIME.
+        resume: folder of a search to go on with; all settings are read from it.
+        baseline: 'random' retrains the found architecture and random ones after the search, and compares them.
+        num_random: number of random architectures for the baseline; by default 8.
         table: file of a benchmark's table, in which the architecture that is found is looked up (see `dnas table`).
         agreement: with a table, number of random architectures on which the supernet's ranking is compared with it,
             after the last epoch; 50 of them take about as long as five epochs.

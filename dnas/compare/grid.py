@@ -17,21 +17,21 @@ from dnas.table import RankAgreement, Table
 
 # What retraining measures, in percent, by the names of columns.
 RETRAINED = Columns("retrained_validation", "retrained_test")
-# Which columns are looked at where nothing is said, if the table has them.
+# The columns by default, if the table has them.
 DEFAULTS = Columns("valid200_c10", "test200_c10")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What is compared, and where it goes.
+    """The searches that are compared, and the folder for their results.
 
     Args:
         jobs: the settings of each recipe, by its name; the seed in them is replaced.
         seeds: number of seeds, from 0 on.
-        out: folder for all of it.
-        baseline: recipe that the others are tested against.
-        table: where accuracies come from; None retrains what is found.
-        columns: of the table, or `RETRAINED`.
+        out: folder for searches, rows and tables.
+        baseline: name of the recipe that the others are tested against.
+        table: table in which accuracies are looked up; None retrains the architectures that are found.
+        columns: columns of the table, or `RETRAINED`.
         num_random: without a table, number of random architectures that are retrained alike.
         agreement: with a table, number of random architectures over which each supernet's ranking is compared with it
             at the end of its search; 0 for no comparison.

@@ -19,12 +19,12 @@ from dnas.system.reading import read_json
 
 @dataclass(frozen=True)
 class Found:
-    """An architecture and what is known of it.
+    """An architecture and its accuracies.
 
     Args:
-        architecture: of the space that was searched.
+        architecture: an architecture of the space that was searched.
         values: accuracy in percent by column of a table.
-        epoch: after which it would have been found; 0 for the end.
+        epoch: epoch after which the search would have given it; 0 for the end of the search.
     """
 
     architecture: Architecture
@@ -62,18 +62,18 @@ class Found:
 
 @dataclass(frozen=True)
 class CompareRow:
-    """What one search of a comparison left.
+    """The result of one search of a comparison.
 
     Args:
-        recipe: name of the method.
-        seed: of the run.
+        recipe: name of the recipe.
+        seed: seed of the search.
         settings: the job as plain data.
         environment: versions, commit, device and threads under which the search ran.
-        seconds: of the search.
-        found: at the end; None where the search failed.
-        trajectory: what would have been found after each epoch.
-        table: digest of the table that the values are of; empty where they are of none.
-        failure: why there is no result; empty where there is one.
+        seconds: duration of the search.
+        found: the architecture at the end; None if the search failed.
+        trajectory: the architecture that the search would have given after each epoch.
+        table: digest of the table in which values were looked up; empty if they are measured.
+        failure: why there is no result; empty if there is one.
         agreement: Kendall's tau between the supernet's ranking and the table's at the end; None if not measured.
     """
 

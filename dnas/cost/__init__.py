@@ -1,4 +1,7 @@
-"""The costs of models and their candidates, and the budget of a delivered network."""
+"""The costs of models and their candidates, and the budget of a delivered network.
+
+What an architecture reaches is in `table`; which architecture is chosen is for `searching` and `method`.
+"""
 
 from dnas.cost.budget import Budget, Limit
 from dnas.cost.candidates import Measure, candidate_costs

@@ -1,4 +1,7 @@
-"""Data: from folders, files and data sets to batches on a device."""
+"""Data: from folders, files and data sets to batches on a device.
+
+What a batch is stands in `core`; what targets mean, in `task`.
+"""
 
 from dnas.data.augmentation import Augmentation, standard_augmentation
 from dnas.data.batches import Batches

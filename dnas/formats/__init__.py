@@ -1,4 +1,7 @@
-"""Architectures as other tools write them: DARTS genotypes, NAS-Bench-201 strings, MMRazor's YAML."""
+"""Architectures as other tools write them: DARTS genotypes, NAS-Bench-201 strings, MMRazor's YAML.
+
+dnas's own files of architectures are written and read in `core`.
+"""
 
 from dnas.formats.genotype import read_genotype, write_genotype
 from dnas.formats.mmrazor import read_mmrazor, write_mmrazor

@@ -42,7 +42,7 @@ class Images:
         return {"channels": self.channels, "cells": self.cells, "classes": NUM_CLASSES}
 
     def network(self, architecture: Architecture) -> nn.Module:
-        """With new weights."""
+        """The network of an architecture, with new weights."""
         return self.space.network(architecture, channels=self.channels, cells=self.cells, num_classes=NUM_CLASSES)
 
 
@@ -59,7 +59,7 @@ class Language:
         return {"words": self.vocabulary, "hidden units": self.hidden}
 
     def network(self, architecture: Architecture) -> nn.Module:
-        """Without memory for its weights, which are many."""
+        """The network of an architecture, without memory for its many weights."""
         with torch.device("meta"):
             return self.space.network(architecture, vocabulary=self.vocabulary, hidden=self.hidden)
 
@@ -80,16 +80,16 @@ class SpaceFacts:
     """What `dnas spaces` says of one space.
 
     Args:
-        name: in architecture files.
-        class_path: what `--space` takes; where it is no public name of dnas, where to import it from.
-        arguments: that are not the defaults.
-        summary: one line.
-        architectures: how many there are.
-        decisions: how many an architecture takes: one per edge of a cell, or one per choice.
-        candidates: all that some decision may choose.
-        sizes: at which networks were built.
-        num_random: of how many random architectures.
-        parameters: the fewest, the mean and the most of them.
+        name: name of the space in architecture files.
+        class_path: class path that `--space` takes, or from which the class can be imported.
+        arguments: arguments that differ from the defaults.
+        summary: one line about the space.
+        architectures: number of architectures.
+        decisions: number of decisions of an architecture: one per edge of a cell, or one per choice.
+        candidates: names of all candidates of its decisions.
+        sizes: sizes of the networks that were built.
+        num_random: number of random architectures whose networks were built.
+        parameters: smallest, mean and largest number of parameters of these networks.
     """
 
     name: str
@@ -108,7 +108,7 @@ class SpaceFacts:
         return {**asdict(self), "parameters": dict(zip(("min", "mean", "max"), self.parameters, strict=True))}
 
     def to_text(self) -> str:
-        """Some lines for people."""
+        """A few lines of text."""
         arguments = "".join(f", {name} {value}" for name, value in self.arguments.items())
         low, mean, high = self.parameters
         sizes = ", ".join(f"{value:,} {name}" for name, value in self.sizes.items())
@@ -127,9 +127,9 @@ def facts_of(example: Images | Language, num: int = 100, seed: int = 0) -> Space
     """The facts of one space.
 
     Args:
-        example: the space, and sizes of its networks.
-        num: how many random architectures are built.
-        seed: of the draws.
+        example: space, and sizes of its networks.
+        num: number of random architectures whose networks are built.
+        seed: seed of the random architectures.
 
     Raises:
         UserError: `num` is below 1.
@@ -165,5 +165,5 @@ def _count(number: int) -> str:
 
 
 def spaces_text(facts: Sequence[SpaceFacts]) -> str:
-    """All of them, for people."""
+    """The facts of several spaces as text."""
     return "\n\n".join(one.to_text() for one in facts)

@@ -30,11 +30,11 @@ def recipe_path(name: str, folder: Path = FOLDER) -> Path:
     """The file of a recipe.
 
     Args:
-        name: of one that comes with dnas, or the path of a YAML file.
-        folder: of those that come with dnas.
+        name: name of a recipe that comes with dnas, or path of a YAML file.
+        folder: folder of the recipes that come with dnas.
 
     Raises:
-        UserError: neither.
+        UserError: there is neither such a recipe nor such a file.
     """
     known = recipe_names(folder)
     if name in known:
@@ -48,14 +48,14 @@ def recipe_path(name: str, folder: Path = FOLDER) -> Path:
 
 
 def check_recipe(path: Path, hints: Mapping[str, Any]) -> None:
-    """See that a file is YAML and that its settings exist, at every level.
+    """Check that a file is YAML and that its settings exist, at every level.
 
     Args:
-        path: of the recipe.
+        path: file of the recipe.
         hints: name and type of each setting at the top.
 
     Raises:
-        UserError: names the file and the first setting that does not fit.
+        UserError: it is not; the message names the file and the first setting that does not fit.
     """
     check_names(read_yaml(path), hints, str(path))
 
@@ -64,7 +64,7 @@ def space_arguments(path: Path) -> dict[str, Any]:
     """The arguments that a recipe gives its space, as plain data.
 
     Args:
-        path: of a recipe that has been checked.
+        path: file of a recipe that has been checked.
     """
     space = _read(path).get("space")
     arguments = space.get("init_args") if isinstance(space, Mapping) else None
@@ -77,11 +77,11 @@ def what_its_space_lacks(path: Path, space: Space) -> str:
     The parser of the command line leaves them out without a word.
 
     Args:
-        path: of a recipe that has been checked.
-        space: that is searched.
+        path: file of a recipe that has been checked.
+        space: the space that is searched.
 
     Raises:
-        UserError: the method is not what it is named without them.
+        UserError: without them the method would be another one.
     """
     known = [field.name for field in fields(space)]  # pyright: ignore[reportArgumentType], spaces are dataclasses
     lost = {name: value for name, value in space_arguments(path).items() if name not in known}
@@ -97,10 +97,10 @@ def what_its_space_lacks(path: Path, space: Space) -> str:
 
 
 def search_epochs(path: Path) -> tuple[int, int]:
-    """Warm-up epochs and epochs that a recipe gives its search; 0 where it does not say them.
+    """Warm-up epochs and epochs that a recipe gives its search; 0 for those that it does not give.
 
     Args:
-        path: of a recipe that has been checked.
+        path: file of a recipe that has been checked.
     """
     search = _read(path).get("search")
     numbers = [search.get(name) if isinstance(search, Mapping) else 0 for name in ("warmup_epochs", "epochs")]
@@ -113,18 +113,18 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def check_names(data: Any, hints: Mapping[str, Any], source: str, place: str = "") -> None:
-    """See that settings are a mapping of known names, those of a dataclass within likewise, and none is empty.
+    """Check that settings are a mapping of known names, also those of a dataclass within, and that none is empty.
 
-    The values themselves, and the arguments of parts, are for who builds objects of them.
+    Values, and arguments of parts, are checked where objects are built from them.
 
     Args:
-        data: what a YAML file holds.
+        data: contents of a YAML file.
         hints: name and type of each setting.
-        source: what messages call the file.
-        place: of `data` in it.
+        source: name of the file in messages.
+        place: place of `data` in the file, such as search.weights.
 
     Raises:
-        UserError: names the first setting that does not fit.
+        UserError: they are not; the message names the first setting that does not fit.
     """
     if not isinstance(data, Mapping):
         raise UserError(

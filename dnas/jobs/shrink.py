@@ -38,7 +38,7 @@ class ShrinkJob:
             from the current folder.
         budget: such as 'flops<=50%' or 'parameters<=300k'; shares are of the model as it is.
         data: images, as for `dnas search`.
-        image_size: height and width of the model's input in pixels; the size of the data where nothing is said.
+        image_size: height and width of the model's input in pixels; by default the size of the data.
         image_column: name of the column with the images, as for `dnas search`.
         label_column: name of the column with the labels, as for `dnas search`.
         mean: of each channel, as the model was trained with, in units where 255 is 1; measured on the data where

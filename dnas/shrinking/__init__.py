@@ -1,1 +1,4 @@
-"""A trained network, physically smaller: which channels go together, how they are cut, what that costs."""
+"""A trained network, physically smaller: which channels go together, how they are cut, what that costs.
+
+Search spaces whose widths were designed to be searched are in `space`.
+"""

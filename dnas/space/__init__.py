@@ -1,4 +1,7 @@
-"""Search spaces: supernets to search, and the networks that their architectures describe."""
+"""Search spaces: supernets to search, and the networks that their architectures describe.
+
+How a space is searched is in `searching`; choices and cells themselves are in `core`.
+"""
 
 from dnas.space.base import Space, Stem
 from dnas.space.darts import DartsSpace

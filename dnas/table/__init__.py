@@ -1,4 +1,7 @@
-"""Benchmark tables: what every architecture of a space reaches, looked up instead of trained."""
+"""Benchmark tables: what every architecture of a space reaches, looked up instead of trained.
+
+How a table is used in a comparison of recipes is in `compare`.
+"""
 
 from dnas.table.agreement import kendall_tau, rank_agreement
 from dnas.table.convert import convert, from_arrays

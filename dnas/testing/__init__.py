@@ -1,4 +1,7 @@
-"""Contracts that every part must fulfil, for testing your own parts, and bilevel problems with known hypergradients."""
+"""Contracts that every part must fulfil, for testing your own parts, and bilevel problems with known hypergradients.
+
+No other room imports these; tests of dnas itself are in `tests/`.
+"""
 
 from dnas.testing.discretization import check_discretization
 from dnas.testing.hypergradient import QuadraticProblem, check_hypergradient
