@@ -32,8 +32,6 @@ def without_times(data: Any) -> Any:
     if isinstance(data, dict):
         kept = {name: value for name, value in data.items() if "seconds" not in name and name != "sha256"}
         return {name: without_times(value) for name, value in kept.items()}
-            name: without_times(value) for name, value in data.items() if "seconds" not in name and name != "sha256"
-        }
     return [without_times(value) for value in data] if isinstance(data, list) else data
 
 
