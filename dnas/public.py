@@ -12,6 +12,7 @@ from dnas.core.progress import FollowsProgress, set_progress
 from dnas.core.run import Run
 from dnas.core.schedule import Constant, Cosine, Exponential, Linear, Schedule
 from dnas.core.searchable import Searchable
+from dnas.cost.budget import Budget
 from dnas.method.discretization import (
     Argmax,
     Discretization,
@@ -89,6 +90,7 @@ __all__ = [
     "Baseline",
     "Batch",
     "BetaDecay",
+    "Budget",
     "Cell",
     "CellArchitecture",
     "Choice",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,12 +24,13 @@ from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
 from dnas.cli.table import table_for
 from dnas.core.architecture import Architecture
 from dnas.core.run import RETRAIN, Run
+from dnas.cost.budget import Budget
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import baseline_command, check_baseline
 from dnas.jobs.retrain import plan_retrain, retrain_command
-from dnas.jobs.run_folder import begin, new_run_folder
-from dnas.jobs.search import plan_search, search_command
+from dnas.jobs.run_folder import new_run_folder
+from dnas.jobs.search import begin_search, plan_search, search_command
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
 from dnas.table import RankAgreement, Table, standing, standing_data
@@ -40,6 +41,8 @@ class SearchOptions:
     """Options of `dnas search` besides the settings of the search.
 
     Args:
+        budget: what the retrained network may cost, such as 'flops<=50%', 'parameters<=300k' or 'multiadds<=600M';
+            several are separated by commas. A percentage is of the costliest network of the space.
         run: folder for the results; by default runs/DATA-DATE-TIME.
         resume: folder of a search to go on with; all settings are read from it.
         baseline: 'random' retrains the found architecture and random ones after the search, and compares them.
@@ -50,6 +53,7 @@ class SearchOptions:
         agreement_every: epochs between two such comparisons, besides the one after the last epoch.
     """
 
+    budget: str | None = None
     run: Path | None = None
     resume: Path | None = None
     baseline: Literal["none", "random"] = "none"
@@ -91,15 +95,16 @@ def _run(config: Namespace, given: Arguments) -> None:
     options = part_of(config, SearchOptions)
     with RichDisplay() as display:
         run, job = _asked(config, options, display)
+        data: JobData | None = None
         if options.baseline == "random":
             check_baseline(job)
         table = table_for(options.table, job.space.name)
         watching = _agreement(table, options)
         if options.resume is None:
             job = plan_search(run, job, display)
-            begin(run, job)
+            data = begin_search(run, job, display)
         with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
-            data = read_data(run, job, display)
+            data = read_data(run, job, display) if data is None else data
             found = search_command(run, job, data, display, watching)
             if table is not None:
                 display.say(_kept_standing(run, table, found.architecture))
@@ -116,7 +121,7 @@ def _run(config: Namespace, given: Arguments) -> None:
 def _asked(config: Namespace, options: SearchOptions, display: Display) -> tuple[Run, Job]:
     """The run to search in, new or begun, and its job."""
     if options.resume is None:
-        job = part_of(config, Job)
+        job = with_budget(part_of(config, Job), options.budget)
         for note in notes_on_space(config, job):
             display.say(note)
         return Run(options.run or new_run_folder(job.data)), job
@@ -124,6 +129,17 @@ def _asked(config: Namespace, options: SearchOptions, display: Display) -> tuple
         raise UserError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
     run = Run.open(options.resume)
     return run, job_of(run, trust=config.trust)
+
+
+def with_budget(job: Job, budget: str | None) -> Job:
+    """The job with the budget of the option; as it is without one.
+
+    Raises:
+        UserError: what is no limit.
+    """
+    if budget is None:
+        return job
+    return replace(job, search=replace(job.search, budget=Budget(tuple(budget.split(",")))))
 
 
 def _compared_with_random(run: Run, job: Job, data: JobData, num: int, display: Display) -> str:

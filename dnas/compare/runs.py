@@ -13,6 +13,7 @@ from dnas.compare.grid import RETRAINED, Grid
 from dnas.compare.row import CompareRow, Found
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
+from dnas.jobs.budget import random_architectures
 from dnas.jobs.images import read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import comparable_training
@@ -24,7 +25,7 @@ from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.threads import num_threads
 from dnas.table import RankAgreement
 from dnas.table.supernet_agreement import LOGGED
-from dnas.training.baseline import draw_random, train_random_baseline
+from dnas.training.baseline import train_random_baseline
 
 
 def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -> None:
@@ -106,7 +107,7 @@ def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]
         data = read_data(run, job, display)
         with num_threads(job.threads):
             rows = train_random_baseline(
-                lambda index: draw_random(job.space, job.seed, index),
+                random_architectures(job, data.rest.num_classes, data.rest.num_channels),
                 comparable_training(job, data),
                 run=run,
                 num=grid.num_random,

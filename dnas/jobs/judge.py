@@ -9,6 +9,7 @@ import torch
 from dnas.core.architecture import Architecture
 from dnas.core.run import RETRAIN, Run
 from dnas.cost import count_flops, count_parameters
+from dnas.jobs.budget import random_architectures
 from dnas.jobs.images import JobData, read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.networks import network_builder
@@ -17,7 +18,7 @@ from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.threads import num_threads
-from dnas.training.baseline import Training, draw_random, train_beside, train_random_baseline
+from dnas.training.baseline import Training, train_beside, train_random_baseline
 from dnas.training.baseline_report import write_comparison
 from dnas.training.comparison import Comparison
 from dnas.training.evaluate import evaluate
@@ -77,7 +78,11 @@ def baseline_command(
         found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
         others = train_beside(beside or {}, training, run=run, display=display)
         random = train_random_baseline(
-            lambda index: draw_random(job.space, job.seed, index), training, run=run, num=num, display=display
+            random_architectures(job, data.rest.num_classes, data.rest.num_channels),
+            training,
+            run=run,
+            num=num,
+            display=display,
         )
     comparison = Comparison(found, tuple(random), seconds, len(data.test), tuple(others))
     return write_comparison(run, comparison)

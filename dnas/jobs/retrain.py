@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dnas.core.run import RETRAIN, Run
 from dnas.cost import count_parameters
+from dnas.jobs.budget import check_budget_of
 from dnas.jobs.images import JobData, retrain_streams
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.networks import network_builder
@@ -41,7 +42,8 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
         display: shows messages.
 
     Raises:
-        UserError: not even the smallest network fits the time or the memory.
+        UserError: not even the smallest network fits the time or the memory, or the network is over the budget that it
+            was searched with.
     """
     rest, device, architecture = data.rest, named_device(job.device), run.load_architecture()
     shape = (rest.num_channels, *rest.size)
@@ -58,6 +60,7 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
             planning=(1 - THREADS_PLANNING) * planning,
         )
         job = replace(job, retrain=chosen.settings)
+        check_budget_of(job, architecture, rest.num_classes, rest.num_channels)
         if device.type == "cpu" and threads is None:
             sizes = Sizes(shape[1], chosen.settings.batch_size, chosen.settings.channels, chosen.settings.cells)
             measure = measure_of_retraining(job, architecture, shape, rest.num_classes, device)

@@ -10,14 +10,15 @@ from torch import nn
 from dnas.core.run import Run
 from dnas.data import Catalog, open_source
 from dnas.formats import architecture_text
-from dnas.jobs.images import JobData, search_streams
+from dnas.jobs.budget import bounds_of_job, keep_budget, say_range
+from dnas.jobs.images import JobData, read_data, search_streams
 from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.planning.ladder import images_to_search_with
 from dnas.jobs.planning.retrain_plan import plan_retraining_of
 from dnas.jobs.planning.search_plan import plan
 from dnas.jobs.planning.time_budget import OUTLOOK_PLANNING, planning_seconds
-from dnas.jobs.run_folder import check_new
+from dnas.jobs.run_folder import begin, check_new
 from dnas.searching.observer import Observer
 from dnas.searching.search import SearchResult, search_in_stages
 from dnas.searching.stage import Stage
@@ -48,6 +49,25 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
     with num_threads(chosen.job.threads):
         display.say(_retraining_outlook(chosen.job, catalog, device))
     return chosen.job
+
+
+def begin_search(run: Run, job: Job, display: Display) -> JobData | None:
+    """Begin a run of a job that has all sizes.
+
+    With a budget, that is checked before the folder becomes a run, for which the images are read; they are returned.
+
+    Raises:
+        UserError: no network meets the budget, or the images cannot be read.
+    """
+    if job.search.budget is None:
+        begin(run, job)
+        return None
+    data = read_data(run, job, display)
+    bounds = bounds_of_job(job, data.rest.num_classes, data.rest.num_channels)
+    assert bounds is not None
+    say_range(job, bounds, display)
+    begin(run, job)
+    return data
 
 
 def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str:
@@ -95,6 +115,7 @@ def search_command(
         model = build_supernet_model(own, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
         return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
+    bounds = bounds_of_job(job, data.rest.num_classes, data.rest.num_channels)
     with num_threads(job.threads):
         result = search_in_stages(
             build,
@@ -106,6 +127,9 @@ def search_command(
             run=run,
             observers=observers,
             display=display,
+            bounds=bounds,
         )
     display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
+    if bounds is not None:
+        display.say(f"The network has {keep_budget(run, job, bounds, result.architecture.decisions)}.")
     return result

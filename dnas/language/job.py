@@ -55,6 +55,11 @@ class LanguageJob:
             raise UserError(f"num, the number of random cells, must be 0 or more; got {self.num}.")
         if self.threads is not None and self.threads < 1:
             raise UserError(f"threads must be at least 1; got {self.threads}.")
+        if self.search.search.budget is not None:
+            raise UserError(
+                "A budget has no effect on recurrent cells: all cells of as many nodes have the same parameters and "
+                "FLOPs. Leave it out, or give fewer space.nodes."
+            )
         if self.search.search.stages:
             raise UserError(
                 "A recurrent cell is not searched in stages, which change images' networks: leave them out."

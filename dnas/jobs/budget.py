@@ -1,0 +1,104 @@
+"""The budget of a run: what its networks may cost, at the sizes at which they are retrained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from dnas.core.architecture import Architecture, Kept
+from dnas.core.run import Run
+from dnas.cost.bounds import Bounds, amount
+from dnas.cost.drawing import BandDraws
+from dnas.data.keyed_random import stream_key
+from dnas.jobs.job import Job
+from dnas.searching.own_bounds import bounds_on
+from dnas.space.delivered import NetworkSizes, SpaceNetwork
+from dnas.system.display import Display
+from dnas.system.errors import UserError
+from dnas.training.baseline import draw_random
+
+# Name of the JSON file in a run folder: the sizes that a budget is about, its limits and what was found.
+FILE = "budget"
+
+
+def delivered_network(job: Job, num_classes: int, in_channels: int) -> SpaceNetwork:
+    """The networks that `dnas retrain` builds by the job's settings."""
+    assert job.image_size is not None
+    sizes = NetworkSizes(
+        job.retrain.channels, job.retrain.cells, num_classes, in_channels, job.image_size, stem=job.stem
+    )
+    return SpaceNetwork(job.space, sizes)
+
+
+def bounds_of_job(job: Job, num_classes: int, in_channels: int) -> Bounds | None:
+    """The bounds of the job's budget; None without one.
+
+    Raises:
+        UserError: no network meets it.
+    """
+    if job.search.budget is None:
+        return None
+    delivered = delivered_network(job, num_classes, in_channels)
+    return bounds_on(delivered, job.search.budget, job.search.discretization)
+
+
+def say_range(job: Job, bounds: Bounds, display: Display) -> None:
+    """Tell what a budget is about and what its numbers are."""
+    sizes = f"{job.retrain.channels} channels, {job.retrain.cells} cells, {job.image_size} pixels"
+    display.say(f"Budget of the retrained network ({sizes}; one image):")
+    for one in bounds.ranges:
+        display.say(f"  {one}")
+
+
+def keep_budget(run: Run, job: Job, bounds: Bounds, kept: Mapping[str, Kept]) -> str:
+    """Write the budget and what was found beside the architecture; returns what the network costs in words."""
+    costs = bounds.costs(kept)
+    limits = [
+        {
+            "limit": str(one.limit),
+            "most": one.most,
+            "least_possible": one.least,
+            "largest_possible": one.largest,
+            "cost": costs[one.limit.unit],
+        }
+        for one in bounds.ranges
+    ]
+    sizes: dict[str, Any] = {"channels": job.retrain.channels, "cells": job.retrain.cells}
+    run.save_json(FILE, {**sizes, "image_size": job.image_size, "limits": limits})
+    return "; ".join(
+        f"{amount(costs[one.limit.unit])} {one.limit.unit} of at most {amount(one.most)} "
+        f"({costs[one.limit.unit] / one.most:.1%})"
+        for one in bounds.ranges
+    )
+
+
+def check_budget_of(job: Job, architecture: Architecture, num_classes: int, in_channels: int) -> None:
+    """See that an architecture meets the job's budget at the sizes of its retraining.
+
+    Raises:
+        UserError: it does not.
+    """
+    bounds = bounds_of_job(job, num_classes, in_channels)
+    if bounds is None or bounds.fits(architecture.decisions):
+        return
+    costs = bounds.costs(architecture.decisions)
+    over = next(one for one in bounds.ranges if costs[one.limit.unit] > one.most)
+    raise UserError(
+        f"With {job.retrain.channels} channels and {job.retrain.cells} cells the found network has "
+        f"{amount(costs[over.limit.unit])} {over.limit.unit}, over its budget of {amount(over.most)} ({over.limit}): "
+        "retrain at the sizes of the search or smaller ones, or search with these (--retrain.channels, "
+        "--retrain.cells)."
+    )
+
+
+def random_architectures(job: Job, num_classes: int, in_channels: int) -> Callable[[int], Architecture]:
+    """Random architectures number 0, 1 ... of the job's seed: of its space, or, with a budget, those that use it.
+
+    See `dnas.cost.drawing` for the distribution.
+    """
+    bounds = bounds_of_job(job, num_classes, in_channels)
+    if bounds is None or all(one.changes_nothing for one in bounds.ranges):
+        return lambda index: draw_random(job.space, job.seed, index)
+    draws = BandDraws(bounds)
+    return lambda index: job.space.architecture(draws(Random(stream_key(job.seed, index))))

@@ -1,0 +1,75 @@
+"""`dnas search --budget` and what the commands after it make of the budget."""
+
+import json
+
+import pytest
+import torch
+
+from dnas import load
+from dnas.cost import count_flops, count_parameters
+from tests.support.cli import SMALL, done, make_photos, refused
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return make_photos(tmp_path_factory.mktemp("photos") / "images", grey=True)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, photos):
+    """A search within two budgets, retrained, beside random networks."""
+    folder = tmp_path_factory.mktemp("budget") / "run"
+    out = done(
+        *("search", "--data", photos, "--run", folder, *SMALL, "--budget", "flops<=75%,parameters<=5k"),
+        *("--baseline", "random", "--num_random", 2),
+    )
+    (folder / "said.txt").write_text(out)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_range_is_told_first_and_the_retrained_network_meets_what_was_asked(run):
+    said = (run / "said.txt").read_text()
+    assert said.index("Budget of the retrained network") < said.index("Found after")
+    budget = json.loads((run / "budget.json").read_text())
+    network = load(run)
+    counted = [count_flops(network, torch.zeros(1, 1, 8, 8)), count_parameters(network)]
+    assert [limit["cost"] for limit in budget["limits"]] == counted
+    assert all(limit["cost"] <= limit["most"] for limit in budget["limits"])
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    found = [row for row in rows if "flops_use" in row]
+    assert len(found) == 2
+    for row in found:
+        assert row["flops_use"] == pytest.approx(row["expected_flops"] / budget["limits"][0]["most"])
+
+
+@pytest.mark.slow
+def test_random_networks_of_the_baseline_are_within_the_budget(run):
+    limits = json.loads((run / "budget.json").read_text())["limits"]
+    for row in json.loads((run / "baseline" / "results.json").read_text())["rows"]:
+        assert row["parameters"] <= limits[1]["most"]
+
+
+@pytest.mark.slow
+def test_retraining_at_other_sizes_is_checked_again(run, tmp_path):
+    (run / "retrain").rename(tmp_path / "before")
+    message = refused("retrain", run, "--channels", 16, "--epochs", 1)
+    assert "The budget parameters<=5000 is 5,000 parameters, below the smallest network" in message
+    (tmp_path / "before").rename(run / "retrain")
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ("flops<=10", ("below the smallest network", "Give flops<=")),
+        ("joules<=3", ("unit 'joules'", "known are flops")),
+        ("flops<=many", ("number above 0", "'many'")),
+        ("flops<=150%", ("above 100 %",)),
+        ("flops<=50%,flops<=40%", ("one limit in flops",)),
+        ("flops", ("UNIT<=NUMBER",)),
+    ],
+)
+def test_a_budget_that_cannot_be_is_one_line_and_leaves_no_run(photos, tmp_path, budget, words):
+    message = refused("search", "--data", photos, "--run", tmp_path / "run", *SMALL, "--budget", budget)
+    assert all(word in message for word in words), message
+    assert not (tmp_path / "run" / "config.yaml").exists()
