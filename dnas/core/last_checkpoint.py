@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ class LastCheckpoint:
         finite: the part of a state in which no number may be NaN or infinite; it is also checked before it is written.
         device: device that tensors are loaded to.
         display: where messages are shown.
+        added: entries that were added to dnas later, with the values that a checkpoint without them stands for.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class LastCheckpoint:
         finite: Callable[[Mapping[str, Any]], Any],
         device: torch.device,
         display: Display,
+        added: Mapping[str, Any] = MappingProxyType({}),
     ):
         self.run = run
         self.of = of
@@ -64,6 +67,7 @@ class LastCheckpoint:
         self.finite = finite
         self.device = device
         self.display = display
+        self.added = added
         self._last_saved = time.monotonic()
         self._threads = torch.get_num_threads()  # the number under which the checkpoint that is resumed was written
 
@@ -91,7 +95,7 @@ class LastCheckpoint:
         if not self._path(self.run).exists():
             self.forget_rows_after(0)
             return False
-        state = self.run.load_checkpoint(CHECKPOINT, self.device)
+        state = {**self.added, **self.run.load_checkpoint(CHECKPOINT, self.device)}
         with self.checked(state):
             self.restore(state)
         self._threads = state.get("threads", self._threads)

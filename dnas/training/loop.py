@@ -105,6 +105,7 @@ class TrainingLoop:
             finite=lambda state: state["network"],
             device=self.device,
             display=display,
+            added={"task": task.name()},  # checkpoints had no task while classification was the only one
         )
 
     # The loop
@@ -289,8 +290,6 @@ class TrainingLoop:
     def _difference(self, state: Mapping[str, Any]) -> str:
         """How a state differs from this training, in words: in the network, the settings, or the length of the data."""
         own = self.state()
-        # Checkpoints had no task while classification was the only one.
-        state = {"task": own["task"], **state}
         names = ("network", "settings", "steps_per_epoch", "task")
         return first_difference({name: state[name] for name in names}, {name: own[name] for name in names})
 

@@ -91,3 +91,13 @@ def test_infinity_in_a_search_is_not_loaded_as_a_network(tmp_path: Path):
     model = nn.Sequential(Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()}), nn.Linear(4, 2))
     with pytest.raises(UserError, match=r"last\.pt is damaged: 1\.weight holds NaN or infinity"):
         dnas.load(run.path, model=model)
+
+
+def test_a_training_whose_checkpoint_is_from_before_tasks_is_still_finished(tmp_path: Path):
+    run = Run(tmp_path)
+    retrain(run)
+    state = run.load_checkpoint("last")
+    state.pop("task")
+    run.save_checkpoint("last", state)
+    retrain(run)
+    assert "task" not in run.load_checkpoint("last")  # no step was taken, and nothing written
