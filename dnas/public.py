@@ -10,7 +10,7 @@ from dnas.core.derive import derive
 from dnas.core.mixture import Mixture
 from dnas.core.progress import FollowsProgress, set_progress
 from dnas.core.run import Run
-from dnas.core.schedule import Constant, Cosine, Exponential, Linear, Schedule
+from dnas.core.schedule import Constant, Cosine, Exponential, Linear, Schedule, Warmup
 from dnas.core.searchable import Searchable
 from dnas.cost.budget import Budget
 from dnas.method.discretization import (
@@ -50,9 +50,10 @@ from dnas.searching.observer import (
 )
 from dnas.searching.search import SearchResult, search, search_in_stages
 from dnas.searching.search_step import StepResult, search_step
-from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
+from dnas.searching.settings import AlphaAdam, SearchSettings
 from dnas.searching.stage import Stage
 from dnas.searching.supernet import Supernet
+from dnas.searching.weight_optimizer import OwnOptimizer, WeightAdamW, WeightOptimizer, WeightSGD
 from dnas.shipping.load import load
 from dnas.shipping.own_module import export_module as export
 from dnas.shipping.own_module import save
@@ -136,6 +137,7 @@ __all__ = [
     "Observer",
     "OneStep",
     "OperationFreeze",
+    "OwnOptimizer",
     "OwnTask",
     "Penalty",
     "Perturbation",
@@ -177,6 +179,9 @@ __all__ = [
     "UniformPath",
     "Unrolled",
     "UserError",
+    "Warmup",
+    "WeightAdamW",
+    "WeightOptimizer",
     "WeightSGD",
     "Zero",
     "ZeroOne",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 # What argparse takes for a value although it begins with a hyphen.
@@ -92,6 +92,21 @@ class Arguments:
                 for part in self.parts
             )
         )
+
+    def renamed(self, names: Mapping[str, str]) -> Arguments:
+        """These, with options called as they are elsewhere under their own names.
+
+        Args:
+            names: other name -> own name; both may be beginnings, which end in a point or a hyphen.
+        """
+
+        def own(name: str) -> str:
+            for other, mine in names.items():
+                if name == other or (other.endswith(".") and name.startswith(other)):
+                    return mine + name.removeprefix(other)
+            return name
+
+        return Arguments(tuple(replace(p, name=own(p.name)) if isinstance(p, Option) else p for p in self.parts))
 
     def _options(self) -> list[Option]:
         return [part for part in self.parts if isinstance(part, Option)]

@@ -18,18 +18,19 @@ from dnas.system.display import RichDisplay
 
 def _fill(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
-    parser.add_argument("--num", type=int, default=8, help="number of random architectures to train like the found one")
+    help = "number of random architectures to train like the found one"
+    parser.add_argument("--num_random", type=int, default=8, help=help)
     add_beside(parser, "ARCHITECTURE", "DARTS_V2")
     add_trust(parser)
 
 
 def _run(config: Namespace, given: Arguments) -> None:
     run, job = retrained(config)
-    check_baseline(job, config.num)
+    check_baseline(job, config.num_random)
     beside = named_architectures(config.beside, job.space.name)
-    words = ("baseline", run.path, "--num", config.num, *beside_words(config.beside), *trust_words(job))
+    words = ("baseline", run.path, "--num_random", config.num_random, *beside_words(config.beside), *trust_words(job))
     with RichDisplay() as display, goes_on_with(*words):
-        display.say(baseline_command(run, job, read_data(run, job, display), config.num, display, beside=beside))
+        display.say(baseline_command(run, job, read_data(run, job, display), config.num_random, display, beside=beside))
 
 
-COMMAND = Command("baseline", _fill, _run)
+COMMAND = Command("baseline", _fill, _run, other_names={"--num": "--num_random"})

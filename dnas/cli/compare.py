@@ -132,4 +132,4 @@ def job_of_recipe(recipe: str, given: Arguments) -> Job:
         raise UserError(f"Recipe {Path(recipe).stem}: {error}") from error
 
 
-COMMAND = Command("compare", _fill, _run, _understood)
+COMMAND = Command("compare", _fill, _run, _understood, other_names={"--epochs": "--search.epochs"})

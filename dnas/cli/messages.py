@@ -67,6 +67,9 @@ def _about_part(name: str, path: str, problem: str) -> str:
     unknown = re.fullmatch(r"Option '([^']+)' is not accepted", problem)
     if unknown:
         return f"--{name}: {path} has no setting {unknown[1]!r}; it has {_settings_of(path)}."
+    unknown = re.fullmatch(r"unrecognized arguments: --([\w.]+)(?:=.*)?", problem)
+    if unknown:
+        return f"--{name}: {path} has no setting {unknown[1]!r}; it has {_settings_of(path)}."
     missing = re.fullmatch(r"the following arguments are required: (.*)", problem)
     if missing:
         first = missing[1].split(", ")[0]

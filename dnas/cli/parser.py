@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from io import StringIO
 from typing import Any
@@ -17,7 +17,7 @@ from dnas.system.errors import MissingPackage, UserError
 try:
     from jsonargparse import ArgumentError, ArgumentParser, Namespace
 except ImportError as error:
-    raise MissingPackage('The command dnas needs more packages: pip install "dnas[cli]"') from error
+    raise MissingPackage('The command dnas needs more packages: pip install ".[cli]" in a clone of dnas') from error
 
 
 def as_given(given: Arguments) -> Arguments:
@@ -41,6 +41,7 @@ class Command:
         understood: what the parser is to read for what was given: recipes as files, for instance. It raises a
             `UserError` for options that would have no effect.
         defaults: those that depend on what was given: of `dnas retrain RUN` they come from the run.
+        other_names: as other commands call its options -> its own names, see `Arguments.renamed`.
         sizes_to_lower: the options that take less memory when they are lowered.
     """
 
@@ -49,6 +50,7 @@ class Command:
     run: Callable[[Namespace, Arguments], None]
     understood: Callable[[Arguments], Arguments] = as_given
     defaults: Callable[[Arguments], Mapping[str, Any]] = no_defaults
+    other_names: Mapping[str, str] = field(default_factory=dict)
     sizes_to_lower: str = "--batch_size, --channels or --cells"
 
 
@@ -76,7 +78,7 @@ def parse(command: Command, words: Sequence[str], summary: str = "") -> tuple[Na
         UserError: a mistake in the arguments.
     """
     parser = build_parser(command, summary)
-    given = read_arguments(words, flags=_options(parser, 0), lists=_options(parser, "+"))
+    given = read_arguments(words, flags=_options(parser, 0), lists=_options(parser, "+")).renamed(command.other_names)
     return settings_of(command, parser, command.understood(given)), given
 
 
@@ -89,9 +91,30 @@ def settings_of(command: Command, parser: ArgumentParser, given: Arguments) -> N
     parser.set_defaults(dict(command.defaults(given)))
     try:
         with redirect_stderr(StringIO()):  # jsonargparse prints its whole usage there before it raises
-            return parser.instantiate(parser.parse_args(given.words))
+            settings = parser.instantiate(parser.parse_args(given.words))
     except ArgumentError as error:
         raise UserError(plainer(str(error), command.name, _names_of(parser))) from error
+    _check_rates(settings)
+    return settings
+
+
+def _check_rates(settings: Namespace) -> None:
+    """See that AdamW has not been left the learning rate of SGD: jsonargparse keeps what two parts name alike."""
+    from dnas.searching.settings import SearchSettings
+    from dnas.searching.weight_optimizer import WeightAdamW
+    from dnas.training.settings import RetrainSettings
+
+    rates = [vars(kind().weights)["lr"] for kind in (SearchSettings, RetrainSettings)]
+    found = {"weights": settings.get("weights")}
+    for name in ("search", "retrain"):
+        if isinstance(settings.get(name), SearchSettings | RetrainSettings):
+            found[f"{name}.weights"] = settings[name].weights
+    for name, weights in found.items():
+        if isinstance(weights, WeightAdamW) and weights.lr in rates:
+            raise UserError(
+                f"--{name}: {weights.lr} is the learning rate of dnas.WeightSGD, and too high for dnas.WeightAdamW: "
+                f"give --{name}.lr.start, such as 0.001, and --{name}.lr.end."
+            )
 
 
 def _options(parser: ArgumentParser, num_values: int | str) -> set[str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
 from dnas.cli.parser import Command
+from dnas.system.errors import UserError
 
 
 def _fill(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained, or an exported .onnx file")
-    parser.add_argument("images", type=Path, nargs="+", help="image files")
+    parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument("--top", type=int, default=3, help="number of classes to print for each image")
 
 
@@ -20,9 +22,27 @@ def _run(config: Namespace, given: Arguments) -> None:
     from dnas.shipping.predict import predict, predict_onnx
 
     work = predict_onnx if config.run.suffix == ".onnx" else predict
-    for prediction in work(config.run, config.images, top=config.top):
+    for prediction in work(config.run, _files(config.images), top=config.top):
         classes = "  ".join(f"{name} {probability:.1%}" for name, probability in prediction.classes)
         print(f"{prediction.path}: {classes}")
+
+
+def _files(places: Sequence[Path]) -> list[Path]:
+    """The image files, with those at any depth of a folder in its place, in the order of their names.
+
+    Raises:
+        UserError: a folder without images.
+    """
+    from dnas.data.folder import IMAGE_EXTENSIONS
+
+    files = []
+    for place in places:
+        images = (path for path in place.rglob("*") if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
+        found = sorted(images) if place.is_dir() else [place]
+        if not found:
+            raise UserError(f"{place} holds no image: give image files, or a folder of them.")
+        files += found
+    return files
 
 
 COMMAND = Command("predict", _fill, _run)

@@ -15,12 +15,15 @@ from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
 from dnas.cli.shared import add_trust, goes_on_with, part_of
 from dnas.core.run import RETRAIN, Run
 from dnas.jobs.images import read_data
+from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.system.difference import first_difference
 from dnas.system.display import RichDisplay
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 from dnas.training.settings import RetrainSettings
+
+_ASKED = "asked"  # name of the JSON file with the options of the command that began a retraining
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def _defaults(given: Arguments) -> Mapping[str, Any]:
     if not run.config_path.exists():
         return {}
     trust = "--trust" in given.names
-    return to_plain(with_retraining(run, job_of(run, trust=trust), trust=trust).retrain)
+    return to_plain(fitted_to_space(with_retraining(run, job_of(run, trust=trust), trust=trust)).retrain)
 
 
 def _run(config: Namespace, given: Arguments) -> None:
@@ -65,24 +68,38 @@ def _run(config: Namespace, given: Arguments) -> None:
     run.load_architecture()  # before anything that takes long
     with RichDisplay() as display:
         data = read_data(run, job, display)
-        if run.child(RETRAIN).config_path.exists():
+        child, words = run.child(RETRAIN), _asked(given)
+        if child.config_path.exists():
             job = with_retraining(run, job, trust=config.trust)
-            _check_same(run.child(RETRAIN), job.retrain, settings, options)
-            job = replace(job, retrain=settings)
+            if words != _asked_before(child):  # the same command goes on, whatever was planned for it
+                _check_same(child, job, settings, options)
+                job = replace(job, retrain=settings)
         else:
             # What was planned within a time keeps it, unless sizes are asked for here.
             time = options.time or (job.time if settings == job.retrain else None)
             job = replace(job, retrain=settings)
             job = plan_retrain(run, job, data, time=time, threads=options.threads, display=display)
+            child.save_json(_ASKED, words)
         with goes_on_with("retrain", run.path, *trust_words(job)):
             retrain_command(run, job, data, display)
         say_next(display, run, job, "evaluate", "export")
 
 
-def _check_same(child: Run, begun: RetrainSettings, asked: RetrainSettings, options: RetrainOptions) -> None:
+def _asked(given: Arguments) -> dict[str, list[str]]:
+    """The options that were given, and their values."""
+    return {name: list(given.values(name)) for name in sorted(given.names - {"--trust"})}
+
+
+def _asked_before(child: Run) -> object:
+    """The same of the command that began a retraining; None where it is not known."""
+    return child.load_json(_ASKED) if (child.path / f"{_ASKED}.json").exists() else None
+
+
+def _check_same(child: Run, begun: Job, asked: RetrainSettings, options: RetrainOptions) -> None:
     """See that a retraining that has begun goes on with its own settings."""
-    difference = first_difference(to_plain(begun), asked)
-    idle = [f"--{name}" for name, value in vars(options).items() if value is not None]
+    difference = first_difference(to_plain(begun.retrain), asked)
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    idle = [f"--{name}" for name, value in given.items() if value != getattr(begun, name)]
     if difference or idle:
         what = f"setting {difference}" if difference else f"{idle[0]} has no effect any more"
         raise UserError(
@@ -91,4 +108,4 @@ def _check_same(child: Run, begun: RetrainSettings, asked: RetrainSettings, opti
         )
 
 
-COMMAND = Command("retrain", _fill, _run, defaults=_defaults)
+COMMAND = Command("retrain", _fill, _run, defaults=_defaults, other_names={"--retrain.": "--"})

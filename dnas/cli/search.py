@@ -26,7 +26,7 @@ from dnas.core.architecture import Architecture
 from dnas.core.run import RETRAIN, Run
 from dnas.cost.budget import Budget
 from dnas.jobs.images import JobData, read_data
-from dnas.jobs.job import Job
+from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.judge import baseline_command, check_baseline
 from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.jobs.run_folder import new_run_folder
@@ -94,7 +94,7 @@ def _understood(given: Arguments) -> Arguments:
 def _run(config: Namespace, given: Arguments) -> None:
     options = part_of(config, SearchOptions)
     with RichDisplay() as display:
-        run, job = _asked(config, options, display)
+        run, job = _asked(config, options, given, display)
         data: JobData | None = None
         if options.baseline == "random":
             check_baseline(job)
@@ -118,12 +118,18 @@ def _run(config: Namespace, given: Arguments) -> None:
         say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
 
 
-def _asked(config: Namespace, options: SearchOptions, display: Display) -> tuple[Run, Job]:
+def _asked(config: Namespace, options: SearchOptions, given: Arguments, display: Display) -> tuple[Run, Job]:
     """The run to search in, new or begun, and its job."""
     if options.resume is None:
         job = with_budget(part_of(config, Job), options.budget)
         for note in notes_on_space(config, job):
             display.say(note)
+        fitted = fitted_to_space(job)
+        if "--retrain.auxiliary" in given.names and fitted != job:
+            raise UserError(
+                f"--retrain.auxiliary: the networks of {type(job.space).__name__} have no auxiliary head; leave it out."
+            )
+        job = fitted
         return Run(options.run or new_run_folder(job.data)), job
     if config.recipe:
         raise UserError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
@@ -179,5 +185,10 @@ def agreement_text(metrics: Sequence[dict[str, float]], num: int) -> str:
 
 
 COMMAND = Command(
-    "search", _fill, _run, _understood, sizes_to_lower="--batch_size, --image_size, --channels or --cells"
+    "search",
+    _fill,
+    _run,
+    _understood,
+    other_names={"--epochs": "--search.epochs", "--num": "--num_random"},
+    sizes_to_lower="--batch_size, --image_size, --channels or --cells",
 )

@@ -277,7 +277,7 @@ def _yaml() -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise MissingPackage('A run folder needs PyYAML: pip install "dnas[cli]"') from error
+        raise MissingPackage('A run folder needs PyYAML: pip install ".[cli]" in a clone of dnas') from error
     return yaml
 
 

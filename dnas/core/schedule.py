@@ -85,3 +85,32 @@ class Exponential(Schedule):
 
     def __call__(self, progress: Tensor) -> Tensor:
         return self.start * (self.end / self.start) ** progress
+
+
+@dataclass(frozen=True)
+class Warmup(Schedule):
+    """Another schedule, times a factor that rises at first: start + (1 - start) min(1, progress / share).
+
+    As of Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2, where the rate rises from its `start` by
+    the same amount each time. A learning rate changes once per epoch, so `start` is the factor of the whole first one.
+
+    Args:
+        schedule: of the value.
+        share: of the progress, in (0, 1), over which the value rises.
+        start: share of the value at the beginning, in [0, 1].
+    """
+
+    schedule: Schedule
+    share: float = 0.1
+    start: float = 0.01
+
+    def __post_init__(self) -> None:
+        accept(self)
+        if not 0 < self.share < 1:
+            raise UserError(f"share of a warm-up must be over 0 and below 1; got {self.share}.")
+        if not 0 <= self.start <= 1:
+            raise UserError(f"start of a warm-up must be from 0 to 1; got {self.start}.")
+
+    def __call__(self, progress: Tensor) -> Tensor:
+        rise = (progress / self.share).clamp(max=1.0)
+        return self.schedule(progress) * (self.start + (1 - self.start) * rise)

@@ -176,7 +176,7 @@ class _Matrix:
             from scipy.optimize import Bounds, LinearConstraint, milp
             from scipy.sparse import csr_array
         except ImportError as error:
-            raise MissingPackage('Budgets need scipy: pip install "dnas[cli]"') from error
+            raise MissingPackage('Budgets need scipy: pip install ".[cli]" in a clone of dnas') from error
         size = len(self.items) + len(self.pairs)
         entries = [(row, column, x) for row, (line, _, _) in enumerate(self.rows) for column, x in line.items()]
         numbers, places = [x for *_, x in entries], ([row for row, *_ in entries], [column for _, column, _ in entries])

@@ -21,7 +21,9 @@ def load_digits() -> ImageSet:
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise MissingPackage('The digits come with scikit-learn. Install it: pip install "dnas[cli]"') from error
+        raise MissingPackage(
+            'The digits come with scikit-learn. Install it: pip install ".[cli]" in a clone of dnas'
+        ) from error
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = np.rint(np.asarray(pixels).reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     return ImageSet(

@@ -106,7 +106,7 @@ def _load(name: str, config: str) -> Any:
         import datasets
     except ImportError as error:
         raise MissingPackage(
-            'Hub and parquet data sets need `datasets`. Install it: pip install "dnas[hub]"'
+            'Hub and parquet data sets need `datasets`. Install it: pip install ".[hub]" in a clone of dnas'
         ) from error
     path = Path(name)
     if not path.exists() and (path.suffix == ".parquet" or name.startswith((".", "/", "~")) or not name):

@@ -23,7 +23,7 @@ CELLS = ("normal", "reduce")
 # MMRazor's names of operations that have another name here.
 _OWN_NAMES = {"zero": "none"}
 _ENTRY = re.compile(r"(normal|reduce)_n(\d{1,2})(?:_p(\d{1,2}))?")
-_INSTALL = 'Reading and writing MMRazor\'s YAML needs pyyaml: pip install "dnas[cli]".'
+_INSTALL = 'Reading and writing MMRazor\'s YAML needs pyyaml: pip install ".[cli]" in a clone of dnas.'
 
 
 def read_mmrazor(text: str, *, source: str = "the text") -> Architecture:

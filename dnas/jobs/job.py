@@ -110,6 +110,13 @@ class Job:
         return tuple(name for name in SIZES if getattr(self, name) is None)
 
 
+def fitted_to_space(job: Job) -> Job:
+    """The job without an auxiliary head in retraining, where the networks of its space have none."""
+    if job.space.has_auxiliary_head or not job.retrain.auxiliary:
+        return job
+    return replace(job, retrain=replace(job.retrain, auxiliary=False))
+
+
 def seeded_search(job: Job) -> SearchSettings:
     """The settings of the search, with the job's seed added to theirs."""
     return replace(job.search, seed=job.seed + job.search.seed)

@@ -17,13 +17,14 @@ from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.planning.ladder import images_to_search_with
 from dnas.jobs.planning.retrain_plan import plan_retraining_of
 from dnas.jobs.planning.search_plan import plan
-from dnas.jobs.planning.time_budget import OUTLOOK_PLANNING, planning_seconds
+from dnas.jobs.planning.time_budget import OUTLOOK_PLANNING, TooShort, planning_seconds
 from dnas.jobs.run_folder import begin, check_new
 from dnas.searching.observer import Observer
 from dnas.searching.search import SearchResult, search_in_stages
 from dnas.searching.stage import Stage
 from dnas.system.devices import named_device
 from dnas.system.display import Display
+from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 from dnas.system.threads import num_threads
 
@@ -85,8 +86,10 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
             device=device,
             planning=OUTLOOK_PLANNING * planning_seconds(job.time),
         )
-    except ValueError as error:
-        return f"Then `dnas retrain`: {error}"
+    except TooShort as error:
+        return f"Then `dnas retrain --time {error.enough}`: it needs more time than this search."
+    except UserError:  # `dnas retrain` says it again, when it is its turn
+        return "Then `dnas retrain`, with smaller --channels or --cells than its defaults, which do not fit the memory."
     return f"Then `dnas retrain`: {outlook}."
 
 

@@ -14,7 +14,7 @@ from dnas.core.run import Run
 from dnas.searching.course import Course
 from dnas.searching.execution import Stepper
 from dnas.searching.finiteness import Finiteness
-from dnas.searching.handover import Widening, load_optimizer, load_pruned, load_widened
+from dnas.searching.handover import Widening, load_optimizer, load_pruned, load_widened, names_in
 from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import stage_seed
 from dnas.searching.totals import Totals
@@ -43,7 +43,8 @@ class SearchCheckpoint:
         self.course = course
         self.settings = settings
         self.run = run
-        self.weight_names = list(self.supernet.weights())  # names of the optimizer's tensors; some may be frozen later
+        # Names of the optimizer's tensors; some may be frozen later.
+        self.weight_names = names_in(stepper.weight_optimizer, self.supernet.weights())
         self.kept: dict[int, dict[str, Any]] = {}  # by epoch, states to go back to; used if there is no run folder
         self.last = LastCheckpoint(
             run,

@@ -151,7 +151,8 @@ class Stepper:
         if why is not None:
             self.say(f"Search steps are not recorded as a CUDA graph: {why}. They are taken one kernel at a time.")
             return None
-        make_capturable(self.alpha_optimizer, self.device)
+        for optimizer in (self.weight_optimizer, self.alpha_optimizer):
+            make_capturable(optimizer, self.device)
         self._capture = StepCapture(self.recorder, state=self._state, generators=self._generators(), say=self.say)
         return self._capture
 
@@ -160,6 +161,8 @@ class Stepper:
         settings, supernet = self.settings, self.supernet
         if self.watched:
             return "an observer looks at the gradients after every step"
+        if not is_recordable(self.weight_optimizer):
+            return f"{type(self.weight_optimizer).__name__} may count its steps on the host"
         if batches[0].carry is not None:
             return "a state is carried from batch to batch"
         before = self.generator.get_state()
@@ -183,6 +186,14 @@ class Stepper:
 
     def _generators(self) -> list[torch.Generator]:
         return [self.generator, *generators_of(self.supernet.alphas)]
+
+
+def is_recordable(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a recorded step of an optimizer does at each replay what a step does: SGD, or one that can say so."""
+    known = type(optimizer).__module__.startswith("torch.optim")
+    return known and (
+        type(optimizer) is torch.optim.SGD or all("capturable" in group for group in optimizer.param_groups)
+    )
 
 
 def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:

@@ -156,6 +156,12 @@ def load_widened(supernet: Supernet, weights: Mapping[str, Tensor], widening: Wi
                 tensor.copy_(wider)
 
 
+def names_in(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of an optimizer's tensors in its order, which its parameter groups make."""
+    names = {id(tensor): name for name, tensor in tensors.items()}
+    return [names[id(tensor)] for group in optimizer.param_groups for tensor in group["params"]]
+
+
 def load_optimizer(
     optimizer: torch.optim.Optimizer,
     tensors: Mapping[str, Tensor],
@@ -166,7 +172,7 @@ def load_optimizer(
     """Load the state of an optimizer by the names of its tensors; momentum and moments are widened as the tensors are.
 
     Args:
-        optimizer: the new optimizer, over `tensors` in this order.
+        optimizer: the new optimizer, over `tensors`.
         tensors: the new tensors by name.
         state: `state_dict()` of the old optimizer.
         names: names of the old optimizer's tensors, in its order.
@@ -174,7 +180,8 @@ def load_optimizer(
     """
     before = {names[index]: entry for index, entry in state["state"].items()}
     entries = {}
-    for index, (name, tensor) in enumerate(tensors.items()):
+    for index, name in enumerate(names_in(optimizer, tensors)):
+        tensor = tensors[name]
         entry = {key: _like(value, tensor, widening) for key, value in before.get(name, {}).items()}
         if entry and not any(value is None and before[name][key] is not None for key, value in entry.items()):
             entries[index] = entry

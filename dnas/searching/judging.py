@@ -139,8 +139,7 @@ class Judging:
     def _train_weights(self, epochs: int, active: Mapping[str, Active], heed: Callable[[], None]) -> None:
         """Train only the weights for more epochs, at a constant learning rate; the batches continue where they were."""
         settings, course = self.settings.weights, self.course
-        for group in self.stepper.weight_optimizer.param_groups:
-            group["lr"] = self.settings.tuning_lr * settings.lr_at(0.0)
+        settings.assign_lr(self.stepper.weight_optimizer, 0.0, self.settings.tuning_lr)
         total = epochs * course.steps_per_epoch
         with self.supernet.only(active):
             for step in range(total):

@@ -158,9 +158,8 @@ class SearchLoop:
 
     def _set_learning_rate(self) -> None:
         # Once per epoch, as in DARTS.
-        rate = self.settings.weights.lr_at(self.course.part.progress(self.course.epoch))
-        for group in self.stepper.weight_optimizer.param_groups:
-            group["lr"] = rate
+        progress = self.course.part.progress(self.course.epoch)
+        self.settings.weights.assign_lr(self.stepper.weight_optimizer, progress)
 
     def _log_step(self) -> None:
         course = self.course

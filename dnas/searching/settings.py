@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dnas.core.schedule import Cosine, Schedule
 from dnas.cost.budget import Budget
 from dnas.method.discretization import Argmax, Discretization
 from dnas.method.hypergradient import FiniteDifference, FirstOrder, Hypergradient, OneStep
@@ -20,56 +19,11 @@ from dnas.method.smoothing import Smoothing
 from dnas.searching.combination import check_budget, check_discretization, check_penalties, check_without_alphas
 from dnas.searching.observer import Observer, check_length, check_observers
 from dnas.searching.stage import Part, Stage, check_stages, parts, scaled
+from dnas.searching.weight_optimizer import WeightOptimizer
+from dnas.searching.weight_optimizer import WeightSGD as WeightSGD
 from dnas.system.accepted import accept
 from dnas.system.difference import free
 from dnas.system.errors import UserError
-
-
-@dataclass(frozen=True)
-class WeightSGD:
-    """Stochastic gradient descent for the weights, with the settings of DARTS (Liu et al. 2019, appendix A.1).
-
-    Args:
-        lr: learning rate over the progress of the training; it changes once per epoch.
-        momentum: in [0, 1).
-        weight_decay: factor of the squared norm's gradient.
-        nesterov: Nesterov's form of momentum.
-        clip: largest norm of the whole gradient; None for no clipping.
-    """
-
-    lr: Schedule = Cosine(0.025, 0.001)
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    nesterov: bool = False
-    clip: float | None = 5.0
-
-    def __post_init__(self) -> None:
-        accept(self)
-        for end, progress in (("start", 0.0), ("end", 1.0)):
-            if not 0 <= self.lr_at(progress) < math.inf:
-                raise UserError(f"lr of the weights must be 0 or more; at the {end} it is {self.lr_at(progress):g}.")
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"momentum must be from 0 up to below 1; got {self.momentum}.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError(f"weight_decay of the weights must be 0 or more; got {self.weight_decay}.")
-        if self.nesterov and self.momentum == 0:
-            raise UserError("nesterov is a form of momentum, which is 0: give a momentum such as 0.9, or leave it out.")
-        if self.clip is not None and not self.clip > 0:
-            raise UserError(f"clip is a largest gradient norm and must be over 0, or null for none; got {self.clip}.")
-
-    def build(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer at the start of the training."""
-        return torch.optim.SGD(
-            weights,
-            lr=self.lr_at(0.0),
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            nesterov=self.nesterov,
-        )
-
-    def lr_at(self, progress: float) -> float:
-        """The learning rate at a progress in [0, 1]."""
-        return float(self.lr(torch.tensor(progress, dtype=torch.float64)))
 
 
 @dataclass(frozen=True)
@@ -135,7 +89,7 @@ class SearchSettings:
     penalties: tuple[Penalty, ...] = ()
     smoothing: Smoothing | None = None
     observers: tuple[Observer, ...] = ()
-    weights: WeightSGD = WeightSGD()
+    weights: WeightOptimizer = WeightSGD()
     alphas: AlphaAdam = AlphaAdam()
     epochs: int = 50
     warmup_epochs: int = 0

@@ -110,7 +110,9 @@ def predict_onnx(path: Path | str, images: Sequence[Path], *, top: int = 3) -> l
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingPackage('ONNX files are run by onnxruntime. Install it: pip install "dnas[export]"') from error
+        raise MissingPackage(
+            'ONNX files are run by onnxruntime. Install it: pip install ".[export]" in a clone of dnas'
+        ) from error
     content = read_bytes(path, most=_LARGEST_ONNX)
     has_seal = has_onnx_seal(content, source=str(path))
     with refusing(path, _NO_ONNX):

@@ -140,7 +140,7 @@ class _Rows:
             from scipy.optimize import Bounds, LinearConstraint, milp
             from scipy.sparse import csr_array
         except ImportError as error:
-            raise MissingPackage('Budgets need scipy: pip install "dnas[cli]"') from error
+            raise MissingPackage('Budgets need scipy: pip install ".[cli]" in a clone of dnas') from error
         size = len(self._column)
         entries = [(i, column, value) for i, (row, _, _) in enumerate(self._rows) for column, value in row.items()]
         places = [i for i, _, _ in entries], [column for _, column, _ in entries]

@@ -309,7 +309,7 @@ def onnx_bytes(network: nn.Module, example: Inputs) -> int:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise MissingPackage('it needs onnx and onnxscript: pip install "dnas[export]"') from error
+        raise MissingPackage('it needs onnx and onnxscript: pip install ".[export]" in a clone of dnas') from error
     arguments = example if isinstance(example, tuple) else ((example,) if isinstance(example, torch.Tensor) else ())
     keywords = dict(example) if isinstance(example, Mapping) else None
     try:

@@ -35,6 +35,7 @@ class Space(ABC):
     name: ClassVar[str]
     version: ClassVar[int]
     summary: ClassVar[str]
+    has_auxiliary_head: ClassVar[bool] = True  # whether `network` can have one
 
     @abstractmethod
     def model(

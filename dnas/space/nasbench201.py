@@ -60,6 +60,7 @@ class NasBench201Space(Space):
     name: ClassVar[str] = "nasbench201"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "one cell of six edges, five operations on each (NAS-Bench-201, Dong and Yang 2020)"
+    has_auxiliary_head: ClassVar[bool] = False
 
     edge_weights: bool = False
     partial_channels: int = 1

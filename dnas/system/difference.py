@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dnas.system.plain_data import to_plain
+from dnas.system.plain_data import to_plain, value_of
 
 _FREE = "free"
 
@@ -100,10 +100,11 @@ class _Comparison:
         own = to_plain(here).get("class_path") if _is_part(here) else None
         if own is not None:
             other = there.get("class_path") if isinstance(there, Mapping) else there
-            if own != other:
+            is_bare = isinstance(there, Mapping) and not {"class_path", "init_args"} & set(there)
+            if own != other and not is_bare:  # the optimizer of the weights was once of one class, which was not named
                 yield self._told(place, str(other), own)
                 return
-            there = there.get("init_args", {})
+            there = there if is_bare else there.get("init_args", {})
         if not isinstance(there, Mapping):
             yield self._told(place, _text(there), _text(here))
             return
@@ -111,7 +112,7 @@ class _Comparison:
         for name, entry in entries.items():
             if _FREE not in entry.metadata:
                 theirs = there[name] if name in there else _default(entry)
-                yield from self.differences(theirs, getattr(here, name), _join(place, name))
+                yield from self.differences(theirs, value_of(here, entry), _join(place, name))
         for name in there:
             if name not in entries:
                 yield f"{_join(place, name)} is unknown {self.words[1]}"

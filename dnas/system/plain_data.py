@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ _WORD = re.compile(r"[A-Za-z0-9_+-]*", re.ASCII)
 # Settings whose value is such a word: their types are text, so no file is looked for.
 WORD_SETTINGS = ("precision", "candidate", "cell", "against")
 
+# In the metadata of a field: its value is a function, and its name stands for it.
+BY_NAME = "dnas_by_name"
+
 # What costs may be instead of a mapping: see `ExpectedCost`.
 UNITS = ("flops", "parameters")
 
@@ -30,7 +33,7 @@ def to_plain(value: Any) -> Any:
         UserError: it contains something other than numbers, text, lists, mappings and dataclasses.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        arguments = {field.name: to_plain(getattr(value, field.name)) for field in fields(value) if field.init}
+        arguments = {field.name: to_plain(value_of(value, field)) for field in fields(value) if field.init}
         return {"class_path": _class_path(type(value)), "init_args": arguments} if isinstance(value, ABC) else arguments
     if isinstance(value, Mapping):
         return {str(name): to_plain(item) for name, item in value.items()}
@@ -44,6 +47,15 @@ def to_plain(value: Any) -> Any:
         "Settings must be numbers, text, lists, mappings or dataclasses, so that they can be written into a run "
         f"folder; got a {type(value).__name__}. Make a part of your own a frozen dataclass."
     )
+
+
+def value_of(settings: Any, field: Field[Any]) -> Any:
+    """The value of a setting; its name where it is a function, and its text where that has none, as a partial."""
+    value = getattr(settings, field.name)
+    if BY_NAME not in field.metadata:
+        return value
+    name = getattr(value, "__qualname__", None)
+    return repr(value) if name is None else f"{value.__module__}.{name}"
 
 
 def _class_path(kind: type) -> str:

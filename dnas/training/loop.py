@@ -19,6 +19,7 @@ from dnas.data.batches import Batches
 from dnas.method.hypergradient.precision import in_precision
 from dnas.method.hypergradient.randomness import generators_of
 from dnas.searching.capture import CudaRecorder, Recorder, StepCapture, optimizer_tensors
+from dnas.searching.execution import is_recordable, make_capturable
 from dnas.space.drop_path import DropPath, set_drop_path
 from dnas.system.difference import first_difference
 from dnas.system.display import Display
@@ -84,7 +85,7 @@ class TrainingLoop:
         self.memory_format: torch.memory_format | None = None  # determined at the first batch
         self.has_drop_path = any(isinstance(module, DropPath) for module in network.modules())
         self.optimizer = settings.weights.build(self.weights)
-        if recorder is None and settings.capture and self.device.type == "cuda":
+        if recorder is None and settings.capture and self.device.type == "cuda" and is_recordable(self.optimizer):
             recorder = CudaRecorder()
         self.capture = recorder and StepCapture(
             recorder, state=self._moving, generators=generators_of({"": self.weights[0]}), say=display.say
@@ -112,6 +113,8 @@ class TrainingLoop:
 
     def run_epochs(self, request: StopRequest) -> None:
         self.network.train()
+        if self.capture is not None:
+            make_capturable(self.optimizer, self.device)
         while self.step < self.total_steps:
             epoch, start = divmod(self.step, self.steps_per_epoch)
             self._set_schedules(epoch)
@@ -136,9 +139,7 @@ class TrainingLoop:
                 )
 
     def _set_schedules(self, epoch: int) -> None:
-        rate = self.settings.weights.lr_at(epoch / self.settings.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.settings.weights.assign_lr(self.optimizer, epoch / self.settings.epochs)
         if self.has_drop_path:
             set_drop_path(self.network, self.settings.drop_path_at(epoch))
 
@@ -149,7 +150,7 @@ class TrainingLoop:
             sums = self._trained([batch])
         else:
             drop_path = self.settings.drop_path_at(self.step // self.steps_per_epoch)
-            baked = (self.optimizer.param_groups[0]["lr"], drop_path)
+            baked = (tuple(group["lr"] for group in self.optimizer.param_groups), drop_path)
             sums = self.capture([batch], baked, self._trained)
         self.step += 1
         self.totals.add(sums)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dnas.core.schedule import Cosine
-from dnas.searching.settings import WeightSGD
+from dnas.searching.weight_optimizer import WeightOptimizer, WeightSGD
 from dnas.system.accepted import accept
 from dnas.system.difference import fixed_settings, free
 from dnas.system.errors import UserError
@@ -44,7 +44,7 @@ class RetrainSettings:
     """
 
     epochs: int = 600
-    weights: WeightSGD = WeightSGD(lr=Cosine(0.025, 0.0))
+    weights: WeightOptimizer = WeightSGD(lr=Cosine(0.025, 0.0))
     batch_size: int = 96
     channels: int = 36
     cells: int = 20

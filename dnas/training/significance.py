@@ -10,7 +10,7 @@ from dnas.system.errors import MissingPackage
 # With fewer runs of either method there is no verdict; even five are few.
 FEWEST = 5
 TOO_FEW = "too few seeds"
-_HINT = 'A significance test needs scipy: pip install "dnas[cli]"'
+_HINT = 'A significance test needs scipy: pip install ".[cli]" in a clone of dnas'
 
 
 def mean(values: Sequence[float]) -> float:

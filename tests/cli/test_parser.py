@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor
 
 from dnas import BetaDecay, GumbelSoftmax, Mixture, Relaxation, Run
+from dnas.cli.arguments import read_arguments
 from dnas.cli.commands import COMMANDS
 from dnas.cli.main import is_out_of_memory
 from dnas.cli.messages import plainer
@@ -18,7 +19,7 @@ from dnas.cli.parser import build_parser, load
 from dnas.cli.run_settings import command_line, job_of
 from dnas.formats import published, write_genotype
 from dnas.jobs.job import Job
-from tests.support.cli import SMALL, dnas, done, make_photos
+from tests.support.cli import SMALL, dnas, done, make_photos, refused
 
 
 class Warm(Relaxation):
@@ -128,7 +129,7 @@ def test_what_print_config_prints_is_a_recipe_for_the_same(tmp_path):
 
 def test_the_command_line_has_the_last_word_over_a_recipe():
     job = printed_job("--recipe", "gdas", "--search.weights.momentum", 0.5, "--search.relaxation.hard", "false")
-    assert job["search"]["weights"] | {"lr": None} == {
+    assert job["search"]["weights"]["init_args"] | {"lr": None} == {
         "momentum": 0.5,
         "weight_decay": 5e-4,
         "nesterov": True,
@@ -170,7 +171,7 @@ def test_a_part_can_be_named_in_short_or_with_its_arguments_or_in_a_list():
     assert short["relaxation"]["class_path"] == "dnas.Sigmoid"
     assert short["penalties"][0]["class_path"] == "dnas.BetaDecay"
     whole = printed_job("--search.weights.lr", "{class_path: dnas.Constant, init_args: {value: 0.1}}")
-    assert whole["search"]["weights"]["lr"] == {"class_path": "dnas.Constant", "init_args": {"value": 0.1}}
+    assert whole["search"]["weights"]["init_args"]["lr"] == {"class_path": "dnas.Constant", "init_args": {"value": 0.1}}
 
 
 def test_resolved_settings_lie_in_the_run_and_come_back_equal(photos, tmp_path):
@@ -289,3 +290,24 @@ def test_the_first_allocation_that_fails_on_this_cpu_is_known():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**17)
     assert is_out_of_memory(caught.value)
+
+
+def test_one_setting_may_be_spelled_as_another_command_spells_it():
+    assert printed_job("--epochs", 7)["search"]["epochs"] == 7
+    words = ["RUN", "--num", "3", "--retrain.epochs", "2"]
+    given = read_arguments(words).renamed({"--num": "--num_random", "--retrain.": "--"})
+    assert given.words == ["RUN", "--num_random", "3", "--epochs", "2"]
+
+
+@pytest.mark.parametrize("rate", [[], ["--search.weights.betas", "[0.9, 0.95]"]])
+def test_adamw_is_not_left_the_learning_rate_of_sgd(rate):
+    line = refused("search", "--search.weights", "dnas.WeightAdamW", *rate)
+    assert "is the learning rate of dnas.WeightSGD" in line
+    given = ("--search.weights", "dnas.WeightAdamW", "--search.weights.lr.start", "0.001", *rate)
+    assert printed_job(*given)["search"]["weights"]["class_path"] == "dnas.WeightAdamW"
+
+
+def test_the_settings_of_an_older_run_read_as_sgd(tmp_path):
+    (tmp_path / "old.yaml").write_text("search: {weights: {momentum: 0.5}}\n")
+    weights = printed_job("--recipe", tmp_path / "old.yaml")["search"]["weights"]
+    assert (weights["class_path"], weights["init_args"]["momentum"]) == ("dnas.WeightSGD", 0.5)

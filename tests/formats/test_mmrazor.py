@@ -128,4 +128,4 @@ except ImportError as error:
     print(error)
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "dnas[cli]"' in answer.stdout
+    assert 'pip install ".[cli]" in a clone' in answer.stdout

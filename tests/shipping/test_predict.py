@@ -240,7 +240,7 @@ def test_a_missing_run_or_onnx_file_is_named(tmp_path: Path):
 
 def test_without_onnxruntime_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # what an import finds where it is not installed
-    with pytest.raises(ImportError, match=r'pip install "dnas\[export\]"'):
+    with pytest.raises(ImportError, match=r'pip install ".\[export\]" in a clone'):
         predict_onnx("network.onnx", [])
 
 

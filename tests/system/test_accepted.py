@@ -27,7 +27,7 @@ from dnas import (
 )
 
 EXAMPLES = {"costs": "parameters", "target": 1.0, "value": 1.0, "start": 0.5, "end": 0.1, "terms": 2, "rate": 0.1}
-EXAMPLES |= {"steps": 2}
+EXAMPLES |= {"steps": 2, "schedule": Constant(1.0)}
 
 
 def settings_of_dnas() -> list[type]:

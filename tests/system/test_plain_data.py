@@ -49,6 +49,8 @@ from dnas import (
     Space,
     Threshold,
     Unrolled,
+    Warmup,
+    WeightAdamW,
     WeightSGD,
     ZeroOne,
 )
@@ -92,6 +94,7 @@ SETTINGS = [
     *(SearchSettings(smoothing=part) for part in public_parts(dnas.method.smoothing, Smoothing, {})),
     *(SearchSettings(observers=(part,)) for part in public_parts(dnas.searching.observer, Observer, {})),
     SearchSettings(weights=WeightSGD(lr=Exponential(0.1, 0.01))),
+    SearchSettings(weights=WeightAdamW(lr=Warmup(Cosine(1e-3, 0.0), share=0.2), betas=(0.9, 0.95))),
 ]
 SPACES = [
     space()
@@ -155,12 +158,16 @@ def _values(value: Any) -> Iterator[Any]:
 
 def test_data_classes_become_mappings_and_parts_carry_their_class():
     assert to_plain(WeightSGD(lr=Constant(0.5), clip=None)) == {
-        "lr": {"class_path": "dnas.Constant", "init_args": {"value": 0.5}},
-        "momentum": 0.9,
-        "weight_decay": 3e-4,
-        "nesterov": False,
-        "clip": None,
+        "class_path": "dnas.WeightSGD",
+        "init_args": {
+            "lr": {"class_path": "dnas.Constant", "init_args": {"value": 0.5}},
+            "momentum": 0.9,
+            "weight_decay": 3e-4,
+            "nesterov": False,
+            "clip": None,
+        },
     }
+    assert to_plain(AlphaAdam(lr=0.1)) == {"lr": 0.1, "betas": [0.5, 0.999], "weight_decay": 1e-3}
     assert to_plain({"folder": Path("a") / "b", "pair": (1, "x")}) == {"folder": str(Path("a/b")), "pair": [1, "x"]}
 
 
@@ -228,6 +235,7 @@ ATTACKS = {
 }
 # What jsonargparse makes nothing of by itself.
 HARMLESS = {
+    "a file for settings further down",
     "JSON in a text in a list",
     "a path through our modules",
     "a class of ours that is not public",

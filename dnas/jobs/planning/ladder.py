@@ -16,6 +16,9 @@ LADDER = (
     *((32, 8, 3), (24, 8, 3), (24, 4, 3), (16, 4, 3)),
 )
 
+# That of DARTS.
+USUAL_BATCH = 64
+
 
 def ladder(job: Job, catalog: Catalog) -> list[Sizes]:
     """Sizes for a job, from large to small; a single one if the job leaves no choice.
@@ -44,8 +47,8 @@ def leaves_a_choice(job: Job) -> bool:
 def with_sizes_of_data(job: Job, catalog: Catalog) -> Job:
     """The job with a batch size and an image size; those that it leaves out are chosen from the data."""
     half = images_in_half(job, catalog)
-    # 64 as in DARTS; small data get at least eight steps per epoch, but no fewer than 8 images in a step.
-    batch_size = job.batch_size or min(64, max(8, half // 8))
+    # Small data get at least eight steps per epoch, but no fewer than 8 images in a step.
+    batch_size = job.batch_size or min(USUAL_BATCH, max(8, half // 8))
     return replace(job, batch_size=min(batch_size, half), image_size=job.image_size or catalog.default_size)
 
 

@@ -13,8 +13,7 @@ from dnas.jobs.networks import network_builder
 from dnas.jobs.planning.counts import END_OF_EPOCH
 from dnas.jobs.planning.fit import Limits, Measure, Measured, Sizes, largest_that_fits
 from dnas.jobs.planning.measure import measure_training
-from dnas.jobs.planning.time_budget import MARGIN, MIN_EPOCHS, START_AND_END, enough_time, planning_seconds
-from dnas.system.errors import UserError
+from dnas.jobs.planning.time_budget import MARGIN, MIN_EPOCHS, START_AND_END, TooShort, enough_time, planning_seconds
 from dnas.system.memory import available_memory, gibibytes
 from dnas.system.words import readable_time, seconds_in
 from dnas.training.settings import RetrainSettings
@@ -149,9 +148,11 @@ def plan_retraining(
     epochs = int(min(settings.epochs, (budget - START_AND_END) / epoch(measured)))
     least = min(settings.epochs, MIN_EPOCHS)
     if epochs < least:
-        raise UserError(
-            f"{time} is too short: retraining needs --time {enough_time(START_AND_END + least * epoch(measured))} for "
-            f"{least} epochs with {sizes.channels} channels and {sizes.cells} cells."
+        enough = enough_time(START_AND_END + least * epoch(measured))
+        raise TooShort(
+            f"{time} is too short: retraining needs --time {enough} for {least} epochs with {sizes.channels} channels "
+            f"and {sizes.cells} cells.",
+            enough,
         )
     chosen = replace(settings, channels=sizes.channels, cells=sizes.cells, epochs=epochs)
     return RetrainPlan(chosen, START_AND_END + epochs * epoch(measured), needed(sizes, measured)[1], measured.step)

@@ -12,7 +12,14 @@ from dnas.data import Catalog
 from dnas.jobs.job import Job, job_of_stage
 from dnas.jobs.planning.counts import Counts, num_batches, search_counts
 from dnas.jobs.planning.fit import Limits, Measure, Measured, Sizes, largest_that_fits
-from dnas.jobs.planning.ladder import images_to_search_with, ladder, leaves_a_choice, with_sizes_of_data
+from dnas.jobs.planning.ladder import (
+    USUAL_BATCH,
+    images_in_half,
+    images_to_search_with,
+    ladder,
+    leaves_a_choice,
+    with_sizes_of_data,
+)
 from dnas.jobs.planning.measure import measure_search, reading_seconds
 from dnas.jobs.planning.threads import choose_threads, on_threads
 from dnas.jobs.planning.time_budget import (
@@ -22,6 +29,7 @@ from dnas.jobs.planning.time_budget import (
     SEARCH_PLANNING,
     START_AND_END,
     THREADS_PLANNING,
+    TooShort,
     enough_time,
     planning_seconds,
 )
@@ -134,7 +142,8 @@ def plan_sizes(
     """Fill in the sizes that a job leaves out.
 
     It takes the largest supernet and images that fit into `job.time`, which by default is 30min. If not even the
-    smallest fit with all epochs, epochs are left out, down to 10. Sizes that the job gives stay. The time covers the
+    smallest fit with all epochs, epochs are left out, down to 10, and where not even those fit, a step takes more
+    images. Sizes that the job gives stay. The time covers the
     whole command: start, planning, reading and search.
 
     Args:
@@ -150,6 +159,22 @@ def plan_sizes(
     """
     if leaves_a_choice(job):
         job = replace(job, time=job.time or DEFAULT_TIME)
+
+    def planned(job: Job) -> Plan:
+        return _planned(job, catalog, measure, reading=reading, available=available, planning=planning)
+
+    try:
+        return planned(job)
+    except TooShort:
+        largest = min(USUAL_BATCH, images_in_half(job, catalog))
+        if job.batch_size is not None or largest == with_sizes_of_data(job, catalog).batch_size:
+            raise
+        # A step of few images takes nearly as long as one of many, so fewer and larger steps may fit.
+        return planned(replace(job, batch_size=largest))
+
+
+def _planned(job: Job, catalog: Catalog, measure: Measure, *, reading: float, available: int, planning: float) -> Plan:
+    """`plan_sizes` with the batch size of the job, or that of the data."""
     budget = math.inf if job.time is None else seconds_in(job.time) - planning
     work = _Work(job, images_to_search_with(job, catalog), fixed=START_AND_END + MARGIN * reading)
 
@@ -208,10 +233,12 @@ def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float)
         needed = work.seconds(search, job.batch_size, measured)
         if needed <= budget:
             return search, needed
-    raise UserError(
-        f"{job.time} is too short: the search needs --time {enough_time(needed)} for {least} epochs "
-        f"with images of {job.image_size} pixels, {job.channels} channels and {job.cells} cells. Give that, or "
-        f"lower sizes that you gave, or use fewer images.{_what_the_discretization_takes(job, work, measured)}"
+    enough = enough_time(needed)
+    raise TooShort(
+        f"{job.time} is too short: the search needs --time {enough} for {least} epochs with images of "
+        f"{job.image_size} pixels, batch {job.batch_size}, {job.channels} channels and {job.cells} cells. Give that, "
+        f"or lower sizes that you gave, or use fewer images.{_what_the_discretization_takes(job, work, measured)}",
+        enough,
     )
 
 

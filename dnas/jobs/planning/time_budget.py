@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from dnas.system.errors import UserError
 from dnas.system.words import seconds_in
 
 # The time of a search whose sizes are chosen, if the user gives none.
@@ -18,6 +19,19 @@ START_AND_END = 6.0
 PLANNING_SHARE, PLANNING_SECONDS = 0.1, 20.0
 # Shares of the time for measuring: for the sizes of the search, for its threads, and for the outlook on retraining.
 SEARCH_PLANNING, THREADS_PLANNING, OUTLOOK_PLANNING = 0.5, 0.2, 0.3
+
+
+class TooShort(UserError):
+    """The time that was given does not suffice.
+
+    Args:
+        message: for the user.
+        enough: value of --time that does suffice.
+    """
+
+    def __init__(self, message: str, enough: str):
+        super().__init__(message)
+        self.enough = enough
 
 
 def planning_seconds(time: str | None) -> float:

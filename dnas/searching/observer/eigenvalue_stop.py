@@ -133,7 +133,7 @@ class AdaptiveDecay(Observer):
 
     def epoch_ended(self, report: EpochReport) -> GoBack | None:
         began, groups = self.sharpening.noticed(report), report.weight_optimizer.param_groups
-        decay = report.scalars["weight_decay"] = groups[0]["weight_decay"]
+        decay = report.scalars["weight_decay"] = max(group["weight_decay"] for group in groups)
         if began is None or decay >= self.largest:
             return None
         for group in groups:

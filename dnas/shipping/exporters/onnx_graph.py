@@ -30,7 +30,8 @@ def _check_installed() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingPackage(
-            f'ONNX export needs onnx, onnxscript and onnxruntime ({error}). Install them: pip install "dnas[export]"'
+            f"ONNX export needs onnx, onnxscript and onnxruntime ({error}). Install them: "
+            'pip install ".[export]" in a clone of dnas'
         ) from error
 
 

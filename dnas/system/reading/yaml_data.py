@@ -29,7 +29,7 @@ def parse_yaml(text: str, source: object = "the text") -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise MissingPackage('Reading YAML needs PyYAML: pip install "dnas[cli]"') from error
+        raise MissingPackage('Reading YAML needs PyYAML: pip install ".[cli]" in a clone of dnas') from error
     with refusing(source, "is not readable YAML"):
         if len(text) > LARGEST:
             raise ValueError(f"it has {len(text):,} characters; at most {LARGEST:,} are read")

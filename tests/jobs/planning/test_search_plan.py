@@ -101,7 +101,7 @@ def test_warmup_epochs_are_lowered_with_the_epochs():
 
 
 def test_a_time_that_is_too_short_is_refused_with_one_that_is_enough():
-    for time, speed in (("20s", 0.5), ("2min", 0.05), ("10min", 0.01)):
+    for time, speed in (("20s", 0.1), ("2min", 0.01), ("10min", 0.002)):
         with pytest.raises(ValueError, match=f"{time} is too short") as caught:
             planned(Job(time=time), Machine(speed))
         enough = re.search(r"needs --time (\S+) for 10 epochs", str(caught.value))
@@ -248,3 +248,13 @@ def test_a_search_says_what_it_chose_and_what_will_follow_before_it_starts(tmp_p
     assert re.search(r"about [\d.]+ (s|min).*, [\d.]+ (GiB|MiB) of memory", lines[said])
     assert lines[said + 1].startswith("Then `dnas retrain`: ")
     assert next(i for i, line in enumerate(lines) if line.startswith("search: ")) > said
+
+
+def test_a_larger_batch_is_taken_where_small_steps_would_take_too_long():
+    data = catalog(train=180, native=47)
+    machine = Machine(speed=0.05)
+    with pytest.raises(ValueError, match="90s is too short"):
+        planned(Job(time="90s", batch_size=9), machine, data=data)
+    found = planned(Job(time="90s"), machine, data=data)
+    assert found.job.batch_size == 64
+    assert found.seconds <= 90
