@@ -62,7 +62,7 @@ def main(folder: Path) -> None:
     found = dnas.search(Net(), train, validation, task=TASK, settings=dnas.SearchSettings(epochs=6), run=run)
     print("kept:", dict(found.architecture.decisions))
 
-    settings = dnas.RetrainSettings(epochs=8, weights=dnas.WeightSGD(lr=0.2))
+    settings = dnas.RetrainSettings(epochs=8, weights=dnas.WeightSGD(lr=dnas.Constant(0.2)))
     retraining = run.child("retrain")
     network = dnas.retrain(found.network(), train, task=TASK, settings=settings, run=retraining, validation=validation)
     print(f"test: {dnas.evaluate(network, test, task=TASK).top1:.1%} right")
