@@ -11,6 +11,7 @@ import torch
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.batch import Batch
 from dnas.core.run import Run
+from dnas.core.training_mode import set_training_mode
 from dnas.cost.bounds import Bounds
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
@@ -107,7 +108,7 @@ class SearchLoop:
         if self.settings.stages and course.step < course.end:
             self._say_stage()
         if not self.supernet.model.training:  # otherwise parts that the user put into evaluation mode stay in it
-            self.supernet.model.train()
+            set_training_mode(self.supernet.model)
         while course.step < course.end and not course.stopped:
             started = time.perf_counter()
             self._set_learning_rate()

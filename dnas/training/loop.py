@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dnas.core.batch import Batch, to_device
 from dnas.core.last_checkpoint import LastCheckpoint
 from dnas.core.run import Run
+from dnas.core.training_mode import set_training_mode
 from dnas.core.trial_write import check_training_can_be_saved
 from dnas.data.batches import Batches
 from dnas.method.hypergradient.precision import in_precision
@@ -112,7 +113,7 @@ class TrainingLoop:
     # The loop
 
     def run_epochs(self, request: StopRequest) -> None:
-        self.network.train()
+        set_training_mode(self.network)
         if self.capture is not None:
             make_capturable(self.optimizer, self.device)
         while self.step < self.total_steps:
