@@ -126,5 +126,6 @@ COMMAND = Command(
     _fill,
     _run,
     _understood,
+    other_names={"--num_random": "--num"},
     sizes_to_lower="--batch_size, --hidden, --train.batch_size or --train.hidden",
 )

@@ -48,5 +48,10 @@ def _run(config: Namespace, given: Arguments) -> None:
 
 
 COMMAND = Command(
-    "profile", _fill, _run, _understood, sizes_to_lower="--batch_size, --image_size, --channels or --cells"
+    "profile",
+    _fill,
+    _run,
+    _understood,
+    other_names={"--epochs": "--search.epochs"},
+    sizes_to_lower="--batch_size, --image_size, --channels or --cells",
 )
