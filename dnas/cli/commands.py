@@ -7,6 +7,7 @@ COMMANDS = {
     "retrain": "Train the found architecture from new weights.",
     "evaluate": "Measure the retrained network on the test part.",
     "baseline": "Compare with random architectures of the same space and budget.",
+    "front": "Architectures for a row of budgets, from one search.",
     "export": "Write the retrained network as ONNX, torch.export program and state dict.",
     "predict": "Print the classes of images.",
     "shrink": "Make a trained model of your own smaller, under a budget.",

@@ -44,6 +44,20 @@ class Range:
         """Whether every architecture is within the limit."""
         return self.most >= self.largest
 
+    def check(self) -> None:
+        """See that there is a network within the limit.
+
+        Raises:
+            UserError: names both ends of the range.
+        """
+        unit = self.limit.unit
+        if self.most < self.least:
+            raise UserError(
+                f"The budget {self.limit} is {amount(self.most)} {unit}, below the smallest network of this space: its "
+                f"networks have from {amount(self.least)} to {amount(self.largest)} {unit}. Give {unit}<="
+                f"{_number_above(self.least)} or more, or make the network smaller (channels, cells, image size)."
+            )
+
     @property
     def bound(self) -> Bound:
         return Bound(self.cost, self.most)
@@ -148,12 +162,7 @@ def bounds_of(
             for kept, expected in ((cheapest, least), (costliest, largest)):
                 _check_count(limit.unit, delivered, kept, expected)
         found = Range(limit, cost, least, largest)
-        if found.most < least:
-            raise UserError(
-                f"The budget {limit} is {amount(found.most)} {limit.unit}, below the smallest network of this space: "
-                f"its networks have from {amount(least)} to {amount(largest)} {limit.unit}. Give {limit.unit}<="
-                f"{_number_above(least)} or more, or make the network smaller (channels, cells, image size)."
-            )
+        found.check()
         ranges.append(found)
     bounds = Bounds(program, ranges)
     if len(ranges) > 1 and program.best({}, bounds.all) is None:

@@ -124,12 +124,7 @@ class Supernet:
 
         Only candidates that are `allowed` take part; a row without any is 0, and none of its candidates is computed.
         """
-        return {
-            name: Mixture(normalized_edges(alphas[name], decision))
-            if decision.kind == "edges"
-            else _restricted(alphas[name], self.allowed.get(name), relax)
-            for name, decision in self.decisions.items()
-        }
+        return relaxed_mixtures(self.decisions, alphas, self.allowed, relax)
 
     @contextmanager
     def only(self, active: Mapping[str, Active]) -> Iterator[None]:
@@ -256,6 +251,21 @@ class Supernet:
             for name, alpha in self.alphas.items():
                 alpha.copy_(state["alphas"][name])
         self.allowed = {name: tuple(tuple(row) for row in rows) for name, rows in state["allowed"].items()}
+
+
+def relaxed_mixtures(
+    decisions: Mapping[str, Decision],
+    alphas: Mapping[str, Tensor],
+    allowed: Mapping[str, Active],
+    relax: Callable[[Tensor], Mixture],
+) -> dict[str, Mixture]:
+    """The mixtures that belong to some alphas, as `Supernet.relaxed` gives them."""
+    return {
+        name: Mixture(normalized_edges(alphas[name], decision))
+        if decision.kind == "edges"
+        else _restricted(alphas[name], allowed.get(name), relax)
+        for name, decision in decisions.items()
+    }
 
 
 def _restricted(alpha: Tensor, allowed: Active | None, relax: Callable[[Tensor], Mixture]) -> Mixture:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from dnas import load
+from dnas import Architecture, load
 from dnas.cost import count_flops, count_parameters
 from tests.support.cli import SMALL, done, make_photos, refused
 
@@ -73,3 +73,35 @@ def test_a_budget_that_cannot_be_is_one_line_and_leaves_no_run(photos, tmp_path,
     message = refused("search", "--data", photos, "--run", tmp_path / "run", *SMALL, "--budget", budget)
     assert all(word in message for word in words), message
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.slow
+def test_a_front_has_the_best_architecture_for_each_budget_and_retrains_what_is_asked_for(run):
+    out = done("front", run, "--budget", "parameters", "--at", "100%", "80%", "--retrain", 2)
+    folder = run / "front" / "parameters"
+    small, large = json.loads((folder / "front.json").read_text())
+    assert small["limit"] == "parameters<=80%"
+    assert small["costs"]["parameters"] <= small["most"] < large["most"]
+    assert large["trained"]["parameters"] == large["costs"]["parameters"]
+    assert (folder / "front.txt").read_text().strip() in out
+    assert (folder / "front.svg").read_text().startswith("<svg")
+    trained = Architecture.from_json(json.dumps(large["trained"]["architecture"]))
+    assert Architecture.load(folder / "2.json") == trained
+    evenly = done("front", run, "--points", 3)
+    costs = [entry["costs"]["flops"] for entry in json.loads((run / "front" / "flops" / "front.json").read_text())]
+    assert costs == sorted(costs)
+    assert "flops" in evenly
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--at", "1"), "below the smallest network"),
+        (("--at", "much"), "number above 0"),
+        (("--points", 1), "points must be 2 or more"),
+        (("--retrain", 9), "the front has the numbers 1 to 5"),
+    ],
+)
+def test_bad_fronts_are_refused_in_one_line(run, options, words):
+    assert words in refused("front", run, *options)
