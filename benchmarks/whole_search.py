@@ -117,7 +117,7 @@ def report(found: dict[str, Any]) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, help="folder; an unfinished search in it goes on")
-    parser.add_argument("--data", help="CIFAR-10 in any form that dnas takes; noise where nothing is said")
+    parser.add_argument("--data", help="CIFAR-10 in any form that dnas takes; by default noise")
     parser.add_argument("--num-images", type=int, default=50000, help="of the noise")
     parser.add_argument("--size", type=int, default=32, help="height and width of the noise")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
@@ -125,7 +125,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--epochs-now", type=int, help="stop after so many; all where nothing is said")
+    parser.add_argument("--epochs-now", type=int, help="number of epochs after which to stop; by default all")
     parser.add_argument("--second-order", action="store_true", help="with the finite difference of DARTS, eq. 8")
     parser.add_argument("--precision", choices=("float32", "tf32", "bf16"), default="tf32")
     parser.add_argument("--capture", action=argparse.BooleanOptionalAction, default=True, help="on a GPU")

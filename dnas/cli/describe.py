@@ -63,10 +63,12 @@ class DescribeOptions:
 def _fill(parser: ArgumentParser) -> None:
     parser.add_argument("architecture", type=str, help="a run folder, an architecture.json, or a genotype text or file")
     parser.add_class_arguments(DescribeOptions, None, sub_configs=False)
-    parser.add_argument("--auxiliary", action="store_true", help="with the auxiliary head of training")
+    parser.add_argument("--auxiliary", action="store_true", help="count the auxiliary head of training too")
     parser.add_argument("--supernet", action="store_true", help="describe the supernet that is searched instead")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--table", type=Path, help="file of a benchmark's table, in which it is looked up")
+    parser.add_argument(
+        "--table", type=Path, help="file of a benchmark's table, in which the architecture is looked up"
+    )
 
 
 def _defaults(given: Arguments) -> Mapping[str, Any]:

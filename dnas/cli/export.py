@@ -13,8 +13,10 @@ from dnas.shipping.export import FORMATS, Format, export
 
 def _fill(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
-    parser.add_argument("--formats", type=Format, nargs="+", default=list(FORMATS), help="what to write")
-    parser.add_argument("--output", type=Path | None, default=None, help="folder for the files; RUN/export if not said")
+    parser.add_argument(
+        "--formats", type=Format, nargs="+", default=list(FORMATS), help="formats to write; by default all"
+    )
+    parser.add_argument("--output", type=Path | None, default=None, help="folder for the files; by default RUN/export")
 
 
 def _run(config: Namespace, given: Arguments) -> None:

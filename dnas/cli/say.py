@@ -12,14 +12,17 @@ from dnas.cli.parser import Command
 
 def _fill(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "run", type=Path, help="a run of dnas language, or RUN/cells/NAME for another cell than the found"
+        "run", type=Path, help="run folder of dnas language; RUN/cells/NAME for a cell other than the found one"
     )
-    parser.add_argument("text", type=str, nargs="?", default="", help="how the text begins")
+    parser.add_argument("text", type=str, nargs="?", default="", help="beginning of the text")
     parser.add_argument("--num", type=int, default=200, help="number of characters or words to make up")
     parser.add_argument(
-        "--temperature", type=float, default=0.8, help="below 1 likely ones become more likely, above 1 less"
+        "--temperature",
+        type=float,
+        default=0.8,
+        help="below 1 likely characters or words become more likely, above 1 less likely",
     )
-    parser.add_argument("--seed", type=int, default=0, help="whole number on which the draws depend")
+    parser.add_argument("--seed", type=int, default=0, help="whole number that determines the draws")
 
 
 def _run(config: Namespace, given: Arguments) -> None:

@@ -50,7 +50,7 @@ class SearchOptions:
         table: file of a benchmark's table, in which the architecture that is found is looked up (see `dnas table`).
         agreement: with a table, number of random architectures on which the supernet's ranking is compared with it,
             after the last epoch; 50 of them take about as long as five epochs.
-        agreement_every: epochs between two such comparisons, besides the one after the last epoch.
+        agreement_every: epochs between two such comparisons; there is always one after the last epoch.
     """
 
     budget: str | None = None
@@ -166,7 +166,7 @@ def _kept_standing(run: Run, table: Table, architecture: Architecture) -> str:
 
 
 def _agreement(table: Table | None, options: SearchOptions) -> list[RankAgreement]:
-    """What compares the supernet's ranking with a table, where that is asked for."""
+    """The observers that compare the supernet's ranking with a table; none unless `--agreement` is given."""
     if table is None or options.agreement is None:
         return []
     column = "valid200_c10" if "valid200_c10" in table.columns else next(iter(table.columns))

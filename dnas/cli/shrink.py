@@ -19,9 +19,15 @@ from dnas.system.display import RichDisplay
 def _fill(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=str, help="package.module:name of the model, or of a function that returns it")
     parser.add_argument(
-        "--budget", type=str, nargs="+", required=True, help="such as 'flops<=50%%' or 'parameters<=300k', or both"
+        "--budget",
+        type=str,
+        nargs="+",
+        required=True,
+        help="upper limit such as 'flops<=50%%' or 'parameters<=300k', or both",
     )
-    parser.add_argument("--run", type=Path | None, default=None, help="folder for all results; runs/DATA-DATE-TIME")
+    parser.add_argument(
+        "--run", type=Path | None, default=None, help="folder for all results; by default runs/DATA-DATE-TIME"
+    )
     parser.add_class_arguments(ShrinkJob, None, sub_configs=False, skip={"model", "budget"})
 
 

@@ -14,7 +14,7 @@ from dnas.system.reading import read_yaml
 from dnas.system.words import did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-LANGUAGE = FOLDER / "language"  # those of `dnas language`
+LANGUAGE = FOLDER / "language"  # recipes of `dnas language`
 # Arguments of a space that are parts of a method: partial channels and edge normalisation of PC-DARTS, the auxiliary
 # skip connection of DARTS-, dropout after skip connections of P-DARTS, drop path of RobustDARTS; and who has them.
 OF_METHODS = ("partial_channels", "edge_weights", "auxiliary_skip", "skip_dropout", "drop_path")

@@ -41,8 +41,8 @@ class ShrinkJob:
         image_size: height and width of the model's input in pixels; by default the size of the data.
         image_column: name of the column with the images, as for `dnas search`.
         label_column: name of the column with the labels, as for `dnas search`.
-        mean: of each channel, as the model was trained with, in units where 255 is 1; measured on the data where
-            nothing is said.
+        mean: of each channel, as the model was trained with, in units where 255 is 1; by default measured on
+            the data.
         std: deviation of each channel, likewise.
         test_fraction: share of the images that is set aside to measure the rows of the table; it has no effect on data
             that come with a test part.

@@ -137,7 +137,7 @@ def final(result: SearchResult) -> dict[str, Tensor]:
 
 
 def loss(w: dict[str, Tensor], m: Tensor, batch: Batch, edges: Tensor | None = None) -> Tensor:
-    """L for a mixture m (2, 3) and weights of the edges (2,), 1 where nothing is said."""
+    """L for a mixture m (2, 3) and weights of the edges (2,), 1 by default."""
     x = [batch.inputs, batch.inputs * w["u"]]
     y = torch.zeros_like(batch.inputs)
     for e in range(2):

@@ -56,7 +56,7 @@ def _aligned(tensor: Tensor, fields: Fields, ndim: int) -> tuple[tuple[int, ...]
 
 
 def same(call: Call) -> None:
-    """The result has the labels of the first argument, and nothing is said about the values: `zeros_like`."""
+    """The result has the labels of the first argument, and no known values: `zeros_like`."""
     for out in tensors_in(call.out):
         call.give(out, call.fields(call.arguments[0]))
 
