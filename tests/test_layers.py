@@ -1,6 +1,7 @@
 """Imports point down, and `import dnas` needs torch and numpy alone."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,22 @@ def test_every_folder_is_a_room():
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name not in ("__pycache__", "recipes")}
     assert folders == {*ROOMS, CONTRACTS} - {"version"}
     assert {path.name for path in PACKAGE.glob("*.py")} == {*FILES}
+
+
+def test_the_table_in_the_design_lists_the_rooms_in_this_order():
+    text = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)/` \|", text, flags=re.MULTILINE)
+    assert listed == [*ROOMS[:-1], CONTRACTS, "recipes"]  # without version, which is a file
+
+
+def test_tests_are_in_folders_of_the_same_names():
+    def folders(root: Path) -> set[str]:
+        paths = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_dir())
+        return {path for path in paths if "__pycache__" not in path}
+
+    tests = folders(PACKAGE.parent / "tests")
+    assert tests - folders(PACKAGE) == {"support"}
+    assert {*ROOMS[:-1], CONTRACTS, "recipes"} <= tests
 
 
 def test_every_room_says_first_what_is_in_it():

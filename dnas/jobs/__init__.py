@@ -1,4 +1,4 @@
-"""What the commands do with a run folder: search, retrain, judge.
+"""What the commands do with a run folder: search, retrain, judge, shrink.
 
 `planning` chooses sizes that fit, `profile` shows where the time goes. Nothing here parses a command line, and nothing
 here knows how a step is computed.
