@@ -114,13 +114,10 @@ def test_the_table_in_the_design_lists_the_rooms_in_this_order():
 
 
 def test_tests_are_in_folders_of_the_same_names():
-    def folders(root: Path) -> set[str]:
-        paths = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_dir())
-        return {path for path in paths if "__pycache__" not in path}
-
-    tests = folders(PACKAGE.parent / "tests")
-    assert tests - folders(PACKAGE) == {"support"}
-    assert {*ROOMS[:-1], CONTRACTS, "recipes"} <= tests
+    root = PACKAGE.parent / "tests"
+    folders = {path.parent.relative_to(root).as_posix() for path in root.rglob("test_*.py")} - {"."}
+    assert [folder for folder in sorted(folders) if not (PACKAGE / folder).is_dir()] == []
+    assert {folder.split("/")[0] for folder in folders} == {*ROOMS[:-1], CONTRACTS, "recipes"}
 
 
 def test_every_room_says_first_what_is_in_it():
