@@ -8,9 +8,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
 from dnas.cli.beside import add_beside, beside_words, named_architectures
+from dnas.cli.own_model import add_model
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import retrained, trust_words
-from dnas.cli.shared import add_trust, goes_on_with
+from dnas.cli.shared import goes_on_with
 from dnas.jobs.images import read_data
 from dnas.jobs.judge import baseline_command, check_baseline
 from dnas.system.display import RichDisplay
@@ -21,7 +22,7 @@ def _fill(parser: ArgumentParser) -> None:
     help = "number of random architectures to train like the found one"
     parser.add_argument("--num_random", type=int, default=8, help=help)
     add_beside(parser, "ARCHITECTURE", "DARTS_V2")
-    add_trust(parser)
+    add_model(parser)
 
 
 def _run(config: Namespace, given: Arguments) -> None:

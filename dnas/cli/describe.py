@@ -11,15 +11,16 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.own_model import add_model, model_for
 from dnas.cli.parser import Command
 from dnas.cli.shared import part_of
 from dnas.cli.table import table_for
 from dnas.formats import read_architecture
 from dnas.language.sample import trained_sizes
-from dnas.report.describe import describe_architecture
+from dnas.report.describe import describe, describe_architecture
 from dnas.report.describe_cell import describe_cell
-from dnas.shipping.load import find_network, load_spec
-from dnas.shipping.spec import NetworkSpec, SpaceBuilder
+from dnas.shipping.load import find_network, load, load_spec
+from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space.base import Stem
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.errors import UserError
@@ -69,6 +70,7 @@ def _fill(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--table", type=Path, help="file of a benchmark's table, in which the architecture is looked up"
     )
+    add_model(parser)
 
 
 def _defaults(given: Arguments) -> Mapping[str, Any]:
@@ -90,6 +92,9 @@ def _sizes_of(spec: NetworkSpec) -> dict[str, Any]:
 
 def _run(config: Namespace, given: Arguments) -> None:
     options = part_of(config, DescribeOptions)
+    if _is_of_own_module(config.architecture) and not config.supernet:
+        _describe_own(Path(config.architecture), config, given)
+        return
     architecture = read_architecture(config.architecture, options.space)
     recurrent = architecture.space == RecurrentSpace.name
     idle = given.names & (_OF_IMAGES if recurrent else _OF_CELLS)
@@ -117,6 +122,22 @@ def _run(config: Namespace, given: Arguments) -> None:
     print(description.to_json() if config.json else description.to_text())
     if table is not None and not config.json:
         print(standing(table, architecture))
+
+
+def _is_of_own_module(text: str) -> bool:
+    """Whether a text is a folder with a network that was derived from a module of the user's own."""
+    if not os.path.isdir(text) or find_network(Path(text)) is None:
+        return False
+    return isinstance(load_spec(text).builder, ModuleBuilder)
+
+
+def _describe_own(path: Path, config: Namespace, given: Arguments) -> None:
+    idle = given.names & (_OF_IMAGES | _OF_CELLS)
+    if idle:
+        raise UserError(f"{', '.join(sorted(idle))} would have no effect on a network of your own. Leave it out.")
+    network = load(path, model=model_for(path, config))
+    description = describe(network, input_shape=load_spec(path).interface.shape)
+    print(description.to_json() if config.json else description.to_text())
 
 
 COMMAND = Command("describe", _fill, _run, defaults=_defaults)

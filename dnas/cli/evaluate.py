@@ -7,16 +7,16 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.own_model import add_model
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import retrained
-from dnas.cli.shared import add_trust
 from dnas.jobs.judge import evaluate_command
 from dnas.system.display import RichDisplay
 
 
 def _fill(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained")
-    add_trust(parser)
+    add_model(parser)
 
 
 def _run(config: Namespace, given: Arguments) -> None:

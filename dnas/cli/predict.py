@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.own_model import add_model, model_for
 from dnas.cli.parser import Command
 from dnas.system.errors import UserError
 
@@ -16,13 +17,18 @@ def _fill(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained, or an exported .onnx file")
     parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument("--top", type=int, default=3, help="number of classes to print for each image")
+    add_model(parser)
 
 
 def _run(config: Namespace, given: Arguments) -> None:
     from dnas.shipping.predict import predict, predict_onnx
 
-    work = predict_onnx if config.run.suffix == ".onnx" else predict
-    for prediction in work(config.run, _files(config.images), top=config.top):
+    files = _files(config.images)
+    if config.run.suffix == ".onnx":
+        predictions = predict_onnx(config.run, files, top=config.top)
+    else:
+        predictions = predict(config.run, files, top=config.top, model=model_for(config.run, config))
+    for prediction in predictions:
         classes = "  ".join(f"{name} {probability:.1%}" for name, probability in prediction.classes)
         print(f"{prediction.path}: {classes}")
 

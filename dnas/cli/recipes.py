@@ -14,8 +14,17 @@ from jsonargparse import (
 
 from dnas.cli.arguments import Arguments
 from dnas.jobs.job import Job
-from dnas.jobs.recipe import FOLDER, check_recipe, recipe_names, recipe_path, search_epochs, what_its_space_lacks
+from dnas.jobs.recipe import (
+    FOLDER,
+    check_recipe,
+    recipe_names,
+    recipe_path,
+    search_epochs,
+    space_arguments,
+    what_its_space_lacks,
+)
 from dnas.searching.stage import scaled_warmup
+from dnas.system.errors import UserError
 
 RECIPE = "--recipe"
 
@@ -86,5 +95,19 @@ def notes_on_space(config: Namespace, job: Job) -> list[str]:
     Raises:
         UserError: as `what_its_space_lacks`.
     """
+    if job.model is not None:
+        for recipe in config.recipe or []:
+            _check_needs_no_space(Path(recipe), job.model)
+        return []
     notes = [what_its_space_lacks(Path(recipe), job.space) for recipe in config.recipe or []]
     return [note for note in notes if note]
+
+
+def _check_needs_no_space(recipe: Path, model: str) -> None:
+    """See that a recipe sets nothing of a space, which a module of the user's own has not."""
+    names = space_arguments(recipe)
+    if names:
+        raise UserError(
+            f"Recipe {recipe.stem} sets {', '.join(names)} of its space, and {model} is a module of your own: use "
+            "another recipe."
+        )

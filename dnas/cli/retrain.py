@@ -10,9 +10,10 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.own_model import add_model
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
-from dnas.cli.shared import add_trust, goes_on_with, part_of
+from dnas.cli.shared import goes_on_with, part_of
 from dnas.core.run import RETRAIN, Run
 from dnas.jobs.images import read_data
 from dnas.jobs.job import Job, fitted_to_space
@@ -45,7 +46,7 @@ class RetrainOptions:
 
 def _fill(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of a finished search")
-    add_trust(parser)
+    add_model(parser)
     parser.add_class_arguments(RetrainOptions, None, sub_configs=False)
     parser.add_class_arguments(RetrainSettings, None, sub_configs=False)
 
@@ -57,20 +58,21 @@ def _defaults(given: Arguments) -> Mapping[str, Any]:
     run = Run(given.positionals[0])
     if not run.config_path.exists():
         return {}
-    trust = "--trust" in given.names
-    return to_plain(fitted_to_space(with_retraining(run, job_of(run, trust=trust), trust=trust)).retrain)
+    trust, model = "--trust" in given.names, given.last("--model") or None
+    job = with_retraining(run, job_of(run, trust=trust, model=model), trust=trust, model=model)
+    return to_plain(fitted_to_space(job).retrain)
 
 
 def _run(config: Namespace, given: Arguments) -> None:
     run = Run.open(config.run)
-    job = job_of(run, trust=config.trust)
+    job = job_of(run, trust=config.trust, model=config.model)
     settings, options = part_of(config, RetrainSettings), part_of(config, RetrainOptions)
     run.load_architecture()  # before anything that takes long
     with RichDisplay() as display:
         data = read_data(run, job, display)
         child, words = run.child(RETRAIN), _asked(given)
         if child.config_path.exists():
-            job = with_retraining(run, job, trust=config.trust)
+            job = with_retraining(run, job, trust=config.trust, model=config.model)
             if words != _asked_before(child):  # the same command goes on, whatever was planned for it
                 _check_same(child, job, settings, options)
                 job = replace(job, retrain=settings)
@@ -87,7 +89,7 @@ def _run(config: Namespace, given: Arguments) -> None:
 
 def _asked(given: Arguments) -> dict[str, list[str]]:
     """The options that were given, and their values."""
-    return {name: list(given.values(name)) for name in sorted(given.names - {"--trust"})}
+    return {name: list(given.values(name)) for name in sorted(given.names - {"--trust", "--model"})}
 
 
 def _asked_before(child: Run) -> object:

@@ -73,7 +73,7 @@ def retrained(run: Run, job: Job, row: CompareRow, display: Display) -> CompareR
     try:
         retrain_command(run, job, data, display)
         with num_threads(job.threads):
-            trained = comparable_training(job, data).row("found", run.load_architecture(), run=run.child(RETRAIN))
+            trained = comparable_training(run, job, data).row("found", run.load_architecture(), run=run.child(RETRAIN))
     except NonFiniteLoss as error:
         display.say(f"{row.recipe}, seed {row.seed}, failed in retraining: {error}")
         return replace(row, found=None, failure=f"retraining: {error}")

@@ -59,6 +59,11 @@ class Grid:
                 f"The baseline recipe must be one of the recipes, {', '.join(self.jobs)}; got {self.baseline!r}."
             )
         for name, job in self.jobs.items():
+            if job.model is not None:
+                raise UserError(
+                    f"dnas compare compares recipes in a space; {job.model} is a module of your own. `dnas baseline "
+                    "RUN` compares what was found in it with random architectures."
+                )
             if job.time is not None:
                 raise UserError(
                     "dnas compare gives every recipe the same epochs, not a time; use --search.epochs instead of "

@@ -108,7 +108,7 @@ def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]
         with num_threads(job.threads):
             rows = train_random_baseline(
                 random_architectures(job, data.rest.num_classes, data.rest.num_channels),
-                comparable_training(job, data),
+                comparable_training(run, job, data),
                 run=run,
                 num=grid.num_random,
                 display=display,

@@ -13,12 +13,14 @@ from dnas.space import DartsSpace, Space
 from dnas.space.base import Stem
 from dnas.system.errors import UserError
 from dnas.system.words import seconds_in
+from dnas.task.base import Task
 from dnas.training.settings import RetrainSettings
 
 # Sizes that are chosen if the user gives none.
 SIZES = ("image_size", "channels", "cells", "batch_size")
 # The largest value of any size; spaces and images have lower bounds of their own.
 _LARGEST = 1_000_000
+OWN_SIZES = ("image_size", "batch_size")  # of a module of the user's own
 # The sum of two seeds of this size is still a seed that torch accepts.
 _LARGEST_SEED = 2**62
 
@@ -42,6 +44,11 @@ class Job:
             that networks can be compared on them; 0 trains on all images, as the DARTS paper does.
         supernet_images: number of validation images that measure the supernet after an epoch, and by which some
             discretizations judge candidates; by default all of them.
+        model: instead of a space, 'package.module:name' of a module of your own with choices in it, or of a class or
+            function that makes it; found from the current folder. It maps images to logits; if it takes num_classes,
+            in_channels or image_size, it is given them.
+        task: what decides which network is best; 'dnas.Classification' with 'balanced' for classes of very different
+            sizes. By default top-1 accuracy.
         space: search space.
         channels: output channels of the first cells of the supernet.
         cells: number of cells of the supernet.
@@ -68,6 +75,8 @@ class Job:
     test_fraction: float = 0.15
     validation_fraction: float = 0.1
     supernet_images: int | None = None
+    model: str | None = None
+    task: Task | None = None
     space: Space = DartsSpace()
     channels: int | None = None
     cells: int | None = None
@@ -97,6 +106,9 @@ class Job:
         if self.time is not None:
             seconds_in(self.time)
         self.search.check_length()
+        if self.model is not None:  # its decisions are known when it is imported
+            _check_own_model(self)
+            return
         if self.search.stages:
             _check_stages(self)
         decisions = self.space.decisions()
@@ -107,7 +119,8 @@ class Job:
     @property
     def missing_sizes(self) -> tuple[str, ...]:
         """Names of the sizes that have no value yet."""
-        return tuple(name for name in SIZES if getattr(self, name) is None)
+        needed = SIZES if self.model is None else OWN_SIZES
+        return tuple(name for name in needed if getattr(self, name) is None)
 
 
 def fitted_to_space(job: Job) -> Job:
@@ -153,6 +166,23 @@ def _with_arguments(space: Space, changes: Mapping[str, Any]) -> Space:
     if missing:
         raise UserError(f"A stage sets {missing[0]}, which {type(space).__name__} does not have; leave it out.")
     return replace(space, **changes)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def _check_own_model(job: Job) -> None:
+    """Check that nothing is set that only networks of a space have."""
+    # Recipes set channels and cells, which are for spaces alone; on the command line they are refused.
+    given = [name for name in ("time", "fused") if getattr(job, name) not in (None, False)]
+    if given:
+        raise UserError(
+            f"{', '.join(given)} would have no effect on the model {job.model}: its sizes are its own. Leave it out."
+        )
+    if job.search.budget is not None:
+        raise UserError(
+            f"A budget on the command line needs a space, and {job.model} is a module of your own: use dnas.search in "
+            "Python, or leave it out."
+        )
+    if job.search.stages:
+        raise UserError(f"A search in stages needs a space; {job.model} is a module of your own. Use another recipe.")
 
 
 def _check_stages(job: Job) -> None:

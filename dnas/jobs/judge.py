@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 
 from dnas.core.architecture import Architecture
+from dnas.core.derive import derive, find_decisions
 from dnas.core.run import RETRAIN, Run
 from dnas.cost import count_flops, count_parameters
 from dnas.jobs.budget import random_architectures
 from dnas.jobs.images import JobData, read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.networks import network_builder
+from dnas.jobs.own_model import model_to_load, own_fresh_model, searchable_model
 from dnas.shipping.load import load, load_spec
 from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.threads import num_threads
+from dnas.task.classification import Classification
+from dnas.task.measurement import Measurement
+from dnas.task.words import called, shown
 from dnas.training.baseline import Training, train_beside, train_random_baseline
 from dnas.training.baseline_report import write_comparison
 from dnas.training.comparison import Comparison
 from dnas.training.evaluate import evaluate
-from dnas.training.own_baseline import search_seconds
+from dnas.training.own_baseline import random_architecture, search_seconds
 
 
 def check_baseline(job: Job, num: int = 1) -> None:
@@ -73,52 +79,83 @@ def baseline_command(
     check_baseline(job, num)
     run.load_architecture()
     seconds = search_seconds(run)
-    training = comparable_training(job, data)
+    training = comparable_training(run, job, data)
     with num_threads(job.threads):
         found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
         others = train_beside(beside or {}, training, run=run, display=display)
-        random = train_random_baseline(
-            random_architectures(job, data.rest.num_classes, data.rest.num_channels),
-            training,
-            run=run,
-            num=num,
-            display=display,
-        )
+        random = train_random_baseline(_draw(run, job, data), training, run=run, num=num, display=display)
     comparison = Comparison(found, tuple(random), seconds, len(data.test), tuple(others))
     return write_comparison(run, comparison)
 
 
-def comparable_training(job: Job, data: JobData) -> Training:
-    """How all networks of a comparison are trained and measured: as `dnas retrain` does it, then on the test part."""
+def _draw(run: Run, job: Job, data: JobData) -> Callable[[int], Architecture]:
+    """Gives random architecture number 0, 1 ... of a job's space, or of the user's own module."""
+    if job.model is None:
+        return random_architectures(job, data.rest.num_classes, data.rest.num_channels)
+    model = searchable_model(job, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
+    return lambda index: random_architecture(find_decisions(model), job.seed, index)
+
+
+def comparable_training(run: Run, job: Job, data: JobData) -> Training:
+    """How all networks of a comparison are trained and measured: as `dnas retrain` does it, then on the test part.
+
+    Args:
+        run: of the search, which keeps the weights that a user's own module came with.
+        job: with the settings of the retraining.
+        data: images of the job.
+    """
     device = named_device(job.device)
     train, held_out = retrain_streams(job, data, device)
     assert held_out is not None
-    builder = network_builder(job, data.rest.num_classes, data.rest.num_channels)
+    classes, channels = data.rest.num_classes, data.rest.num_channels
+    if job.model is None:
+        build = network_builder(job, classes, channels).network
+    else:
+        fresh = own_fresh_model(run, job, num_classes=classes, in_channels=channels)
+        build = partial(derive, fresh)
     return Training(
-        build=lambda architecture: builder.network(architecture).to(device),
+        build=lambda architecture: build(architecture).to(device),
         train=train,
         validation=held_out,
         test=test_batches(job, data, job.retrain.batch_size, device),
         settings=seeded_retrain(job),
+        task=job.task,
     )
 
 
 def evaluate_command(run: Run, job: Job, display: Display) -> str:
     """Measure the retrained network on the test part, in RUN/evaluation; returns the result as a sentence."""
     device = named_device(job.device)
-    network = load(run.path, device=device)
+    interface, task = load_spec(run.path).interface, job.task or Classification()
+    model = model_to_load(job, num_classes=interface.num_classes, in_channels=interface.shape[0])
+    network = load(run.path, model=model, device=device)
     data = read_data(run, job, display)
+    batches = test_batches(job, data, job.retrain.batch_size, device)
     with num_threads(job.threads):
-        measured = evaluate(network, test_batches(job, data, job.retrain.batch_size, device), display=display)
+        measured = evaluate(network, batches, task=task, display=display)
     parameters = count_parameters(network)
-    flops = count_flops(network, torch.zeros(1, *load_spec(run.path).interface.shape, device=device))
-    measured.write_confusion(run.path / "evaluation" / "confusion.csv", data.rest.class_names)
+    flops = count_flops(network, torch.zeros(1, *interface.shape, device=device))
     run.child("evaluation").save_json(
         "evaluation", {**measured.to_data(), "parameters": parameters, "forward_flops": flops}
     )
-    low, high = measured.top1_interval
+    confusion = ""
+    if measured.confusion is not None:
+        path = run.path / "evaluation" / "confusion.csv"
+        measured.write_confusion(path, data.rest.class_names)
+        confusion = f" The confusion matrix is {path}."
     return (
-        f"Test part, {measured.num_images} images: top-1 {measured.top1:.2%} (95% interval {low:.2%} to {high:.2%}), "
-        f"top-5 {measured.top5:.2%}, loss {measured.loss:.4f}; {parameters:,} parameters, {flops / 1e6:.2f} MFLOP "
-        f"forward. The confusion matrix is {run.path / 'evaluation' / 'confusion.csv'}."
+        f"Test part, {measured.num_samples} images: {_metrics(measured.measurement)}, loss {measured.loss:.4f}; "
+        f"{parameters:,} parameters, {flops / 1e6:.2f} MFLOP forward.{confusion}"
     )
+
+
+def _metrics(measured: Measurement) -> str:
+    """All metrics in words, the one that decides with its interval."""
+    said = []
+    for name, metric in measured.values.items():
+        text = f"{called(name)} {shown(name, metric.value)}"
+        if name == measured.deciding and metric.interval is not None:
+            low, high = (shown(name, end) for end in metric.interval)
+            text += f" (95% interval {low} to {high})"
+        said.append(text)
+    return ", ".join(said) or "no metric"

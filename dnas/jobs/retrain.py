@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import nn
+
 from dnas.core.run import RETRAIN, Run
 from dnas.cost import count_parameters
+from dnas.data.batches import Batches
 from dnas.jobs.budget import check_budget_of
 from dnas.jobs.images import JobData, retrain_streams
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.networks import network_builder
+from dnas.jobs.own_model import model_to_load, own_network
 from dnas.jobs.planning.fit import Sizes
 from dnas.jobs.planning.retrain_plan import measure_of_retraining, plan_retraining_of
 from dnas.jobs.planning.threads import choose_threads, on_threads
@@ -18,11 +22,14 @@ from dnas.jobs.run_folder import begin
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load
 from dnas.shipping.package import save_network, try_to_save
-from dnas.shipping.spec import NetworkSpec
+from dnas.shipping.spec import ModuleBuilder, NetworkSpec
 from dnas.system.devices import named_device
 from dnas.system.display import Display
+from dnas.system.errors import UserError
 from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads, threads_that_help
+from dnas.task.classification import Classification
+from dnas.task.words import called, shown
 from dnas.training.evaluate import evaluate
 from dnas.training.loop import SUMMARY
 from dnas.training.retrain import retrain
@@ -45,6 +52,8 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
         UserError: not even the smallest network fits the time or the memory, or the network is over the budget that it
             was searched with.
     """
+    if job.model is not None:
+        return _own_plan(job, time=time, threads=threads, display=display)
     rest, device, architecture = data.rest, named_device(job.device), run.load_architecture()
     shape = (rest.num_channels, *rest.size)
     planning = planning_seconds(time)
@@ -70,6 +79,14 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
     return replace(job, threads=threads)
 
 
+def _own_plan(job: Job, *, time: str | None, threads: int | None, display: Display) -> Job:
+    """The job of a user's own module, whose sizes are its own."""
+    if time is not None:
+        raise UserError(f"--time would have no effect on {job.model}, whose sizes are its own: use --epochs instead.")
+    display.say(f"Retraining {job.model}: {job.retrain.epochs} epochs, batch {job.retrain.batch_size}.")
+    return replace(job, threads=threads)
+
+
 def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None:
     """Build the network of the architecture that was found and train it from new weights, in RUN/retrain.
 
@@ -85,9 +102,14 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None
         begin(child, job)
         child.save_architecture(architecture)
     settings = seeded_retrain(job)
-    builder = network_builder(job, data.rest.num_classes, data.rest.num_channels)
-    with seeded(settings.seed):
-        network = builder.network(architecture).to(device)
+    classes, channels = data.rest.num_classes, data.rest.num_channels
+    if job.model is None:
+        builder = network_builder(job, classes, channels)
+        with seeded(settings.seed):
+            network = builder.network(architecture).to(device)
+    else:
+        builder = ModuleBuilder()
+        network = own_network(run, job, num_classes=classes, in_channels=channels).to(device)
     train, held_out = retrain_streams(job, data, device)
     if train.note:
         display.say(f"Note: {train.note}")
@@ -95,14 +117,22 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None
     spec = NetworkSpec(architecture, builder, _interface_of(data))
     try_to_save(child, network, spec)
     with num_threads(job.threads):
-        retrain(network, train, settings=settings, run=child, display=display, validation=held_out)
+        retrain(network, train, task=job.task, settings=settings, run=child, display=display, validation=held_out)
     save_network(child, network, spec)
     before = "This retraining was finished before. " if finished_before else ""
-    seconds, num_parameters = child.load_json(SUMMARY)["seconds"], count_parameters(load(run.path))
+    delivered = load(run.path, model=model_to_load(job, num_classes=classes, in_channels=channels))
     display.say(
-        f"{before}Retrained in {seconds:.0f} s: {num_parameters:,} parameters"
-        + ("." if held_out is None else f", {evaluate(network, held_out).top1:.2%} right on held-out images.")
+        f"{before}Retrained in {child.load_json(SUMMARY)['seconds']:.0f} s: {count_parameters(delivered):,} parameters"
+        + ("." if held_out is None else f", {_on_held_out(network, job, held_out)}.")
     )
+
+
+def _on_held_out(network: nn.Module, job: Job, held_out: Batches) -> str:
+    """How good a network is on held-out images, in words."""
+    measured = evaluate(network, held_out, task=job.task or Classification(), intervals=False).measurement
+    if measured.deciding == "top1":
+        return f"{measured.score.value:.2%} right on held-out images"
+    return f"{called(measured.deciding)} {shown(measured.deciding, measured.score.value)} on held-out images"
 
 
 def _interface_of(data: JobData) -> Interface:

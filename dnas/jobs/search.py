@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -14,19 +15,22 @@ from dnas.jobs.budget import bounds_of_job, keep_budget, say_range
 from dnas.jobs.images import JobData, read_data, search_streams
 from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.networks import build_supernet_model
-from dnas.jobs.planning.ladder import images_to_search_with
+from dnas.jobs.own_model import searchable_model
+from dnas.jobs.planning.ladder import images_to_search_with, with_sizes_of_data
 from dnas.jobs.planning.retrain_plan import plan_retraining_of
 from dnas.jobs.planning.search_plan import plan
 from dnas.jobs.planning.time_budget import OUTLOOK_PLANNING, TooShort, planning_seconds
 from dnas.jobs.run_folder import begin, check_new
 from dnas.searching.observer import Observer
-from dnas.searching.search import SearchResult, search_in_stages
+from dnas.searching.search import SearchResult, search, search_in_stages
 from dnas.searching.stage import Stage
 from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
+from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads
+from dnas.task.classification import Classification
 
 
 def plan_search(run: Run, job: Job, display: Display) -> Job:
@@ -41,8 +45,10 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     display.say(
         f"Data: {catalog.name}, {catalog.num_train} images of {len(catalog.class_names)} classes, about "
-        f"{catalog.native_size} pixels. Measuring this machine ..."
+        f"{catalog.native_size} pixels." + (" Measuring this machine ..." if job.model is None else "")
     )
+    if job.model is not None:
+        return _own_plan(job, catalog, display)
     chosen = plan(job, catalog, device)
     display.say(str(chosen))
     if job.batch_size is not None and chosen.job.batch_size != job.batch_size:
@@ -69,6 +75,17 @@ def begin_search(run: Run, job: Job, display: Display) -> JobData | None:
     say_range(job, bounds, display)
     begin(run, job)
     return data
+
+
+def _own_plan(job: Job, catalog: Catalog, display: Display) -> Job:
+    """The job of a user's own module, with the sizes that the data suggest."""
+    searchable_model(job, num_classes=len(catalog.class_names), in_channels=3)  # before anything that takes long
+    full = replace(with_sizes_of_data(job, catalog), channels=None, cells=None)
+    display.say(
+        f"Search in {job.model}: images {full.image_size}x{full.image_size}, batch {full.batch_size}, "
+        f"{job.search.epochs} epochs."
+    )
+    return full
 
 
 def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str:
@@ -110,6 +127,8 @@ def search_command(
     """
     device = named_device(job.device)
     train, val, validation = search_streams(job, data, device)
+    if job.model is not None:
+        return _search_own(run, job, data, display, observers)
     if job.fused:
         display.say("Cells in their fused form: they keep only their states, and compute the rest again.")
 
@@ -124,6 +143,7 @@ def search_command(
             build,
             train,
             val,
+            task=job.task,
             settings=seeded_search(job),
             validation=validation,
             stamp=job.space.architecture,
@@ -135,4 +155,26 @@ def search_command(
     display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
     if bounds is not None:
         display.say(f"The network has {keep_budget(run, job, bounds, result.architecture.decisions)}.")
+    return result
+
+
+def _search_own(run: Run, job: Job, data: JobData, display: Display, observers: Sequence[Observer]) -> SearchResult:
+    """The search in a user's own module."""
+    device = named_device(job.device)
+    train, val, validation = search_streams(job, data, device)
+    with seeded(job.seed):
+        model = searchable_model(job, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels).to(device)
+    with num_threads(job.threads):
+        result = search(
+            model,
+            train,
+            val,
+            task=job.task or Classification(),
+            settings=seeded_search(job),
+            validation=validation,
+            run=run,
+            observers=observers,
+            display=display,
+        )
+    display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
     return result

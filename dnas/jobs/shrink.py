@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from dnas.core.run import Run
 from dnas.cost.budget import Budget
 from dnas.data import Normalization, open_source
 from dnas.jobs.images import read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job
+from dnas.jobs.own_model import imported_model
 from dnas.shipping.exporters.onnx_graph import onnx_graph
 from dnas.shipping.exporters.trace import trace
 from dnas.shipping.interface import Interface
@@ -127,40 +122,6 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
         interface = Interface(data.rest.class_names, data.rule, data.normalization)
         contents = onnx_graph(trace(small.cpu().float(), torch.zeros(2, *interface.shape))).SerializeToString()
         write(run.path / "network.onnx", lambda file: file.write(contents))
-
-
-def imported_model(target: str) -> nn.Module:
-    """The model that 'package.module:name' names, or that the function of this name returns.
-
-    Raises:
-        UserError: there is no such module, nothing of this name in it, or it is no model.
-    """
-    module_name, _, name = target.partition(":")
-    if not module_name or not name:
-        raise UserError(f"The model is given as package.module:name, such as mypackage.net:trained; got {target!r}.")
-    with _current_folder_first():
-        try:
-            found = getattr(import_module(module_name), name)
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"The model {target} cannot be imported: {error}.") from error
-        if not isinstance(found, nn.Module) and callable(found):
-            found = found()
-    if not isinstance(found, nn.Module):
-        raise UserError(
-            f"{target} must be a torch.nn.Module or a function that returns one; got {type(found).__name__}."
-        )
-    return found
-
-
-@contextmanager
-def _current_folder_first() -> Iterator[None]:
-    """Modules of the current folder can be imported, as with `python -m`."""
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def _images(job: ShrinkJob) -> Job:

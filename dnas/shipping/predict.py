@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dnas.core.own_module import OwnModule
 from dnas.data.decode import Encoded, decode_images, to_channels
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
@@ -41,7 +42,7 @@ def predict(
     images: Sequence[Path],
     *,
     top: int = 3,
-    model: nn.Module | None = None,
+    model: OwnModule | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Prediction]:
     """Classify image files with the retrained network of a run.

@@ -1,0 +1,107 @@
+"""A user's own module that a command names by its import path."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dnas.core.derive import derive, find_decisions
+from dnas.core.own_module import made_model
+from dnas.core.run import Run
+from dnas.jobs.job import Job, seeded_retrain
+from dnas.system.errors import UserError, in_own_code
+from dnas.training.own_baseline import fresh_model
+
+
+def imported(target: str) -> nn.Module | Callable[..., Any]:
+    """What 'package.module:name' names, found from the current folder: a module, or a class or function that makes one.
+
+    Raises:
+        UserError: there is no such module, nothing of this name in it, or it is neither.
+    """
+    module_name, _, name = target.partition(":")
+    if not module_name or not name:
+        raise UserError(f"The model is given as package.module:name, such as mypackage.net:Net; got {target!r}.")
+    with _current_folder_first():
+        try:
+            found = getattr(import_module(module_name), name)
+        except Exception as error:  # whatever the user's file raises when it is imported
+            raise UserError(f"The model {target} cannot be imported: {type(error).__name__}: {error}.") from error
+    if not isinstance(found, nn.Module) and not callable(found):
+        raise UserError(
+            f"{target} must be a torch.nn.Module, or a class or function that makes one; got a {type(found).__name__}."
+        )
+    return found
+
+
+def imported_model(target: str, given: Mapping[str, Any] = {}) -> nn.Module:
+    """The module that an import path names or makes.
+
+    Args:
+        target: 'package.module:name'.
+        given: arguments that a class or function gets if it has parameters of these names.
+
+    Raises:
+        UserError: as `imported`, or no module is made.
+    """
+    found = imported(target)
+    if isinstance(found, nn.Module):
+        return found
+    try:
+        known = inspect.signature(found).parameters
+    except ValueError:  # of a builtin
+        known = {}
+    arguments = {name: value for name, value in given.items() if name in known}
+    with in_own_code(lambda: f"{target} cannot make a model of {arguments or 'no arguments'}"), _current_folder_first():
+        return made_model(partial(found, **arguments))
+
+
+def searchable_model(job: Job, *, num_classes: int, in_channels: int) -> nn.Module:
+    """The module of a job, which has choices; new for every call unless the path names a module itself.
+
+    Raises:
+        UserError: as `imported_model`, or it has no choice.
+    """
+    assert job.model is not None
+    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": job.image_size}
+    model = imported_model(job.model, sizes)
+    find_decisions(model)
+    return model
+
+
+def model_to_load(job: Job, *, num_classes: int, in_channels: int) -> Callable[[], nn.Module] | None:
+    """What `dnas.load` needs besides the files of a job's network; None for one of a space."""
+    if job.model is None:
+        return None
+    return partial(searchable_model, job, num_classes=num_classes, in_channels=in_channels)
+
+
+def own_fresh_model(run: Run, job: Job, *, num_classes: int, in_channels: int) -> nn.Module:
+    """The module of a job with the weights that it came with, which its search has kept."""
+    make = partial(searchable_model, job, num_classes=num_classes, in_channels=in_channels)
+    return fresh_model(make, run, seeded_retrain(job).seed)
+
+
+def own_network(run: Run, job: Job, *, num_classes: int, in_channels: int) -> nn.Module:
+    """The network that was found in the module of a job, with the weights that the module came with."""
+    model = own_fresh_model(run, job, num_classes=num_classes, in_channels=in_channels)
+    return derive(model, run.load_architecture())
+
+
+@contextmanager
+def _current_folder_first() -> Iterator[None]:
+    """Modules of the current folder can be imported, as with `python -m`."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

@@ -1,0 +1,97 @@
+"""A module of one's own from the command line, from the search to a prediction."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from dnas.core.run import Run
+from tests.support.cli import done, refused
+
+MODULE = """
+import dnas
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, 4, 3, padding=1)
+        self.act = dnas.Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()})
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        return self.head(self.act(self.first(x)).mean((2, 3)))
+
+"""
+BALANCED = ("--task", "dnas.Classification", "--task.balanced", "true")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A search in Net, in a folder from which it can be imported."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ownnet.py").write_text(MODULE)
+    monkeypatch.delitem(sys.modules, "ownnet", raising=False)
+    words = ("--image_size", "8", "--search.epochs", "1", "--threads", "1", "--run", "run")
+    said = done("search", "--model", "ownnet:Net", *BALANCED, *words)
+    assert "Next: dnas retrain run --trust" in said
+    return "run"
+
+
+def photo(folder: Path) -> Path:
+    from PIL import Image
+
+    path = folder / "photo.png"
+    Image.new("L", (8, 8), 200).save(path)
+    return path
+
+
+def test_all_commands_follow_from_the_run_folder(run: str, tmp_path: Path):
+    config = Run(run).read_config()["job"]
+    assert config["model"] == "ownnet:Net"
+    assert config["task"]["class_path"] == "dnas.Classification"
+    assert config["task"]["init_args"]["balanced"] is True
+    assert "balanced accuracy" in done("retrain", run, "--model", "ownnet:Net", "--epochs", "1", "--threads", "1")
+    assert re.search(r"balanced accuracy [\d.]+% \(95% interval", done("evaluate", run, "--trust"))
+    assert "test balanced accuracy" in done("baseline", run, "--trust", "--num", "1")
+    # All networks of the comparison began with the weights that the search has kept.
+    start = Run(run).load_checkpoint("start")["state"]
+    assert set(start) > {"first.weight", "head.weight"}
+    assert "differs from PyTorch" in done("export", run, "--trust", "--formats", "torch", "state_dict")
+    assert done("predict", run, str(photo(tmp_path)), "--model", "ownnet:Net").startswith(str(tmp_path / "photo.png"))
+    assert "parameters" in done("describe", run, "--trust")
+
+
+def test_a_module_that_only_a_file_names_is_not_imported(run: str):
+    for words in (("retrain", run), ("search", "--resume", run)):
+        assert "names a module of your own, ownnet:Net" in refused(*words)
+    done("retrain", run, "--trust", "--epochs", "1", "--threads", "1")
+    for command in ("evaluate", "baseline", "export", "describe"):
+        assert "add --trust, or name the module: --model ownnet:Net" in refused(command, run)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("search", "--model", "nosuch:Net"), "The model nosuch:Net cannot be imported: ModuleNotFoundError"),
+        (("search", "--model", "ownnet:No"), "The model ownnet:No cannot be imported: AttributeError"),
+        (("profile", "--model", "ownnet:Net"), "dnas profile measures a search in a space"),
+        (("search", "--model", "ownnet"), "package.module:name, such as mypackage.net:Net; got 'ownnet'"),
+        (("search", "--model", "math:pi"), "math:pi must be a torch.nn.Module, or a class or"),
+        (("search", "--model", "torch.nn:Identity"), "holds no choice, so there is nothing to search"),
+        (
+            ("search", "--model", "ownnet:Net", "--channels", "4"),
+            "channels would have no effect on the model ownnet:Net",
+        ),
+        (("search", "--model", "ownnet:Net", "--time", "3min"), "time would have no effect"),
+        (("search", "--model", "ownnet:Net", "--recipe", "pc_darts"), "of its space, and ownnet:Net is a module"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_made(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ownnet.py").write_text(MODULE)
+    monkeypatch.delitem(sys.modules, "ownnet", raising=False)
+    assert message in refused(*words)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["ownnet.py"]
