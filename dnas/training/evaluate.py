@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from dnas.core.batch import arguments_of, map_tensors, to_device
+from dnas.core.described import described
 from dnas.data.batches import Batches
 from dnas.data.iterable_batches import IterableBatches
 from dnas.system.display import Display, Silent
+from dnas.system.errors import in_own_code
 from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.task.base import Task
 from dnas.task.classification import Classification, Confusion
@@ -56,7 +58,9 @@ def evaluate(
     confusion = Confusion() if isinstance(task, Classification) else None
     with evaluation_mode(network), torch.no_grad():
         for done, batch in enumerate(batches.epoch(0), start=1):
-            outputs = call(network, in_format(to_device(batch.inputs, device), memory_format))
+            inputs = in_format(to_device(batch.inputs, device), memory_format)
+            with in_own_code(lambda x=inputs: f"The network {type(network).__name__} cannot take {described(x)}"):
+                outputs = call(network, inputs)
             targets = to_device(batch.targets, device)
             tally.add(outputs, targets)
             if confusion is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.batch import Batch, to_device
+from dnas.core.described import described
 from dnas.core.last_checkpoint import LastCheckpoint
 from dnas.core.run import Run
 from dnas.core.training_mode import set_training_mode
@@ -24,7 +25,7 @@ from dnas.searching.execution import is_recordable, make_capturable
 from dnas.space.drop_path import DropPath, set_drop_path
 from dnas.system.difference import first_difference
 from dnas.system.display import Display
-from dnas.system.errors import NonFiniteLoss, UserError
+from dnas.system.errors import NonFiniteLoss, UserError, in_own_code
 from dnas.system.interrupt import Interrupted, StopRequest
 from dnas.system.random_state import random_state, restore_random_state
 from dnas.task.base import Task
@@ -162,7 +163,7 @@ class TrainingLoop:
         with in_precision(self.settings.precision, self.device):
             outputs, auxiliary = split_auxiliary(call(self.network, batch.inputs), self.task)
             self._check(outputs, batch.targets)
-            loss = total_loss(self.task.criterion(outputs, batch.targets))
+            loss = total_loss(self._criterion(outputs, batch.targets))
             if auxiliary is not None and self.settings.auxiliary:
                 of_auxiliary = total_loss(self.task.criterion(auxiliary, batch.targets))
                 loss = loss + self.settings.auxiliary_weight * of_auxiliary
@@ -191,6 +192,14 @@ class TrainingLoop:
         if self.device.type == "cpu" or self.step == 0:
             self.task.check(outputs, targets)
 
+    def _criterion(self, outputs: Any, targets: Any) -> Any:
+        """The task's criterion; in the first step what it raises is told with what it was given."""
+        if self.step > 0 or self.capture is not None:
+            return self.task.criterion(outputs, targets)
+        came = f"outputs, {described(outputs)}, and targets, {described(targets)}"
+        with in_own_code(lambda: f"The criterion of {self.task.name()} cannot take {came}"):
+            return self.task.criterion(outputs, targets)
+
     def _moving(self) -> list[list[Tensor]]:
         """Everything that a step changes: weights and statistics, and the optimizer's momentum."""
         momentum = optimizer_tensors(self.optimizer)
@@ -200,7 +209,9 @@ class TrainingLoop:
     def _formatted(self, inputs: Any) -> Any:
         """The inputs as channels-last, which is about twice as fast, or contiguous if the network needs that."""
         if self.memory_format is None:
-            works = takes_channels_last(self.network, inputs)
+            named = type(self.network).__name__
+            with in_own_code(lambda: f"The network {named} cannot take the inputs, {described(inputs)}"):
+                works = takes_channels_last(self.network, inputs)
             self.memory_format = torch.channels_last if works else torch.contiguous_format
             self.network.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
             if not works:

@@ -195,3 +195,19 @@ def test_label_smoothing_of_the_settings_is_for_a_classification():
 def test_a_criterion_that_gives_no_scalar_is_refused(criterion):
     with pytest.raises(UserError, match="must give a scalar tensor"):
         dnas.retrain(nn.Linear(2, 1), [(random(4, 2), random(4, 1))], criterion=criterion, settings=RETRAIN)
+
+
+def test_a_network_or_a_criterion_that_cannot_take_a_batch_is_named_with_what_came():
+    data = [(random(4, 2), random(4, 1))]
+    with pytest.raises(UserError, match=r"The network Linear cannot take the inputs, a tensor \(4, 2\)"):
+        dnas.retrain(nn.Linear(3, 1), data, task=dnas.Regression(), settings=RETRAIN)
+    with pytest.raises(UserError, match=r"The network Linear cannot take a tensor \(4, 2\)"):
+        dnas.evaluate(nn.Linear(3, 1), data, task=dnas.Regression())
+    with pytest.raises(UserError, match=r"cannot take outputs, a tensor \(4, 1\) .* targets, a tensor \(4, 1\)"):
+        dnas.retrain(nn.Linear(2, 1), data, criterion=lambda outputs, targets, more: outputs.sum(), settings=RETRAIN)
+
+
+def test_a_metric_that_gives_no_number_is_named():
+    task = dnas.OwnTask(nn.functional.mse_loss, {"odd": dnas.Metric(lambda outputs, targets: "much", better="higher")})
+    with pytest.raises(UserError, match="The metric 'odd' must give a tensor or a number; got a str"):
+        dnas.evaluate(nn.Linear(2, 1), [(random(4, 2), random(4, 1))], task=task)
