@@ -27,7 +27,7 @@ def _fill(parser: ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NUMBER",
-        help="budgets, such as 20%% 40%% or 300k",
+        help="budgets, such as 20% 40% or 300k",
     )
     parser.add_argument("--points", type=int, default=5, help="number of budgets where --at gives none")
     parser.add_argument(

@@ -84,6 +84,7 @@ def options_in(text: str) -> dict[str, str]:
 def test_help_explains_each_setting(command: str):
     text = done(command, "--help")
     assert COMMANDS[command] in " ".join(text.split())
+    assert "%%" not in text  # jsonargparse formats no percent signs
     explained = options_in(text)
     defaults = build_parser(load(command)).get_defaults()
     names = {re.sub(r"\.(class_path|init_args).*", "", name) for name, _ in defaults.items()}
