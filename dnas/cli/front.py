@@ -55,7 +55,7 @@ def _run(config: Namespace, given: Arguments) -> None:
             in_channels=data.rest.num_channels,
         )
         if config.retrain:
-            training = comparable_training(job, data)
+            training = comparable_training(run, job, data)
             with num_threads(job.threads):
                 front = front.trained(
                     config.retrain,
