@@ -36,6 +36,9 @@ from dnas.system.interrupt import Interrupted, StopRequest
 class SearchLoop:
     """Takes the steps of one stage of a search.
 
+    It is longer than other classes, since steps, epochs and going back all move the same position in the search; what
+    is judged, watched and saved is in classes of their own.
+
     Args:
         supernet: the supernet of the stage.
         train: batches for the weights.

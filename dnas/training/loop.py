@@ -4,46 +4,38 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dnas.core.batch import Batch, to_device
-from dnas.core.described import described
+from dnas.core.batch import Batch
 from dnas.core.last_checkpoint import LastCheckpoint
 from dnas.core.run import Run
 from dnas.core.training_mode import set_training_mode
 from dnas.core.trial_write import check_training_can_be_saved
 from dnas.data.batches import Batches
-from dnas.method.hypergradient.precision import in_precision
-from dnas.method.hypergradient.randomness import generators_of
-from dnas.searching.capture import CudaRecorder, Recorder, StepCapture, optimizer_tensors
-from dnas.searching.execution import is_recordable, make_capturable
+from dnas.searching.capture import Recorder
 from dnas.space.drop_path import DropPath, set_drop_path
 from dnas.system.difference import first_difference
 from dnas.system.display import Display
-from dnas.system.errors import NonFiniteLoss, UserError, in_own_code
+from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest
 from dnas.system.random_state import random_state, restore_random_state
 from dnas.task.base import Task
-from dnas.task.classification import Classification
 from dnas.training.epoch_sums import EpochSums
-from dnas.training.evaluate import as_batches, call, device_of, evaluate, in_format
-from dnas.training.losses import split_auxiliary, total_loss
-from dnas.training.network_checks import digest_of_modules, first_non_finite, takes_channels_last
+from dnas.training.evaluate import as_batches, device_of, evaluate
+from dnas.training.network_checks import digest_of_modules, first_non_finite
 from dnas.training.settings import RetrainSettings
+from dnas.training.step import TrainingStep
 
 SUMMARY = "retrain"  # name of the JSON file that a finished training writes
 MODULES = "modules_sha256"  # entry of that file: identifies the network that the weights belong to
 
 
 class TrainingLoop:
-    """Takes the steps of a training; everything that changes is in `state()`.
-
-    Steps, epochs and checkpoints are one class, because they share all of this state.
+    """Takes a training through its epochs; everything that changes is in `state()`.
 
     Args:
         network: the network; it is trained in place.
@@ -84,19 +76,14 @@ class TrainingLoop:
         self.phase = phase
         self.validation = None if validation is None else as_batches(validation)
         self.device = device_of(network)
-        self.memory_format: torch.memory_format | None = None  # determined at the first batch
         self.has_drop_path = any(isinstance(module, DropPath) for module in network.modules())
-        self.optimizer = settings.weights.build(self.weights)
-        if recorder is None and settings.capture and self.device.type == "cuda" and is_recordable(self.optimizer):
-            recorder = CudaRecorder()
-        self.capture = recorder and StepCapture(
-            recorder, state=self._moving, generators=generators_of({"": self.weights[0]}), say=display.say
-        )
+        self.training_step = TrainingStep(network, self.weights, task, settings, say=display.say, recorder=recorder)
+        self.optimizer = self.training_step.optimizer
         self.steps_per_epoch = len(train)
         self.total_steps = settings.epochs * self.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
-        self.means_of = ("loss", "top1") if isinstance(task, Classification) else ("loss",)
+        self.means_of = self.training_step.means_of
         self.totals = EpochSums(self.means_of, self.device)
         self.shown: dict[str, float] = {}
         self.checkpoint = LastCheckpoint(
@@ -115,8 +102,7 @@ class TrainingLoop:
 
     def run_epochs(self, request: StopRequest) -> None:
         set_training_mode(self.network)
-        if self.capture is not None:
-            make_capturable(self.optimizer, self.device)
+        self.training_step.begin()
         while self.step < self.total_steps:
             epoch, start = divmod(self.step, self.steps_per_epoch)
             self._set_schedules(epoch)
@@ -146,80 +132,10 @@ class TrainingLoop:
             set_drop_path(self.network, self.settings.drop_path_at(epoch))
 
     def _one_step(self, batch: Batch) -> None:
-        batch = to_device(batch, self.device)
-        batch = batch._replace(inputs=self._formatted(batch.inputs))
-        if self.capture is None:
-            sums = self._trained([batch])
-        else:
-            drop_path = self.settings.drop_path_at(self.step // self.steps_per_epoch)
-            baked = (tuple(group["lr"] for group in self.optimizer.param_groups), drop_path)
-            sums = self.capture([batch], baked, self._trained)
+        drop_path = self.settings.drop_path_at(self.step // self.steps_per_epoch)
+        sums = self.training_step.take(batch, drop_path, is_first=self.step == 0)
         self.step += 1
         self.totals.add(sums)
-
-    def _trained(self, batches: Sequence[Batch]) -> Tensor:
-        """Train on one batch; returns its contribution to the sums of the epoch."""
-        (batch,) = batches
-        with in_precision(self.settings.precision, self.device):
-            outputs, auxiliary = split_auxiliary(call(self.network, batch.inputs), self.task)
-            self._check(outputs, batch.targets)
-            loss = total_loss(self._criterion(outputs, batch.targets))
-            if auxiliary is not None and self.settings.auxiliary:
-                of_auxiliary = total_loss(self.task.criterion(auxiliary, batch.targets))
-                loss = loss + self.settings.auxiliary_weight * of_auxiliary
-        if not loss.requires_grad:
-            raise UserError(
-                f"The loss of {type(self.network).__name__} has no gradient, so that nothing would be trained: leave "
-                "out detach(), no_grad() and whole numbers on the way from its weights to the loss."
-            )
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.settings.weights.clip is not None:
-            nn.utils.clip_grad_norm_(self.weights, self.settings.weights.clip)
-        self.optimizer.step()
-        with torch.no_grad():
-            weight = self.task.weights(outputs, batch.targets).sum().double()
-            sums = [weight, loss.detach().double() * weight]
-            if isinstance(self.task, Classification):
-                sums.append((outputs.argmax(1) == batch.targets).sum().double())
-            return torch.stack(sums)
-
-    def _check(self, outputs: Any, targets: Any) -> None:
-        """Check that outputs and targets fit the task: at each step on a CPU, at the first step on another device.
-
-        A label out of range makes a CUDA device unusable, but checking every batch would wait for the device.
-        """
-        if self.device.type == "cpu" or self.step == 0:
-            self.task.check(outputs, targets)
-
-    def _criterion(self, outputs: Any, targets: Any) -> Any:
-        """The task's criterion; in the first step what it raises is told with what it was given."""
-        if self.step > 0 or self.capture is not None:
-            return self.task.criterion(outputs, targets)
-        came = f"outputs, {described(outputs)}, and targets, {described(targets)}"
-        with in_own_code(lambda: f"The criterion of {self.task.name()} cannot take {came}"):
-            return self.task.criterion(outputs, targets)
-
-    def _moving(self) -> list[list[Tensor]]:
-        """Everything that a step changes: weights and statistics, and the optimizer's momentum."""
-        momentum = optimizer_tensors(self.optimizer)
-        network = [*self.network.parameters(), *self.network.buffers()]
-        return [network, momentum] if momentum else [network]
-
-    def _formatted(self, inputs: Any) -> Any:
-        """The inputs as channels-last, which is about twice as fast, or contiguous if the network needs that."""
-        if self.memory_format is None:
-            named = type(self.network).__name__
-            with in_own_code(lambda: f"The network {named} cannot take the inputs, {described(inputs)}"):
-                works = takes_channels_last(self.network, inputs)
-            self.memory_format = torch.channels_last if works else torch.contiguous_format
-            self.network.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
-            if not works:
-                self.display.say(
-                    "Note: the network flattens with view(), so it is trained in contiguous memory format; with "
-                    "flatten(1) or reshape() it would train faster."
-                )
-        return in_format(inputs, self.memory_format)
 
     # After some steps, and after an epoch
 

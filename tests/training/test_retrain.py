@@ -580,7 +580,7 @@ def test_recorded_steps_train_as_the_usual_ones_do():
     for recorded in (False, True):
         network = small_cell_network()
         recorder = Replayed(
-            lambda: [tensor for group in loop._moving() for tensor in group],  # noqa: B023
+            lambda: [tensor for group in loop.training_step._moving() for tensor in group],  # noqa: B023
             lambda: [torch.default_generator],
         )
         loop = TrainingLoop(
