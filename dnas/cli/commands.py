@@ -14,6 +14,7 @@ COMMANDS = {
     "language": "Search for a recurrent cell on a text, and train it beside others.",
     "say": "Go on with a text, by a language model that was trained.",
     "profile": "Measure time, memory and FLOPs of a search on this machine.",
+    "measure": "Make a table of milliseconds on this machine, for --budget.",
     "spaces": "List the search spaces, with sizes and ranges of parameters.",
     "table": "Make a table file of a benchmark's results, for --table.",
     "describe": "Print parameters and FLOPs of an architecture.",

@@ -43,6 +43,8 @@ class SearchOptions:
     Args:
         budget: what the retrained network may cost, such as 'flops<=50%', 'parameters<=300k' or 'multiadds<=600M';
             several are separated by commas. A percentage is of the costliest network of the space.
+        milliseconds: table that `dnas measure` made, for a budget in milliseconds; by default this machine is
+            measured before the search.
         run: folder for the results; by default runs/DATA-DATE-TIME.
         resume: folder of a search to go on with; all settings are read from it.
         baseline: 'random' retrains the found architecture and random ones after the search, and compares them.
@@ -54,6 +56,7 @@ class SearchOptions:
     """
 
     budget: str | None = None
+    milliseconds: Path | None = None
     run: Path | None = None
     resume: Path | None = None
     baseline: Literal["none", "random"] = "none"
@@ -113,7 +116,7 @@ def _run(config: Namespace, given: Arguments) -> None:
         watching = _agreement(table, options)
         if options.resume is None:
             job = plan_search(run, job, display)
-            data = begin_search(run, job, display)
+            data = begin_search(run, job, display, options.milliseconds)
         with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
             data = read_data(run, job, display) if data is None else data
             found = search_command(run, job, data, display, watching)

@@ -107,7 +107,7 @@ def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]
         data = read_data(run, job, display)
         with num_threads(job.threads):
             rows = train_random_baseline(
-                random_architectures(job, data.rest.num_classes, data.rest.num_channels),
+                random_architectures(job, run, data.rest.num_classes, data.rest.num_channels),
                 comparable_training(run, job, data),
                 run=run,
                 num=grid.num_random,

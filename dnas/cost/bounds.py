@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -78,10 +78,34 @@ class Bounds:
     Args:
         program: describes the architectures that may be kept.
         ranges: one for each limit.
+        measured: measures the milliseconds of an architecture's network; None if there is no limit on them, or they
+            are those of another machine.
     """
 
     program: Program
     ranges: Sequence[Range]
+    measured: Callable[[Mapping[str, Kept]], float] | None = None
+
+    @property
+    def milliseconds(self) -> Range | None:
+        """The limit in milliseconds, if there is one."""
+        return next((one for one in self.ranges if one.limit.unit == "milliseconds"), None)
+
+    def tightened(self, factor: float) -> Bounds:
+        """The same with a limit in milliseconds that is lower by a factor.
+
+        Raises:
+            UserError: no network is within it.
+        """
+        ranges = [
+            replace(one, limit=Limit("milliseconds", one.most * factor, False))
+            if one.limit.unit == "milliseconds"
+            else one
+            for one in self.ranges
+        ]
+        for one in ranges:
+            one.check()
+        return replace(self, ranges=ranges)
 
     @property
     def all(self) -> list[Bound]:

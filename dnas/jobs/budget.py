@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -12,8 +13,10 @@ from dnas.cost.bounds import Bounds, amount
 from dnas.cost.drawing import BandDraws
 from dnas.data.keyed_random import stream_key
 from dnas.jobs.job import Job
+from dnas.jobs.milliseconds import MeasuredNetwork, is_limited, table_of
 from dnas.searching.own_bounds import bounds_on
 from dnas.space.delivered import NetworkSizes, SpaceNetwork
+from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.training.baseline import draw_random
@@ -31,16 +34,26 @@ def delivered_network(job: Job, num_classes: int, in_channels: int) -> SpaceNetw
     return SpaceNetwork(job.space, sizes)
 
 
-def bounds_of_job(job: Job, num_classes: int, in_channels: int) -> Bounds | None:
+def bounds_of_job(job: Job, run: Run, num_classes: int, in_channels: int) -> Bounds | None:
     """The bounds of the job's budget; None without one.
 
+    Args:
+        job: the job.
+        run: its folder, which holds the table for a limit in milliseconds.
+        num_classes, in_channels: of the data.
+
     Raises:
-        UserError: no network meets it.
+        UserError: no network meets it, or the table is damaged or of networks of other sizes.
     """
-    if job.search.budget is None:
+    budget, rule = job.search.budget, job.search.discretization
+    if budget is None:
         return None
     delivered = delivered_network(job, num_classes, in_channels)
-    return bounds_on(delivered, job.search.budget, job.search.discretization)
+    if not is_limited(job):
+        return bounds_on(delivered, budget, rule)
+    table, device = table_of(run, delivered), named_device(job.device)
+    bounds = bounds_on(delivered, budget, rule, table.cost)
+    return replace(bounds, measured=MeasuredNetwork(delivered, table, device)) if table.is_of_here(device) else bounds
 
 
 def say_range(job: Job, bounds: Bounds, display: Display) -> None:
@@ -73,13 +86,13 @@ def keep_budget(run: Run, job: Job, bounds: Bounds, kept: Mapping[str, Kept]) ->
     )
 
 
-def check_budget_of(job: Job, architecture: Architecture, num_classes: int, in_channels: int) -> None:
+def check_budget_of(job: Job, run: Run, architecture: Architecture, num_classes: int, in_channels: int) -> None:
     """See that an architecture meets the job's budget at the sizes of its retraining.
 
     Raises:
         UserError: it does not.
     """
-    bounds = bounds_of_job(job, num_classes, in_channels)
+    bounds = bounds_of_job(job, run, num_classes, in_channels)
     if bounds is None or bounds.fits(architecture.decisions):
         return
     costs = bounds.costs(architecture.decisions)
@@ -92,12 +105,12 @@ def check_budget_of(job: Job, architecture: Architecture, num_classes: int, in_c
     )
 
 
-def random_architectures(job: Job, num_classes: int, in_channels: int) -> Callable[[int], Architecture]:
+def random_architectures(job: Job, run: Run, num_classes: int, in_channels: int) -> Callable[[int], Architecture]:
     """Random architectures number 0, 1 ... of the job's seed: of its space, or, with a budget, those that use it.
 
     See `dnas.cost.drawing` for the distribution.
     """
-    bounds = bounds_of_job(job, num_classes, in_channels)
+    bounds = bounds_of_job(job, run, num_classes, in_channels)
     if bounds is None or all(one.changes_nothing for one in bounds.ranges):
         return lambda index: draw_random(job.space, job.seed, index)
     draws = BandDraws(bounds)

@@ -13,6 +13,7 @@ from dnas.cost.budget import Budget, Limit, Unit
 from dnas.cost.layout import allowed
 from dnas.jobs.budget import delivered_network
 from dnas.jobs.job import Job
+from dnas.jobs.milliseconds import table_of
 from dnas.method.discretization.base import Trying
 from dnas.method.discretization.within import WithinBudget, program_of, rules_of
 from dnas.report.scatter import Point, scatter
@@ -152,7 +153,8 @@ def find_front(
     decisions = job.space.decisions()
     program = program_of(decisions, allowed(decisions), rules_of(rule))
     units: tuple[Unit, ...] = tuple(dict.fromkeys((unit, "flops", "parameters")))
-    costs = decompositions(delivered, Budget(tuple(f"{one}<=100%" for one in units)))
+    predicted = table_of(run, delivered).cost if unit == "milliseconds" else None
+    costs = decompositions(delivered, Budget(tuple(f"{one}<=100%" for one in units)), predicted)
     (whole,) = bounds_of(Budget((f"{unit}<=100%",)), costs, program, delivered).ranges
     mixtures = final_mixtures(run, job.search, decisions)
     places = []

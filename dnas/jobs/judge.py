@@ -91,7 +91,7 @@ def baseline_command(
 def _draw(run: Run, job: Job, data: JobData) -> Callable[[int], Architecture]:
     """Gives random architecture number 0, 1 ... of a job's space, or of the user's own module."""
     if job.model is None:
-        return random_architectures(job, data.rest.num_classes, data.rest.num_channels)
+        return random_architectures(job, run, data.rest.num_classes, data.rest.num_channels)
     model = searchable_model(job, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
     return lambda index: random_architecture(find_decisions(model), job.seed, index)
 

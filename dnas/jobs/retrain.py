@@ -69,7 +69,7 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
             planning=(1 - THREADS_PLANNING) * planning,
         )
         job = replace(job, retrain=chosen.settings)
-        check_budget_of(job, architecture, rest.num_classes, rest.num_channels)
+        check_budget_of(job, run, architecture, rest.num_classes, rest.num_channels)
         if device.type == "cpu" and threads is None:
             sizes = Sizes(shape[1], chosen.settings.batch_size, chosen.settings.channels, chosen.settings.cells)
             measure = measure_of_retraining(job, architecture, shape, rest.num_classes, device)

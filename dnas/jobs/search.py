@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -11,9 +12,10 @@ from torch import nn
 from dnas.core.run import Run
 from dnas.data import Catalog, open_source
 from dnas.formats import architecture_text
-from dnas.jobs.budget import bounds_of_job, keep_budget, say_range
+from dnas.jobs.budget import bounds_of_job, delivered_network, keep_budget, say_range
 from dnas.jobs.images import JobData, read_data, search_streams
 from dnas.jobs.job import Job, job_of_stage, seeded_search
+from dnas.jobs.milliseconds import is_limited, take_table
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.own_model import searchable_model
 from dnas.jobs.planning.ladder import images_to_search_with, with_sizes_of_data
@@ -58,19 +60,33 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
     return chosen.job
 
 
-def begin_search(run: Run, job: Job, display: Display) -> JobData | None:
+def begin_search(run: Run, job: Job, display: Display, milliseconds: Path | None = None) -> JobData | None:
     """Begin a run of a job that has all sizes.
 
     With a budget, that is checked before the folder becomes a run, for which the images are read; they are returned.
 
+    Args:
+        run: the folder.
+        job: the job.
+        display: where messages are shown.
+        milliseconds: table for a limit in milliseconds; None to measure here.
+
     Raises:
-        UserError: no network meets the budget, or the images cannot be read.
+        UserError: no network meets the budget, the images cannot be read, or the table has no use or does not fit.
     """
+    if milliseconds is not None and not is_limited(job):
+        raise UserError(
+            f"--milliseconds {milliseconds} has no effect without a budget in milliseconds: give --budget "
+            '"milliseconds<=8" too, or leave it out.'
+        )
     if job.search.budget is None:
         begin(run, job)
         return None
     data = read_data(run, job, display)
-    bounds = bounds_of_job(job, data.rest.num_classes, data.rest.num_channels)
+    if is_limited(job):
+        delivered = delivered_network(job, data.rest.num_classes, data.rest.num_channels)
+        take_table(run, job, delivered, milliseconds, display)
+    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
     assert bounds is not None
     say_range(job, bounds, display)
     begin(run, job)
@@ -137,7 +153,7 @@ def search_command(
         model = build_supernet_model(own, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
         return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    bounds = bounds_of_job(job, data.rest.num_classes, data.rest.num_channels)
+    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
     with num_threads(job.threads):
         result = search_in_stages(
             build,

@@ -8,13 +8,16 @@ from typing import NoReturn
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.mixture import Active, Mixture
 from dnas.core.progress import set_progress
+from dnas.cost.bounds import Bounds
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
-from dnas.method.discretization import Argmax, Discretization
+from dnas.method.discretization import Argmax
 from dnas.method.discretization.genome import is_whole
 from dnas.method.discretization.genome import kept as kept_of
+from dnas.method.discretization.within import WithinBudget
 from dnas.searching.course import Course
 from dnas.searching.execution import Stepper
+from dnas.searching.measured_budget import within_measured
 from dnas.searching.observer import skip_share
 from dnas.searching.settings import SearchSettings
 from dnas.searching.supernet_measures import evaluate_supernet, goodness, mean_entropy
@@ -34,7 +37,7 @@ class Judging:
         settings: the settings of the search.
         train: batches for the weights.
         validation: batches on which the supernet is measured.
-        discretization: what decides in the end.
+        bounds: limits of the settings' budget; None without one.
         stamp: turns what is kept into an `Architecture`.
         display: where the progress of a discretization is shown.
     """
@@ -47,7 +50,7 @@ class Judging:
         *,
         train: Cycle,
         validation: Batches,
-        discretization: Discretization,
+        bounds: Bounds | None,
         stamp: Callable[[dict[str, Kept]], Architecture],
         display: Display,
     ):
@@ -57,7 +60,7 @@ class Judging:
         self.settings = settings
         self.train = train
         self.validation = validation
-        self.discretization = discretization
+        self.bounds = bounds
         self.stamp = stamp
         self.display = display
         self._tuning_steps = 0  # steps of a discretization that trains; they are not part of a checkpoint
@@ -117,12 +120,32 @@ class Judging:
 
     # Discretization
 
-    def architecture(self, mixtures: Mapping[str, Mixture], heed: Callable[[], None] = nothing_to_heed) -> Architecture:
+    def final_architecture(self, heed: Callable[[], None]) -> Architecture:
+        """The architecture at the end; within a limit on milliseconds as measured.
+
+        Args:
+            heed: as for `architecture`.
+
+        Raises:
+            UserError: no network was found that is as fast as its budget asks.
+        """
+        mixtures = self.mixtures()
+        if self.bounds is None:
+            return self.architecture(mixtures, heed)
+        return within_measured(self.bounds, lambda bounds: self.architecture(mixtures, heed, bounds), self.display.say)
+
+    def architecture(
+        self,
+        mixtures: Mapping[str, Mixture],
+        heed: Callable[[], None] = nothing_to_heed,
+        bounds: Bounds | None = None,
+    ) -> Architecture:
         """The architecture that the discretization keeps.
 
         Args:
             mixtures: the expected mixtures.
             heed: called before each evaluation and each step; it may raise `Interrupted`.
+            bounds: other limits than those of the settings' budget.
         """
 
         def evaluate(active: Mapping[str, Active]) -> float:
@@ -132,7 +155,10 @@ class Judging:
         def train(epochs: int, active: Mapping[str, Active] | None = None) -> None:
             self._train_weights(epochs, active or {}, heed)
 
-        discretization = self.discretization.seeded(self.settings.seed)
+        discretization = self.settings.discretization.seeded(self.settings.seed)
+        limits = bounds or self.bounds
+        if limits is not None:
+            discretization = WithinBudget(discretization, limits)
         kept = discretization(self.supernet.decisions, mixtures, evaluate=evaluate, train=train)
         return self.stamp(kept)
 

@@ -15,7 +15,6 @@ from dnas.core.training_mode import set_training_mode
 from dnas.cost.bounds import Bounds
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
-from dnas.method.discretization.within import WithinBudget
 from dnas.searching.checkpoint import SearchCheckpoint
 from dnas.searching.course import Course
 from dnas.searching.execution import Stepper
@@ -88,7 +87,7 @@ class SearchLoop:
             settings,
             train=self.train,
             validation=validation,
-            discretization=settings.discretization if bounds is None else WithinBudget(settings.discretization, bounds),
+            bounds=bounds,
             stamp=stamp,
             display=display,
         )
@@ -247,7 +246,7 @@ class SearchLoop:
             with torch.no_grad():
                 for name, alpha in course.alphas_by_epoch[course.result_epoch - 1].items():
                     self.supernet.alphas[name].copy_(alpha)
-        architecture = self.judging.architecture(self.judging.mixtures(), heed)
+        architecture = self.judging.final_architecture(heed)
         course.seconds += time.perf_counter() - started
         if self.run is not None:
             self.run.save_architecture(architecture)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dnas.core.batch import Batch, map_tensors
 from dnas.cost.bounds import Bounds, bounds_of, decompositions
 from dnas.cost.budget import Budget
+from dnas.cost.decomposition import Decomposition
 from dnas.cost.delivered import Delivered, DerivedNetwork
 from dnas.cost.layout import allowed
 from dnas.method.discretization import Discretization
@@ -16,19 +17,28 @@ from dnas.method.discretization.within import program_of, rules_of
 from dnas.system.errors import UserError
 
 
-def bounds_on(delivered: Delivered, budget: Budget, discretization: Discretization) -> Bounds:
+def bounds_on(
+    delivered: Delivered, budget: Budget, discretization: Discretization, milliseconds: Decomposition | None = None
+) -> Bounds:
     """The bounds of a budget on a delivered network.
 
+    Args:
+        delivered: the network.
+        budget: what it may cost.
+        discretization: decides what is kept.
+        milliseconds: predicted milliseconds, for a limit in them (`dnas.cost.milliseconds`).
+
     Raises:
-        UserError: the budget is below the smallest network; a limit in milliseconds, for which there are `dnas search`
-            and `dnas measure`; or costs that are no sum over what is kept.
+        UserError: the budget is below the smallest network, a limit in milliseconds comes without predictions, or the
+            costs are no sum over what is kept.
     """
-    if any(limit.unit == "milliseconds" for limit in budget.parsed):
+    if milliseconds is None and any(limit.unit == "milliseconds" for limit in budget.parsed):
         raise UserError(
-            "A limit in milliseconds needs a table of measured candidates: give bounds made with dnas.cost.bounds_of."
+            "A limit in milliseconds needs a table of measured candidates: measure one with "
+            "dnas.cost.milliseconds.measure_milliseconds, and give bounds_on(..., milliseconds=table.cost) as bounds."
         )
     program = program_of(delivered.decisions, allowed(delivered.decisions), rules_of(discretization))
-    return bounds_of(budget, decompositions(delivered, budget), program, delivered)
+    return bounds_of(budget, decompositions(delivered, budget, milliseconds), program, delivered)
 
 
 def derived(model: nn.Module, batch: Batch) -> DerivedNetwork:

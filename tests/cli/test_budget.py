@@ -105,3 +105,28 @@ def test_a_front_has_the_best_architecture_for_each_budget_and_retrains_what_is_
 )
 def test_bad_fronts_are_refused_in_one_line(run, options, words):
     assert words in refused("front", run, *options)
+
+
+@pytest.mark.slow
+def test_a_search_by_milliseconds_measures_first_and_keeps_the_table(tmp_path, photos):
+    run, table = tmp_path / "run", tmp_path / "table.json"
+    small = ("--space", "dnas.DartsSpace", "--space.nodes", 1)
+    candidates = ("--space.candidates", "[none, skip_connect, sep_conv_3x3]")
+    sizes = ("--channels", 2, "--cells", 3, "--num_classes", 2, "--in_channels", 1, "--image_size", 8)
+    out = done("measure", "--output", table, *small, *candidates, *sizes, "--device", "cpu", "--threads", 1)
+    assert "predictions differ from 20 measured networks" in out
+    searching = ("search", "--data", photos, *SMALL, "--threads", 1, "--milliseconds", table)
+    out = done(*searching, "--run", run, "--budget", "milliseconds<=100")
+    assert "measured" in out
+    assert json.loads((run / "milliseconds.json").read_text()) == json.loads(table.read_text())
+    assert done("front", run, "--budget", "milliseconds", "--points", 2)
+
+    other = tmp_path / "other"
+    assert "has no effect without a budget in milliseconds" in refused(*searching, "--run", other)
+    limit = ("--run", other, "--budget", "milliseconds<=100")
+    assert "networks with channels 2; the budget is about networks with channels 4" in refused(
+        *searching, *limit, "--retrain.channels", 4
+    )
+    assert "below the smallest network" in refused(*searching, "--run", other, "--budget", "milliseconds<=0.0001")
+    table.write_text("{")
+    assert str(table) in refused(*searching, *limit)

@@ -1,0 +1,91 @@
+"""The table of milliseconds of a run: measured here, or handed over by another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dnas.core.architecture import Kept
+from dnas.core.run import Run
+from dnas.cost.milliseconds import Milliseconds, measure_milliseconds
+from dnas.cost.stopwatch import Stopwatch
+from dnas.jobs.job import Job
+from dnas.space.delivered import SpaceNetwork
+from dnas.system.devices import named_device
+from dnas.system.display import Display
+from dnas.training.baseline import draw_random
+
+# Name of the file in a run folder.
+FILE = "milliseconds.json"
+
+
+def is_limited(job: Job) -> bool:
+    """Whether the job's budget has a limit in milliseconds."""
+    budget = job.search.budget
+    return budget is not None and any(limit.unit == "milliseconds" for limit in budget.parsed)
+
+
+def measure_table(
+    delivered: SpaceNetwork, stopwatch: Stopwatch, device: torch.device, display: Display, seed: int = 0
+) -> Milliseconds:
+    """Measure the candidates and some whole networks of a space on this machine."""
+    on_device = replace(delivered, device=str(device))
+    display.say(f"Measuring candidates and networks in {stopwatch.runtime} ...")
+    table = measure_milliseconds(
+        on_device,
+        stopwatch,
+        lambda index: draw_random(delivered.space, seed, index).decisions,
+        lambda done, total: display.update("measuring", done, total, {}),
+    )
+    display.say(f"Measured: {table}.")
+    return table
+
+
+def take_table(run: Run, job: Job, delivered: SpaceNetwork, source: Path | None, display: Display) -> None:
+    """Put the table of a new run into its folder: a copy of the given one, or one that is measured now.
+
+    Raises:
+        UserError: the given one is damaged, of other networks, or of another number of threads on this machine.
+    """
+    device, threads = named_device(job.device), job.threads or torch.get_num_threads()
+    if source is None:
+        table = measure_table(delivered, Stopwatch(threads=threads), device, display, job.seed)
+    else:
+        table = Milliseconds.load(source)
+        table.check_sizes(delivered, str(source))
+        table.check_threads(device, threads, str(source))
+        display.say(f"The table {source}: {table}.")
+        if not table.is_of_here(device):
+            display.say("It is of another machine: its predictions decide, and no network is measured here.")
+    table.save(run.path / FILE)
+
+
+def table_of(run: Run, delivered: SpaceNetwork) -> Milliseconds:
+    """The table of a run.
+
+    Raises:
+        FileNotFoundError, UserError: it is missing, damaged, or of networks of other sizes.
+    """
+    table = Milliseconds.load(run.path / FILE)
+    table.check_sizes(delivered, str(run.path / FILE))
+    return table
+
+
+class MeasuredNetwork:
+    """Measures built networks as a table was measured.
+
+    Args:
+        delivered: the networks.
+        table: what they are compared with.
+        device: of this machine.
+    """
+
+    def __init__(self, delivered: SpaceNetwork, table: Milliseconds, device: torch.device):
+        self._delivered = replace(delivered, device=str(device))
+        self._stopwatch = Stopwatch(table.host.runtime, table.host.threads)
+
+    def __call__(self, kept: Mapping[str, Kept]) -> float:
+        return self._stopwatch.whole(self._delivered.network(kept), (self._delivered.inputs,))
