@@ -97,6 +97,8 @@ def search(
             f"The settings have {len(settings.stages)} stages, each with a model of its own: use "
             "dnas.search_in_stages(build, ...), where build(stage) makes it."
         )
+    observers = accepted_list(observers, Observer, "observers")
+    _check_decisions(_built(lambda stage: model, settings, 0, task, criterion), settings, observers)
     start = keep_start(model.model if isinstance(model, Supernet) else model, run)
     result = search_in_stages(
         lambda stage: model,

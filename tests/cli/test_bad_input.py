@@ -272,7 +272,7 @@ def test_a_baseline_without_images_held_out(photos, tmp_path):
 def test_other_settings_for_a_retraining_that_has_begun(run):
     assert "epochs is 2 there and 5 here" in refused("retrain", run, "--epochs", 5)
     assert "--time has no effect" in refused("retrain", run, "--time", "5min")
-    assert "--threads has no effect" in refused("retrain", run, "--threads", 1)
+    assert "--threads has no effect" in refused("retrain", run, "--threads", 3)
 
 
 def test_settings_that_do_not_matter_may_differ_when_a_retraining_goes_on(run):

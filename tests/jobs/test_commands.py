@@ -162,7 +162,8 @@ def test_a_parquet_file(tmp_path, monkeypatch):
     datasets.disable_progress_bars()
     photos = make_photos(tmp_path / "photos")
     files = sorted(photos.rglob("*.png"))
-    rows = {"image": [str(file) for file in files], "label": [file.parent.name for file in files]}
+    images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    rows = {"image": images, "label": [file.parent.name for file in files]}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "photos.parquet")
     run = tmp_path / "run"
@@ -254,7 +255,12 @@ def test_each_command_that_was_stopped_goes_on_to_the_same_bits(photos, uninterr
     stages: list[tuple[tuple[object, ...], tuple[object, ...], Path, int]] = [
         (("search", "--data", photos, "--run", run, *LONGER), ("search", "--resume", run), run, 15),
         (("retrain", run), ("retrain", run), run / "retrain", 20),
-        (("baseline", run, "--num", 2), ("baseline", run, "--num", 2), run / "baseline" / "001", 20),
+        (
+            ("baseline", run, "--num_random", 2),
+            ("baseline", run, "--num_random", 2),
+            run / "baseline" / "001",
+            20,
+        ),
     ]
     for command, again, folder, rows in stages:
         metrics = folder / "metrics.jsonl"

@@ -231,7 +231,8 @@ def test_the_recipe_of_darts_has_the_settings_of_the_python_api_in_second_order(
         for field in fields(defaults)
         if field.name in ("hidden", "batch_size", "bptt")
     }
-    assert plain["search"]["weights"]["lr"]["init_args"]["value"] == defaults.search.weights.lr_at(0.0) == 20
+    rate = plain["search"]["weights"]["init_args"]["lr"]["init_args"]
+    assert rate["value"] == defaults.search.weights.lr_at(0.0) == 20
 
 
 @pytest.mark.parametrize("name", recipe_names(LANGUAGE))

@@ -115,5 +115,5 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]):
 
 
 def test_another_gradient_than_the_two_is_refused():
-    with pytest.raises(ValueError, match="against must be 'validation' or 'sum'; got 'train'"):
+    with pytest.raises(ValueError, match="against must be one of 'validation', 'sum'; got the text 'train'"):
         OperationFreeze(against="train")  # type: ignore[arg-type]

@@ -284,7 +284,7 @@ def test_rows_of_both_attempts_are_kept_and_say_which_they_are_of(tmp_path: Path
     assert steps == sorted(set(steps))
     summary = Run(tmp_path).load_json("search")
     assert (summary["steps"], summary["epochs"]) == (8 * STEPS, EPOCHS)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.pt"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["last.pt", "start.pt"]
     # The bar grows longer instead of going back.
     assert [done for done, _ in shown.done] == list(range(1, 8 * STEPS + 1))
     assert [total for _, total in shown.done] == [EPOCHS * STEPS] * (4 * STEPS - 1) + [8 * STEPS] * (4 * STEPS + 1)

@@ -1,7 +1,6 @@
 """Where an architecture stands, in words and on the command line."""
 
 import doctest
-import json
 import sys
 from pathlib import Path
 
@@ -52,10 +51,10 @@ def test_a_search_and_a_description_say_where_their_architecture_stands(tmp_path
     assert "of 15,625, better than" in said
     line = next(line for line in said.splitlines() if line.startswith("test200_c10"))
     assert line in done("describe", tmp_path / "run", *look_up)
-    kept = json.loads((tmp_path / "run" / "standing.json").read_text())
+    kept = Run(tmp_path / "run").load_json("standing")
     assert kept == standing_data(load_table(tmp_path / "table.npz"), Run(tmp_path / "run").load_architecture())
     done("search", "--resume", tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "standing.json").read_text()) == kept
+    assert Run(tmp_path / "run").load_json("standing") == kept
 
 
 def test_a_table_of_another_space_and_a_file_that_is_none_are_refused_before_anything_is_read(tmp_path: Path):

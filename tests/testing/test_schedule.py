@@ -9,7 +9,7 @@ from torch import Tensor
 
 import dnas.core.schedule
 import dnas.testing.schedule
-from dnas.core.schedule import Constant, Cosine, Exponential, Linear, Schedule
+from dnas.core.schedule import Constant, Cosine, Exponential, Linear, Schedule, Warmup
 from dnas.testing import check_schedule
 
 EXAMPLES = {
@@ -17,6 +17,7 @@ EXAMPLES = {
     Linear: Linear(0.03, 0.3),
     Cosine: Cosine(0.025, 0.001),
     Exponential: Exponential(0.4, 0.2),
+    Warmup: Warmup(Cosine(0.025, 0.001), share=0.2, start=0.1),
 }
 
 

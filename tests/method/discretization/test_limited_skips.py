@@ -147,6 +147,6 @@ def test_a_rule_that_trains_is_refused():
     assert LimitedSkips(Argmax()) == LimitedSkips()
 
 
-def test_a_rule_that_is_only_a_name_is_refused():
-    with pytest.raises(ValueError, match=r"got 'dnas.Argmax'; in a recipe, \{class_path: dnas.Argmax\}"):
-        LimitedSkips("dnas.Argmax")  # type: ignore[arg-type]
+def test_a_rule_that_no_name_stands_for_is_refused():
+    with pytest.raises(ValueError, match="there is no Discretization 'dnas.Nothing'; known are Argmax, Evolution"):
+        LimitedSkips("dnas.Nothing")  # type: ignore[arg-type]

@@ -142,7 +142,7 @@ def test_other_penalties_have_nothing_to_measure():
 
 
 def test_a_unit_that_is_not_known_is_refused():
-    with pytest.raises(ValueError, match="measured in flops or parameters, or numbers by decision; got 'milliseconds'"):
+    with pytest.raises(ValueError, match="a mapping or one of 'flops', 'parameters'; got the text 'milliseconds'"):
         ExpectedCost("milliseconds", target=0.5)  # type: ignore[arg-type]
 
 
