@@ -10,6 +10,7 @@ from dnas.cli.arguments import Arguments
 from dnas.cli.own_model import add_model, model_for
 from dnas.cli.parser import Command
 from dnas.shipping.export import FORMATS, Format, export
+from dnas.system.errors import UserError
 
 
 def _fill(parser: ArgumentParser) -> None:
@@ -18,6 +19,12 @@ def _fill(parser: ArgumentParser) -> None:
         "--formats", type=Format, nargs="+", default=list(FORMATS), help="formats to write; by default all"
     )
     parser.add_argument("--output", type=Path | None, default=None, help="folder for the files; by default RUN/export")
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="also write network_int8.onnx in 8-bit integers, calibrated on held-out images, and compare the two",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="number of CPU threads with which --int8 is timed")
     add_model(parser)
 
 
@@ -26,6 +33,24 @@ def _run(config: Namespace, given: Arguments) -> None:
     for file in export(config.run, formats=tuple(config.formats), output=config.output, model=model):
         checked = "" if file.deviation is None else f", differs from PyTorch by {file.deviation:.1e} at most"
         print(f"{file.format}: {file.path} ({file.num_bytes / 1e6:.2f} MB{checked})")
+    if config.int8:
+        print(_int8(config))
+
+
+def _int8(config: Namespace) -> str:
+    """The table of network.onnx and network_int8.onnx."""
+    from dnas.cli.run_settings import retrained
+    from dnas.jobs.images import read_data
+    from dnas.jobs.int8 import export_int8
+    from dnas.system.display import RichDisplay
+
+    if "onnx" not in config.formats:
+        raise UserError("--int8 makes its file of network.onnx: leave --formats out, or name onnx among them.")
+    run, job = retrained(config)
+    with RichDisplay() as display:
+        data = read_data(run, job, display)
+    folder = config.output or run.path / "export"
+    return export_int8(job, data, folder, threads=config.threads)
 
 
 COMMAND = Command("export", _fill, _run)

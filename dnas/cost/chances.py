@@ -62,10 +62,13 @@ class Chances:
     Args:
         decisions: decisions of the mixtures, including weights of edges if there are any.
         threshold: threshold of independent gates in cells and input choices; None if candidates compete.
+        sharpness: power of all odds, over 0: 1 for those of the mixtures; a larger one is nearer to what a
+            discretization keeps, the most probable architecture.
     """
 
-    def __init__(self, decisions: Mapping[str, Decision], *, threshold: float | None = None):
+    def __init__(self, decisions: Mapping[str, Decision], *, threshold: float | None = None, sharpness: float = 1.0):
         self.decisions = decisions
+        self.sharpness = sharpness
         self.threshold = threshold
         own = groups(decisions, allowed(decisions), independent=threshold is not None)
         self.items = [item for group in own for item in group.items]
@@ -83,11 +86,11 @@ class Chances:
         like = mixtures[self._names[0]].values
         index = self._on(like.device)
         values = torch.cat([mixtures[name].values.reshape(-1) for name in self._names]).to(torch.float64)
-        values = torch.cat([values + TINY, values.new_zeros(1)])  # the last one is for padding
+        values = torch.cat([values, values.new_zeros(1)])  # the last one is for padding
         weights = self._edge_weights(mixtures, index, values)
         chance = values.new_zeros(len(self.items))
         if self._rows:
-            v = values[index.rows]  # (rows, candidates)
+            v = self._sharpened(values)[index.rows]  # (rows, candidates)
             total = v.sum(dim=1)
             stays = torch.ones_like(total)
             odds = torch.cat([total if weights is None else total * weights[index.row_weights], total.new_zeros(1)])
@@ -104,13 +107,19 @@ class Chances:
     def _gates(self, g: Tensor, nodes: Nodes) -> Tensor:
         assert self.threshold is not None
         t = min(max(self.threshold, _LEAST_ODDS), 1 - _LEAST_ODDS)
-        return gates_inclusion(((1 - g) * t).masked_fill(nodes.filled, 1.0), g * (1 - t), nodes.most)
+        leave, keep = ((1 - g) * t) ** self.sharpness, (g * (1 - t)) ** self.sharpness
+        return gates_inclusion(leave.masked_fill(nodes.filled, 1.0), keep, nodes.most)
+
+    def _sharpened(self, values: Tensor) -> Tensor:
+        """The power of the values, and a tiny number more, except for the last one."""
+        powers = values if self.sharpness == 1 else values**self.sharpness
+        return torch.cat([powers[:-1] + TINY, powers[-1:]])
 
     def _edge_weights(self, mixtures: Mapping[str, Mixture], index: _Indices, like: Tensor) -> Tensor | None:
         """The weights of all edges, flattened, with a final 1 for anything else; None without edge weights."""
         if not self._weighed or self.threshold is not None:
             return None
-        found = [mixtures[edges_name(name)].values.to(torch.float64) for name in self._weighed]
+        found = [mixtures[edges_name(name)].values.to(torch.float64) ** self.sharpness for name in self._weighed]
         return torch.cat([*found, like.new_ones(1)])
 
     def _on(self, device: torch.device) -> _Indices:
@@ -181,7 +190,7 @@ class ExpectedCosts:
     """Expected costs, one for each decomposition: (number of decompositions,) in float64, differentiable.
 
     Args:
-        decisions, threshold: as for `Chances`.
+        decisions, threshold, sharpness: as for `Chances`.
         costs: the decompositions whose expected value is computed.
     """
 
@@ -191,8 +200,9 @@ class ExpectedCosts:
         costs: Sequence[Decomposition],
         *,
         threshold: float | None = None,
+        sharpness: float = 1.0,
     ):
-        self.chances = Chances(decisions, threshold=threshold)
+        self.chances = Chances(decisions, threshold=threshold, sharpness=sharpness)
         items = self.chances.items
         number = {item: index for index, item in enumerate(items)}
         self._constants = torch.tensor([cost.constant for cost in costs], dtype=torch.float64)

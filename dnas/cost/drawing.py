@@ -22,10 +22,10 @@ from itertools import combinations, product
 from random import Random
 
 from dnas.core.architecture import Kept
+from dnas.cost.band import band, largest_use
 from dnas.cost.bounds import Bounds, Range
 from dnas.cost.layout import Group, Item, kept_of
 
-BAND = 0.85
 # Spaces with at most this many architectures are enumerated.
 SMALL = 20_000
 # Number of draws outside the band in a larger space; after these, an architecture that uses most of the budget is
@@ -60,15 +60,11 @@ class BandDraws:
 
     @cached_property
     def _largest(self) -> dict[str, Kept]:
-        """An architecture within the budget that uses most of it, to within a hundredth."""
-        program, bounds = self.bounds.program, self.bounds.all
-        found = [program.costliest(one.cost, bounds, gap=0.01) for one in self.bounds.ranges]
-        return max((kept for kept in found if kept is not None), key=self.bounds.use)
+        return largest_use(self.bounds)
 
     @cached_property
     def _band(self) -> tuple[float, float]:
-        top = self.bounds.use(self._largest)
-        return (BAND, 1.0) if top >= BAND else (BAND * top, top)
+        return band(self.bounds, self._largest)
 
     def _is_in_band(self, items: Sequence[Item]) -> bool:
         kept = self._kept(items)

@@ -46,10 +46,11 @@ class Cap(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """The largest cost that is allowed."""
+    """The largest and the least cost that is allowed."""
 
     cost: Decomposition
     most: float
+    least: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Program:
             if kept_items is None:
                 return None
             kept = kept_of(kept_items, self.decisions)
-            if all(bound.cost.of(kept, self.decisions) <= bound.most for bound in bounds):
+            if all(bound.least <= bound.cost.of(kept, self.decisions) <= bound.most for bound in bounds):
                 return kept
             matrix.rule_out(kept_items)
         raise AssertionError(f"{TRIES} solutions were over a limit by the solver's tolerance")
@@ -160,7 +161,8 @@ class _Matrix:
         unit = _unit(bound.cost, self.items)
         row = {self.column[item]: bound.cost.at(item) / unit for item in self.items if bound.cost.at(item)}
         row |= {self.pairs[pair]: value / unit for pair, value in self.pair_costs(bound.cost).items()}
-        self._add(row, -math.inf, (bound.most - bound.cost.constant) / unit)
+        least, most = ((end - bound.cost.constant) / unit for end in (bound.least, bound.most))
+        self._add(row, least, most)
 
     def rule_out(self, kept: Sequence[Item]) -> None:
         """Exclude the architecture with exactly these items."""

@@ -58,8 +58,16 @@ class Stopwatch:
                 return _median(lambda: network(*inputs), _device(inputs), self.threads)
             return self._in_session(network, inputs)
 
+    def of_file(self, path: Path, inputs: tuple[Tensor, ...]) -> float:
+        """Milliseconds of one run of an ONNX file in onnxruntime."""
+        return self._of_session(open_session(path.read_bytes(), self.threads), inputs)
+
     def _in_session(self, module: nn.Module, inputs: tuple[Any, ...]) -> float:
-        session, feed = _session(module, inputs, self.threads)
+        return self._of_session(open_session(_onnx(module, inputs), self.threads), inputs)
+
+    def _of_session(self, session: Any, inputs: tuple[Any, ...]) -> float:
+        names = [entry.name for entry in session.get_inputs()]
+        feed = {name: x.numpy() for name, x in zip(names, inputs, strict=False)}  # a network may use no input
         return _median(lambda: session.run(None, feed), torch.device("cpu"), self.threads)
 
 
@@ -88,23 +96,30 @@ def _median(work: Callable[[], Any], device: torch.device, threads: int) -> floa
     return 1000 * statistics.median(found)
 
 
-def _session(module: nn.Module, inputs: tuple[Any, ...], threads: int) -> tuple[Any, dict[str, Any]]:
-    """An onnxruntime session of a module, and what it is fed with."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingPackage('Measuring in onnxruntime needs it: pip install "dnas[export]"') from error
+def _onnx(module: nn.Module, inputs: tuple[Any, ...]) -> bytes:
+    """A module as ONNX."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         # torch's older exporter, which it deprecates, is fifteen times as fast (0.6 and 9.7 s for a DARTS network of 8
         # cells), and onnxruntime runs its graph as fast as the other's (1.54 and 1.66 ms).
         warnings.simplefilter("ignore")
         torch.onnx.export(module, inputs, file, dynamo=False)  # type: ignore[call-overload]
+    return file.getvalue()
+
+
+def open_session(content: bytes, threads: int) -> Any:
+    """An onnxruntime session of an ONNX file on so many CPU threads.
+
+    Raises:
+        MissingPackage: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingPackage('Running ONNX files needs onnxruntime: pip install "dnas[export]"') from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()]
-    return session, {name: x.numpy() for name, x in zip(names, inputs, strict=False)}  # a network may use none
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def _device(inputs: tuple[Any, ...]) -> torch.device:

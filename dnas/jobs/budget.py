@@ -9,6 +9,7 @@ from typing import Any
 
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.run import Run
+from dnas.cost.activations import peak_activation_bytes
 from dnas.cost.bounds import Bounds, amount
 from dnas.cost.drawing import BandDraws
 from dnas.data.keyed_random import stream_key
@@ -64,7 +65,13 @@ def say_range(job: Job, bounds: Bounds, display: Display) -> None:
         display.say(f"  {one}")
 
 
-def keep_budget(run: Run, job: Job, bounds: Bounds, kept: Mapping[str, Kept]) -> str:
+def activation_bytes(delivered: SpaceNetwork, kept: Mapping[str, Kept]) -> int:
+    """The peak of the activations of a network for one image on the CPU, in bytes of memory."""
+    on_cpu = replace(delivered, device="cpu")
+    return peak_activation_bytes(on_cpu.network(kept), on_cpu.inputs)
+
+
+def keep_budget(run: Run, job: Job, bounds: Bounds, kept: Mapping[str, Kept], delivered: SpaceNetwork) -> str:
     """Write the budget and what was found beside the architecture; returns what the network costs in words."""
     costs = bounds.costs(kept)
     limits = [
@@ -78,11 +85,15 @@ def keep_budget(run: Run, job: Job, bounds: Bounds, kept: Mapping[str, Kept]) ->
         for one in bounds.ranges
     ]
     sizes: dict[str, Any] = {"channels": job.retrain.channels, "cells": job.retrain.cells}
-    run.save_json(FILE, {**sizes, "image_size": job.image_size, "limits": limits})
-    return "; ".join(
-        f"{amount(costs[one.limit.unit])} {one.limit.unit} of at most {amount(one.most)} "
-        f"({costs[one.limit.unit] / one.most:.1%})"
-        for one in bounds.ranges
+    memory = activation_bytes(delivered, kept)
+    run.save_json(FILE, {**sizes, "image_size": job.image_size, "limits": limits, "activation_bytes": memory})
+    return (
+        "; ".join(
+            f"{amount(costs[one.limit.unit])} {one.limit.unit} of at most {amount(one.most)} "
+            f"({costs[one.limit.unit] / one.most:.1%})"
+            for one in bounds.ranges
+        )
+        + f"; {memory / 1e3:.1f} kB of activations at their peak"
     )
 
 

@@ -11,7 +11,7 @@ from dnas.core.run import Run
 from dnas.cost.bounds import Bounds, Range, amount, bounds_of, decompositions
 from dnas.cost.budget import Budget, Limit, Unit
 from dnas.cost.layout import allowed
-from dnas.jobs.budget import delivered_network
+from dnas.jobs.budget import activation_bytes, delivered_network
 from dnas.jobs.job import Job
 from dnas.jobs.milliseconds import table_of
 from dnas.method.discretization.base import Trying
@@ -34,6 +34,7 @@ class Place:
         limit: the budget.
         most: the same in its unit.
         costs: of the architecture, by unit: that of the budget, FLOPs and parameters.
+        activation_bytes: memory of its network's activations at their peak, for one image.
         architecture: the best within the budget.
         trained: how good its network is; None where it was not asked for.
     """
@@ -41,6 +42,7 @@ class Place:
     limit: Limit
     most: float
     costs: Mapping[Unit, float]
+    activation_bytes: int
     architecture: Architecture
     trained: Row | None = None
 
@@ -50,6 +52,7 @@ class Place:
             "limit": str(self.limit),
             "most": self.most,
             "costs": dict(self.costs),
+            "activation_bytes": self.activation_bytes,
             "trained": None if self.trained is None else self.trained.to_data(),
         }
 
@@ -92,14 +95,15 @@ class Front:
     def table(self) -> str:
         """The table as text."""
         units = list(self.places[0].costs)
-        rows = [["", "budget", "at most", *units, "used", "validation", "test"]]
+        rows = [["", "budget", "at most", *units, "activations", "used", "validation", "test"]]
         for number, place in enumerate(self.places, start=1):
             row = place.trained
             values = ["", ""] if row is None else [_value(row, row.validation), _value(row, row.test)]
             costs = [amount(place.costs[unit]) for unit in units]
             used = f"{place.costs[self.unit] / place.most:.1%}"
-            rows.append([str(number), str(place.limit), amount(place.most), *costs, used, *values])
-        return "\n".join(aligned(rows, "><>" + ">" * len(units) + ">>>"))
+            memory = f"{place.activation_bytes / 1e3:.1f} kB"
+            rows.append([str(number), str(place.limit), amount(place.most), *costs, memory, used, *values])
+        return "\n".join(aligned(rows, "><>" + ">" * len(units) + ">>>>"))
 
     def picture(self) -> str:
         """Cost and, where networks were trained, what they reach on held-out images; as SVG."""
@@ -156,13 +160,14 @@ def find_front(
     predicted = table_of(run, delivered).cost if unit == "milliseconds" else None
     costs = decompositions(delivered, Budget(tuple(f"{one}<=100%" for one in units)), predicted)
     (whole,) = bounds_of(Budget((f"{unit}<=100%",)), costs, program, delivered).ranges
-    mixtures = final_mixtures(run, job.search, decisions)
+    ended = final_mixtures(run, job.search, decisions)
     places = []
     for own in sorted(_ranges(whole, limits, points), key=lambda one: one.most):
-        within = WithinBudget(rule, Bounds(program, [own]))
-        kept = within(decisions, mixtures, evaluate=_never, train=_never)
+        within = WithinBudget(rule, Bounds(program, [own]), is_pushed=ended.is_pushed)
+        kept = within(decisions, ended.mixtures, evaluate=_never, train=_never)
         spent: dict[Unit, float] = {one: cost.of(kept, decisions) for one, cost in costs.items()}
-        places.append(Place(own.limit, own.most, spent, job.space.architecture(kept)))
+        memory = activation_bytes(delivered, kept)
+        places.append(Place(own.limit, own.most, spent, memory, job.space.architecture(kept)))
     return Front(unit, tuple(places))
 
 

@@ -170,7 +170,8 @@ def search_command(
         )
     display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
     if bounds is not None:
-        display.say(f"The network has {keep_budget(run, job, bounds, result.architecture.decisions)}.")
+        delivered = delivered_network(job, data.rest.num_classes, data.rest.num_channels)
+        display.say(f"The network has {keep_budget(run, job, bounds, result.architecture.decisions, delivered)}.")
     return result
 
 

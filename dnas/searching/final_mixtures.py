@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 
@@ -15,8 +16,20 @@ from dnas.searching.supernet import relaxed_mixtures
 from dnas.system.errors import UserError
 
 
-def final_mixtures(run: Run, settings: SearchSettings, decisions: Mapping[str, Decision]) -> dict[str, Mixture]:
-    """The expected mixtures that the discretization of a finished search has seen.
+class Final(NamedTuple):
+    """How a search has ended.
+
+    Args:
+        mixtures: the expected mixtures that its discretization has seen.
+        is_pushed: whether a budget has changed the alphas.
+    """
+
+    mixtures: dict[str, Mixture]
+    is_pushed: bool
+
+
+def final_mixtures(run: Run, settings: SearchSettings, decisions: Mapping[str, Decision]) -> Final:
+    """How a finished search has ended.
 
     Args:
         run: folder of the search.
@@ -39,8 +52,9 @@ def final_mixtures(run: Run, settings: SearchSettings, decisions: Mapping[str, D
         part = settings.parts[state["stage"]]
         progress = torch.tensor(part.progress(state["step"], state["steps_per_epoch"]))
         with torch.no_grad():
-            return relaxed_mixtures(
+            mixtures = relaxed_mixtures(
                 decisions, alphas, allowed, lambda alpha: settings.relaxation.expected(alpha, progress)
             )
+        return Final(mixtures, any(m > 0 for m in state.get("budget", {}).get("highest", ())))
     except (LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}). Use a new run folder.") from error

@@ -52,6 +52,7 @@ class HeldBudget(Penalty):
         self._expected = ExpectedCosts(supernet.decisions, costs, threshold=rules.threshold)
         self._most = torch.tensor([one.most for one in bounds.ranges], dtype=torch.float64, device=supernet.device)
         self.multiplier = torch.zeros_like(self._most)
+        self.highest = torch.zeros_like(self._most)  # the multiplier at its highest
         self.factor = torch.full_like(self._most, FIRST)
         self._excess = torch.zeros_like(self._most)  # of the last step
         self._excess_before = torch.full_like(self._most, torch.inf)  # at the end of the epoch before
@@ -70,6 +71,7 @@ class HeldBudget(Penalty):
         """Update the multipliers after an architecture step."""
         step = self.factor * self._excess / self.steps_per_epoch
         self.multiplier.add_(step).clamp_(min=0)
+        self.highest.copy_(torch.maximum(self.highest, self.multiplier))
 
     def end_epoch(self) -> None:
         """Raise the factor where the excess does not fall."""
@@ -77,9 +79,14 @@ class HeldBudget(Penalty):
         self.factor.copy_(torch.where(slow, 2 * self.factor, self.factor).clamp(max=LAST))
         self._excess_before.copy_(self._excess)
 
+    @property
+    def has_pushed(self) -> bool:
+        """Whether a price was ever paid, so that the alphas differ from those of a search without a budget."""
+        return bool((self.highest > 0).any())
+
     def tensors(self) -> list[Tensor]:
         """What a step changes."""
-        return [self.multiplier, self._excess]
+        return [self.multiplier, self.highest, self._excess]
 
     def scalars(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
         """What is logged: for each unit the expected cost of what will be kept, its share of the limit, and m."""
@@ -93,11 +100,18 @@ class HeldBudget(Penalty):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes."""
-        named = {"multiplier": self.multiplier, "factor": self.factor, "excess_before": self._excess_before}
-        return {name: tensor.tolist() for name, tensor in named.items()}
+        return {name: tensor.tolist() for name, tensor in self._kept.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Read a state in place."""
-        pairs = ((self.multiplier, "multiplier"), (self.factor, "factor"), (self._excess_before, "excess_before"))
-        for tensor, name in pairs:
+        for name, tensor in self._kept.items():
             tensor.copy_(torch.tensor(state[name], dtype=torch.float64))
+
+    @property
+    def _kept(self) -> dict[str, Tensor]:
+        return {
+            "multiplier": self.multiplier,
+            "highest": self.highest,
+            "factor": self.factor,
+            "excess_before": self._excess_before,
+        }

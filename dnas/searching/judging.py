@@ -158,7 +158,8 @@ class Judging:
         discretization = self.settings.discretization.seeded(self.settings.seed)
         limits = bounds or self.bounds
         if limits is not None:
-            discretization = WithinBudget(discretization, limits)
+            held = self.stepper.held
+            discretization = WithinBudget(discretization, limits, is_pushed=held is not None and held.has_pushed)
         kept = discretization(self.supernet.decisions, mixtures, evaluate=evaluate, train=train)
         return self.stamp(kept)
 

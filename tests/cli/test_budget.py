@@ -130,3 +130,15 @@ def test_a_search_by_milliseconds_measures_first_and_keeps_the_table(tmp_path, p
     assert "below the smallest network" in refused(*searching, "--run", other, "--budget", "milliseconds<=0.0001")
     table.write_text("{")
     assert str(table) in refused(*searching, *limit)
+
+
+@pytest.mark.slow
+def test_export_to_eight_bits_shows_both_files_in_one_table(run):
+    out = done("export", run, "--formats", "onnx", "--int8")
+    whole, small = json.loads((run / "export" / "int8.json").read_text())
+    assert (whole["file"], small["file"]) == ("network.onnx", "network_int8.onnx")
+    for entry in (whole, small):
+        assert (run / "export" / entry["file"]).stat().st_size == entry["num_bytes"]
+        assert 0 <= entry["accuracy"] <= 1
+        assert f"{entry['accuracy']:.2%}" in out
+    assert "name onnx among them" in refused("export", run, "--formats", "torch", "--int8")

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 import dnas.cost.drawing
 from dnas.core.decision import Decision
+from dnas.cost.band import BAND
 from dnas.cost.bounds import Bounds, Range
 from dnas.cost.budget import Limit
 from dnas.cost.decomposition import Decomposition
-from dnas.cost.drawing import BAND, BandDraws
+from dnas.cost.drawing import BandDraws
 from dnas.cost.layout import allowed
 from dnas.cost.program import Program
 from tests.support.enumeration import EDGES, architectures, decision_sets, decompositions

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from dnas.core.architecture import Kept
 from dnas.core.decision import Decision
 from dnas.core.mixture import Active, Mixture
+from dnas.cost.band import band, largest_use
 from dnas.cost.bounds import Bounds
 from dnas.cost.drawing import BandDraws
-from dnas.cost.layout import Item
-from dnas.cost.program import Cap, Program
+from dnas.cost.layout import Item, items_of
+from dnas.cost.program import Bound, Cap, Program
 from dnas.method.discretization.argmax import edge_weights
 from dnas.method.discretization.base import Discretization, Evaluate, Limits, Train, Trying
 from dnas.method.discretization.eligible import eligible_rows
@@ -90,19 +91,23 @@ def _logit(gate: float) -> float:
 
 @dataclass(frozen=True)
 class WithinBudget(Discretization):
-    """What `rule` keeps, where that is within the budget; otherwise the best architecture that is.
+    """What `rule` keeps, where that is within the budget; otherwise the best architecture that is and that uses it.
 
-    The best has the highest sum of `scores` of all that are within the budget, found by integer programming: it is what
-    Argmax, Threshold and LimitedSkips keep where no budget is in their way. A rule that tries candidates (`Trying`) is
-    told what fits.
+    The best has the highest sum of `scores`, found by integer programming: without a budget, it is what Argmax,
+    Threshold and LimitedSkips keep. Alphas that a budget has pushed to cheap candidates, by a price on the mean of the
+    mixture, would often keep much less than it allows; so then only what uses 85 % of one of its limits or more is
+    looked at (`dnas.cost.band`). A rule that tries candidates (`Trying`) is told what fits.
 
     Args:
         rule: what decides without a budget.
         bounds: what is allowed.
+        is_pushed: whether the budget has changed the alphas; if not, what `rule` keeps is what it would keep without a
+            budget, however little that uses.
     """
 
     rule: Discretization
     bounds: Bounds
+    is_pushed: bool = False
 
     @property
     def needs_training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -126,12 +131,20 @@ class WithinBudget(Discretization):
             limits = _Limits(self.bounds)
             return self.rule.decide(decisions, mixtures, evaluate=evaluate, train=train, limits=limits)
         kept = self.rule(decisions, mixtures, evaluate=evaluate, train=train)
-        return kept if self.bounds.fits(kept) else self.best(decisions, mixtures)
+        if self.bounds.fits(kept) and (not self.is_pushed or self.bounds.use(kept) >= self._least_use):
+            return kept
+        return self.best(decisions, mixtures, uses_it=True)
 
-    def best(self, decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture]) -> dict[str, Kept]:
+    def best(
+        self, decisions: Mapping[str, Decision], mixtures: Mapping[str, Mixture], *, uses_it: bool = False
+    ) -> dict[str, Kept]:
         """The architecture of the highest scores within the budget.
 
         Candidates that the search has ruled out are kept where nothing else fits.
+
+        Args:
+            decisions, mixtures: as for a call.
+            uses_it: only what uses the budget.
         """
         rules = rules_of(self.rule)
         options = {
@@ -140,10 +153,24 @@ class WithinBudget(Discretization):
             if decision.kind != "edges"
         }
         for program in (program_of(decisions, options, rules), self.bounds.program):
-            kept = program.best(scores(decisions, mixtures, program.items, rules), self.bounds.all)
-            if kept is not None:
-                return kept
+            score = scores(decisions, mixtures, program.items, rules)
+            choices = self._using() if uses_it else [self.bounds.all]
+            found = [kept for bounds in choices if (kept := program.best(score, bounds)) is not None]
+            if found:
+                return max(found, key=lambda kept: sum(score[item] for item in items_of(kept, decisions)))
         raise AssertionError("a budget that nothing is within is refused before the search")
+
+    @cached_property
+    def _least_use(self) -> float:
+        return band(self.bounds, largest_use(self.bounds))[0]
+
+    def _using(self) -> list[list[Bound]]:
+        """The bounds, each time with another one of them that has to be used."""
+        bounds = self.bounds.all
+        return [
+            [*bounds[:index], one._replace(least=self._least_use * one.most), *bounds[index + 1 :]]
+            for index, one in enumerate(bounds)
+        ]
 
 
 def _eligible(active: Active, allowed: Active) -> Active:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dnas.core.decision import Decision, edges_name
 from dnas.core.mixture import Mixture
+from dnas.cost.band import BAND
 from dnas.cost.bounds import Bounds, Range, bounds_of
 from dnas.cost.budget import Budget, Limit
 from dnas.cost.decomposition import Decomposition
@@ -92,11 +93,42 @@ def test_what_is_kept_is_the_best_of_all_that_fits(data):
     ways = architectures(decisions, independent=rules_of(rule).threshold is not None)
     fitting = [items for items, kept in ways if own.fits(kept)]
     assume(fitting)
-    kept = WithinBudget(rule, own)(decisions, mixtures, evaluate=never, train=never)
-    assert own.fits(kept)
     score = scores(decisions, mixtures, own.program.items, rules_of(rule))
     best = max(sum(score[item] for item in items) for items in fitting)
+    kept = WithinBudget(rule, own).best(decisions, mixtures)
+    assert own.fits(kept)
     assert sum(score[item] for item in items_of(kept, decisions)) == pytest.approx(best, abs=1e-6)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_what_a_budget_has_pushed_is_the_best_of_all_that_fits_and_uses_it(data):
+    decisions = data.draw(decision_sets())
+    mixtures = drawn(decisions, data.draw(st.integers(0, 10_000)))
+    limits = [(data.draw(decompositions(decisions)), float(data.draw(st.integers(50, 400)))) for _ in range(2)]
+    own = bounds(decisions, Argmax(), limits)
+    fitting = [(items, own.use(kept)) for items, kept in architectures(decisions) if own.fits(kept)]
+    assume(fitting)
+    top = max(use for _, use in fitting)
+    assume(top >= BAND * 1.02)  # what is used at the most is known to within a hundredth
+    score = scores(decisions, mixtures, own.program.items, rules_of(Argmax()))
+    best = max(sum(score[item] for item in items) for items, use in fitting if use >= BAND)
+    kept = WithinBudget(Argmax(), own, is_pushed=True)(decisions, mixtures, evaluate=never, train=never)
+    assert own.fits(kept)
+    assert own.use(kept) >= BAND
+    assert sum(score[item] for item in items_of(kept, decisions)) == pytest.approx(best, abs=1e-6)
+
+
+def test_what_fits_by_itself_is_kept_however_little_it_uses_unless_a_budget_has_pushed_it_there():
+    decisions = {"op": Decision("op", "choice", ("big", "small", "tiny"))}
+    mixtures = {"op": Mixture(torch.tensor([0.2, 0.3, 0.5]))}
+    cost = Decomposition(0.0, {"op": ((10.0, 9.0, 1.0),)}, {})
+    own = bounds(decisions, Argmax(), [(cost, 9.5)])
+    found = [
+        WithinBudget(Argmax(), own, is_pushed=pushed)(decisions, mixtures, evaluate=never, train=never)
+        for pushed in (False, True)
+    ]
+    assert found == [{"op": "tiny"}, {"op": "small"}]
 
 
 @given(st.data())

@@ -1,0 +1,201 @@
+"""Budgets on handwritten digits: does the found network meet its budget, how much of it is used, how good is it?
+
+    python benchmarks/budgets.py OUT.jsonl [--seeds 0 1 2] [--ways lagrangian sharp projection] [--limits 20 40 60]
+
+Four choices among a 5x5, 3x3 and 1x1 convolution and a skip connection are searched on scikit-learn's digits (640 for
+the weights, 640 for the alphas, 20 epochs), within shares of the costliest network's FLOPs; the found network is
+trained anew on these 1,280 and measured on 512 others. A row is a line of JSON; rows that are there are not made
+again. `ways` are how the expected cost is held: the augmented Lagrangian of dnas, the same with odds to the power of 4
+(nearer to what will be kept), and a projection of the alphas onto the budget after each step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from dnas import AlphaAdam, Argmax, Budget, Choice, Cosine, SearchSettings, Silent, WeightSGD, derive, search
+from dnas.cost.chances import ExpectedCosts
+from dnas.cost.delivered import DerivedNetwork
+from dnas.searching import execution
+from dnas.searching.held_budget import HeldBudget
+from dnas.searching.own_bounds import bounds_on
+
+CHANNELS, BATCH, HALF = 16, 64, 640
+EPOCHS, RETRAIN_EPOCHS = 20, 30
+
+
+class Sharp(HeldBudget):
+    """The augmented Lagrangian of odds to the power of 4."""
+
+    def __init__(self, supernet, relaxation, bounds, rules, *, steps_per_epoch):
+        super().__init__(supernet, relaxation, bounds, rules, steps_per_epoch=steps_per_epoch)
+        costs = [one.cost for one in bounds.ranges]
+        self._expected = ExpectedCosts(supernet.decisions, costs, threshold=rules.threshold, sharpness=4.0)
+
+
+class Projection(HeldBudget):
+    """After each step the alphas are moved back to the budget, along the gradient of the expected cost.
+
+    In the manner of HardCoRe-NAS (Nayman et al. 2021, https://arxiv.org/abs/2102.11646), whose steps stay within the
+    constraint; there they are those of a Frank-Wolfe method.
+    """
+
+    def __call__(self, loss, alphas, mixtures, progress):
+        self.progress = progress
+        return loss
+
+    def adapt(self) -> None:
+        alphas = self.supernet.alphas
+        for _ in range(10):
+            expected = self.supernet.relaxed(alphas, lambda alpha: self.relaxation.expected(alpha, self.progress))
+            excess = (self._expected(expected) / self._most - 1).sum()
+            self._excess.copy_(excess.detach())
+            if excess <= 0:
+                return
+            self.highest.fill_(1.0)
+            slopes = torch.autograd.grad(excess, list(alphas.values()))
+            square = sum(float((slope**2).sum()) for slope in slopes)
+            with torch.no_grad():
+                for alpha, slope in zip(alphas.values(), slopes, strict=True):
+                    alpha -= float(excess) / square * slope
+
+
+WAYS = {"lagrangian": HeldBudget, "sharp": Sharp, "projection": Projection}
+
+
+def conv(kernel: int) -> nn.Module:
+    norm = nn.BatchNorm2d(CHANNELS, affine=False, track_running_stats=False)
+    return nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, kernel, padding=kernel // 2, bias=False), norm, nn.ReLU())
+
+
+def model(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    choices = [
+        Choice(f"layer{index}", {"5x5": conv(5), "3x3": conv(3), "1x1": conv(1), "skip": nn.Identity()})
+        for index in range(4)
+    ]
+    head = (nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * CHANNELS, 10))
+    return nn.Sequential(nn.Conv2d(1, CHANNELS, 3, padding=1), nn.ReLU(), *choices, *head)
+
+
+def batches(images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
+
+
+def one_row(way: str, limit: int, seed: int) -> dict:
+    """One search, one training, one measurement."""
+    digits: Any = load_digits()
+    order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(seed))
+    images = (torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16)[order]
+    labels = torch.tensor(digits.target)[order]
+    budget = Budget((f"flops<={limit}%",))
+    settings = SearchSettings(
+        epochs=EPOCHS,
+        budget=budget,
+        weights=WeightSGD(lr=Cosine(0.05, 0.001)),
+        alphas=AlphaAdam(lr=0.02),
+        seed=seed,
+        validate_every=0,
+    )
+    execution.HeldBudget = WAYS[way]  # pyright: ignore[reportPrivateImportUsage]
+    started = time.perf_counter()
+    found = search(
+        model(seed),
+        batches(images[:HALF], labels[:HALF]),
+        batches(images[HALF : 2 * HALF], labels[HALF : 2 * HALF]),
+        settings=settings,
+        display=Silent(),
+    )
+    seconds = time.perf_counter() - started
+    bounds = bounds_on(DerivedNetwork(model(seed), torch.zeros(1, 1, 8, 8)), budget, Argmax())
+    kept = found.architecture.decisions
+    network = derive(model(seed + 100), found.architecture)
+    trained = batches(images[: 2 * HALF], labels[: 2 * HALF])
+    accuracy = train_and_measure(network, trained, images[2 * HALF : 2 * HALF + 512], labels[2 * HALF : 2 * HALF + 512])
+    return {
+        "way": way,
+        "limit": limit,
+        "seed": seed,
+        "flops": bounds.costs(kept)["flops"],
+        "use": bounds.use(kept),
+        "expected_use": found.metrics[-1]["flops_use"],
+        "kept": list(kept.values()),
+        "accuracy": accuracy,
+        "search_seconds": seconds,
+    }
+
+
+def train_and_measure(network: nn.Module, data: list[tuple[Tensor, Tensor]], images: Tensor, labels: Tensor) -> float:
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=3e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, RETRAIN_EPOCHS)
+    for _ in range(RETRAIN_EPOCHS):
+        for inputs, targets in data:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(inputs), targets).backward()
+            optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        return float((network(images).argmax(1) == labels).float().mean())
+
+
+def table(rows: list[dict]) -> str:
+    """Means over seeds, and what the larger of two neighbouring budgets brings."""
+    lines = []
+    for way in dict.fromkeys(row["way"] for row in rows):
+        own = {(row["limit"], row["seed"]): row for row in rows if row["way"] == way}
+        limits, seeds = (sorted({key[index] for key in own}) for index in (0, 1))
+        for limit in limits:
+            these = [own[limit, seed] for seed in seeds if (limit, seed) in own]
+            uses = " ".join(f"{row['use']:.1%}" for row in these)
+            accuracy = [row["accuracy"] for row in these]
+            lines.append(f"{way:11} {limit:3d} %  use {uses:24} accuracy {statistics.mean(accuracy):.2%}")
+        changes = [
+            own[larger, seed]["accuracy"] - own[smaller, seed]["accuracy"]
+            for smaller, larger in pairwise(limits)
+            for seed in seeds
+            if (larger, seed) in own and (smaller, seed) in own
+        ]
+        error = statistics.stdev(changes) / len(changes) ** 0.5 if len(changes) > 1 else float("nan")
+        lines.append(
+            f"{way:11} mean paired change between neighbouring budgets {statistics.mean(changes):+.2%}, standard "
+            f"error {error:.2%}, {len(changes)} pairs"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["lagrangian"])
+    parser.add_argument("--limits", type=int, nargs="+", default=[20, 40, 60, 80, 100])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    there = {(row["way"], row["limit"], row["seed"]) for row in rows}
+    wanted = [(w, limit, s) for s in options.seeds for w in options.ways for limit in options.limits]
+    missing = [key for key in wanted if key not in there]
+    print(
+        f"{len(missing)} rows to make, about {20 * len(missing) / 60:.0f} min on one core", file=sys.stderr, flush=True
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    for key in missing:
+        rows.append(one_row(*key))
+        with options.out.open("a") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
