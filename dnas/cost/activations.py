@@ -24,6 +24,7 @@ def peak_activation_bytes(network: nn.Module, inputs: Inputs) -> int:
         inputs: as for `dnas.cost.count_flops`.
 
     Example:
+        >>> import torch
         >>> layers = nn.Sequential(nn.Linear(4, 100, bias=False), nn.Linear(100, 2, bias=False)).eval()
         >>> peak_activation_bytes(layers, torch.zeros(1, 4))  # 4 inputs, which the caller holds, 100 and 2 outputs
         424
