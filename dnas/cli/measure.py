@@ -19,6 +19,7 @@ from dnas.space.delivered import NetworkSizes, SpaceNetwork
 from dnas.system.devices import named_device
 from dnas.system.display import RichDisplay
 from dnas.system.errors import UserError
+from dnas.training.baseline import draw_random
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def _run(config: Namespace, given: Arguments) -> None:
     )
     stopwatch = Stopwatch(options.runtime, options.threads or torch.get_num_threads())
     with RichDisplay() as display:
-        table = measure_table(SpaceNetwork(options.space, sizes), stopwatch, device, display)
+        delivered = SpaceNetwork(options.space, sizes)
+        table = measure_table(delivered, stopwatch, device, lambda index: draw_random(options.space, 0, index), display)
         table.save(options.output)
         display.say(f"The table is {options.output}.")
 

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from dnas.core.architecture import Architecture, Kept
+from dnas.core.batch import map_tensors
 from dnas.core.decision import Decision
 from dnas.core.derive import derive, find_decisions
 from dnas.cost.flops import Inputs
@@ -22,7 +24,7 @@ class Delivered(ABC):
     @property
     @abstractmethod
     def decisions(self) -> Mapping[str, Decision]:
-        """The open decisions by name, without the weights of edges, which no network has."""
+        """The open decisions by name; those of the weights of edges, which no network has, may be among them."""
 
     @property
     @abstractmethod
@@ -40,6 +42,10 @@ class Delivered(ABC):
         Args:
             given: kept candidates of `shaping`; these decisions are made, and are not in the model.
         """
+
+    @abstractmethod
+    def on(self, device: torch.device | str) -> Delivered:
+        """The same with networks and input on a device; on 'meta' they are counted without computing anything."""
 
     @property
     def shaping(self) -> tuple[str, ...]:
@@ -66,7 +72,6 @@ class DerivedNetwork(Delivered):
         example_inputs: one input, as in `dnas.cost.count_flops`, on the model's device.
 
     Example:
-        >>> import torch
         >>> from dnas.core.choice import Choice
         >>> model = nn.Sequential(Choice("op", {"linear": nn.Linear(4, 4), "skip": nn.Identity()}), nn.Linear(4, 2))
         >>> DerivedNetwork(model, torch.zeros(1, 4)).network({"op": "skip"})
@@ -81,7 +86,7 @@ class DerivedNetwork(Delivered):
 
     @property
     def decisions(self) -> Mapping[str, Decision]:
-        return {name: one for name, one in find_decisions(self.model).items() if one.kind != "edges"}
+        return find_decisions(self.model)
 
     @property
     def inputs(self) -> Inputs:
@@ -89,6 +94,10 @@ class DerivedNetwork(Delivered):
 
     def network(self, kept: Mapping[str, Kept]) -> nn.Module:
         return derive(self.model, Architecture(dict(kept))).eval()
+
+    def on(self, device: torch.device | str) -> DerivedNetwork:
+        inputs: Any = map_tensors(lambda tensor: tensor.to(device), self.example_inputs)
+        return DerivedNetwork(copy.deepcopy(self.model).to(device), inputs)
 
     def undecided(self, given: Mapping[str, Kept]) -> nn.Module:
         assert not given

@@ -7,28 +7,36 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import torch
+
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.run import Run
 from dnas.cost.activations import peak_activation_bytes
 from dnas.cost.bounds import Bounds, amount
+from dnas.cost.delivered import Delivered, DerivedNetwork
 from dnas.cost.drawing import BandDraws
 from dnas.data.keyed_random import stream_key
 from dnas.jobs.job import Job
 from dnas.jobs.milliseconds import MeasuredNetwork, is_limited, table_of
+from dnas.jobs.own_model import searchable_model
 from dnas.searching.own_bounds import bounds_on
 from dnas.space.delivered import NetworkSizes, SpaceNetwork
 from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.training.baseline import draw_random
+from dnas.training.own_baseline import random_architecture
 
 # Name of the JSON file in a run folder: the sizes that a budget is about, its limits and what was found.
 FILE = "budget"
 
 
-def delivered_network(job: Job, num_classes: int, in_channels: int) -> SpaceNetwork:
-    """The networks that `dnas retrain` builds by the job's settings."""
+def delivered_network(job: Job, num_classes: int, in_channels: int) -> Delivered:
+    """The networks that `dnas retrain` makes by the job's settings."""
     assert job.image_size is not None
+    if job.model is not None:
+        model = searchable_model(job, num_classes=num_classes, in_channels=in_channels)
+        return DerivedNetwork(model, torch.zeros(1, in_channels, job.image_size, job.image_size))
     sizes = NetworkSizes(
         job.retrain.channels, job.retrain.cells, num_classes, in_channels, job.image_size, stem=job.stem
     )
@@ -59,19 +67,19 @@ def bounds_of_job(job: Job, run: Run, num_classes: int, in_channels: int) -> Bou
 
 def say_range(job: Job, bounds: Bounds, display: Display) -> None:
     """Tell what a budget is about and what its numbers are."""
-    sizes = f"{job.retrain.channels} channels, {job.retrain.cells} cells, {job.image_size} pixels"
-    display.say(f"Budget of the retrained network ({sizes}; one image):")
+    sizes = "" if job.model is not None else f"{job.retrain.channels} channels, {job.retrain.cells} cells, "
+    display.say(f"Budget of the retrained network ({sizes}{job.image_size} pixels; one image):")
     for one in bounds.ranges:
         display.say(f"  {one}")
 
 
-def activation_bytes(delivered: SpaceNetwork, kept: Mapping[str, Kept]) -> int:
+def activation_bytes(delivered: Delivered, kept: Mapping[str, Kept]) -> int:
     """The peak of the activations of a network for one image on the CPU, in bytes of memory."""
-    on_cpu = replace(delivered, device="cpu")
+    on_cpu = delivered.on("cpu")
     return peak_activation_bytes(on_cpu.network(kept), on_cpu.inputs)
 
 
-def keep_budget(run: Run, job: Job, bounds: Bounds, kept: Mapping[str, Kept], delivered: SpaceNetwork) -> str:
+def keep_budget(run: Run, job: Job, bounds: Bounds, kept: Mapping[str, Kept], delivered: Delivered) -> str:
     """Write the budget and what was found beside the architecture; returns what the network costs in words."""
     costs = bounds.costs(kept)
     limits = [
@@ -108,8 +116,9 @@ def check_budget_of(job: Job, run: Run, architecture: Architecture, num_classes:
         return
     costs = bounds.costs(architecture.decisions)
     over = next(one for one in bounds.ranges if costs[one.limit.unit] > one.most)
+    sizes = f"With {job.retrain.channels} channels and {job.retrain.cells} cells"
     raise UserError(
-        f"With {job.retrain.channels} channels and {job.retrain.cells} cells the found network has "
+        f"{sizes if job.model is None else 'Now'} the found network has "
         f"{amount(costs[over.limit.unit])} {over.limit.unit}, over its budget of {amount(over.most)} ({over.limit}): "
         "retrain at the sizes of the search or smaller ones, or search with these (--retrain.channels, "
         "--retrain.cells)."
@@ -122,7 +131,19 @@ def random_architectures(job: Job, run: Run, num_classes: int, in_channels: int)
     See `dnas.cost.drawing` for the distribution.
     """
     bounds = bounds_of_job(job, run, num_classes, in_channels)
-    if bounds is None or all(one.changes_nothing for one in bounds.ranges):
+    if bounds is not None and not all(one.changes_nothing for one in bounds.ranges):
+        draws = BandDraws(bounds)
+        return lambda index: stamped(job, draws(Random(stream_key(job.seed, index))))
+    return draws_of(job, delivered_network(job, num_classes, in_channels))
+
+
+def draws_of(job: Job, delivered: Delivered) -> Callable[[int], Architecture]:
+    """Random architectures number 0, 1 ... of the job's seed, whatever they cost."""
+    if job.model is None:
         return lambda index: draw_random(job.space, job.seed, index)
-    draws = BandDraws(bounds)
-    return lambda index: job.space.architecture(draws(Random(stream_key(job.seed, index))))
+    return lambda index: random_architecture(delivered.decisions, job.seed, index)
+
+
+def stamped(job: Job, kept: Mapping[str, Kept]) -> Architecture:
+    """An architecture of the job's space, or of its own model."""
+    return job.space.architecture(kept) if job.model is None else Architecture(dict(kept))

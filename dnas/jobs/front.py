@@ -11,7 +11,7 @@ from dnas.core.run import Run
 from dnas.cost.bounds import Bounds, Range, amount, bounds_of, decompositions
 from dnas.cost.budget import Budget, Limit, Unit
 from dnas.cost.layout import allowed
-from dnas.jobs.budget import activation_bytes, delivered_network
+from dnas.jobs.budget import activation_bytes, delivered_network, stamped
 from dnas.jobs.job import Job
 from dnas.jobs.milliseconds import table_of
 from dnas.method.discretization.base import Trying
@@ -154,7 +154,7 @@ def find_front(
     if points < 2:
         raise UserError(f"points must be 2 or more; got {points}.")
     delivered = delivered_network(job, num_classes, in_channels)
-    decisions = job.space.decisions()
+    decisions = delivered.decisions
     program = program_of(decisions, allowed(decisions), rules_of(rule))
     units: tuple[Unit, ...] = tuple(dict.fromkeys((unit, "flops", "parameters")))
     predicted = table_of(run, delivered).cost if unit == "milliseconds" else None
@@ -167,7 +167,7 @@ def find_front(
         kept = within(decisions, ended.mixtures, evaluate=_never, train=_never)
         spent: dict[Unit, float] = {one: cost.of(kept, decisions) for one, cost in costs.items()}
         memory = activation_bytes(delivered, kept)
-        places.append(Place(own.limit, own.most, spent, memory, job.space.architecture(kept)))
+        places.append(Place(own.limit, own.most, spent, memory, stamped(job, kept)))
     return Front(unit, tuple(places))
 
 

@@ -176,11 +176,6 @@ def _check_own_model(job: Job) -> None:
         raise UserError(
             f"{', '.join(given)} would have no effect on the model {job.model}: its sizes are its own. Leave it out."
         )
-    if job.search.budget is not None:
-        raise UserError(
-            f"A budget on the command line needs a space, and {job.model} is a module of your own: use dnas.search in "
-            "Python, or leave it out."
-        )
     if job.search.stages:
         raise UserError(f"A search in stages needs a space; {job.model} is a module of your own. Use another recipe.")
 

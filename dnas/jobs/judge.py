@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 
 from dnas.core.architecture import Architecture
-from dnas.core.derive import derive, find_decisions
+from dnas.core.derive import derive
 from dnas.core.run import RETRAIN, Run
 from dnas.cost import count_flops, count_parameters
 from dnas.jobs.budget import random_architectures
 from dnas.jobs.images import JobData, read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.networks import network_builder
-from dnas.jobs.own_model import model_to_load, own_fresh_model, searchable_model
+from dnas.jobs.own_model import model_to_load, own_fresh_model
 from dnas.shipping.load import load, load_spec
 from dnas.system.devices import named_device
 from dnas.system.display import Display
@@ -28,7 +28,7 @@ from dnas.training.baseline import Training, train_beside, train_random_baseline
 from dnas.training.baseline_report import write_comparison
 from dnas.training.comparison import Comparison
 from dnas.training.evaluate import evaluate
-from dnas.training.own_baseline import random_architecture, search_seconds
+from dnas.training.own_baseline import search_seconds
 
 
 def check_baseline(job: Job, num: int = 1) -> None:
@@ -83,17 +83,10 @@ def baseline_command(
     with num_threads(job.threads):
         found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
         others = train_beside(beside or {}, training, run=run, display=display)
-        random = train_random_baseline(_draw(run, job, data), training, run=run, num=num, display=display)
+        draw = random_architectures(job, run, data.rest.num_classes, data.rest.num_channels)
+        random = train_random_baseline(draw, training, run=run, num=num, display=display)
     comparison = Comparison(found, tuple(random), seconds, len(data.test), tuple(others))
     return write_comparison(run, comparison)
-
-
-def _draw(run: Run, job: Job, data: JobData) -> Callable[[int], Architecture]:
-    """Gives random architecture number 0, 1 ... of a job's space, or of the user's own module."""
-    if job.model is None:
-        return random_architectures(job, run, data.rest.num_classes, data.rest.num_channels)
-    model = searchable_model(job, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
-    return lambda index: random_architecture(find_decisions(model), job.seed, index)
 
 
 def comparable_training(run: Run, job: Job, data: JobData) -> Training:

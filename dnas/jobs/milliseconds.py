@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
-from dnas.core.architecture import Kept
+from dnas.core.architecture import Architecture, Kept
 from dnas.core.run import Run
+from dnas.cost.delivered import Delivered
+from dnas.cost.flops import call_arguments
 from dnas.cost.milliseconds import Milliseconds, measure_milliseconds
 from dnas.cost.stopwatch import Stopwatch
 from dnas.jobs.job import Job
-from dnas.space.delivered import SpaceNetwork
 from dnas.system.devices import named_device
 from dnas.system.display import Display
-from dnas.training.baseline import draw_random
 
 # Name of the file in a run folder.
 FILE = "milliseconds.json"
@@ -29,22 +28,40 @@ def is_limited(job: Job) -> bool:
 
 
 def measure_table(
-    delivered: SpaceNetwork, stopwatch: Stopwatch, device: torch.device, display: Display, seed: int = 0
+    delivered: Delivered,
+    stopwatch: Stopwatch,
+    device: torch.device,
+    draw: Callable[[int], Architecture],
+    display: Display,
 ) -> Milliseconds:
-    """Measure the candidates and some whole networks of a space on this machine."""
-    on_device = replace(delivered, device=str(device))
+    """Measure the candidates and some whole networks on this machine.
+
+    Args:
+        delivered: the networks.
+        stopwatch: measures them.
+        device: where they run.
+        draw: returns random architecture number 0, 1 ...
+        display: shows progress and messages.
+    """
     display.say(f"Measuring candidates and networks in {stopwatch.runtime} ...")
     table = measure_milliseconds(
-        on_device,
+        delivered.on(device),
         stopwatch,
-        lambda index: draw_random(delivered.space, seed, index).decisions,
+        lambda index: draw(index).decisions,
         lambda done, total: display.update("measuring", done, total, {}),
     )
     display.say(f"Measured: {table}.")
     return table
 
 
-def take_table(run: Run, job: Job, delivered: SpaceNetwork, source: Path | None, display: Display) -> None:
+def take_table(
+    run: Run,
+    job: Job,
+    delivered: Delivered,
+    source: Path | None,
+    draw: Callable[[int], Architecture],
+    display: Display,
+) -> None:
     """Put the table of a new run into its folder: a copy of the given one, or one that is measured now.
 
     Raises:
@@ -52,7 +69,7 @@ def take_table(run: Run, job: Job, delivered: SpaceNetwork, source: Path | None,
     """
     device, threads = named_device(job.device), job.threads or torch.get_num_threads()
     if source is None:
-        table = measure_table(delivered, Stopwatch(threads=threads), device, display, job.seed)
+        table = measure_table(delivered, Stopwatch(threads=threads), device, draw, display)
     else:
         table = Milliseconds.load(source)
         table.check_sizes(delivered, str(source))
@@ -63,7 +80,7 @@ def take_table(run: Run, job: Job, delivered: SpaceNetwork, source: Path | None,
     table.save(run.path / FILE)
 
 
-def table_of(run: Run, delivered: SpaceNetwork) -> Milliseconds:
+def table_of(run: Run, delivered: Delivered) -> Milliseconds:
     """The table of a run.
 
     Raises:
@@ -83,9 +100,10 @@ class MeasuredNetwork:
         device: of this machine.
     """
 
-    def __init__(self, delivered: SpaceNetwork, table: Milliseconds, device: torch.device):
-        self._delivered = replace(delivered, device=str(device))
+    def __init__(self, delivered: Delivered, table: Milliseconds, device: torch.device):
+        self._delivered = delivered.on(device)
         self._stopwatch = Stopwatch(table.host.runtime, table.host.threads)
 
     def __call__(self, kept: Mapping[str, Kept]) -> float:
-        return self._stopwatch.whole(self._delivered.network(kept), (self._delivered.inputs,))
+        arguments, _ = call_arguments(self._delivered.inputs)
+        return self._stopwatch.whole(self._delivered.network(kept), arguments)

@@ -53,6 +53,7 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
             was searched with.
     """
     if job.model is not None:
+        check_budget_of(job, run, run.load_architecture(), data.rest.num_classes, data.rest.num_channels)
         return _own_plan(job, time=time, threads=threads, display=display)
     rest, device, architecture = data.rest, named_device(job.device), run.load_architecture()
     shape = (rest.num_channels, *rest.size)

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from dnas.core.run import Run
+from dnas.cost.bounds import Bounds
 from dnas.data import Catalog, open_source
 from dnas.formats import architecture_text
-from dnas.jobs.budget import bounds_of_job, delivered_network, keep_budget, say_range
+from dnas.jobs.budget import bounds_of_job, delivered_network, draws_of, keep_budget, say_range
 from dnas.jobs.images import JobData, read_data, search_streams
 from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.milliseconds import is_limited, take_table
@@ -85,7 +86,7 @@ def begin_search(run: Run, job: Job, display: Display, milliseconds: Path | None
     data = read_data(run, job, display)
     if is_limited(job):
         delivered = delivered_network(job, data.rest.num_classes, data.rest.num_channels)
-        take_table(run, job, delivered, milliseconds, display)
+        take_table(run, job, delivered, milliseconds, draws_of(job, delivered), display)
     bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
     assert bounds is not None
     say_range(job, bounds, display)
@@ -143,8 +144,11 @@ def search_command(
     """
     device = named_device(job.device)
     train, val, validation = search_streams(job, data, device)
+    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
     if job.model is not None:
-        return _search_own(run, job, data, display, observers)
+        result = _search_own(run, job, data, display, observers, bounds)
+        _say_budget(run, job, data, bounds, result, display)
+        return result
     if job.fused:
         display.say("Cells in their fused form: they keep only their states, and compute the rest again.")
 
@@ -153,7 +157,6 @@ def search_command(
         model = build_supernet_model(own, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
         return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
     with num_threads(job.threads):
         result = search_in_stages(
             build,
@@ -169,13 +172,22 @@ def search_command(
             bounds=bounds,
         )
     display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
-    if bounds is not None:
-        delivered = delivered_network(job, data.rest.num_classes, data.rest.num_channels)
-        display.say(f"The network has {keep_budget(run, job, bounds, result.architecture.decisions, delivered)}.")
+    _say_budget(run, job, data, bounds, result, display)
     return result
 
 
-def _search_own(run: Run, job: Job, data: JobData, display: Display, observers: Sequence[Observer]) -> SearchResult:
+def _say_budget(
+    run: Run, job: Job, data: JobData, bounds: Bounds | None, result: SearchResult, display: Display
+) -> None:
+    """Keep and tell what the found network costs, if there is a budget."""
+    if bounds is not None:
+        delivered = delivered_network(job, data.rest.num_classes, data.rest.num_channels)
+        display.say(f"The network has {keep_budget(run, job, bounds, result.architecture.decisions, delivered)}.")
+
+
+def _search_own(
+    run: Run, job: Job, data: JobData, display: Display, observers: Sequence[Observer], bounds: Bounds | None
+) -> SearchResult:
     """The search in a user's own module."""
     device = named_device(job.device)
     train, val, validation = search_streams(job, data, device)
@@ -192,6 +204,7 @@ def _search_own(run: Run, job: Job, data: JobData, display: Display, observers: 
             run=run,
             observers=observers,
             display=display,
+            bounds=bounds,
         )
     display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
     return result

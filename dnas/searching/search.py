@@ -112,6 +112,7 @@ def search(
         run=run,
         observers=observers,
         display=display,
+        bounds=bounds,
     )
     return replace(result, start=start)
 

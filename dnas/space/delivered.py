@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -54,7 +54,7 @@ class SpaceNetwork(Delivered):
 
     @property
     def decisions(self) -> Mapping[str, Decision]:
-        return {name: decision for name, decision in self.space.decisions().items() if decision.kind != "edges"}
+        return self.space.decisions()
 
     @property
     def inputs(self) -> Tensor:
@@ -68,6 +68,9 @@ class SpaceNetwork(Delivered):
     def undecided(self, given: Mapping[str, Kept]) -> nn.Module:
         with torch.device(self.device):
             return self.space.undecided(given, **self._arguments).eval()
+
+    def on(self, device: torch.device | str) -> SpaceNetwork:
+        return replace(self, device=str(device))
 
     @property
     def shaping(self) -> tuple[str, ...]:

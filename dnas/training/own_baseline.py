@@ -17,6 +17,8 @@ from dnas.core.derive import derive, find_decisions
 from dnas.core.mixture import Mixture
 from dnas.core.own_module import OwnModule, made_model
 from dnas.core.run import RETRAIN, Run
+from dnas.cost.bounds import Bounds
+from dnas.cost.drawing import BandDraws
 from dnas.data.batches import Batches
 from dnas.data.keyed_random import stream_key
 from dnas.method.discretization.genome import active, kept, sites
@@ -62,6 +64,7 @@ def baseline(
     num: int = 8,
     settings: RetrainSettings = RetrainSettings(),
     display: Display = TERMINAL,
+    bounds: Bounds | None = None,
 ) -> Baseline:
     """Train the found architecture and random ones alike, and compare them.
 
@@ -80,6 +83,7 @@ def baseline(
         num: number of random architectures.
         settings: settings of each training.
         display: where progress is shown.
+        bounds: of a budget (`dnas.searching.own_bounds`), which random architectures then use; None for any cost.
 
     Raises:
         FileNotFoundError: the folder holds no finished search.
@@ -107,9 +111,14 @@ def baseline(
         task=task_of(task, criterion, settings),
     )
     found = training.row("found", architecture, run=run.child(RETRAIN), display=display)
-    random = train_random_baseline(
-        lambda index: random_architecture(decisions, settings.seed, index), training, run=run, num=num, display=display
-    )
+    draws = None if bounds is None else BandDraws(bounds)
+
+    def draw(index: int) -> Architecture:
+        if draws is None:
+            return random_architecture(decisions, settings.seed, index)
+        return Architecture(draws(Random(stream_key(settings.seed, index))))
+
+    random = train_random_baseline(draw, training, run=run, num=num, display=display)
     num_test = sum(batch.num_samples for batch in batches["test"].epoch(0))
     comparison = Comparison(found, tuple(random), seconds, num_test)
     write_comparison(run, comparison)

@@ -95,3 +95,42 @@ def test_mistakes_are_told_before_anything_is_made(words, message, tmp_path, mon
     monkeypatch.delitem(sys.modules, "ownnet", raising=False)
     assert message in refused(*words)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["ownnet.py"]
+
+
+WIDE = """
+import dnas
+from torch import nn
+
+
+def conv(kernel):
+    return nn.Conv2d(4, 4, kernel, padding=kernel // 2)
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, 4, 3, padding=1)
+        self.a, self.b = (dnas.Choice(n, {"5x5": conv(5), "1x1": conv(1), "skip": nn.Identity()}) for n in "ab")
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        return self.head(self.b(self.a(self.first(x))).mean((2, 3)))
+"""
+
+
+@pytest.mark.slow
+def test_a_budget_holds_for_a_module_of_one_s_own_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ownnet.py").write_text(WIDE)
+    monkeypatch.delitem(sys.modules, "ownnet", raising=False)
+    words = ("--image_size", "8", "--search.epochs", "1", "--threads", "1", "--run", "run")
+    limits = ("--budget", "flops<=60%,milliseconds<=1000")
+    said = done("search", "--model", "ownnet:Net", *words, *limits)
+    assert "Budget of the retrained network (8 pixels; one image):" in said
+    assert "measured" in said
+    budget = Run("run").load_json("budget")
+    assert all(limit["cost"] <= limit["most"] for limit in budget["limits"])
+    assert "of at most" in said
+    assert "100.0%" in done("front", "run", "--trust", "--points", "3")
+    done("retrain", "run", "--trust", "--epochs", "1", "--threads", "1")
+    assert "found" in done("baseline", "run", "--trust", "--num", "1")

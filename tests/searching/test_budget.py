@@ -179,3 +179,13 @@ def test_a_model_whose_costs_are_no_sum_is_refused():
     tied = nn.Sequential(nn.Linear(4, 6), *choices, nn.Linear(6, 2))
     with pytest.raises(UserError, match="no sum over what is kept"):
         search(tied, data(0), data(1), settings=settings("parameters<=50%"))
+
+
+def test_bounds_that_are_given_take_the_place_of_those_of_the_derived_network():
+    """As for a space, whose delivered network is another one than the supernet's."""
+    wider = nn.Sequential(nn.Linear(4, 6), *(one for one in model() if isinstance(one, Choice)), nn.Linear(6, 2000))
+    bounds = bounds_on(DerivedNetwork(wider, torch.zeros(1, 4)), Budget(("flops<=25k",)), Argmax())
+    result = search(model(), data(0), data(1), settings=settings("flops<=25k"), bounds=bounds)
+    assert result.metrics[0]["expected_flops"] > 24_000
+    with pytest.raises(UserError, match="below the smallest network"):
+        bounds_on(DerivedNetwork(wider, torch.zeros(1, 4)), Budget(("flops<=10k",)), Argmax())
