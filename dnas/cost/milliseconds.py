@@ -19,8 +19,9 @@ from dnas.cost.counts import remembered
 from dnas.cost.decomposition import Decomposition, Table, decompose
 from dnas.cost.delivered import Delivered
 from dnas.cost.flops import call_arguments
-from dnas.cost.stopwatch import Runtime, Stopwatch, device_name
+from dnas.cost.stopwatch import Runtime, Stopwatch
 from dnas.system.atomic import write_text
+from dnas.system.devices import device_name
 from dnas.system.errors import UserError
 from dnas.system.reading.json_data import read_json
 

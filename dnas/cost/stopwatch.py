@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import platform
 import statistics
 import time
 import warnings
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.system.errors import MissingPackage
+from dnas.system.reading.files import read_bytes
 from dnas.system.threads import num_threads
 
 Runtime = Literal["torch", "onnxruntime"]
@@ -24,6 +23,7 @@ Runtime = Literal["torch", "onnxruntime"]
 WARM_UP_SECONDS = 0.02
 SECONDS = 0.1  # of measuring
 LEAST_RUNS = 9
+_LARGEST = 2 * 2**30  # bytes of an ONNX file; protobuf's own limit
 # On a GPU so many runs are queued between two looks at the clock.
 _QUEUED = 10
 
@@ -60,7 +60,7 @@ class Stopwatch:
 
     def of_file(self, path: Path, inputs: tuple[Tensor, ...]) -> float:
         """Milliseconds of one run of an ONNX file in onnxruntime."""
-        return self._of_session(open_session(path.read_bytes(), self.threads), inputs)
+        return self._of_session(open_session(read_onnx(path), self.threads), inputs)
 
     def _in_session(self, module: nn.Module, inputs: tuple[Any, ...]) -> float:
         return self._of_session(open_session(_onnx(module, inputs), self.threads), inputs)
@@ -122,16 +122,10 @@ def open_session(content: bytes, threads: int) -> Any:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
+def read_onnx(path: Path) -> bytes:
+    """The content of an ONNX file."""
+    return read_bytes(path, most=_LARGEST)
+
+
 def _device(inputs: tuple[Any, ...]) -> torch.device:
     return next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
-
-
-def device_name(device: torch.device) -> str:
-    """What a machine computes on, such as 'Intel(R) Xeon(R) CPU @ 2.20GHz'."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dnas.core.run import Run
-from dnas.cost.stopwatch import Stopwatch, open_session
+from dnas.cost.stopwatch import Stopwatch, open_session, read_onnx
 from dnas.jobs.images import JobData, retrain_streams
 from dnas.jobs.job import Job
 from dnas.shipping.int8 import FILE, quantize
@@ -78,7 +78,7 @@ def _cells(one: Measured) -> list[str]:
 
 
 def _measured(path: Path, images: Tensor, labels: Tensor, threads: int) -> Measured:
-    session = open_session(path.read_bytes(), threads)
+    session = open_session(read_onnx(path), threads)
     name = session.get_inputs()[0].name
     right = sum(
         int((torch.from_numpy(session.run(None, {name: part.numpy()})[0]).argmax(1) == truth).sum())

@@ -1,8 +1,10 @@
-"""Devices by the names that users give them."""
+"""Devices: by the names that users give them, and what the machine calls them."""
 
 from __future__ import annotations
 
+import platform
 import re
+from pathlib import Path
 
 import torch
 
@@ -23,3 +25,13 @@ def named_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"There is no device {name!r}: {torch.cuda.device_count()} GPUs were found. Use --device cpu.")
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """What the machine calls a device, such as 'Intel(R) Xeon(R) CPU @ 2.20GHz'."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dnas.core.architecture import Architecture
-from dnas.core.run import Run, environment
+from dnas.core.run import Run, commit, environment
 from dnas.system.tensor_file import load_tensors
 
 
@@ -309,3 +309,14 @@ def test_a_changed_number_in_a_json_file_of_a_run_is_refused(tmp_path):
     path.write_text(path.read_text().replace("0.91", "0.97"))
     with pytest.raises(ValueError, match=r"results\.json is damaged"):
         run.load_json("results")
+
+
+def test_without_git_no_commit_is_recorded(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert commit() is None
+
+
+def test_a_run_without_yaml_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)  # what an import finds where it is not installed
+    with pytest.raises(ImportError, match=r"pip install \"\.\[cli\]\""):
+        Run(tmp_path).write_config({})

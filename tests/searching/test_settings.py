@@ -114,3 +114,17 @@ def test_smoothing_goes_with_all_others(relaxation: Relaxation):
     state = torch.get_rng_state()
     assert SearchSettings(smoothing=RandomSmoothing(), relaxation=relaxation).relaxation == relaxation
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"weight_steps": 0}, "weight_steps must be at least 1; got 0"),
+        ({"tuning_lr": 0.0}, "tuning_lr must be above 0; got 0"),
+        ({"validate_every": -1}, "validate_every must be 0"),
+        ({"log_every": 0}, "log_every must be at least 1; got 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        SearchSettings(**given)

@@ -213,3 +213,12 @@ def test_uniform_and_random_widths_use_the_budget_and_do_not_pass_it(resnet: nn.
     for values in drawn:
         assert values is not None and 0.95 * most <= searchable.flops.of(values) <= most
     assert len({tuple(values.items()) for values in drawn if values}) == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"steps": 1}, "steps must be at least 2; got 1"), ({"random": -1}, "random must be at least 0")],
+)
+def test_settings_out_of_range_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        ShrinkSettings(**given)

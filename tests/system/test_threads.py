@@ -50,7 +50,8 @@ def test_small_tolerances_do_not_add_up():
     assert fewest_threads(machine(seconds), most=16) == 8
 
 
-def test_all_threads_or_one_help_on_this_machine():
-    before = torch.get_num_threads()
-    assert threads_that_help() in (1, before)
-    assert torch.get_num_threads() == before
+@pytest.mark.parametrize("most", [1, 2])
+def test_all_threads_or_one_help_on_this_machine(most):
+    with num_threads(most):
+        assert threads_that_help() in (1, most)
+        assert torch.get_num_threads() == most

@@ -246,3 +246,56 @@ def test_a_metric_that_gives_no_number_is_refused(value):
 
     with pytest.raises(UserError, match="'odd' must compute one number"):
         measure(OwnTask(nn.functional.mse_loss, {"odd": Odd()}), [(random(3), random(3))])
+
+
+class Counting:
+    """A metric with state that counts how often it was asked."""
+
+    higher_is_better = True
+
+    def reset(self):
+        self.total = 0.0
+
+    def update(self, outputs, targets):
+        self.total += float(targets.double().sum())
+
+    def compute(self):
+        return self.total
+
+
+def first_term(outputs, targets):
+    return outputs["a"].square().mean()
+
+
+def test_outputs_that_are_no_tensor_have_no_interval_for_metrics_with_state():
+    found = measure(OwnTask(first_term, {"total": Counting()}), [({"a": random(3)}, torch.ones(3))]).values["total"]
+    assert (found.value, found.interval) == (3.0, None)
+
+
+def test_too_much_to_keep_has_no_interval_for_metrics_with_state(monkeypatch):
+    monkeypatch.setattr("dnas.task.measurement._KEPT_NUMBERS", 7)
+    task = OwnTask(nn.functional.mse_loss, {"total": Counting()})
+    assert measure(task, [(random(3), torch.ones(3))]).values["total"].interval is not None
+    assert measure(task, [(random(4), torch.ones(4))]).values["total"].interval is None
+
+
+def test_rows_of_outputs_that_are_no_samples_have_no_interval_for_metrics_with_state():
+    task = OwnTask(lambda outputs, targets: outputs.mean(), {"total": Counting()})
+    assert measure(task, [(random(6, 2), torch.ones(3))]).values["total"].interval is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [("many", "got a str"), (torch.zeros(2, 3), r"one value per sample, \(3,\)")]
+)
+def test_a_metric_that_gives_no_value_per_sample_is_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        measure(OwnTask(nn.functional.mse_loss, {"odd": Metric(lambda o, t: given, "lower")}), [(random(3), random(3))])
+
+
+def test_values_are_compared_by_their_direction():
+    assert Metric(lambda o, t: 0.0, "lower").is_better(1.0, 2.0)
+    assert not Metric(lambda o, t: 0.0, "higher").is_better(1.0, 1.0)
+
+
+def test_one_sample_has_no_interval():
+    assert measure(Regression(), [(random(1), random(1))]).values["mse"].interval is None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.system.display import Display
+from dnas.task import Regression
 from dnas.training.evaluate import evaluate
 
 
@@ -157,3 +158,11 @@ def test_progress_is_shown():
     seen = Seen()
     evaluate(Known(), [(scores([1, 0]), torch.tensor([0]))] * 2, display=seen, phase="test")
     assert seen.calls == [("test", 1, 2), ("test", 2, 2)]
+
+
+def test_a_value_that_the_task_does_not_have_is_told():
+    evaluation = evaluate(Known(), [(torch.zeros(3, 1), torch.zeros(3, 1))], task=Regression())
+    with pytest.raises(ValueError, match="no metric 'top1'; it has mse, mae, r2"):
+        _ = evaluation.top1
+    with pytest.raises(ValueError, match="Only a classification has a confusion"):
+        _ = evaluation.per_class

@@ -1,6 +1,7 @@
 """Means, deviations and Welch's test against their closed forms."""
 
 import math
+import sys
 
 import pytest
 
@@ -79,3 +80,10 @@ def test_the_verdict_on_a_known_mean(known: float, word: str):
     assert verdict_on_mean(values, known) == f"p = {one_sample_p(values, known):.4f} ({word})"
     assert verdict_on_mean(values[:4], known) == "too few seeds"
     assert verdict_on_mean([7.0] * 5, known) == "no spread"
+
+
+def test_without_scipy_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)  # what an import finds where it is not installed
+    for test in (lambda: welch_p([1.0, 2.0], [3.0, 4.0]), lambda: one_sample_p([1.0, 2.0], 3.0)):
+        with pytest.raises(ImportError, match="pip install"):
+            test()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch.autograd import DeviceType  # pyright: ignore[reportPrivateImportUsage]
@@ -24,7 +22,7 @@ from dnas.jobs.profile.flops import search_step_flops
 from dnas.jobs.profile.stopwatch import step_phases
 from dnas.jobs.profile.values import Operation, Profile, StagedProfile, Timing
 from dnas.method.discretization.rehearsal import rehearse
-from dnas.system.devices import named_device
+from dnas.system.devices import device_name, named_device
 from dnas.system.errors import UserError
 from dnas.system.memory import RESERVE, available_memory, largest_batch, peak_memory, reset_peak_memory
 from dnas.system.peak import measure_peak, measured_seconds, synchronize
@@ -133,7 +131,7 @@ def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, 
     data = _data_timing(job, num_classes, device, num_batches=in_step, repeats=repeats)
     measured = _with_data(bare, of_step=data.median, of_batch=data.median / in_step)
     return Profile(
-        device=device_name(device),
+        device=device_and_threads(device),
         torch_version=torch.__version__,
         image_size=job.image_size,
         batch_size=job.batch_size,
@@ -255,15 +253,7 @@ def _max_batch_size(memory: Mapping[int, int], available: int) -> int | None:
     return largest_batch(largest, int((1 - RESERVE) * available))
 
 
-def device_name(device: torch.device) -> str:
+def device_and_threads(device: torch.device) -> str:
     """Name of the GPU, or of the CPU with PyTorch's number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {number_of(torch.get_num_threads(), 'thread')}"
-
-
-def _cpu_name() -> str:
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    name = device_name(device)
+    return name if device.type == "cuda" else f"{name}, {number_of(torch.get_num_threads(), 'thread')}"

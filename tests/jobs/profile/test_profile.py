@@ -16,7 +16,7 @@ from dnas.jobs.planning.trial import Trial
 from dnas.jobs.profile.flops import search_step_flops
 from dnas.jobs.profile.profile import (
     _max_batch_size,
-    device_name,
+    device_and_threads,
     expensive_operations,
     profile_job,
     profile_search,
@@ -308,7 +308,7 @@ def test_a_profile_works_with_the_threads_of_the_job(count, monkeypatch):
 @pytest.mark.parametrize(("count", "words"), [(1, ", 1 thread"), (2, ", 2 threads")])
 def test_the_head_says_how_many_threads(count, words):
     with num_threads(count):
-        assert device_name(CPU).endswith(words)
+        assert device_and_threads(CPU).endswith(words)
 
 
 # Mistakes

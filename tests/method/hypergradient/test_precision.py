@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from dnas.method.hypergradient.precision import _switches, full_precision
+from dnas.method.hypergradient.precision import _switches, full_precision, in_precision, tf32_products
 
 TENSORS = {"w": torch.zeros(1)}
 
@@ -116,3 +116,16 @@ def test_autocast_is_off_inside():
         with full_precision(TENSORS):
             assert (a @ a).dtype == torch.float32
         assert (a @ a).dtype == torch.bfloat16
+
+
+def test_products_in_tf32_are_a_setting_of_the_block_alone():
+    before = torch.get_float32_matmul_precision()
+    with tf32_products():
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_an_unknown_precision_is_refused():
+    refusal = pytest.raises(ValueError, match="float32, tf32 or bf16; got 'half'")
+    with refusal, in_precision("half", torch.device("cpu")):
+        pass

@@ -1,0 +1,65 @@
+"""How the command ends: its exit status and what it says."""
+
+import warnings
+from importlib import import_module
+
+import pytest
+import torch
+
+from dnas.cli import main
+from dnas.cli.notes import one_line_for_files_without_digest
+from dnas.system.digest import NoDigest
+from dnas.system.errors import UserError
+from dnas.system.interrupt import Interrupted
+from tests.support.cli import dnas
+
+
+def ends_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let every command end with an error."""
+
+    def carry_out(words: object) -> int:
+        raise error
+
+    monkeypatch.setattr(import_module("dnas.cli.main"), "carry_out", carry_out)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (Interrupted("It was stopped and saved."), 130, "\nIt was stopped and saved.\n"),
+        (KeyboardInterrupt(), 130, "\nStopped.\n"),
+        (UserError("so\n  many   words"), 2, "dnas: so many words\n"),
+        (UserError(""), 2, "dnas: UserError\n"),
+        (PermissionError(13, "Permission denied", "runs"), 2, "dnas: [Errno 13] Permission denied: 'runs'\n"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB."),
+            2,
+            "dnas: Out of memory (2.50 GiB more were needed). "
+            "Lower --batch_size, --image_size, --channels or --cells.\n",
+        ),
+    ],
+)
+def test_the_exit_status_and_the_line_tell_how_a_command_ended(monkeypatch, error, code, said):
+    ends_with(monkeypatch, error)
+    ended = dnas("search", "--data", "digits")
+    assert (ended.code, ended.err) == (code, said)
+
+
+def test_with_a_variable_set_a_users_mistake_shows_where_it_was_found(monkeypatch):
+    ends_with(monkeypatch, UserError("wrong"))
+    monkeypatch.setenv("DNAS_TRACEBACK", "1")
+    with pytest.raises(UserError, match="wrong"):
+        main(["search"])
+
+
+def test_an_error_of_torch_that_is_no_lack_of_memory_keeps_its_traceback(monkeypatch):
+    ends_with(monkeypatch, RuntimeError("a shape does not fit"))
+    with pytest.raises(RuntimeError, match="does not fit"):
+        main(["search"])
+
+
+def test_the_first_file_without_a_digest_is_told_and_other_warnings_are_shown(capsys):
+    with one_line_for_files_without_digest():
+        warnings.warn("a.pt has no digest", NoDigest, stacklevel=1)
+        warnings.warn("b.pt has no digest", NoDigest, stacklevel=1)
+    assert capsys.readouterr().err == "Note: a.pt has no digest\n"
