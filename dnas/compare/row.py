@@ -90,7 +90,7 @@ class CompareRow:
 
     @property
     def values(self) -> Mapping[str, float]:
-        """Of what was found; empty where the search failed."""
+        """Values of the architecture that was found, by column; empty where the search failed."""
         return {} if self.found is None else self.found.values
 
     @property

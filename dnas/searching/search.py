@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -12,6 +12,7 @@ from dnas.core.architecture import Architecture, Kept
 from dnas.core.run import Run, as_run
 from dnas.core.trial_write import check_search_can_be_saved
 from dnas.cost.bounds import Bounds
+from dnas.data.batches import Batches
 from dnas.data.keyed_random import stream_key
 from dnas.searching.checkpoint import stage_reached
 from dnas.searching.handover import check_num_candidates
@@ -161,36 +162,10 @@ def search_in_stages(
     observers, display = accepted_list(observers, Observer, "observers"), accepted(display, Display, "display")
     settings.check_length()
     settings.check_observers(observers)
-    found = bounds
-
-    def loop_of(index: int) -> SearchLoop:
-        supernet = _built(build, settings, index, task, criterion)
-        _check_decisions(supernet, settings, observers)
-        streams = {"train": train, "val": val, "validation": val if validation is None else validation}
-        batches = {
-            name: seeded_batches(name, data, device=supernet.device, seed=stream_key(settings.seed, stream))
-            for stream, (name, data) in enumerate(streams.items())
-        }
-        nonlocal found
-        if settings.budget is not None and found is None:
-            one = next(iter(batches["train"].epoch(0)))
-            found = bounds_on(derived(supernet.model, one), settings.budget, settings.discretization)
-            for limit in found.ranges:
-                display.say(f"Budget, {limit}.")
-        return SearchLoop(
-            supernet,
-            **batches,
-            settings=settings,
-            stage=index,
-            stamp=stamp,
-            run=run,
-            observers=observers,
-            display=display,
-            bounds=found,
-        )
-
+    streams = {"train": train, "val": val, "validation": val if validation is None else validation}
+    stages = _Stages(build, streams, task, criterion, settings, stamp, run, observers, display, bounds)
     index, before = stage_reached(run, settings)
-    loop = loop_of(index)
+    loop = stages.loop(index)
     _say_without_choice(loop.supernet, display)
     if run is not None:
         check_search_can_be_saved(run, loop.supernet.model.state_dict(), loop.judging.draft())
@@ -207,10 +182,55 @@ def search_in_stages(
                 if loop.course.stopped or index == len(settings.all_stages) - 1:
                     return loop.finish(request)
                 before, index = loop.checkpoint.state(), index + 1
-                loop = loop_of(index)
+                loop = stages.loop(index)
     finally:
         if run is not None:
             run.close()
+
+
+@dataclass
+class _Stages:
+    """Makes the loop of each stage; the bounds of a budget are those that the first stage found."""
+
+    build: Callable[[Stage], nn.Module | Supernet]
+    streams: Mapping[str, Data]
+    task: Task | None
+    criterion: Criterion | str | None
+    settings: SearchSettings
+    stamp: Callable[[dict[str, Kept]], Architecture]
+    run: Run | None
+    observers: Sequence[Observer]
+    display: Display
+    bounds: Bounds | None
+
+    def loop(self, index: int) -> SearchLoop:
+        """The loop of stage `index`, with a supernet of its own."""
+        supernet = _built(self.build, self.settings, index, self.task, self.criterion)
+        _check_decisions(supernet, self.settings, self.observers)
+        batches = {
+            name: seeded_batches(name, data, device=supernet.device, seed=stream_key(self.settings.seed, stream))
+            for stream, (name, data) in enumerate(self.streams.items())
+        }
+        self._find_bounds(supernet, batches["train"])
+        return SearchLoop(
+            supernet,
+            **batches,
+            settings=self.settings,
+            stage=index,
+            stamp=self.stamp,
+            run=self.run,
+            observers=self.observers,
+            display=self.display,
+            bounds=self.bounds,
+        )
+
+    def _find_bounds(self, supernet: Supernet, train: Batches) -> None:
+        if self.settings.budget is None or self.bounds is not None:
+            return
+        one = next(iter(train.epoch(0)))
+        self.bounds = bounds_on(derived(supernet.model, one), self.settings.budget, self.settings.discretization)
+        for limit in self.bounds.ranges:
+            self.display.say(f"Budget, {limit}.")
 
 
 def _built(

@@ -203,7 +203,7 @@ class _Run(TorchDispatchMode):
             self._book.channels.freeze(labels, reason)
 
     def _close_splits(self) -> None:
-        """Of each dimension that was taken apart, the largest factor may change; the others are tied along."""
+        """Let the largest factor of each dimension that was taken apart change, and tie the others along."""
         changed = True
         while changed:
             changed = False

@@ -96,7 +96,7 @@ class Trying(Discretization):
         train: Train,
         limits: Limits,
     ) -> dict[str, Kept]:
-        """What is kept within `limits`.
+        """Return what is kept; it lies within `limits`.
 
         Args:
             decisions, mixtures, evaluate, train: as for a call.

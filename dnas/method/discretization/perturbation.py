@@ -128,7 +128,7 @@ def _rounds(places: Iterable[list[_Place]], random: Random) -> list[list[_Place]
 
 
 def _settled(place: _Place, active: Mapping[str, Active], evaluate: Evaluate, limits: Limits) -> Active:
-    """The rows of the decision with only those items of the place that are missed most, of those that may stay."""
+    """Return the decision's rows, at this place with only those allowed items whose removal hurts most."""
     rows = active[place.name]
     ways = {kept: _only(rows, place, kept) for kept in combinations(place.items, place.num_kept)}
     allowed = [kept for kept, left in ways.items() if limits.allow({**active, place.name: left})]
