@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from dnas.cost.candidates import Measure, candidate_costs
-from dnas.cost.decisions import Costs
-from dnas.cost.decomposition import Decomposition, decompose
+from dnas.cost.decisions import Costs, costed_modules
+from dnas.cost.decomposition import Decomposition, Table, decompose
 from dnas.cost.delivered import Delivered
 from dnas.cost.flops import count_flops
-from dnas.cost.params import candidate_parameters, count_parameters
+from dnas.cost.layout import first
+from dnas.cost.params import count_parameters, holders_of, parameters_held, shared_weights
 
 
 def flops_of(delivered: Delivered) -> Decomposition:
@@ -35,8 +37,37 @@ def flops_of(delivered: Delivered) -> Decomposition:
 
 
 def parameters_of(delivered: Delivered) -> Decomposition:
-    """All parameters of the built network."""
-    return decompose(delivered, candidate_parameters, lambda network: float(count_parameters(network)))
+    """All parameters of the built network; a tensor that two kept candidates share counts once.
+
+    Raises:
+        UserError: candidates of more than two decisions share a tensor, or edges of a cell.
+    """
+    found = decompose(delivered, parameters_held, lambda network: float(count_parameters(network)))
+    base = first(delivered.decisions)
+    model = delivered.undecided({name: base[name] for name in delivered.shaping})
+    shared = _counted_twice(model)
+    if not shared:
+        return found
+    twice = Decomposition(0.0, {}, shared).of(base, delivered.decisions)
+    return replace(found, constant=found.constant - twice, pairs={**found.pairs, **shared})
+
+
+def _counted_twice(model: nn.Module) -> dict[tuple[str, str], Table]:
+    """For each pair of choices, minus the parameters that two of their candidates share."""
+    sizes = {module.decision.name: len(module.decision.candidates) for module in costed_modules(model)}
+    found: dict[tuple[str, str], list[list[float]]] = {}
+    for weight, holders in holders_of(model).items():
+        names = list(dict.fromkeys(item.decision for item in holders))
+        if len({item[:2] for item in holders}) == 1:
+            continue
+        if len(names) != 2 or any(item.row for item in holders):
+            other = next(item for item in holders if item[:2] != holders[0][:2])
+            raise shared_weights(model, holders[0], other, "A budget counts weights that two choices share, no more.")
+        table = found.setdefault((names[0], names[1]), [[0.0] * sizes[names[1]] for _ in range(sizes[names[0]])])
+        for one in (item for item in holders if item.decision == names[0]):
+            for other in (item for item in holders if item.decision == names[1]):
+                table[one.candidate][other.candidate] -= weight.numel()
+    return {names: tuple(map(tuple, table)) for names, table in found.items()}
 
 
 def remembered(measure: Measure) -> Measure:

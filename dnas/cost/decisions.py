@@ -41,7 +41,7 @@ def _check(module: Searchable) -> None:
         # The cost of such a candidate depends on its own choices, so one number cannot describe it.
         raise UserError(
             f"The candidates of {name!r} hold choices of their own ({', '.join(sorted(set(inner)))}), so they have no "
-            "cost of their own. Measure a model without nested choices."
+            "cost of their own: leave budgets and penalties on costs out, or make one choice of both."
         )
 
 

@@ -17,8 +17,11 @@ from dnas.core.derive import derive, find_decisions
 from dnas.cost.chances import ExpectedCosts
 from dnas.cost.counts import flops_of, parameters_of
 from dnas.cost.delivered import DerivedNetwork
+from dnas.cost.flops import count_flops
 from dnas.cost.layout import allowed
+from dnas.cost.params import count_parameters
 from dnas.cost.program import Program
+from dnas.system.errors import UserError
 
 
 @pytest.mark.parametrize("module", [dnas.cost.counts, dnas.cost.delivered])
@@ -69,6 +72,46 @@ def test_a_user_s_own_model_costs_what_its_derived_network_is_counted_to_cost():
         counted = [counter.get_total_flops(), sum(weight.numel() for weight in network.parameters())]
         assert [flops.of(kept, decisions), parameters.of(kept, decisions)] == counted
         assert expected(Architecture(kept).one_hot(decisions, x)).tolist() == counted
+
+
+class Shared(nn.Module):
+    """A layer that stands twice, a choice that stands twice, and layers in candidates of two choices and outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.twice, both, outside = (nn.Linear(4, 4, bias=False) for _ in range(3))
+        own = nn.Linear(4, 4)
+        self.first = Choice("first", {"both": both, "skip": nn.Identity(), "outside": outside})
+        self.second = Choice("second", {"skip": nn.Identity(), "deep": nn.Sequential(both, own), "both": both})
+        self.head = outside
+
+    def forward(self, x):
+        return self.head(self.second(self.first(self.twice(self.first(self.twice(x))))))
+
+
+def test_a_module_in_several_places_counts_once_in_parameters_and_for_each_call_in_flops():
+    model, x = Shared(), torch.zeros(1, 4)
+    delivered, decisions = DerivedNetwork(model, x), find_decisions(model)
+    costs = [flops_of(delivered), parameters_of(delivered)]
+    expected = ExpectedCosts(decisions, costs)
+    own, calls = {"skip": 0, "deep": 36, "both": 16, "outside": 0}, {"skip": 0, "deep": 2, "both": 1, "outside": 1}
+    for first in decisions["first"].candidates:
+        for second in decisions["second"].candidates:
+            kept = {"first": first, "second": second}
+            together = 16 if first == "both" and second != "skip" else 0
+            flops = 32 * (3 + 2 * calls[first] + calls[second])
+            closed = [flops, 32 + own[first] + own[second] - together]
+            network = derive(model, Architecture(kept))
+            assert [count_flops(network, x), count_parameters(network)] == closed
+            assert [cost.of(kept, decisions) for cost in costs] == closed
+            assert expected(Architecture(kept).one_hot(decisions, x)).tolist() == closed
+
+
+def test_parameters_that_three_choices_share_are_refused_by_name():
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(*(Choice(name, {"a": layer, "b": nn.Identity()}) for name in ("one", "two", "three")))
+    with pytest.raises(UserError, match=r"candidate 'a' of 'one' and the candidate 'a' of 'two' share weights"):
+        parameters_of(DerivedNetwork(model, torch.zeros(1, 4)))
 
 
 def test_measuring_leaves_the_model_as_it_was():

@@ -53,6 +53,18 @@ def test_a_choice_that_stands_in_two_places_counts_once():
     assert candidate_parameters(nn.ModuleList([shared, shared])) == {"op": [4.0]}
 
 
+def test_a_layer_in_several_candidates_counts_once_and_one_that_is_also_outside_costs_nothing():
+    layer, outside = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def choice(name: str) -> Choice:
+        return Choice(name, {"a": layer, "b": nn.Sequential(layer, nn.Linear(2, 2)), "c": outside})
+
+    model = nn.Sequential(choice("op"), choice("op"), outside)
+    assert candidate_parameters(model) == {"op": [6.0, 6.0 + 2 * 6.0, 0.0]}
+    with pytest.raises(ValueError, match=r"candidate 'a' of 'one' and the candidate 'a' of 'two' share weights"):
+        candidate_parameters(nn.Sequential(choice("one"), choice("two")))
+
+
 def test_a_cell_has_one_row_for_each_edge():
     edges = [(0, 1), (0, 2), (1, 2)]
     candidates = [{"linear": nn.Linear(3, 3), "skip": nn.Identity()} for _ in edges]
