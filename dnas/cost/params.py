@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -60,8 +61,8 @@ def parameters_held(model: nn.Module) -> dict[str, Costs]:
     for weight, holders in holders_of(model).items():
         for item in holders:
             costs = total[item.decision]
-            row = costs[item.row] if isinstance(costs[0], list) else costs
-            row[item.candidate] += float(weight.numel())  # pyright: ignore[reportIndexIssue, reportOperatorIssue]
+            row: Any = costs[item.row] if isinstance(costs[0], list) else costs
+            row[item.candidate] += float(weight.numel())
     return total
 
 
