@@ -31,6 +31,7 @@ ROOMS = [
     "data",
     "task",
     "core",
+    "picture",
     "system",
     "version",
 ]
@@ -53,6 +54,7 @@ OPTIONAL = (
     "datasets",
     "sklearn",
     "scipy",
+    "cairosvg",
     "onnx",
     "onnxscript",
     "onnxruntime",

@@ -12,6 +12,7 @@ import torch
 
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
+from dnas.picture.architecture import architecture_svg
 from dnas.system.atomic import write_text
 from dnas.system.digest import sealed_json, without_seal
 from dnas.system.errors import UserError
@@ -117,6 +118,21 @@ class Architecture:
             UserError: the file is not an architecture.
         """
         return Architecture.from_json(read_text(path, most=LARGEST), source=str(path))
+
+    def to_svg(self) -> str:
+        """Its picture: cells as graphs, other decisions as a row of boxes.
+
+        Raises:
+            UserError: it decides nothing, or is too large to be drawn.
+        """
+        return architecture_svg(self.to_data())
+
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows; its text where there is no picture."""
+        try:
+            return self.to_svg()
+        except UserError:  # too large, or empty: the text says it
+            return None
 
     def check(self, decisions: Mapping[str, Decision]) -> None:
         """Check that this architecture answers exactly these decisions.

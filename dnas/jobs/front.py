@@ -16,7 +16,7 @@ from dnas.jobs.job import Job
 from dnas.jobs.milliseconds import table_of
 from dnas.method.discretization.base import Trying
 from dnas.method.discretization.within import WithinBudget, program_of, rules_of
-from dnas.report.scatter import Point, scatter
+from dnas.picture.scatter import Point, scatter
 from dnas.searching.final_mixtures import final_mixtures
 from dnas.system.atomic import write_text
 from dnas.system.errors import UserError

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from dnas.report.scatter import Point, scatter
+from dnas.picture.scatter import Point, scatter
 
 
 @pytest.mark.parametrize("points", [[(1.0, 2.0)], [(0.0, 0.0)], [(3e6, 0.91), (1e6, 0.8), (2e6, 0.85)]])
