@@ -25,6 +25,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from dnas import AlphaAdam, Argmax, Budget, Choice, Cosine, SearchSettings, Silent, WeightSGD, derive, search
+from dnas.cost.bounds import Bounds
 from dnas.cost.chances import ExpectedCosts
 from dnas.cost.delivered import DerivedNetwork
 from dnas.searching import execution
@@ -38,7 +39,7 @@ EPOCHS, RETRAIN_EPOCHS, TRAININGS = 20, 30, 3
 class Sharp(HeldBudget):
     """The augmented Lagrangian of odds to the power of 4."""
 
-    def __init__(self, supernet, relaxation, bounds, rules, *, steps_per_epoch):
+    def __init__(self, supernet, relaxation, bounds: Bounds, rules, *, steps_per_epoch):
         super().__init__(supernet, relaxation, bounds, rules, steps_per_epoch=steps_per_epoch)
         costs = [one.cost for one in bounds.ranges]
         self._expected = ExpectedCosts(supernet.decisions, costs, threshold=rules.threshold, sharpness=4.0)

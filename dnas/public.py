@@ -59,7 +59,8 @@ from dnas.shipping.own_module import export_module as export
 from dnas.shipping.own_module import save
 from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import make_searchable
-from dnas.shrinking.shrink import ShrinkSettings, shrink
+from dnas.shrinking.settings import ShrinkSettings
+from dnas.shrinking.shrink import shrink
 from dnas.space import (
     DartsSpace,
     MobileSpace,

@@ -9,11 +9,14 @@ from typing import Any
 from torch import nn
 
 from dnas.core.architecture import Kept
+from dnas.core.decision import Decision
 from dnas.cost.budget import Budget, Limit, Unit
+from dnas.cost.chances import ExpectedCosts
 from dnas.cost.counts import flops_of, parameters_of
 from dnas.cost.decomposition import Decomposition
 from dnas.cost.delivered import Delivered
 from dnas.cost.flops import count_flops
+from dnas.cost.limits import Expected, Limits
 from dnas.cost.params import count_parameters
 from dnas.cost.program import Bound, Program
 from dnas.system.errors import UserError
@@ -72,7 +75,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Bounds(Limits):
     """All limits of a budget on the architectures of a program.
 
     Args:
@@ -85,6 +88,17 @@ class Bounds:
     program: Program
     ranges: Sequence[Range]
     measured: Callable[[Mapping[str, Kept]], float] | None = None
+
+    @property
+    def units(self) -> list[str]:
+        return [one.limit.unit for one in self.ranges]
+
+    @property
+    def most(self) -> list[float]:
+        return [one.most for one in self.ranges]
+
+    def expected(self, decisions: Mapping[str, Decision], threshold: float | None) -> Expected:
+        return ExpectedCosts(decisions, [one.cost for one in self.ranges], threshold=threshold)
 
     @property
     def milliseconds(self) -> Range | None:

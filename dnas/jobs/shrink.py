@@ -16,7 +16,8 @@ from dnas.jobs.own_model import imported_model
 from dnas.shipping.exporters.onnx_graph import onnx_graph
 from dnas.shipping.exporters.trace import trace
 from dnas.shipping.interface import Interface
-from dnas.shrinking.shrink import ShrinkSettings, shrink
+from dnas.shrinking.settings import ShrinkSettings
+from dnas.shrinking.shrink import shrink
 from dnas.system.atomic import write, write_text
 from dnas.system.devices import named_device
 from dnas.system.display import Display
@@ -44,6 +45,8 @@ class ShrinkJob:
         validation_fraction: share of the remaining images that decides the widths, over 0.
         device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:1'.
         seed: of splits and of the order of the data; it is added to settings.seed.
+        search_epochs: passes over the training data in which widths and blocks are searched by gradient; 0 for the
+            one-shot mode, which trains nothing before it decides.
         settings: sizes of the search, of fine-tuning and of the comparison.
 
     Raises:
@@ -62,10 +65,13 @@ class ShrinkJob:
     validation_fraction: float = 0.15
     device: str = "auto"
     seed: int = 0
+    search_epochs: int = 0
     settings: ShrinkSettings = ShrinkSettings()
 
     def __post_init__(self) -> None:
         Budget(self.budget)
+        if self.search_epochs < 0:
+            raise UserError(f"search_epochs must be 0 (one-shot) or more; got {self.search_epochs}.")
         if self.validation_fraction <= 0:
             raise UserError(f"validation_fraction must be over 0 and below 1; got {self.validation_fraction}.")
         if (self.mean is None) != (self.std is None):
@@ -111,6 +117,7 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
         train,
         held_out,
         budget=job.budget,
+        search_epochs=job.search_epochs,
         test=test_batches(images, data, images.retrain.batch_size, device),
         settings=replace(job.settings, seed=job.seed + job.settings.seed),
         run=run,

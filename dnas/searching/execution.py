@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dnas.core.batch import Batch
 from dnas.cost import Costs, candidate_costs, candidate_parameters
-from dnas.cost.bounds import Bounds
+from dnas.cost.limits import Limits
 from dnas.method.discretization.within import rules_of
 from dnas.method.hypergradient.precision import in_precision
 from dnas.method.hypergradient.randomness import draws_random_numbers, generators_of, nothing_is_drawn
@@ -29,7 +29,7 @@ class Stepper:
         supernet: the supernet whose weights and alphas are trained.
         settings: the method, and how it is carried out.
         say: shows a line to a person.
-        bounds: of the settings' budget; None without one.
+        bounds: limits that expected costs are held at; None without a budget.
         steps_per_epoch: architecture steps in an epoch.
         watched: whether an observer looks at the gradients after every step; a recorded step does not leave them.
         recorder: records steps if `settings.capture` asks for it; None for CUDA graphs on a CUDA device.
@@ -41,7 +41,7 @@ class Stepper:
         settings: SearchSettings,
         *,
         say: Callable[[str], None],
-        bounds: Bounds | None = None,
+        bounds: Limits | None = None,
         steps_per_epoch: int = 1,
         watched: bool = False,
         recorder: Recorder | None = None,

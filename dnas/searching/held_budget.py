@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from dnas.core.mixture import Mixture
-from dnas.cost.bounds import Bounds
-from dnas.cost.chances import ExpectedCosts
+from dnas.cost.limits import Limits
 from dnas.method.discretization.within import Rules
 from dnas.method.penalty import Penalty
 from dnas.method.relaxation import Relaxation
@@ -42,15 +41,14 @@ class HeldBudget(Penalty):
     """
 
     def __init__(
-        self, supernet: Supernet, relaxation: Relaxation, bounds: Bounds, rules: Rules, *, steps_per_epoch: int
+        self, supernet: Supernet, relaxation: Relaxation, bounds: Limits, rules: Rules, *, steps_per_epoch: int
     ):
         self.supernet = supernet
         self.relaxation = relaxation
         self.bounds = bounds
         self.steps_per_epoch = steps_per_epoch
-        costs = [one.cost for one in bounds.ranges]
-        self._expected = ExpectedCosts(supernet.decisions, costs, threshold=rules.threshold)
-        self._most = torch.tensor([one.most for one in bounds.ranges], dtype=torch.float64, device=supernet.device)
+        self._expected = bounds.expected(supernet.decisions, rules.threshold)
+        self._most = torch.tensor(bounds.most, dtype=torch.float64, device=supernet.device)
         self.multiplier = torch.zeros_like(self._most)
         self.highest = torch.zeros_like(self._most)  # the multiplier at its highest
         self.factor = torch.full_like(self._most, FIRST)
@@ -93,9 +91,9 @@ class HeldBudget(Penalty):
         with torch.no_grad():
             expected = self._expected(mixtures)
         found: dict[str, float] = {}
-        for one, cost, m in zip(self.bounds.ranges, expected.tolist(), self.multiplier.tolist(), strict=True):
-            unit = one.limit.unit
-            found |= {f"expected_{unit}": cost, f"{unit}_use": cost / one.most, f"{unit}_multiplier": m}
+        limits = zip(self.bounds.units, self.bounds.most, expected.tolist(), self.multiplier.tolist(), strict=True)
+        for unit, most, cost, m in limits:
+            found |= {f"expected_{unit}": cost, f"{unit}_use": cost / most, f"{unit}_multiplier": m}
         return found
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dnas.core.batch import Batch
 from dnas.core.run import Run
 from dnas.core.training_mode import set_training_mode
 from dnas.cost.bounds import Bounds
+from dnas.cost.limits import Limits
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
 from dnas.searching.checkpoint import SearchCheckpoint
@@ -50,6 +51,7 @@ class SearchLoop:
         observers: the caller's observers; they come after those of the settings.
         display: where progress is shown.
         bounds: of the settings' budget; None without one.
+        held: limits that are held instead during the search, and that do not concern the architecture at its end.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class SearchLoop:
         observers: Sequence[Observer],
         display: Display,
         bounds: Bounds | None = None,
+        held: Limits | None = None,
     ):
         observers = (*settings.observers, *observers)
         watched = any(observer.watches_steps for observer in observers)
@@ -76,7 +79,7 @@ class SearchLoop:
             supernet,
             settings,
             say=display.say,
-            bounds=bounds,
+            bounds=held or bounds,
             steps_per_epoch=max(len(train) // settings.weight_steps, 1),
             watched=watched,
         )

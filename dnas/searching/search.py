@@ -12,6 +12,7 @@ from dnas.core.architecture import Architecture, Kept
 from dnas.core.run import Run, as_run
 from dnas.core.trial_write import check_search_can_be_saved
 from dnas.cost.bounds import Bounds
+from dnas.cost.limits import Limits
 from dnas.data.batches import Batches
 from dnas.data.keyed_random import stream_key
 from dnas.searching.checkpoint import stage_reached
@@ -50,6 +51,7 @@ def search(
     observers: Observer | Sequence[Observer] = (),
     display: Display = TERMINAL,
     bounds: Bounds | None = None,
+    held: Limits | None = None,
 ) -> SearchResult:
     """Search for an architecture by gradient descent.
 
@@ -75,6 +77,8 @@ def search(
             nothing at all.
         bounds: those of `settings.budget` on the network that is delivered (`dnas.searching.own_bounds`); None for
             those on what `dnas.derive` makes of the model.
+        held: limits on expected costs of mixtures in place of those of a budget, for a caller who decides by the alphas
+            what is kept within them.
 
     Raises:
         UserError: the model has no choice, the data have no batch, candidates cannot be mixed, the model or the
@@ -114,6 +118,7 @@ def search(
         observers=observers,
         display=display,
         bounds=bounds,
+        held=held,
     )
     return replace(result, start=start)
 
@@ -132,6 +137,7 @@ def search_in_stages(
     observers: Observer | Sequence[Observer] = (),
     display: Display = TERMINAL,
     bounds: Bounds | None = None,
+    held: Limits | None = None,
 ) -> SearchResult:
     """Search stage by stage: each stage rules out candidates, and the next one may have another supernet.
 
@@ -141,7 +147,7 @@ def search_in_stages(
     Args:
         build: makes the model of a stage. All models must have the same decisions, and their weights must depend on
             nothing but torch's global generator, which is seeded.
-        train, val, task, criterion, settings, validation, stamp, run, observers, display, bounds: as in `search`.
+        train, val, task, criterion, settings, validation, stamp, run, observers, display, bounds, held: as in `search`.
 
     Raises:
         UserError, NonFiniteLoss, Interrupted: as `search`; or a stage asks for more candidates than there are.
@@ -163,7 +169,7 @@ def search_in_stages(
     settings.check_length()
     settings.check_observers(observers)
     streams = {"train": train, "val": val, "validation": val if validation is None else validation}
-    stages = _Stages(build, streams, task, criterion, settings, stamp, run, observers, display, bounds)
+    stages = _Stages(build, streams, task, criterion, settings, stamp, run, observers, display, bounds, held)
     index, before = stage_reached(run, settings)
     loop = stages.loop(index)
     _say_without_choice(loop.supernet, display)
@@ -202,6 +208,7 @@ class _Stages:
     observers: Sequence[Observer]
     display: Display
     bounds: Bounds | None
+    held: Limits | None
 
     def loop(self, index: int) -> SearchLoop:
         """The loop of stage `index`, with a supernet of its own."""
@@ -222,6 +229,7 @@ class _Stages:
             observers=self.observers,
             display=self.display,
             bounds=self.bounds,
+            held=self.held,
         )
 
     def _find_bounds(self, supernet: Supernet, train: Batches) -> None:

@@ -26,6 +26,20 @@ class Block:
         """Whether a module, or a tensor of one, is part of the block."""
         return name == self.name or name.startswith(f"{self.name}.")
 
+    def without(self, x: Tensor) -> Tensor:
+        """What is left where the block is left out."""
+        return x.relu() if self.activation else x
+
+    def weighed(self, stays: Tensor, x: Tensor, output: Tensor) -> Tensor:
+        """m output + (1 - m) of what is left without the block.
+
+        Args:
+            stays: m, a scalar from 0 to 1.
+            x: the block's input.
+            output: its output.
+        """
+        return stays * output + (1 - stays) * self.without(x)
+
 
 @dataclass
 class Passage:

@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dnas.core.decision import Decision
 from dnas.cost.budget import Budget, Limit
+from dnas.cost.limits import Expected, Limits
 from dnas.shrinking.costs import Cost
+from dnas.shrinking.expected import ExpectedCosts
 from dnas.shrinking.program import Bound, Program
 from dnas.shrinking.searchable import Narrowable
 from dnas.system.errors import UserError
 
 
-def bounds_of(budget: Budget, searchable: Narrowable, program: Program) -> list[Bound]:
+@dataclass(frozen=True)
+class WidthLimits(Limits):
+    """The limits of a budget on widths and blocks.
+
+    Args:
+        program: decisions and their values.
+        budget: as it was given.
+        bounds: its limits.
+    """
+
+    program: Program
+    budget: Budget
+    bounds: Sequence[Bound]
+
+    @property
+    def units(self) -> list[str]:
+        return [limit.unit for limit in self.budget.parsed]
+
+    @property
+    def most(self) -> list[float]:
+        return [bound.most for bound in self.bounds]
+
+    def expected(self, decisions: Mapping[str, Decision], threshold: float | None) -> Expected:
+        assert threshold is None, "widths compete"
+        return ExpectedCosts(self.program, [bound.cost for bound in self.bounds])
+
+
+def limits_of(budget: Budget, searchable: Narrowable, program: Program) -> WidthLimits:
     """The limits in numbers, each of which some network keeps; shares are of the model as it is.
 
     Raises:
@@ -29,7 +62,7 @@ def bounds_of(budget: Budget, searchable: Narrowable, program: Program) -> list[
                 f"({100 * least / whole:.1f} %) to {whole / unit:,.0f}."
             )
         bounds.append(bound)
-    return bounds
+    return WidthLimits(program, budget, bounds)
 
 
 def _cost(limit: Limit, searchable: Narrowable) -> tuple[Cost, int]:

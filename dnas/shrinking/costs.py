@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
+from typing import NamedTuple
 
 from dnas.shrinking.book import Term
 from dnas.shrinking.channels import Field
 from dnas.shrinking.groups import Structure
 
+# A decision and one of its values.
+Value = tuple[str, int]
+Pair = tuple[Value, Value]
+
 # Names of decisions whose values are multiplied, in order; one may stand twice.
 Names = tuple[str, ...]
+
+
+class ByValue(NamedTuple):
+    """A cost as a sum over values of decisions.
+
+    Args:
+        single: the cost of a value.
+        pairs: the cost of two values together.
+        constant: what is always there.
+    """
+
+    single: dict[Value, float]
+    pairs: dict[Pair, float]
+    constant: float
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,25 @@ class Cost:
     def of(self, values: Mapping[str, int]) -> float:
         """The cost where each decision has this value."""
         return sum(scale * prod(values[name] for name in names) for names, scale in self.terms.items())
+
+    def by_value(self, values: Mapping[str, Sequence[int]]) -> ByValue:
+        """The cost of each value and of each pair of values that decisions may take."""
+        single: dict[Value, float] = defaultdict(float)
+        pairs: dict[Pair, float] = defaultdict(float)
+        constant = 0.0
+        for names, scale in self.terms.items():
+            distinct = sorted(set(names))
+            assert len(distinct) <= 2, f"three decisions in one product: {names}"
+            if not distinct:
+                constant += scale
+                continue
+            for chosen in product(*([(name, value) for value in values[name]] for name in distinct)):
+                amount = scale * prod(dict(chosen)[name] for name in names)
+                if len(chosen) == 1:
+                    single[chosen[0]] += amount
+                else:
+                    pairs[chosen[0], chosen[1]] += amount
+        return ByValue(single, pairs, constant)
 
 
 def parameters_of(structure: Structure) -> Cost:
@@ -49,10 +88,10 @@ def _cost(structure: Structure, terms: list[tuple[str, Term]]) -> Cost:
     sums: dict[Names, float] = defaultdict(float)
     groups = _groups_of_labels(structure)
     for place, term in terms:
-        product: dict[Names, float] = {(): float(term.scale)}
+        found: dict[Names, float] = {(): float(term.scale)}
         for labels in term.factors:
-            product = _times(product, _count(structure, labels, groups))
-        for names, scale in product.items():
+            found = _times(found, _count(structure, labels, groups))
+        for names, scale in found.items():
             sums[_with_block(structure, place, names)] += scale
     return Cost({names: scale for names, scale in sums.items() if scale})
 
@@ -78,11 +117,11 @@ def _count(structure: Structure, labels: Field, groups: dict[int, str]) -> dict[
 
 
 def _times(left: dict[Names, float], right: dict[Names, float]) -> dict[Names, float]:
-    product: dict[Names, float] = defaultdict(float)
+    found: dict[Names, float] = defaultdict(float)
     for a, x in left.items():
         for b, y in right.items():
-            product[tuple(sorted((*a, *b)))] += x * y
-    return product
+            found[tuple(sorted((*a, *b)))] += x * y
+    return found
 
 
 def _with_block(structure: Structure, place: str, names: Names) -> Names:

@@ -14,20 +14,13 @@ For whole x this leaves y = x x; see `dnas.cost.binary_program`.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, NamedTuple
 
 from dnas.cost.binary_program import BinaryProgram
-from dnas.shrinking.costs import Cost
-
-# A decision and one of its values.
-Value = tuple[str, int]
-Pair = tuple[Value, Value]
+from dnas.shrinking.costs import Cost, Pair, Value
 
 
 class Bound(NamedTuple):
@@ -63,7 +56,7 @@ class Program:
 
     def cheapest(self, cost: Cost, bounds: Sequence[Bound] = ()) -> dict[str, int] | None:
         """The values of the least cost within all bounds."""
-        single, pairs, _ = _by_value(cost, self.values)
+        single, pairs, _ = cost.by_value(self.values)
         costs: dict[Value | Pair, float] = {**single, **pairs}
         unit = max(map(abs, costs.values()), default=1.0) or 1.0
         return self._best({key: -one / unit for key, one in costs.items()}, bounds, pairs)
@@ -79,7 +72,7 @@ class Program:
             rows.add({(group, 0): 1.0, (block, 0): -1.0}, 0.0, 0.0)
         self._multiply(rows, scored)
         for bound in bounds:
-            single, pairs, constant = _by_value(bound.cost, self.values)
+            single, pairs, constant = bound.cost.by_value(self.values)
             self._multiply(rows, pairs)
             # Counts are large numbers: in units of the limit the solver's tolerance means something.
             unit = max(abs(bound.most), 1.0)
@@ -98,23 +91,3 @@ class Program:
 
     def _values_of(self, name: str) -> list[Value]:
         return [(name, value) for value in self.values[name]]
-
-
-def _by_value(cost: Cost, values: Mapping[str, Sequence[int]]) -> tuple[dict[Value, float], dict[Pair, float], float]:
-    """The cost of each value, of each pair of values, and what is always there."""
-    single: dict[Value, float] = defaultdict(float)
-    pairs: dict[Pair, float] = defaultdict(float)
-    constant = 0.0
-    for names, scale in cost.terms.items():
-        distinct = sorted(set(names))
-        assert len(distinct) <= 2, f"three decisions in one product: {names}"
-        if not distinct:
-            constant += scale
-            continue
-        for chosen in itertools.product(*([(name, value) for value in values[name]] for name in distinct)):
-            product = scale * prod(dict(chosen)[name] for name in names)
-            if len(chosen) == 1:
-                single[chosen[0]] += product
-            else:
-                pairs[chosen[0], chosen[1]] += product
-    return single, pairs, constant

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from dnas.core.batch import Batch
+from dnas.shrinking.memory import Memory
 from dnas.shrinking.searchable import make_searchable
-from dnas.shrinking.sensitivity import scores
+from dnas.shrinking.sensitivity import rises_of, scores
 from dnas.system.display import Silent
 from dnas.task import Regression
 
@@ -24,16 +25,17 @@ def test_the_score_of_a_width_is_minus_the_rise_of_the_loss_by_hand():
     searchable = make_searchable(model, inputs)
     program = searchable.program(4)
     assert program.values == {"0": (1, 2, 3, 4)}
-    found = scores(
+    measured = rises_of(
         searchable,
         program,
-        {"0": weights},
         {"0": [0, 1, 2, 3]},
         train=held_out,
         held_out=held_out,
         task=Regression(),
+        memory=Memory(None, {}),
         display=Silent(),
     )
+    found = scores(program, measured, {"0": weights})
     # Mean squared errors over the four inputs: what is cut off is the output for its unit vector.
     rises = {1: (2.0**2 + 1.0**2) / 4, 2: 1.0**2 / 4, 3: 0.0, 4: 0.0}
     between_equals = 1e-4 * rises[1]

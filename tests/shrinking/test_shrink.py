@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +17,16 @@ from dnas.core.batch import Batch
 from dnas.core.run import Run
 from dnas.core.schedule import Cosine
 from dnas.cost import count_flops, count_parameters
-from dnas.searching.settings import WeightSGD
+from dnas.cost.budget import Budget
+from dnas.searching.settings import SearchSettings, WeightSGD
 from dnas.shrinking.importance import importance, ranking
 from dnas.shrinking.program import Bound
 from dnas.shrinking.report import mean_interval
 from dnas.shrinking.rivals import random_widths, uniform_widths
 from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import make_searchable, widths
-from dnas.shrinking.shrink import ShrinkSettings, shrink
+from dnas.shrinking.settings import ShrinkSettings
+from dnas.shrinking.shrink import shrink
 from dnas.shrinking.statistics import reestimate
 from dnas.system.errors import UserError
 from dnas.task import Classification, Regression
@@ -121,15 +126,37 @@ def test_a_budget_that_is_none_is_refused(resnet: nn.Module, budget: str):
 
 
 def test_a_run_folder_keeps_the_network_and_goes_on_with_what_is_done(resnet: nn.Module, tmp_path):
-    def again() -> nn.Module:
-        return shrink(resnet, images(32), images(32), budget="flops<=40%", settings=QUICK, run=Run(tmp_path / "small"))
+    run = Run(tmp_path / "small")
+
+    def again(budget: str = "flops<=40%", **changed: Any) -> nn.Module:
+        data, settings = images(32), replace(QUICK, random=0, **changed)
+        return shrink(resnet, data, data, budget=budget, search_epochs=1, settings=settings, run=run)
 
     first = again()
-    trained = Run(tmp_path / "small" / "found").metrics()
+    trained, searched = run.child("found").metrics(), run.child("search").metrics()
+    assert searched[-1]["flops_use"] > 0
+    (run.path / "importance.json").unlink()  # what is missing is worked out again, to the same bits
     second = again()
-    assert Run(tmp_path / "small" / "found").metrics() == trained
+    assert run.child("found").metrics() == trained and run.child("search").metrics() == searched
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    assert Run(tmp_path / "small").load_json("shrink")["budget"] == ["flops<=40%"]
+    assert run.load_json("shrink")["budget"] == ["flops<=40%"]
+    with pytest.raises(UserError, match="has begun with other budget"):
+        again("flops<=50%")
+    with pytest.raises(UserError, match="has begun with other settings"):
+        again(steps=2)
+
+
+def test_a_sensitivity_that_was_stopped_goes_on_to_the_same_bits(resnet: nn.Module, tmp_path):
+    data, run = images(32), Run(tmp_path / "small")
+    settings = replace(QUICK, random=0)
+    first = shrink(resnet, data, data, budget="flops<=40%", settings=settings, run=run)
+    kept = run.load_json("sensitivity")
+    for name in ("found", "uniform"):
+        shutil.rmtree(run.path / name)
+    run.save_json("sensitivity", {**kept, "found": kept["found"][:3]})
+    second = shrink(resnet, data, data, budget="flops<=40%", settings=settings, run=run)
+    assert run.load_json("sensitivity") == kept
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def test_a_budget_out_of_reach_names_the_range(resnet: nn.Module):
@@ -217,7 +244,12 @@ def test_uniform_and_random_widths_use_the_budget_and_do_not_pass_it(resnet: nn.
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"steps": 1}, "steps must be at least 2; got 1"), ({"random": -1}, "random must be at least 0")],
+    [
+        ({"steps": 1}, "steps must be at least 2; got 1"),
+        ({"random": -1}, "random must be at least 0"),
+        ({"search": SearchSettings(epochs=3)}, "give the length of the masked search as search_epochs"),
+        ({"search": SearchSettings(epochs=1, budget=Budget(("flops<=50%",)))}, "no budget and no stages of its own"),
+    ],
 )
 def test_settings_out_of_range_are_refused(given, message):
     with pytest.raises(ValueError, match=message):

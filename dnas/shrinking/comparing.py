@@ -1,0 +1,117 @@
+"""Networks of one comparison: cut out of the same model, trained alike, measured alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from torch import nn
+
+from dnas.core.run import Run
+from dnas.cost.flops import Inputs, count_flops
+from dnas.cost.params import count_parameters
+from dnas.data.batches import Batches
+from dnas.shrinking.measuring import milliseconds, onnx_bytes
+from dnas.shrinking.report import Row
+from dnas.shrinking.searchable import Narrowable
+from dnas.shrinking.settings import ShrinkSettings
+from dnas.shrinking.statistics import reestimate
+from dnas.shrinking.trace import copied
+from dnas.system.display import Display
+from dnas.system.errors import UserError
+from dnas.task.base import Task
+from dnas.task.measurement import Measurement
+from dnas.training.evaluate import evaluate
+from dnas.training.retrain import retrain
+
+FineTune = Callable[[nn.Module], nn.Module]
+
+
+@dataclass
+class Comparison:
+    """Makes, trains and measures networks.
+
+    Args:
+        searchable: the trained model.
+        ranking: of each group's classes, the most important first.
+        train: batches for statistics of batch norm and for fine-tuning.
+        measured_on: batches on which networks are measured.
+        example: inputs for FLOPs and milliseconds.
+        task: criterion and metrics.
+        settings: of the fine-tuning.
+        fine_tune: trains in place of `dnas.retrain`.
+        run: folder of the fine-tunings.
+        display: where progress is shown.
+    """
+
+    searchable: Narrowable
+    ranking: Mapping[str, Sequence[int]]
+    train: Batches
+    measured_on: Batches
+    example: Inputs
+    task: Task
+    settings: ShrinkSettings
+    fine_tune: FineTune | None
+    run: Run | None
+    display: Display
+
+    def original(self) -> tuple[Row, Measurement]:
+        """The model as it is."""
+        network = copied(self.searchable.model)
+        measured = evaluate(network, self.measured_on, task=self.task).measurement
+        return self._row("original", network, self.searchable.largest, measured, 0.0), measured
+
+    def finished(self, name: str, values: Mapping[str, int], seconds: float = 0.0) -> tuple[nn.Module, Row]:
+        """The network of these values, statistics measured anew, fine-tuned; and its row.
+
+        Args:
+            name: of the row.
+            values: of the decisions.
+            seconds: that it took to find them.
+        """
+        started = time.perf_counter()
+        network = self.searchable.derive(self.searchable.selection(values, self.ranking))
+        reestimate(network, islice(self.train.epoch(0), self.settings.batches))
+        network = self._fine_tuned(name, network)
+        seconds += time.perf_counter() - started
+        measured = evaluate(network, self.measured_on, task=self.task).measurement
+        return network, self._row(name, network, values, measured, seconds)
+
+    def _fine_tuned(self, name: str, network: nn.Module) -> nn.Module:
+        if self.fine_tune is not None:
+            return self.fine_tune(network).eval()
+        return retrain(
+            network,
+            self.train,
+            task=self.task,
+            settings=self.settings.fine_tuning,
+            run=self.run and self.run.child(name.replace(" ", "_")),
+            display=self.display,
+            phase=name,
+        )
+
+    def _row(
+        self, name: str, network: nn.Module, values: Mapping[str, int], measured: Measurement, seconds: float
+    ) -> Row:
+        # An export takes seconds; random networks go without.
+        onnx = self.settings.onnx and not name.startswith("random")
+        return Row(
+            name=name,
+            score=measured.score,
+            loss=measured.loss,
+            parameters=count_parameters(network),
+            flops=count_flops(network, self.example),
+            milliseconds=milliseconds(network, self.example),
+            onnx_bytes=self._onnx_bytes(network) if onnx else None,
+            seconds=seconds,
+            values=dict(values),
+        )
+
+    def _onnx_bytes(self, network: nn.Module) -> int | None:
+        try:
+            return onnx_bytes(network, self.example)
+        except UserError as error:
+            self.display.say(f"No size of an ONNX file: {error}")
+            return None

@@ -1,0 +1,106 @@
+"""How much each width and block is worth: importance, sensitivity and, if asked for, the masked search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+
+from dnas.core.run import Run
+from dnas.data.batches import Batches
+from dnas.shrinking.budget import WidthLimits
+from dnas.shrinking.costs import Value
+from dnas.shrinking.importance import importance, ranking
+from dnas.shrinking.masked_search import masked_search
+from dnas.shrinking.memory import Memory
+from dnas.shrinking.searchable import Narrowable
+from dnas.shrinking.sensitivity import rises_of, scores
+from dnas.shrinking.settings import ShrinkSettings
+from dnas.system.display import Display
+from dnas.task.base import Task
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What the integer program decides by.
+
+    Args:
+        ranking: for each group, the indices of its classes, the most important first.
+        scores: of each value of each decision; the more the better.
+        seconds: that it took to find out, over all parts of a run that was stopped.
+    """
+
+    ranking: Mapping[str, Sequence[int]]
+    scores: Mapping[Value, float]
+    seconds: float
+
+
+def worth_of(
+    searchable: Narrowable,
+    limits: WidthLimits,
+    *,
+    train: Batches,
+    held_out: Batches,
+    task: Task,
+    settings: ShrinkSettings,
+    search_epochs: int,
+    memory: Memory,
+    run: Run | None,
+    display: Display,
+) -> Worth:
+    """Importance ranks channels, the held-out loss scores widths and blocks, and a masked search refines the scores.
+
+    Args:
+        searchable: the trained model.
+        limits: of the budget.
+        train: batches for importance, statistics of batch norm, and the weights of the masked search.
+        held_out: batches for the scores and the alphas.
+        task: whose criterion is the loss.
+        settings: sizes.
+        search_epochs: of the masked search; 0 for none.
+        memory: of what was worked out before a stop.
+        run: folder of the masked search.
+        display: where progress is shown.
+    """
+    started = time.perf_counter()
+    program = limits.program
+
+    def important() -> dict[str, list[float]]:
+        batches = islice(train.epoch(0), settings.batches)
+        found = importance(searchable.model, searchable.structure, batches, task)
+        return {name: values.tolist() for name, values in found.items()}
+
+    kept = {
+        name: torch.tensor(some, dtype=torch.float64) for name, some in memory.once("importance", important).items()
+    }
+    order = ranking(kept)
+    rises = rises_of(
+        searchable,
+        program,
+        order,
+        train=[*islice(train.epoch(0), settings.statistics_batches)],
+        held_out=[*islice(held_out.epoch(0), settings.batches)],
+        task=task,
+        memory=memory,
+        display=display,
+    )
+    found = scores(program, rises, kept)
+    if search_epochs:
+        found = masked_search(
+            searchable,
+            limits,
+            found,
+            order,
+            train=train,
+            held_out=held_out,
+            task=task,
+            settings=replace(settings.search, epochs=search_epochs, seed=settings.search.seed + settings.seed),
+            run=run and run.child("search"),
+            display=display,
+        )
+    seconds = memory.get("worth_seconds") or time.perf_counter() - started
+    memory.keep("worth_seconds", seconds)
+    return Worth(order, found, seconds)

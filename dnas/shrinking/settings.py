@@ -1,0 +1,58 @@
+"""Settings of a shrinking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dnas.core.schedule import Cosine
+from dnas.searching.settings import SearchSettings, WeightSGD
+from dnas.shrinking.masked_search import SEARCHING
+from dnas.system.accepted import accept
+from dnas.system.errors import UserError
+from dnas.training.settings import RetrainSettings
+
+# Fine-tuning starts from trained weights: a tenth of the epochs' usual number, at a lower rate.
+FINE_TUNING = RetrainSettings(
+    epochs=5, weights=WeightSGD(lr=Cosine(0.01, 0.0), weight_decay=5e-4), auxiliary=False, drop_path=0.0, cutout=0
+)
+
+
+@dataclass(frozen=True)
+class ShrinkSettings:
+    """How a smaller network is found and compared.
+
+    Args:
+        steps: widths are chosen in so many equal steps.
+        batches: of training data for importance and statistics of batch norm, and of held-out data for sensitivity.
+        statistics_batches: of training data for statistics of batch norm during sensitivity.
+        search: method of the masked search, if there is one; its length is said elsewhere.
+        fine_tuning: how every network is trained afterwards, if `fine_tune` is not given.
+        random: number of random networks in the comparison.
+        onnx: whether the sizes of ONNX files are measured, but for random networks.
+        seed: of random networks.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    steps: int = 8
+    batches: int = 8
+    statistics_batches: int = 2
+    search: SearchSettings = SEARCHING
+    fine_tuning: RetrainSettings = FINE_TUNING
+    random: int = 3
+    onnx: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        accept(self)
+        for name, least in (("steps", 2), ("batches", 1), ("statistics_batches", 1), ("random", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}; got {getattr(self, name)}.")
+        if self.search.epochs != SEARCHING.epochs:
+            raise UserError(
+                f"epochs = {self.search.epochs} of search has no effect: give the length of the masked search as "
+                "search_epochs."
+            )
+        if self.search.budget is not None or self.search.stages:
+            raise UserError("search of a shrinking has no budget and no stages of its own; leave both out.")

@@ -1,0 +1,106 @@
+"""The two decisions of a model that may become smaller: how many channels of a group stay, and whether a block does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dnas.core.architecture import Kept
+from dnas.core.decision import Decision
+from dnas.core.mixture import Mixture, uniform
+from dnas.core.searchable import Searchable
+
+
+class Width(Searchable):
+    """How many classes of a group stay: gives how much of each class does.
+
+        mask_c = sum over widths w of mixture_w [rank of c < w]
+
+    All widths share the weights: each keeps the most important classes (entangled, as in AutoFormer, Chen et al. 2021,
+    https://arxiv.org/abs/2107.00651), and none is put in another place.
+
+    Args:
+        name: of the group.
+        widths: numbers of classes from the smallest to all of them.
+        ranking: indices of the classes, the most important first.
+    """
+
+    def __init__(self, name: str, widths: Sequence[int], ranking: Sequence[int]) -> None:
+        super().__init__()
+        self.decision = Decision(name, "choice", tuple(str(width) for width in widths))
+        self.widths = tuple(widths)
+        rank = torch.tensor(ranking).argsort()
+        self.register_buffer("stays", rank[:, None] < torch.tensor(widths), persistent=False)
+        self._mixture: Mixture | None = None
+
+    def decisions(self) -> tuple[Decision, ...]:
+        return (self.decision,)
+
+    def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
+        self._mixture = None if mixtures is None else mixtures[self.decision.name]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all classes stay, as the host knows it."""
+        return self._mixture is not None and self._mixture.active == ((len(self.widths) - 1,),)
+
+    def forward(self, like: Tensor) -> Tensor:
+        """The mask, (classes,), with the device and dtype of `like`."""
+        stays = self.stays
+        assert isinstance(stays, Tensor)
+        mixture = self._mixture or uniform(self.decision.shape, like)
+        return stays.to(like) @ mixture.values.to(like)
+
+    def plain(self, kept: Kept) -> nn.Module:
+        place = self.decision.candidates.index(str(kept))
+        stays = self.stays
+        assert isinstance(stays, Tensor)
+        return Decided(stays[:, place], is_whole=place == len(self.widths) - 1)
+
+
+class Stays(Searchable):
+    """Whether a block stays: gives how much of it does, a scalar."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.decision = Decision(name, "choice", ("out", "in"))
+        self._mixture: Mixture | None = None
+
+    def decisions(self) -> tuple[Decision, ...]:
+        return (self.decision,)
+
+    def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
+        self._mixture = None if mixtures is None else mixtures[self.decision.name]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the block stays, as the host knows it."""
+        return self._mixture is not None and self._mixture.active == ((1,),)
+
+    def forward(self, like: Tensor) -> Tensor:
+        mixture = self._mixture or uniform(self.decision.shape, like)
+        return mixture.values[1].to(like)
+
+    def plain(self, kept: Kept) -> nn.Module:
+        return Decided(torch.tensor(kept == "in"), is_whole=kept == "in")
+
+
+class Decided(nn.Module):
+    """A width or a block that is decided.
+
+    Args:
+        stays: what stays, as bools: (classes,) or a scalar.
+        is_whole: whether all of it does.
+    """
+
+    def __init__(self, stays: Tensor, *, is_whole: bool) -> None:
+        super().__init__()
+        self.register_buffer("stays", stays, persistent=False)
+        self.is_whole = is_whole
+
+    def forward(self, like: Tensor) -> Tensor:
+        stays = self.stays
+        assert isinstance(stays, Tensor)
+        return stays.to(like)
