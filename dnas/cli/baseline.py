@@ -12,6 +12,7 @@ from dnas.cli.own_model import add_model
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import retrained, trust_words
 from dnas.cli.shared import goes_on_with
+from dnas.core.run import writing
 from dnas.jobs.images import read_data
 from dnas.jobs.judge import baseline_command, check_baseline
 from dnas.system.display import RichDisplay
@@ -30,7 +31,7 @@ def _run(config: Namespace, given: Arguments) -> None:
     check_baseline(job, config.num_random)
     beside = named_architectures(config.beside, job.space.name)
     words = ("baseline", run.path, "--num_random", config.num_random, *beside_words(config.beside), *trust_words(job))
-    with RichDisplay() as display, goes_on_with(*words):
+    with RichDisplay() as display, goes_on_with(*words), writing(run, display.say):
         display.say(baseline_command(run, job, read_data(run, job, display), config.num_random, display, beside=beside))
 
 

@@ -19,6 +19,7 @@ from dnas.jobs.job import Job
 from dnas.jobs.recipe import recipe_names, recipe_path, what_its_space_lacks
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
+from dnas.system.lock import locked
 from dnas.table import load_table
 
 
@@ -97,7 +98,7 @@ def _run(config: Namespace, given: Arguments) -> None:
             num_random=options.num_random or 8,
             agreement=options.agreement or 0,
         )
-        with goes_on_with("compare", *given.words):
+        with goes_on_with("compare", *given.words), locked(grid.out, display.say):
             rows = compare(grid, display)
         display.say(f"Everything is in {grid.out}: table.md, table.csv, trajectory.csv, rows, searches.")
     failed = [f"{row.recipe}, seed {row.seed}" for row in rows if row.failure]

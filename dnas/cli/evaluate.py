@@ -10,6 +10,7 @@ from dnas.cli.arguments import Arguments
 from dnas.cli.own_model import add_model
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import retrained
+from dnas.core.run import writing
 from dnas.jobs.judge import evaluate_command
 from dnas.system.display import RichDisplay
 
@@ -21,7 +22,7 @@ def _fill(parser: ArgumentParser) -> None:
 
 def _run(config: Namespace, given: Arguments) -> None:
     run, job = retrained(config)
-    with RichDisplay() as display:
+    with RichDisplay() as display, writing(run, display.say):
         display.say(evaluate_command(run, job, display))
 
 

@@ -11,6 +11,7 @@ from dnas.cli.own_model import add_model, model_for
 from dnas.cli.parser import Command
 from dnas.shipping.export import FORMATS, Format, export
 from dnas.system.errors import UserError
+from dnas.system.lock import locked
 
 
 def _fill(parser: ArgumentParser) -> None:
@@ -29,6 +30,13 @@ def _fill(parser: ArgumentParser) -> None:
 
 
 def _run(config: Namespace, given: Arguments) -> None:
+    if not config.run.is_dir():
+        raise FileNotFoundError(f"There is no run folder {config.run}.")
+    with locked(config.output or config.run / "export", print):
+        _exported(config)
+
+
+def _exported(config: Namespace) -> None:
     model = model_for(config.run, config)
     for file in export(config.run, formats=tuple(config.formats), output=config.output, model=model):
         checked = "" if file.deviation is None else f", differs from PyTorch by {file.deviation:.1e} at most"

@@ -10,12 +10,13 @@ from dnas.cli.arguments import Arguments
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import job_of, trust_words, with_retraining
 from dnas.cli.shared import add_trust, goes_on_with
-from dnas.core.run import Run
+from dnas.core.run import Run, writing
 from dnas.cost.budget import Unit
 from dnas.jobs.front import FOLDER, find_front
 from dnas.jobs.images import read_data
+from dnas.jobs.job import Job
 from dnas.jobs.judge import check_baseline, comparable_training
-from dnas.system.display import RichDisplay
+from dnas.system.display import Display, RichDisplay
 from dnas.system.threads import num_threads
 
 
@@ -43,29 +44,35 @@ def _run(config: Namespace, given: Arguments) -> None:
         check_baseline(job)
     words = ("front", run.path, "--budget", config.budget, "--points", config.points)
     words = (*words, *(("--at", *config.at) if config.at else ()), *trust_words(job))
-    with RichDisplay() as display, goes_on_with(*words, *(("--retrain", *config.retrain) if config.retrain else ())):
-        data = read_data(run, job, display)
-        front = find_front(
-            run,
-            job,
-            config.budget,
-            config.at,
-            config.points,
-            num_classes=data.rest.num_classes,
-            in_channels=data.rest.num_channels,
-        )
-        if config.retrain:
-            training = comparable_training(run, job, data)
-            with num_threads(job.threads):
-                front = front.trained(
-                    config.retrain,
-                    lambda name, architecture: training.row(
-                        name, architecture, run=run.child(FOLDER).child(name), display=display
-                    ),
-                )
-        front.write(run)
-        display.say(front.table())
-        display.say(f"Table, picture and architectures are in {run.path / FOLDER / config.budget}.")
+    words = (*words, *(("--retrain", *config.retrain) if config.retrain else ()))
+    with RichDisplay() as display, goes_on_with(*words), writing(run, display.say):
+        _found(run, job, config, display)
+
+
+def _found(run: Run, job: Job, config: Namespace, display: Display) -> None:
+    """Find the front, retrain what is asked for, and write and show the table."""
+    data = read_data(run, job, display)
+    front = find_front(
+        run,
+        job,
+        config.budget,
+        config.at,
+        config.points,
+        num_classes=data.rest.num_classes,
+        in_channels=data.rest.num_channels,
+    )
+    if config.retrain:
+        training = comparable_training(run, job, data)
+        with num_threads(job.threads):
+            front = front.trained(
+                config.retrain,
+                lambda name, architecture: training.row(
+                    name, architecture, run=run.child(FOLDER).child(name), display=display
+                ),
+            )
+    front.write(run)
+    display.say(front.table())
+    display.say(f"Table, picture and architectures are in {run.path / FOLDER / config.budget}.")
 
 
 COMMAND = Command("front", _fill, _run)

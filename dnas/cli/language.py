@@ -14,13 +14,13 @@ from dnas.cli.parser import Command
 from dnas.cli.recipes import add_recipe, with_default, with_files
 from dnas.cli.run_settings import built, entry_of, trust_words
 from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
-from dnas.core.run import Run
+from dnas.core.run import Run, writing
 from dnas.jobs.recipe import LANGUAGE, recipe_names
-from dnas.jobs.run_folder import new_run_folder
+from dnas.jobs.run_folder import check_new, new_run_folder
 from dnas.language.commands import ENTRY, begin_language, language_command, plan_language, read_text
 from dnas.language.job import LanguageJob
 from dnas.language.settings import LanguageSearch, LanguageTraining
-from dnas.system.display import RichDisplay
+from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
 
 
@@ -92,15 +92,21 @@ def language_job_of(run: Run, *, trust: bool) -> LanguageJob:
 def _run(config: Namespace, given: Arguments) -> None:
     with RichDisplay() as display:
         run, job = _asked(config, given)
-        corpus = read_text(job)
-        beside = named_architectures(job.beside, job.space.name)
-        if config.resume is None:
-            job = plan_language(run, job, corpus, display)
-            begin_language(run, job, corpus)
-        words = ("--num", job.num, *beside_words(job.beside), *trust_words(job))
-        with goes_on_with("language", "--resume", run.path, *words):
-            display.say(language_command(run, job, corpus, beside, display))
-        display.say(f"Everything is in {run.path}.")
+        with writing(run, display.say):
+            _searched(run, job, config, display)
+
+
+def _searched(run: Run, job: LanguageJob, config: Namespace, display: Display) -> None:
+    """Search in the run, and train and compare its cells."""
+    corpus = read_text(job)
+    beside = named_architectures(job.beside, job.space.name)
+    if config.resume is None:
+        job = plan_language(run, job, corpus, display)
+        begin_language(run, job, corpus)
+    words = ("--num", job.num, *beside_words(job.beside), *trust_words(job))
+    with goes_on_with("language", "--resume", run.path, *words):
+        display.say(language_command(run, job, corpus, beside, display))
+    display.say(f"Everything is in {run.path}.")
 
 
 def _asked(config: Namespace, given: Arguments) -> tuple[Run, LanguageJob]:
@@ -109,7 +115,9 @@ def _asked(config: Namespace, given: Arguments) -> tuple[Run, LanguageJob]:
         if config.text is None:
             raise UserError("`dnas language` needs TEXT, or --resume RUN. See `dnas language --help`.")
         job = _job(config)
-        return Run(config.run or new_run_folder(job.text)), job
+        run = Run(config.run or new_run_folder(job.text))
+        check_new(run, "language")
+        return run, job
     if config.text is not None:
         raise UserError(f"{config.text} would have no effect: with --resume the text is that of the run. Leave it out.")
     run = Run.open(config.resume)

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import NoReturn
 
 from dnas.cli.commands import COMMANDS
 from dnas.cli.overview import without_command
 from dnas.system.allocator import keep_freed_memory
 from dnas.system.errors import UserError, is_out_of_memory
-from dnas.system.interrupt import Interrupted
+from dnas.system.interrupt import Interrupted, handled
 
 # What a user can put right. Anything else is a mistake of ours, or of a user's own part, and keeps its traceback.
 USER_ERRORS = (UserError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Carry out a command and exit: 0 done, 2 a mistake in what was asked, 130 stopped by Ctrl-C or SIGTERM."""
+    """Carry out a command and exit: 0 done, 2 a mistake in what was asked, 130 stopped by Ctrl-C, SIGTERM or SIGHUP."""
     if arguments is None:  # a process of its own, not a call from another program
         keep_freed_memory()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with terminated_like_ctrl_c():
+        with handled(_stop):
             sys.exit(carry_out(words))
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
@@ -83,21 +79,5 @@ def _out_of_memory(error: BaseException, words: Sequence[str]) -> str:
     return f"Out of memory{what}. Lower {load(words[0]).sizes_to_lower}."
 
 
-@contextmanager
-def terminated_like_ctrl_c() -> Iterator[None]:
-    """Within the block SIGTERM raises KeyboardInterrupt, where nobody else takes it.
-
-    Outside the main thread, where Python cannot take signals, nothing changes.
-    """
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+def _stop() -> NoReturn:
+    raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from dnas.cli.own_model import add_model
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
 from dnas.cli.shared import goes_on_with, part_of
-from dnas.core.run import RETRAIN, Run
+from dnas.core.run import RETRAIN, Run, writing
 from dnas.jobs.images import read_data
 from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.retrain import plan_retrain, retrain_command
@@ -68,7 +68,7 @@ def _run(config: Namespace, given: Arguments) -> None:
     job = job_of(run, trust=config.trust, model=config.model)
     settings, options = part_of(config, RetrainSettings), part_of(config, RetrainOptions)
     run.load_architecture()  # before anything that takes long
-    with RichDisplay() as display:
+    with RichDisplay() as display, writing(run, display.say):
         data = read_data(run, job, display)
         child, words = run.child(RETRAIN), _asked(given)
         if child.config_path.exists():

@@ -23,13 +23,13 @@ from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
 from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
 from dnas.cli.table import table_for
 from dnas.core.architecture import Architecture
-from dnas.core.run import RETRAIN, Run
+from dnas.core.run import RETRAIN, Run, writing
 from dnas.cost.budget import Budget
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.judge import baseline_command, check_baseline
 from dnas.jobs.retrain import plan_retrain, retrain_command
-from dnas.jobs.run_folder import new_run_folder
+from dnas.jobs.run_folder import check_new, new_run_folder
 from dnas.jobs.search import begin_search, plan_search, search_command
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
@@ -109,27 +109,33 @@ def _run(config: Namespace, given: Arguments) -> None:
     options = part_of(config, SearchOptions)
     with RichDisplay() as display:
         run, job = _asked(config, options, given, display)
-        data: JobData | None = None
+        with writing(run, display.say):
+            _searched(run, job, config, options, display)
+
+
+def _searched(run: Run, job: Job, config: Namespace, options: SearchOptions, display: Display) -> None:
+    """Search in the run, from its beginning or from where it was stopped."""
+    data: JobData | None = None
+    if options.baseline == "random":
+        check_baseline(job)
+    table = table_for(options.table, job.space.name)
+    watching = _agreement(table, options)
+    if options.resume is None:
+        job = plan_search(run, job, display)
+        data = begin_search(run, job, display, options.milliseconds)
+    with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
+        data = read_data(run, job, display) if data is None else data
+        found = search_command(run, job, data, display, watching)
+        if table is not None:
+            display.say(_kept_standing(run, table, found.architecture))
+        if watching:
+            display.say(agreement_text(found.metrics, watching[0].num))
         if options.baseline == "random":
-            check_baseline(job)
-        table = table_for(options.table, job.space.name)
-        watching = _agreement(table, options)
-        if options.resume is None:
-            job = plan_search(run, job, display)
-            data = begin_search(run, job, display, options.milliseconds)
-        with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
-            data = read_data(run, job, display) if data is None else data
-            found = search_command(run, job, data, display, watching)
-            if table is not None:
-                display.say(_kept_standing(run, table, found.architecture))
-            if watching:
-                display.say(agreement_text(found.metrics, watching[0].num))
-            if options.baseline == "random":
-                # Parts that were named on the command line just now are trusted in the run's folder too.
-                job = with_retraining(run, job, trust=config.trust or options.resume is None)
-                display.say(_compared_with_random(run, job, data, options.num_random or 8, display))
-        display.say(f"Everything is in {run.path}.")
-        say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
+            # Parts that were named on the command line just now are trusted in the run's folder too.
+            job = with_retraining(run, job, trust=config.trust or options.resume is None)
+            display.say(_compared_with_random(run, job, data, options.num_random or 8, display))
+    display.say(f"Everything is in {run.path}.")
+    say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
 
 
 def _asked(config: Namespace, options: SearchOptions, given: Arguments, display: Display) -> tuple[Run, Job]:
@@ -144,7 +150,9 @@ def _asked(config: Namespace, options: SearchOptions, given: Arguments, display:
                 f"--retrain.auxiliary: the networks of {type(job.space).__name__} have no auxiliary head; leave it out."
             )
         job = fitted
-        return Run(options.run or new_run_folder(job.data)), job
+        run = Run(options.run or new_run_folder(job.data))
+        check_new(run)
+        return run, job
     if config.recipe:
         raise UserError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
     run = Run.open(options.resume)

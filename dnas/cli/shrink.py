@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from dnas.cli.arguments import Arguments
 from dnas.cli.parser import Command
 from dnas.cli.shared import goes_on_with
-from dnas.core.run import Run
+from dnas.core.run import Run, writing
 from dnas.jobs.run_folder import new_run_folder
 from dnas.jobs.shrink import ShrinkJob, begin_shrinking, shrink_command
 from dnas.system.display import RichDisplay
@@ -35,8 +35,8 @@ def _run(config: Namespace, given: Arguments) -> None:
     named = {field.name: config[field.name] for field in fields(ShrinkJob) if field.name != "budget"}
     job = ShrinkJob(**named, budget=tuple(config.budget))
     run = Run(config.run or new_run_folder(job.data))
-    begin_shrinking(run, job)
-    with RichDisplay() as display, goes_on_with(*_words(given, run)):
+    with RichDisplay() as display, goes_on_with(*_words(given, run)), writing(run, display.say):
+        begin_shrinking(run, job)
         shrink_command(run, job, display)
         display.say(f"Everything is in {run.path}.")
 

@@ -7,7 +7,8 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture
-from dnas.system.atomic import write_text
+from dnas.system.atomic import cannot_write, write_text
 from dnas.system.digest import sealed_json, without_seal
 from dnas.system.errors import MissingPackage, UserError
+from dnas.system.lock import check_still_there, locked
 from dnas.system.reading import parse_json, read_text, read_yaml
 from dnas.system.tensor_file import load_tensors, save_tensors
 from dnas.version import __version__
@@ -87,6 +89,7 @@ class Run:
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write the settings (plain data) and the versions they ran under."""
         yaml = _yaml()
+        check_still_there(self.path)
         data = {**settings, "environment": environment()}
         write_text(self.config_path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
@@ -105,10 +108,14 @@ class Run:
 
     def log(self, step: int, scalars: Mapping[str, float | int | str]) -> None:
         """Append one row to metrics.jsonl and to TensorBoard."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        check_still_there(self.path)
         row = {"step": step, **{name: _finite_or_text(value) for name, value in scalars.items()}}
-        with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.metrics_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise cannot_write(self.metrics_path, error) from error
         self._to_tensorboard(row)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -160,6 +167,7 @@ class Run:
 
     def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
         """Write tensors and plain data to checkpoints/NAME.pt."""
+        check_still_there(self.path)
         save_tensors(self.checkpoint_path(name), state)
 
     def checkpoint_path(self, name: str) -> Path:
@@ -195,10 +203,12 @@ class Run:
         plain = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()
         }
+        check_still_there(self.path)
         save_tensors(self.weights_path, plain)
 
     def save_architecture(self, architecture: Architecture, epoch: int | None = None) -> None:
         """Write architecture.json, or the architecture of an epoch."""
+        check_still_there(self.path)
         path = self.architecture_path if epoch is None else self.path / "architectures" / f"epoch_{epoch:04d}.json"
         architecture.save(path)
 
@@ -219,6 +229,7 @@ class Run:
 
     def save_json(self, name: str, data: Any) -> None:
         """Write NAME.json, an object with its digest as the last entry."""
+        check_still_there(self.path)
         text = sealed_json(data) if isinstance(data, Mapping) else json.dumps(data, indent=2) + "\n"
         write_text(self.path / f"{name}.json", text)
 
@@ -246,6 +257,27 @@ def as_run(run: Run | Path | str | None) -> Run | None:
     if isinstance(run, str | Path):
         return Run(run)
     raise UserError(f"run must be the path of a folder, such as 'runs/x', or a dnas.Run; got {run!r}.")
+
+
+@contextmanager
+def writing(run: Run | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Within the block this process alone writes into a run, whose files are closed after it; None stands for no run.
+
+    Args:
+        run: the run; its folder is made.
+        say: is told what a process that was killed has left.
+
+    Raises:
+        UserError: another process writes into it, or the folder was removed within the block.
+    """
+    if run is None:
+        yield
+        return
+    with locked(run.path, say):
+        try:
+            yield
+        finally:
+            run.close()
 
 
 def environment() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dnas.core.batch import Batch
 from dnas.core.last_checkpoint import LastCheckpoint
-from dnas.core.run import Run, as_run
+from dnas.core.run import Run, as_run, writing
 from dnas.core.trial_write import check_training_can_be_saved
 from dnas.data.text import Corpus, TextBatches
 from dnas.language.evaluation import initial_state, perplexity, whole_text
@@ -86,16 +86,13 @@ def train_language(
     check_one_process("a training")
     check_not_wrapped(network)
     settings, run = accepted(settings, LanguageTraining, "settings"), as_run(run)
-    if run is not None:
-        check_training_can_be_saved(run, network)
-    training = _Training(network, corpus, settings, run, display, phase)
-    try:
+    with writing(run, display.say):
+        if run is not None:
+            check_training_can_be_saved(run, network)
+        training = _Training(network, corpus, settings, run, display, phase)
         with seeded(settings.seed), stop_request() as request:
             training.resume()
             training.run_epochs(request)
-    finally:
-        if run is not None:
-            run.close()
     return training.result()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from dnas.core.architecture import Architecture, Kept
-from dnas.core.run import Run, as_run
+from dnas.core.run import Run, as_run, writing
 from dnas.core.trial_write import check_search_can_be_saved
 from dnas.cost.bounds import Bounds
 from dnas.cost.limits import Limits
@@ -104,22 +104,23 @@ def search(
         )
     observers = accepted_list(observers, Observer, "observers")
     _check_decisions(_built(lambda stage: model, settings, 0, task, criterion), settings, observers)
-    start = keep_start(model.model if isinstance(model, Supernet) else model, run)
-    result = search_in_stages(
-        lambda stage: model,
-        train,
-        val,
-        task=task,
-        criterion=criterion,
-        settings=settings,
-        validation=validation,
-        stamp=stamp,
-        run=run,
-        observers=observers,
-        display=display,
-        bounds=bounds,
-        held=held,
-    )
+    with writing(run, accepted(display, Display, "display").say):
+        start = keep_start(model.model if isinstance(model, Supernet) else model, run)
+        result = search_in_stages(
+            lambda stage: model,
+            train,
+            val,
+            task=task,
+            criterion=criterion,
+            settings=settings,
+            validation=validation,
+            stamp=stamp,
+            run=run,
+            observers=observers,
+            display=display,
+            bounds=bounds,
+            held=held,
+        )
     return replace(result, start=start)
 
 
@@ -170,14 +171,14 @@ def search_in_stages(
     settings.check_observers(observers)
     streams = {"train": train, "val": val, "validation": val if validation is None else validation}
     stages = _Stages(build, streams, task, criterion, settings, stamp, run, observers, display, bounds, held)
-    index, before = stage_reached(run, settings)
-    loop = stages.loop(index)
-    _say_without_choice(loop.supernet, display)
-    if run is not None:
-        check_search_can_be_saved(run, loop.supernet.model.state_dict(), loop.judging.draft())
-    if run is not None and not run.config_path.exists():
-        run.write_config({"search": to_plain(settings)})
-    try:
+    with writing(run, display.say):
+        index, before = stage_reached(run, settings)
+        loop = stages.loop(index)
+        _say_without_choice(loop.supernet, display)
+        if run is not None:
+            check_search_can_be_saved(run, loop.supernet.model.state_dict(), loop.judging.draft())
+        if run is not None and not run.config_path.exists():
+            run.write_config({"search": to_plain(settings)})
         with seeded(settings.seed), stop_request() as request:
             while True:
                 if before is None:
@@ -189,9 +190,6 @@ def search_in_stages(
                     return loop.finish(request)
                 before, index = loop.checkpoint.state(), index + 1
                 loop = stages.loop(index)
-    finally:
-        if run is not None:
-            run.close()
 
 
 @dataclass

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dnas.core.batch import map_tensors, to_device
-from dnas.core.run import Run, as_run
+from dnas.core.run import Run, as_run, writing
 from dnas.cost.budget import Budget
 from dnas.cost.flops import Inputs
 from dnas.data.batches import Batches
@@ -105,7 +105,8 @@ def shrink(
         run_folder=as_run(run),
         display=display,
     )
-    return shrinking.run(model, Budget((budget,) if isinstance(budget, str) else tuple(budget)), example, rules)
+    with writing(shrinking.run_folder, display.say):
+        return shrinking.run(model, Budget((budget,) if isinstance(budget, str) else tuple(budget)), example, rules)
 
 
 @dataclass

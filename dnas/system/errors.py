@@ -17,6 +17,10 @@ class MissingPackage(UserError, ImportError):
     """A package is not installed that only some of `dnas` needs; the message says how to install it."""
 
 
+class CannotWrite(UserError, OSError):
+    """A file cannot be written: no room, no permission, or its folder is gone; the message names it."""
+
+
 class NonFiniteLoss(UserError, FloatingPointError):
     """A loss or a weight became NaN or infinite; the last good checkpoint is kept."""
 

@@ -1,12 +1,18 @@
-"""Ctrl-C as a request that a loop answers between two steps, so that nothing is left half done."""
+"""Ctrl-C and the like as a request that a loop answers between two steps, so that nothing is left half done."""
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+# Ctrl-C, what `kill` and schedulers send, and what a terminal sends that is closed (not known to Windows).
+STOPS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(Exception):
@@ -19,7 +25,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.made = False
 
-    def _make(self, signum: int, frame: FrameType | None) -> None:
+    def _make(self) -> None:
         if self.made:  # asked twice: the user does not want to wait for the step
             raise KeyboardInterrupt
         self.made = True
@@ -27,18 +33,45 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Within the block, Ctrl-C and SIGTERM set `made` instead of raising; a second one raises.
+    """Within the block, Ctrl-C, SIGTERM and SIGHUP set `made` instead of raising; a second one raises.
 
     Outside the main thread, where Python cannot handle signals, nothing changes.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    with handled(request._make):
         yield request
-        return
-    before = {number: signal.signal(number, request._make) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+@contextmanager
+def handled(stop: Callable[[], None]) -> Iterator[None]:
+    """Within the block, `stop` is called when Ctrl-C, SIGTERM or SIGHUP comes; afterwards they do what they did before.
+
+    SIGHUP stays ignored where it is, as `nohup` asks for. Outside the main thread nothing changes.
+    """
+
+    def heard(signum: int, frame: FrameType | None) -> None:
+        _let_go_of_closed_terminal()
+        stop()
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        ignored = STOPS[2:] and signal.getsignal(STOPS[2]) is signal.SIG_IGN
+        before = {number: signal.signal(number, heard) for number in (STOPS[:2] if ignored else STOPS)}
     try:
-        yield request
+        yield
     finally:
         for number, handler in before.items():
             if handler is not None:  # None: set by a program that embeds Python; Python cannot restore it
                 signal.signal(number, handler)
+
+
+def _let_go_of_closed_terminal() -> None:
+    """Let what is written to a terminal that was closed go nowhere, instead of raising while a checkpoint is due."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is None or stream.closed:
+            continue
+        descriptor = stream.fileno()
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)

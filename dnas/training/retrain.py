@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from dnas.core.run import Run, as_run
+from dnas.core.run import Run, as_run, writing
 from dnas.data.batches import Batches
 from dnas.system.accepted import accepted
 from dnas.system.display import TERMINAL, Display
@@ -74,15 +74,12 @@ def retrain(
     settings, run = accepted(settings, RetrainSettings, "settings"), as_run(run)
     display = accepted(display, Display, "display")
     chosen = task_of(task, criterion, settings)
-    loop = TrainingLoop(network, as_batches(train), settings, run, display, phase, validation, chosen)
-    try:
+    with writing(run, display.say):
+        loop = TrainingLoop(network, as_batches(train), settings, run, display, phase, validation, chosen)
         with seeded(settings.seed), stop_request() as request:
             loop.resume()
             loop.run_epochs(request)
         loop.finish()
-    finally:
-        if run is not None:
-            run.close()
     return network.eval()
 
 

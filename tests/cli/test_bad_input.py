@@ -72,9 +72,10 @@ def test_a_class_with_too_few_images(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no image", None], ids=["empty", "text", "cut short"])
 @pytest.mark.parametrize("number", [0, 23])
 def test_an_image_that_cannot_be_read_is_named(tmp_path, content: bytes | None, number: int):
-    image = make_photos(tmp_path) / "cat" / f"{number:03d}.png"
+    photos = make_photos(tmp_path / "photos")
+    image = photos / "cat" / f"{number:03d}.png"
     image.write_bytes(image.read_bytes()[:150] if content is None else content)
-    assert str(image) in refused("search", "--data", tmp_path, "--run", tmp_path / "run", *SMALL)
+    assert str(image) in refused("search", "--data", photos, "--run", tmp_path / "run", *SMALL)
 
 
 def test_a_setting_for_another_kind_of_data(photos):

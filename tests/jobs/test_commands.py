@@ -249,7 +249,7 @@ def uninterrupted(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_each_command_that_was_stopped_goes_on_to_the_same_bits(photos, uninterrupted, tmp_path, number):
     run = tmp_path / "my run"
     stages: list[tuple[tuple[object, ...], tuple[object, ...], Path, int]] = [
@@ -272,13 +272,14 @@ def test_each_command_that_was_stopped_goes_on_to_the_same_bits(photos, uninterr
             assert "Traceback" not in said
         assert lines(metrics) < lines(uninterrupted / metrics.relative_to(run)), "it had ended before it was stopped"
         done(*again)
+    assert [path for path in run.rglob(".*") if path.is_file()] == [], "a lock or an unfinished file is left"
     assert results(run) == results(uninterrupted)
     first, second = weights(run), weights(uninterrupted)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_search_stopped_before_its_first_step_leaves_nothing_to_go_on_with(photos, tmp_path, number):
     run = tmp_path / "run"
     process = started("search", "--data", photos, "--run", run, *LONGER)
