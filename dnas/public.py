@@ -13,6 +13,7 @@ from dnas.core.run import Run
 from dnas.core.schedule import Constant, Cosine, Exponential, Linear, Schedule, Warmup
 from dnas.core.searchable import Searchable
 from dnas.cost.budget import Budget
+from dnas.finalists.settings import FinalistSettings
 from dnas.method.discretization import (
     Argmax,
     Discretization,
@@ -114,6 +115,7 @@ __all__ = [
     "ExactProduct",
     "ExpectedCost",
     "Exponential",
+    "FinalistSettings",
     "FiniteDifference",
     "FirstOrder",
     "FollowsProgress",

@@ -21,6 +21,7 @@ ROOMS = [
     "report",
     "shrinking",
     "shipping",
+    "finalists",
     "training",
     "table",
     "searching",

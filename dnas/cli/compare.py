@@ -133,4 +133,6 @@ def job_of_recipe(recipe: str, given: Arguments) -> Job:
         raise UserError(f"Recipe {Path(recipe).stem}: {error}") from error
 
 
-COMMAND = Command("compare", _fill, _run, _understood, other_names={"--epochs": "--search.epochs"})
+COMMAND = Command(
+    "compare", _fill, _run, _understood, other_names={"--epochs": "--search.epochs", "--finalists": "--finalists.num"}
+)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _Settings = TypeVar("_Settings")
 
 # The entries of a config.yaml that can name parts.
-_WITH_PARTS = ("task", "space", "search", "retrain", "train", "loss", "dropout")
+_WITH_PARTS = ("task", "space", "search", "finalists", "retrain", "train", "loss", "dropout")
 
 
 def job_of(run: Run, *, trust: bool, model: str | None = None) -> Job:

@@ -31,7 +31,7 @@ from dnas.system.display import Display
 from dnas.system.errors import UserError
 
 # Numbers that keep the random streams of one seed apart.
-_TRAIN, _VAL, _VALIDATION, _RETRAIN, _RETRAIN_VALIDATION, _TEST, _HOLD_OUT, _SOME = range(8)
+_TRAIN, _VAL, _VALIDATION, _RETRAIN, _RETRAIN_VALIDATION, _TEST, _HOLD_OUT, _SOME, _FINALISTS, _JUDGING = range(10)
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,15 @@ def search_streams(job: Job, data: JobData, device: torch.device) -> tuple[Image
     val = _stream(alphas_half, job, data, job.batch_size, _VAL, device, augmentation)
     measured = some_of(alphas_half, job.supernet_images, seed=job.seed)
     return train, val, evaluation_stream(measured, job, data, job.batch_size, _VALIDATION, device)
+
+
+def finalist_streams(job: Job, data: JobData, device: torch.device) -> tuple[ImageBatches, ImageBatches]:
+    """Batches of the weights' half, which train finalists, and of the alphas' half, which judge them."""
+    weights_half, alphas_half = halves(to_device_if_it_fits(data.rest, device), seed=job.seed)
+    assert job.batch_size is not None
+    augmentation = standard_augmentation(data.rest)
+    train = _stream(weights_half, job, data, job.batch_size, _FINALISTS, device, augmentation)
+    return train, evaluation_stream(alphas_half, job, data, job.batch_size, _JUDGING, device)
 
 
 def some_of(images: ImageSet, count: int | None, *, seed: int) -> ImageSet:

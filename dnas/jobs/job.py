@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from dnas.finalists.settings import FinalistSettings
 from dnas.searching.handover import check_num_candidates
 from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import Stage, sizes_in_job
@@ -63,8 +64,9 @@ class Job:
         threads: number of CPU threads that PyTorch uses in the search; by default the fewest that are as fast as all of
             them, found by measuring. `dnas retrain` has an option of its own.
         seed: whole number that determines everything random: splits, order of the data, initial weights and samples. It
-            is added to search.seed and to retrain.seed.
+            is added to search.seed, finalists.seed and retrain.seed.
         search: method and length of the search.
+        finalists: whether candidates for the result are trained briefly after the search, and the best one taken.
         retrain: how `dnas retrain` trains the network that was found.
     """
 
@@ -88,6 +90,7 @@ class Job:
     threads: int | None = None
     seed: int = 0
     search: SearchSettings = SearchSettings()
+    finalists: FinalistSettings = FinalistSettings()
     retrain: RetrainSettings = RetrainSettings()
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from dnas.cost.bounds import Bounds
 from dnas.data import Catalog, open_source
 from dnas.formats import architecture_text
 from dnas.jobs.budget import bounds_of_job, delivered_network, draws_of, keep_budget, say_range
+from dnas.jobs.finalists import choose_finalist
 from dnas.jobs.images import JobData, read_data, search_streams
 from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.milliseconds import is_limited, take_table
@@ -130,7 +131,7 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
 def search_command(
     run: Run, job: Job, data: JobData, display: Display, observers: Sequence[Observer] = ()
 ) -> SearchResult:
-    """Run the search of a job in its folder, or go on with one that was stopped.
+    """Run the search of a job in its folder, and its finalists, or go on with one that was stopped.
 
     Args:
         run: the folder, which holds the settings.
@@ -142,13 +143,24 @@ def search_command(
     Raises:
         UserError, NonFiniteLoss, Interrupted: as `dnas.search`.
     """
+    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
+    searched = _search_space if job.model is None else _search_own
+    result = searched(run, job, data, display, observers, bounds)
+    display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
+    if job.finalists.num:
+        before, result = result, choose_finalist(run, job, data, result, bounds, display)
+        if result.architecture != before.architecture:
+            display.say(f"The best finalist:\n{architecture_text(result.architecture)}")
+    _say_budget(run, job, data, bounds, result, display)
+    return result
+
+
+def _search_space(
+    run: Run, job: Job, data: JobData, display: Display, observers: Sequence[Observer], bounds: Bounds | None
+) -> SearchResult:
+    """The search in a space."""
     device = named_device(job.device)
     train, val, validation = search_streams(job, data, device)
-    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
-    if job.model is not None:
-        result = _search_own(run, job, data, display, observers, bounds)
-        _say_budget(run, job, data, bounds, result, display)
-        return result
     if job.fused:
         display.say("Cells in their fused form: they keep only their states, and compute the rest again.")
 
@@ -158,7 +170,7 @@ def search_command(
         return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     with num_threads(job.threads):
-        result = search_in_stages(
+        return search_in_stages(
             build,
             train,
             val,
@@ -170,10 +182,8 @@ def search_command(
             observers=observers,
             display=display,
             bounds=bounds,
+            is_final=not job.finalists.num,
         )
-    display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
-    _say_budget(run, job, data, bounds, result, display)
-    return result
 
 
 def _say_budget(
@@ -194,7 +204,7 @@ def _search_own(
     with seeded(job.seed):
         model = searchable_model(job, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels).to(device)
     with num_threads(job.threads):
-        result = search(
+        return search(
             model,
             train,
             val,
@@ -205,6 +215,5 @@ def _search_own(
             observers=observers,
             display=display,
             bounds=bounds,
+            is_final=not job.finalists.num,
         )
-    display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
-    return result

@@ -32,6 +32,8 @@ from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted, StopRequest
 
+SEARCHED = "searched.json"  # the architecture of a search whose result is chosen among finalists
+
 
 class SearchLoop:
     """Takes the steps of one stage of a search.
@@ -232,8 +234,12 @@ class SearchLoop:
 
     # The end
 
-    def finish(self, request: StopRequest) -> SearchResult:
+    def finish(self, request: StopRequest, *, is_final: bool = True) -> SearchResult:
         """Discretize, and write the result.
+
+        Args:
+            request: whether somebody wants to stop.
+            is_final: whether the architecture is the run's result, or will be one of several candidates for it.
 
         Raises:
             Interrupted: a stop was requested while the discretization trained or evaluated; when resumed, it starts
@@ -252,7 +258,7 @@ class SearchLoop:
         architecture = self.judging.final_architecture(heed)
         course.seconds += time.perf_counter() - started
         if self.run is not None:
-            self.run.save_architecture(architecture)
+            architecture.save(self.run.architecture_path if is_final else self.run.path / SEARCHED)
             summary = {"seconds": course.seconds, "steps": course.steps_taken, "epochs": course.epoch}
             self.run.save_json("search", summary)
         self.checkpoint.forget_kept()

@@ -52,6 +52,7 @@ def search(
     display: Display = TERMINAL,
     bounds: Bounds | None = None,
     held: Limits | None = None,
+    is_final: bool = True,
 ) -> SearchResult:
     """Search for an architecture by gradient descent.
 
@@ -79,6 +80,8 @@ def search(
             those on what `dnas.derive` makes of the model.
         held: limits on expected costs of mixtures in place of those of a budget, for a caller who decides by the alphas
             what is kept within them.
+        is_final: whether the architecture is the result of the run folder; if not, it is only written as searched.json,
+            and what chooses among finalists writes the result.
 
     Raises:
         UserError: the model has no choice, the data have no batch, candidates cannot be mixed, the model or the
@@ -120,6 +123,7 @@ def search(
             display=display,
             bounds=bounds,
             held=held,
+            is_final=is_final,
         )
     return replace(result, start=start)
 
@@ -139,6 +143,7 @@ def search_in_stages(
     display: Display = TERMINAL,
     bounds: Bounds | None = None,
     held: Limits | None = None,
+    is_final: bool = True,
 ) -> SearchResult:
     """Search stage by stage: each stage rules out candidates, and the next one may have another supernet.
 
@@ -148,7 +153,8 @@ def search_in_stages(
     Args:
         build: makes the model of a stage. All models must have the same decisions, and their weights must depend on
             nothing but torch's global generator, which is seeded.
-        train, val, task, criterion, settings, validation, stamp, run, observers, display, bounds, held: as in `search`.
+        train, val, task, criterion, settings, validation, stamp, run, observers, display, bounds, held, is_final: as in
+            `search`.
 
     Raises:
         UserError, NonFiniteLoss, Interrupted: as `search`; or a stage asks for more candidates than there are.
@@ -187,7 +193,7 @@ def search_in_stages(
                     loop.checkpoint.take_over(before)
                 loop.run_epochs(request)
                 if loop.course.stopped or index == len(settings.all_stages) - 1:
-                    return loop.finish(request)
+                    return loop.finish(request, is_final=is_final)
                 before, index = loop.checkpoint.state(), index + 1
                 loop = stages.loop(index)
 

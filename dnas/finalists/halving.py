@@ -1,0 +1,93 @@
+"""Finalists by successive halving: rungs of trainings, after each of which the worse part leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dnas.core.run import Run
+from dnas.finalists.contest import FOLDER, Conditions, Contest, Finalist
+from dnas.finalists.outcome import Outcome
+from dnas.finalists.proposals import Proposals
+from dnas.finalists.settings import Rung
+from dnas.finalists.telling_apart import can_tell_apart
+from dnas.system.atomic import write_text
+from dnas.system.display import Display, Silent
+from dnas.system.interrupt import stop_request
+
+RESULT = "result"  # name of the JSON file that a finished contest leaves
+
+
+def successive_halving(
+    proposals: Proposals, conditions: Conditions, *, run: Run, display: Display = Silent()
+) -> Outcome:
+    """Propose finalists, train them in rungs, and take the best; a call that was stopped goes on when it is repeated.
+
+    Nothing depends on the time that anything takes, so on a CPU a repeated call ends with the same numbers.
+
+    Args:
+        proposals: proposes the finalists.
+        conditions: how they are trained and judged.
+        run: the folder of the search; everything is written to RUN/finalists.
+        display: shows progress and messages.
+
+    Raises:
+        UserError: the folder holds finalists of other settings.
+        Interrupted: Ctrl-C.
+    """
+    settings, folder = conditions.settings, run.child(FOLDER)
+    with stop_request() as request:
+        contest = Contest(conditions, folder, display, request)
+        entered = contest.enter(proposals.first(settings.num, settings.random_share))
+        left = _left_after_rungs(contest, entered, proposals)
+    equals = [one for one in left if one is left[0] or not can_tell_apart(left[0].last, one.last)]
+    winner = min(equals, key=lambda one: (one.flops, one.parameters, one.last.order)) if equals else entered[0]
+    outcome = Outcome(
+        winner,
+        tuple(equals),
+        tuple(contest.finalists),
+        contest.cpu_seconds,
+        contest.seconds,
+        _notes(settings.num, entered, contest.finalists),
+    )
+    folder.save_json(RESULT, outcome.to_data())
+    write_text(folder.path / f"{RESULT}.txt", f"{outcome.table()}\n\n{outcome}\n")
+    return outcome
+
+
+def _left_after_rungs(contest: Contest, entered: Sequence[Finalist], proposals: Proposals) -> list[Finalist]:
+    """Those that were trained in the last rung, best first; none where there is no choice or all have diverged."""
+    settings, left = contest.conditions.settings, list(entered)
+    rungs = settings.schedule_of(len(entered))
+    for rung in rungs:
+        left = _trained(contest, left[: rung.num], [rung])
+        if left and rung is not rungs[-1]:
+            near = proposals.changes(left[0].architecture, settings.changes, rung=rung.number)
+            left = _ranked([*left, *_trained(contest, contest.enter(near), rungs[: rung.number + 1])])
+        if len(left) < 2:
+            break
+    return left if rungs else []
+
+
+def _trained(contest: Contest, finalists: Sequence[Finalist], rungs: Sequence[Rung]) -> list[Finalist]:
+    """Those that get through all of these rungs, best first."""
+    for finalist in finalists:
+        for rung in rungs:
+            if not finalist.failure:
+                contest.train(finalist, rung)
+    return _ranked([finalist for finalist in finalists if not finalist.failure])
+
+
+def _ranked(finalists: Sequence[Finalist]) -> list[Finalist]:
+    """Best first; of equal ones the one that was proposed first."""
+    return sorted(finalists, key=lambda finalist: finalist.last.order)
+
+
+def _notes(num: int, entered: Sequence[Finalist], finalists: Sequence[Finalist]) -> tuple[str, ...]:
+    notes = []
+    if len(entered) < num:
+        notes.append(f"There are {len(entered)} finalists instead of {num}: no network of another function was found.")
+    if len(entered) == 1:
+        notes.append("With one there is nothing to choose, so nothing was trained.")
+    if finalists and all(finalist.failure for finalist in finalists):
+        notes.append("All trainings of finalists diverged, so none was chosen: lower their learning rate.")
+    return tuple(notes)

@@ -1,0 +1,71 @@
+"""Finalists of `dnas search`: what the run folder holds, and what is said of classes of very different sizes."""
+
+from pathlib import Path
+
+import pytest
+
+from dnas.core.architecture import Architecture
+from dnas.core.run import Run
+from dnas.jobs.finalists import conditions_of
+from dnas.jobs.images import load_data
+from dnas.jobs.job import Job
+from dnas.system.display import Silent
+from dnas.task import Classification
+from tests.support.cli import SMALL, done, make_photos, refused
+
+FINALISTS = ("--finalists", "3", "--finalists.epochs", "1", "--finalists.rungs", "1", "--threads", "1")
+
+
+class Said(Silent):
+    """Remembers what is said."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 cats, and 4 dogs."""
+    folder = tmp_path_factory.mktemp("photos")
+    make_photos(folder)
+    for number in range(4, 24):
+        (folder / "dog" / f"{number:03d}.png").unlink()
+    return folder
+
+
+def test_a_search_ends_with_the_best_finalist(photos: Path, tmp_path: Path):
+    words = ("--data", photos, "--run", tmp_path, *SMALL, *FINALISTS, "--finalists.begin_with", "searched")
+    said = done("search", *words)
+    assert "judged by balanced accuracy" in said
+    assert "(selected, optimistic)" in said
+    run = Run(tmp_path)
+    config = run.read_config()["job"]["finalists"]
+    assert (config["num"], config["epochs"], config["begin_with"]) == (3, 1, "searched")
+    result = run.child("finalists").load_json("result")
+    winner = result["finalists"][result["winner"]]
+    assert run.load_architecture().to_data() == winner["architecture"]
+    assert result["finalists"][0]["architecture"] == Architecture.load(tmp_path / "searched.json").to_data()
+    assert result["finalists"][0]["rungs"][0]["metric"] == "balanced_accuracy"
+    summary = run.load_json("search")
+    assert summary["finalists_seconds"] == result["seconds"]
+    assert summary["seconds"] > summary["finalists_seconds"]
+    (tmp_path / "architecture.json").unlink()  # as a kill before the end leaves it
+    assert "has not finished" in refused("retrain", run.path)
+    assert f"Taken: finalist {result['winner']}" in done("search", "--resume", tmp_path)
+    assert run.load_architecture().to_data() == winner["architecture"]
+    assert run.child("finalists").load_json("result") == result
+
+
+def test_balanced_accuracy_judges_only_where_nobody_named_a_task_and_classes_differ_much(photos: Path, tmp_path: Path):
+    job = Job(data=str(photos), image_size=8, channels=2, cells=1, batch_size=8)
+    for own, expected, is_said in [
+        (job, Classification(balanced=True), True),
+        (Job(**{**vars(job), "task": Classification()}), Classification(), False),
+        (Job(**{**vars(job), "data": str(make_photos(tmp_path / "even"))}), Classification(), False),
+    ]:
+        display = Said()
+        assert conditions_of(Run(tmp_path / "run"), own, load_data(own), display).task == expected
+        assert any("judged by balanced accuracy" in text for text in display.texts) == is_said
