@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 
 from dnas.core.architecture import Architecture, Kept
@@ -128,18 +129,15 @@ class Proposals:
         stamp, near = self._possible.stamp, Neighbourhood(self._possible.decisions, known.mixtures)
         epochs = sorted(known.of_epochs.items(), reverse=True)
         samples = near.samples(Random(stream_key(self._seed, _SAMPLES)))
-        streams: list[Iterator[Proposal]] = [
-            (Proposal(architecture, f"epoch {epoch}") for epoch, architecture in epochs),
-            (
-                Proposal(stamp(change.kept), f"runner-up in {change.place}")
-                for change in near.runners_up(known.result.decisions)
-            ),
-            (
-                Proposal(stamp(kept), "sample of the mixture")
-                for kept, _ in zip(samples, range(TRIES * num), strict=False)
-            ),
-        ]
-        return streams
+        of_epochs: Iterator[Proposal] = (Proposal(architecture, f"epoch {epoch}") for epoch, architecture in epochs)
+        runners_up: Iterator[Proposal] = (
+            Proposal(stamp(change.kept), f"runner-up in {change.place}")
+            for change in near.runners_up(known.result.decisions)
+        )
+        sampled: Iterator[Proposal] = (
+            Proposal(stamp(kept), "sample of the mixture") for kept in islice(samples, TRIES * num)
+        )
+        return [of_epochs, runners_up, sampled]
 
     def changes(self, best: Architecture, num: int, *, rung: int) -> list[Proposal]:
         """Up to `num` architectures that differ from the best in one decision, drawn uniformly from all new ones.

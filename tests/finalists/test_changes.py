@@ -28,7 +28,7 @@ def test_a_choice_changes_to_every_other_candidate():
 
 def test_an_input_choice_swaps_one_input():
     changes = Neighbourhood(INPUTS).changes({"in": ("x", "y")})
-    assert sorted(change.kept["in"] for change in changes) == [("x", "z"), ("y", "z")]
+    assert [change.kept["in"] for change in changes] == [("y", "z"), ("x", "z")]
 
 
 @pytest.mark.parametrize("space", [NasBench201Space(), DartsSpace(nodes=2)])

@@ -1,4 +1,4 @@
-"""Successive halving: who stays, newcomers, resuming after a kill anywhere, divergence, and spaces that are too small."""
+"""Successive halving: who stays, newcomers, resuming after a kill anywhere, divergence, and small spaces."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
