@@ -175,6 +175,7 @@ def _check_own_model(job: Job) -> None:
     """Check that nothing is set that only networks of a space have."""
     # Recipes set channels and cells, which are for spaces alone; on the command line they are refused.
     given = [name for name in ("time", "fused") if getattr(job, name) not in (None, False)]
+    given += [f"finalists.{name}" for name in ("channels", "cells") if getattr(job.finalists, name) is not None]
     if given:
         raise UserError(
             f"{', '.join(given)} would have no effect on the model {job.model}: its sizes are its own. Leave it out."

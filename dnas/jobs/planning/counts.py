@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from dnas.finalists.settings import FinalistSettings
 from dnas.jobs.job import Job
 from dnas.jobs.planning.fit import Measured
 from dnas.method.discretization.rehearsal import Rehearsal
@@ -25,6 +26,9 @@ class Counts:
         evaluations: number of batches on which the supernet is evaluated after epochs.
         selections: number of batches on which the discretization evaluates parts of the supernet.
         tuning_steps: number of steps in which the discretization trains the weights of parts of the supernet further.
+        finalist_steps: number of steps in which finalists are trained, at most.
+        finalist_evaluations: number of batches on which they are judged, at most.
+        finalist_epochs: number of epochs of their trainings, at most.
     """
 
     steps: int
@@ -33,16 +37,25 @@ class Counts:
     evaluations: int
     selections: int = 0
     tuning_steps: int = 0
+    finalist_steps: int = 0
+    finalist_evaluations: int = 0
+    finalist_epochs: int = 0
 
     def seconds(self, measured: Measured) -> float:
         """Seconds of all of them, with observers and checkpoints at the end of each epoch."""
         steps = self.steps * measured.step + self.weight_steps * measured.weight_step
         epochs = self.epochs * (measured.epoch_end + END_OF_EPOCH)
-        return steps + epochs + self.evaluations * measured.evaluation + self.discretization_seconds(measured)
+        evaluations = self.evaluations * measured.evaluation
+        return steps + epochs + evaluations + self.discretization_seconds(measured) + self.finalist_seconds(measured)
 
     def discretization_seconds(self, measured: Measured) -> float:
         """Seconds of the evaluations and steps of the discretization."""
         return self.selections * measured.selection + self.tuning_steps * measured.tuning_step
+
+    def finalist_seconds(self, measured: Measured) -> float:
+        """Seconds in which finalists are trained and judged."""
+        steps = self.finalist_steps * measured.finalist_step
+        return steps + self.finalist_evaluations * measured.finalist_evaluation + self.finalist_epochs * END_OF_EPOCH
 
 
 def search_counts(settings: SearchSettings, rehearsal: Rehearsal, *, batches: int, evaluation_batches: int) -> Counts:
@@ -70,6 +83,24 @@ def search_counts(settings: SearchSettings, rehearsal: Rehearsal, *, batches: in
         evaluations=(settings.epochs // every if every else 0) * evaluation_batches,
         selections=rehearsal.num_evaluations * evaluation_batches,
         tuning_steps=rehearsal.num_epochs * batches,
+    )
+
+
+def with_finalists(counts: Counts, settings: FinalistSettings, *, num_images: int, batch_size: int) -> Counts:
+    """The counts with those of the finalists.
+
+    Args:
+        counts: of the search.
+        settings: of the finalists.
+        num_images: number of images that the search may use; one half trains finalists, the other judges them.
+        batch_size: number of images in a batch.
+    """
+    batches = math.ceil(max(num_images // 2, 1) / batch_size)
+    return replace(
+        counts,
+        finalist_steps=settings.epochs_in_all * batches,
+        finalist_evaluations=settings.num_trainings * batches,
+        finalist_epochs=settings.epochs_in_all,
     )
 
 

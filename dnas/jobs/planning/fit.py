@@ -65,6 +65,8 @@ class Measured:
         epoch_end: seconds at the end of an epoch, in which observers look at the search.
         selection: seconds of evaluating, on one batch, the parts of the supernet that the discretization asks for.
         tuning_step: seconds of a weight step with the parts of the supernet that the discretization trains.
+        finalist_step: seconds of a step of training a finalist; 0 without finalists.
+        finalist_evaluation: seconds of evaluating one on a batch.
     """
 
     step: float
@@ -75,6 +77,8 @@ class Measured:
     epoch_end: float = 0.0
     selection: float = 0.0
     tuning_step: float = 0.0
+    finalist_step: float = 0.0
+    finalist_evaluation: float = 0.0
 
     def times(self, factor: float, memory: int) -> Measured:
         """The same with all seconds multiplied by a factor, and another memory."""
@@ -86,6 +90,8 @@ class Measured:
             epoch_end=self.epoch_end * factor,
             selection=self.selection * factor,
             tuning_step=self.tuning_step * factor,
+            finalist_step=self.finalist_step * factor,
+            finalist_evaluation=self.finalist_evaluation * factor,
         )
 
 

@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 from dnas.core.mixture import Active
+from dnas.cost import count_parameters
 from dnas.data import Catalog, ImageBatches, ImageSet, Normalization, standard_augmentation, to_device_if_it_fits
 from dnas.jobs.job import Job
+from dnas.jobs.networks import network_builder
 from dnas.jobs.planning.fit import Measured, Sizes
-from dnas.jobs.planning.trial import Trial
+from dnas.jobs.planning.trial import IN_CHANNELS, Trial
 from dnas.method.discretization.rehearsal import evenly, rehearse
 from dnas.system.memory import peak_memory, reset_peak_memory
 from dnas.system.peak import measured_seconds
@@ -26,6 +28,8 @@ _STEPS, _SECONDS, _SLOW = 3, 0.1, 2.0
 _READ_IMAGES = 128
 # This many of the evaluations and steps that a discretization asks for are measured.
 _ASKED = 4
+# The largest of so many random networks is measured for finalists.
+_DRAWN = 4
 
 
 def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.device) -> Measured:
@@ -50,6 +54,7 @@ def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.de
     weight_step = mean_seconds(trial.weight_step, device) if alone else step
     evaluation = measured_seconds(trial.evaluate, device)
     selection, tuning_step = discretization_seconds(trial, device)
+    finalist_step, finalist_evaluation = finalist_seconds(job, sizes, num_classes=num_classes, device=device)
     return Measured(
         step=step + (1 if job.search.one_level else 2) * batch if moving else weight_step + batch,
         weight_step=weight_step + batch,
@@ -57,6 +62,8 @@ def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.de
         epoch_end=measured_seconds(trial.end_epoch, device) if job.search.observers else 0.0,
         selection=selection + batch if selection else 0.0,
         tuning_step=tuning_step + batch if tuning_step else 0.0,
+        finalist_step=finalist_step,
+        finalist_evaluation=finalist_evaluation,
         memory=peak_memory(device),
         taken=time.perf_counter() - started,
     )
@@ -70,6 +77,22 @@ def discretization_seconds(trial: Trial, device: torch.device) -> tuple[float, f
     rehearsal = rehearse(trial.search.discretization, trial.supernet.decisions)
     trained = [active for _, active in rehearsal.trained]
     return _mean_of(trial.evaluate, rehearsal.evaluated, device), _mean_of(trial.tune, trained, device)
+
+
+def finalist_seconds(job: Job, sizes: Sizes, *, num_classes: int, device: torch.device) -> tuple[float, float]:
+    """Seconds of a step of training a finalist and of evaluating one batch; 0 for a job without finalists.
+
+    The largest of a few random networks is measured.
+    """
+    if not job.finalists.num:
+        return 0.0, 0.0
+    sizes = sizes._replace(channels=job.finalists.channels or sizes.channels, cells=job.finalists.cells or sizes.cells)
+    settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells, auxiliary=False)
+    build = network_builder(replace(job, retrain=settings), num_classes, IN_CHANNELS).network
+    networks = [build(job.space.random(torch.Generator().manual_seed(seed))) for seed in range(_DRAWN)]
+    largest = max(networks, key=count_parameters)
+    measured = measure_training(largest, settings, sizes, in_channels=IN_CHANNELS, device=device)
+    return measured.step, measured.evaluation
 
 
 def _mean_of(

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from dnas.data import Catalog
+from dnas.finalists.settings import FinalistSettings
 from dnas.jobs.job import Job, job_of_stage
-from dnas.jobs.planning.counts import Counts, num_batches, search_counts
+from dnas.jobs.planning.counts import Counts, num_batches, search_counts, with_finalists
 from dnas.jobs.planning.fit import Limits, Measure, Measured, Sizes, largest_that_fits
 from dnas.jobs.planning.ladder import (
     USUAL_BATCH,
@@ -53,6 +54,7 @@ class Plan:
         reading: seconds for reading the images, a part of `seconds`.
         step: seconds of one step.
         discretizing: seconds in which the discretization evaluates and trains, a part of `seconds`.
+        finalists: seconds in which finalists are trained and judged, a part of `seconds`.
     """
 
     job: Job
@@ -61,10 +63,15 @@ class Plan:
     reading: float
     step: float
     discretizing: float = 0.0
+    finalists: float = 0.0
 
     def __str__(self) -> str:
         job = self.job
-        parts = ((self.reading, "to read images"), (self.discretizing, "to discretize"))
+        parts = (
+            (self.reading, "to read images"),
+            (self.discretizing, "to discretize"),
+            (self.finalists, "for finalists"),
+        )
         said = ", ".join(f"{readable_time(taken)} {why}" for taken, why in parts if taken >= 2)
         stages = f" in {len(job.search.stages)} stages" if job.search.stages else ""
         return (
@@ -133,6 +140,7 @@ def plan_stages(
         reading,
         max(one.step for one in plans),
         plans[-1].discretizing,
+        plans[-1].finalists,
     )
 
 
@@ -190,7 +198,9 @@ def _planned(job: Job, catalog: Catalog, measure: Measure, *, reading: float, av
     if duration > budget:
         search, duration = _with_fewer_epochs(job, work, measured, budget)
         job = replace(job, search=search)
-    return Plan(job, duration, memory, reading, measured.step, work.discretizing(sizes.batch_size, measured))
+    discretizing = work.discretizing(sizes.batch_size, measured)
+    finalists = work.judging_finalists(sizes.batch_size, measured)
+    return Plan(job, duration, memory, reading, measured.step, discretizing, finalists)
 
 
 class _Work:
@@ -214,9 +224,14 @@ class _Work:
         """Seconds of it that the discretization spends on evaluation and training."""
         return MARGIN * self._counts(self._job.search, batch_size).discretization_seconds(measured)
 
+    def judging_finalists(self, batch_size: int, measured: Measured) -> float:
+        """Seconds of it in which finalists are trained and judged."""
+        return MARGIN * self._counts(self._job.search, batch_size).finalist_seconds(measured)
+
     def _counts(self, search: SearchSettings, batch_size: int) -> Counts:
         batches, evaluation_batches = num_batches(self._job, self._num_images, batch_size)
-        return search_counts(search, self.rehearsal, batches=batches, evaluation_batches=evaluation_batches)
+        counts = search_counts(search, self.rehearsal, batches=batches, evaluation_batches=evaluation_batches)
+        return with_finalists(counts, self._job.finalists, num_images=self._num_images, batch_size=batch_size)
 
 
 def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float) -> tuple[SearchSettings, float]:
@@ -237,7 +252,9 @@ def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float)
     raise TooShort(
         f"{job.time} is too short: the search needs --time {enough} for {least} epochs with images of "
         f"{job.image_size} pixels, batch {job.batch_size}, {job.channels} channels and {job.cells} cells. Give that, "
-        f"or lower sizes that you gave, or use fewer images.{_what_the_discretization_takes(job, work, measured)}",
+        "or lower sizes that you gave, or use fewer images."
+        + _what_the_discretization_takes(job, work, measured)
+        + _what_the_finalists_take(job, work, measured),
         enough,
     )
 
@@ -254,6 +271,15 @@ def _what_the_discretization_takes(job: Job, work: _Work, measured: Measured) ->
         f" {readable_time(work.discretizing(job.batch_size, measured))} of it are for {' and '.join(asked)} by "
         f"{type(job.search.discretization).__name__}: its settings and --supernet_images shorten that."
     )
+
+
+def _what_the_finalists_take(job: Job, work: _Work, measured: Measured) -> str:
+    """A sentence on the time of the finalists and how to shorten it; empty where there are none."""
+    assert job.batch_size is not None
+    if not job.finalists.num:
+        return ""
+    taken = readable_time(work.judging_finalists(job.batch_size, measured))
+    return f" {taken} of it are for finalists: --finalists and --finalists.epochs lower that."
 
 
 def check_no_choice_with_stages(job: Job) -> None:
@@ -279,6 +305,7 @@ def jobs_of_stages(job: Job) -> list[Job]:
 
 
 def _without_discretization(job: Job) -> Job:
+    job = replace(job, finalists=FinalistSettings())  # which come after the last stage
     if not job.search.discretization.needs_training:
         return job
     return replace(job, search=replace(job.search, discretization=Argmax()))

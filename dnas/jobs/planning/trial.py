@@ -18,7 +18,7 @@ from dnas.searching.supernet import Supernet
 from dnas.searching.supernet_measures import evaluate_supernet, goodness
 from dnas.system.memory import available_memory, check_batch_fits, peak_memory, reset_peak_memory
 
-_IN_CHANNELS = 3  # the real number is known only when the images are decoded; it matters little
+IN_CHANNELS = 3  # the real number is known only when the images are decoded; it matters little
 # Smaller batches are not checked before they are tried, since they take little memory.
 _CHECKED_BATCH = 16
 
@@ -36,7 +36,7 @@ class Trial:
     def __init__(self, job: Job, *, num_classes: int, batch_size: int, device: torch.device):
         assert job.image_size is not None
         self.search = job.search
-        model = build_supernet_model(job, num_classes=num_classes, in_channels=_IN_CHANNELS)
+        model = build_supernet_model(job, num_classes=num_classes, in_channels=IN_CHANNELS)
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.supernet = Supernet(model, seed=job.seed).to(device)
         self.watches_steps = any(observer.watches_steps for observer in job.search.observers)
@@ -44,7 +44,7 @@ class Trial:
         self.weight_optimizer = self.stepper.weight_optimizer
         self.alpha_optimizer = self.stepper.alpha_optimizer
         generator = torch.Generator().manual_seed(job.seed)
-        inputs = torch.randn(batch_size, _IN_CHANNELS, job.image_size, job.image_size, generator=generator)
+        inputs = torch.randn(batch_size, IN_CHANNELS, job.image_size, job.image_size, generator=generator)
         targets = torch.randint(num_classes, (batch_size,), generator=generator)
         self.batch = Batch(inputs.to(device).contiguous(memory_format=torch.channels_last), targets.to(device))
 

@@ -8,15 +8,17 @@ import pytest
 import torch
 
 from dnas.data import Catalog, open_source
+from dnas.finalists.settings import FinalistSettings
 from dnas.jobs.job import Job
-from dnas.jobs.planning.counts import Counts
-from dnas.jobs.planning.fit import Sizes
+from dnas.jobs.planning.counts import END_OF_EPOCH, Counts
+from dnas.jobs.planning.fit import Measured, Sizes
 from dnas.jobs.planning.search_plan import Plan, jobs_of_stages, plan, plan_sizes, plan_stages
 from dnas.jobs.planning.time_budget import MARGIN, START_AND_END, planning_seconds
 from dnas.method.discretization import Argmax, Evolution, Perturbation, RandomSampling
 from dnas.method.relaxation import UniformPath
 from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import Stage
+from dnas.system.errors import UserError
 from dnas.system.words import seconds_in
 from tests.support.cli import SMALL, done, make_photos
 from tests.support.planning import GIB, Machine, catalog
@@ -28,6 +30,37 @@ def planned(
     data = data or catalog()
     planning = planning_seconds(job.time)
     return plan_sizes(job, data, machine, reading=reading, available=available, planning=planning)
+
+
+# Finalists
+
+
+class WithFinalists(Machine):
+    """A machine on which a finalist's step takes a tenth of a search step."""
+
+    def __call__(self, sizes: Sizes) -> Measured:
+        found = super().__call__(sizes)
+        return replace(found, finalist_step=0.1 * found.step, finalist_evaluation=0.03 * found.step)
+
+
+def test_finalists_are_counted_in_the_time_and_leave_the_search_less():
+    given = Job(time="6min", image_size=32, channels=8, cells=3, batch_size=64)
+    asked = replace(given, finalists=FinalistSettings(num=8, rungs=3, epochs=2))
+    machine = WithFinalists(0.15)
+    without, found = planned(given, machine), planned(asked, machine)
+    assert (without.finalists, found.job.finalists) == (0.0, asked.finalists)
+    assert found.job.search.epochs < without.job.search.epochs
+    assert found.seconds <= 360
+    # 425 images in a half are 7 batches; 8 x 2 + 4 x 4 + 2 x 8 epochs, and of the newcomers 2 x 2 + 2 x 6.
+    step = machine(Sizes(32, 64, 8, 3)).step
+    assert found.finalists == pytest.approx(MARGIN * (64 * (7 * 0.1 * step + END_OF_EPOCH) + 20 * 7 * 0.03 * step))
+    assert "for finalists" in str(found)
+
+
+def test_no_time_left_for_finalists_is_refused_with_what_they_take():
+    job = Job(time="1min", image_size=32, channels=8, cells=3, batch_size=64, finalists=FinalistSettings(num=64))
+    with pytest.raises(UserError, match=r"1min is too short.*of it are for finalists: --finalists and"):
+        planned(job, WithFinalists(1.0))
 
 
 # The choice
