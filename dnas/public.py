@@ -76,6 +76,7 @@ from dnas.system.errors import MissingPackage, NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted
 from dnas.table import Table, load_table
 from dnas.task import Classification, LanguageModelling, Metric, MultiLabel, OwnTask, Regression, Segmentation, Task
+from dnas.training.distillation import Distillation
 from dnas.training.evaluate import evaluate
 from dnas.training.evaluation import Evaluation
 from dnas.training.own_baseline import Baseline, baseline
@@ -107,6 +108,7 @@ __all__ = [
     "DirichletPrior",
     "Discretization",
     "Display",
+    "Distillation",
     "EigenvalueStop",
     "Entropy",
     "EpochReport",

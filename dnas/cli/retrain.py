@@ -29,15 +29,18 @@ _ASKED = "asked"  # name of the JSON file with the options of the command that b
 
 @dataclass(frozen=True)
 class RetrainOptions:
-    """The time and the threads that a retraining may use.
+    """The time and the threads that a retraining may use, and its teacher.
 
     Args:
         time: how long retraining may take, such as 90s, 30min or 2h; channels, cells and epochs are lowered to fit.
         threads: number of CPU threads that PyTorch uses; by default the fewest that are as fast as all of them.
+        teacher: a run that was retrained, or package.module:name of a trained network, whose outputs the network learns
+            besides the labels.
     """
 
     time: str | None = None
     threads: int | None = None
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -83,13 +86,32 @@ def _run(config: Namespace, given: Arguments) -> None:
             job = plan_retrain(run, job, data, time=time, threads=options.threads, display=display)
             child.save_json(_ASKED, words)
         with goes_on_with("retrain", run.path, *trust_words(job)):
-            retrain_command(run, job, data, display)
+            teacher = _teacher(options, child, trust=config.trust)
+            retrain_command(run, job, data, display, teacher=teacher)
         say_next(display, run, job, "evaluate", "export")
 
 
 def _asked(given: Arguments) -> dict[str, list[str]]:
     """The options that were given, and their values."""
     return {name: list(given.values(name)) for name in sorted(given.names - {"--trust", "--model"})}
+
+
+def _teacher(options: RetrainOptions, child: Run, *, trust: bool) -> str | None:
+    """The teacher that is given, or that was when the retraining began.
+
+    Raises:
+        UserError: only a file names code that makes the teacher.
+    """
+    before = _asked_before(child)
+    given = before.get("--teacher", []) if isinstance(before, dict) else []
+    if options.teacher is not None or not given:
+        return options.teacher
+    if ":" in given[-1] and not Path(given[-1]).exists() and not trust:
+        raise UserError(
+            f"{child.path} learns from {given[-1]}, which is code that only a file names: give --teacher again, or "
+            "--trust."
+        )
+    return given[-1]
 
 
 def _asked_before(child: Run) -> object:
@@ -100,7 +122,8 @@ def _asked_before(child: Run) -> object:
 def _check_same(child: Run, begun: Job, asked: RetrainSettings, options: RetrainOptions) -> None:
     """See that a retraining that has begun goes on with its own settings."""
     difference = first_difference(to_plain(begun.retrain), asked)
-    given = {name: value for name, value in vars(options).items() if value is not None}
+    # Another teacher is refused by the training's own checkpoint.
+    given = {name: value for name, value in vars(options).items() if value is not None and name != "teacher"}
     idle = [f"--{name}" for name, value in given.items() if value != getattr(begun, name)]
     if difference or idle:
         what = f"setting {difference}" if difference else f"{idle[0]} has no effect any more"

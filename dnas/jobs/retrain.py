@@ -19,6 +19,7 @@ from dnas.jobs.planning.retrain_plan import measure_of_retraining, plan_retraini
 from dnas.jobs.planning.threads import choose_threads, on_threads
 from dnas.jobs.planning.time_budget import THREADS_PLANNING, planning_seconds
 from dnas.jobs.run_folder import begin
+from dnas.jobs.teacher import teacher_network
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load
 from dnas.shipping.package import save_network, try_to_save
@@ -88,10 +89,17 @@ def _own_plan(job: Job, *, time: str | None, threads: int | None, display: Displ
     return replace(job, threads=threads)
 
 
-def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None:
+def retrain_command(run: Run, job: Job, data: JobData, display: Display, *, teacher: str | None = None) -> None:
     """Build the network of the architecture that was found and train it from new weights, in RUN/retrain.
 
     The network is measured on held-out images only; the test part is for `evaluate_command`.
+
+    Args:
+        run: folder of the search.
+        job: of the search, with the retraining's settings.
+        data: images of the job.
+        display: where progress is shown.
+        teacher: of whom the network learns, as for `teacher_network`; None for none.
 
     Raises:
         UserError, NonFiniteLoss, Interrupted: as `dnas.retrain`.
@@ -116,9 +124,19 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display) -> None
         display.say(f"Note: {train.note}")
     finished_before = (child.path / f"{SUMMARY}.json").exists()
     spec = NetworkSpec(architecture, builder, _interface_of(data))
+    taught_by = None if teacher is None else teacher_network(teacher, spec.interface)
     try_to_save(child, network, spec)
     with num_threads(job.threads):
-        retrain(network, train, task=job.task, settings=settings, run=child, display=display, validation=held_out)
+        retrain(
+            network,
+            train,
+            task=job.task,
+            settings=settings,
+            run=child,
+            display=display,
+            validation=held_out,
+            teacher=taught_by,
+        )
     save_network(child, network, spec)
     before = "This retraining was finished before. " if finished_before else ""
     delivered = load(run.path, model=model_to_load(job, num_classes=classes, in_channels=channels))

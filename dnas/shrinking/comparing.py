@@ -90,6 +90,7 @@ class Comparison:
             run=self.run and self.run.child(name.replace(" ", "_")),
             display=self.display,
             phase=name,
+            teacher=self.searchable.model if self.settings.distill else None,
         )
 
     def _row(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
-
-import torch
-from torch import nn
 
 from dnas.core.run import Run
 from dnas.system.errors import UserError
@@ -60,14 +56,3 @@ class Memory:
             found = work_out()
             self.keep(name, found)
         return found
-
-
-def digest_of_weights(model: nn.Module) -> str:
-    """A digest of all weights and buffers."""
-    found = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, torch.Tensor):
-            plain = tensor.detach().cpu().contiguous()
-            found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-            found.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()

@@ -27,6 +27,7 @@ class ShrinkSettings:
         statistics_batches: of training data for statistics of batch norm during sensitivity.
         search: method of the masked search, if there is one; its length is said elsewhere.
         fine_tuning: how every network is trained afterwards, if `fine_tune` is not given.
+        distill: whether every network learns from the original as well (`fine_tuning.distillation`).
         random: number of random networks in the comparison.
         onnx: whether the sizes of ONNX files are measured, but for random networks.
         seed: of random networks.
@@ -40,6 +41,7 @@ class ShrinkSettings:
     statistics_batches: int = 2
     search: SearchSettings = SEARCHING
     fine_tuning: RetrainSettings = FINE_TUNING
+    distill: bool = True
     random: int = 3
     onnx: bool = True
     seed: int = 0

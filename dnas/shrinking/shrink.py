@@ -18,7 +18,7 @@ from dnas.data.batches import Batches
 from dnas.shrinking.budget import WidthLimits, limits_of
 from dnas.shrinking.comparing import Comparison, FineTune
 from dnas.shrinking.deciding import worth_of
-from dnas.shrinking.memory import Memory, digest_of_weights
+from dnas.shrinking.memory import Memory
 from dnas.shrinking.report import Report
 from dnas.shrinking.rivals import random_widths, uniform_widths
 from dnas.shrinking.rules import Rule
@@ -33,6 +33,7 @@ from dnas.task.choose import chosen_task
 from dnas.task.classification import Classification
 from dnas.task.own import Criterion
 from dnas.training.evaluate import as_batches, device_of
+from dnas.training.network_checks import digest_of_weights
 
 
 def shrink(

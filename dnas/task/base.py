@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dnas.core.batch import first_tensor
+from dnas.core.batch import first_tensor, tensors_in
 from dnas.task.metric import Metric
 
 
@@ -32,6 +32,16 @@ class Task(ABC):
         samples = first_tensor(targets)
         return torch.ones(samples.shape[:1] or (1,), dtype=torch.float64, device=samples.device)
 
+    def distance_to_teacher(self, outputs: Any, taught: Any, temperature: float) -> Tensor:
+        """How far outputs are from those of a teacher (`dnas.Distillation`): a scalar, 0 where they are equal.
+
+        The mean squared difference, over all entries of a tensor and then over the tensors of real numbers; tasks with
+        classes compare probabilities instead.
+        """
+        pairs = zip(tensors_in(outputs), tensors_in(taught), strict=True)
+        gaps = [(ours - theirs).square().mean() for ours, theirs in pairs if ours.is_floating_point()]
+        return torch.stack(gaps).mean()
+
     def name(self) -> str:
         """What tells this task from others in files; the same in every process."""
         return repr(self)
@@ -43,3 +53,17 @@ class Task(ABC):
             UserError: says what came and what was expected.
         """
         return
+
+
+def divergence(outputs: Tensor, taught: Tensor, temperature: float, *, axis: int) -> Tensor:
+    """T^2 KL(softmax(taught / T) || softmax(outputs / T)) along the classes, the mean over all other dimensions
+    (Hinton et al. 2015, https://arxiv.org/abs/1503.02531, section 2).
+
+    Args:
+        outputs: logits of the network.
+        taught: logits of the teacher, of the same shape.
+        temperature: T.
+        axis: dimension of the classes.
+    """
+    ours, theirs = ((logits / temperature).log_softmax(axis) for logits in (outputs, taught))
+    return temperature**2 * (theirs.exp() * (theirs - ours)).sum(axis).mean()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dnas.core.described import described
 from dnas.system.accepted import accept
 from dnas.system.errors import UserError
-from dnas.task.base import Task
+from dnas.task.base import Task, divergence
 from dnas.task.metric import Metric
 
 
@@ -40,6 +40,9 @@ class Classification(Task):
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
+
+    def distance_to_teacher(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        return divergence(outputs, taught, temperature, axis=1)
 
     def metrics(self) -> dict[str, Metric]:
         balanced = {"balanced_accuracy": Metric(BalancedAccuracy(), "higher")}

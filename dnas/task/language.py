@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dnas.core.described import described
 from dnas.system.errors import UserError
-from dnas.task.base import Task
+from dnas.task.base import Task, divergence
 from dnas.task.classification import check_labels
 from dnas.task.metric import Metric
 
@@ -25,6 +25,9 @@ class LanguageModelling(Task):
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+
+    def distance_to_teacher(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        return divergence(outputs, taught, temperature, axis=-1)
 
     def metrics(self) -> dict[str, Metric]:
         return {"perplexity": Metric(Perplexity(), "lower")}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dnas.core.described import described
 from dnas.system.errors import UserError
-from dnas.task.base import Task
+from dnas.task.base import Task, divergence
 from dnas.task.metric import Metric
 
 
@@ -24,6 +24,11 @@ class MultiLabel(Task):
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+
+    def distance_to_teacher(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        # Each label is a choice of two classes with the logits 0 and its own.
+        ours, theirs = (torch.stack([torch.zeros_like(logits), logits], dim=-1) for logits in (outputs, taught))
+        return divergence(ours, theirs, temperature, axis=-1)
 
     def metrics(self) -> dict[str, Metric]:
         return {

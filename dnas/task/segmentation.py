@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dnas.core.described import described
 from dnas.system.accepted import accept
 from dnas.system.errors import UserError
-from dnas.task.base import Task
+from dnas.task.base import Task, divergence
 from dnas.task.classification import check_labels
 from dnas.task.metric import Metric
 
@@ -36,6 +36,9 @@ class Segmentation(Task):
         # The mean over valid pixels; 0, with a gradient of 0, where there are none: torch would give NaN.
         total = nn.functional.cross_entropy(outputs, targets, ignore_index=self.ignored, reduction="sum")
         return total / (targets != self.ignored).sum().clamp(min=1)
+
+    def distance_to_teacher(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        return divergence(outputs, taught, temperature, axis=1)
 
     def metrics(self) -> dict[str, Metric]:
         return {"miou": Metric(MeanIoU(self.ignored), "higher"), "pixel_accuracy": Metric(self._accuracy, "higher")}

@@ -24,6 +24,7 @@ from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest
 from dnas.system.random_state import random_state, restore_random_state
 from dnas.task.base import Task
+from dnas.training.distillation import Teacher
 from dnas.training.epoch_sums import EpochSums
 from dnas.training.evaluate import as_batches, device_of, evaluate
 from dnas.training.network_checks import digest_of_modules, first_non_finite
@@ -46,6 +47,7 @@ class TrainingLoop:
         validation: batches that are measured after each epoch; None to measure nothing.
         task: criterion and metrics.
         recorder: records steps; None for CUDA graphs on a CUDA device, if the settings ask for them.
+        teacher: whose outputs the network learns as well; None for none.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class TrainingLoop:
         validation: Batches | Iterable[Any] | None,
         task: Task,
         recorder: Recorder | None = None,
+        teacher: Teacher | None = None,
     ):
         self.network = network
         self.weights = [weight for weight in network.parameters() if weight.requires_grad]
@@ -77,7 +80,10 @@ class TrainingLoop:
         self.validation = None if validation is None else as_batches(validation)
         self.device = device_of(network)
         self.has_drop_path = any(isinstance(module, DropPath) for module in network.modules())
-        self.training_step = TrainingStep(network, self.weights, task, settings, say=display.say, recorder=recorder)
+        self.training_step = TrainingStep(
+            network, self.weights, task, settings, say=display.say, recorder=recorder, teacher=teacher
+        )
+        self.taught_by = None if teacher is None else teacher.to_data()
         self.optimizer = self.training_step.optimizer
         self.steps_per_epoch = len(train)
         self.total_steps = settings.epochs * self.steps_per_epoch
@@ -95,7 +101,8 @@ class TrainingLoop:
             finite=lambda state: state["network"],
             device=self.device,
             display=display,
-            added={"task": task.name()},  # checkpoints had no task while classification was the only one
+            # Checkpoints had no task while classification was the only one, and no teacher while there were none.
+            added={"task": task.name(), "teacher": None},
         )
 
     # The loop
@@ -169,6 +176,7 @@ class TrainingLoop:
         if self.run is not None:
             self.run.save_weights(self.network)
             summary = {"epochs": self.settings.epochs, "steps": self.step, "seconds": self.seconds}
+            summary |= {} if self.taught_by is None else {"teacher": self.taught_by}
             modules = digest_of_modules(self.network)
             self.run.save_json(SUMMARY, {**summary, "settings": self.settings.to_data(), MODULES: modules})
 
@@ -190,6 +198,7 @@ class TrainingLoop:
             "steps_per_epoch": self.steps_per_epoch,
             "settings": self.settings.to_data(),
             "task": self.task.name(),
+            "teacher": self.taught_by,
         }
 
     def save(self) -> None:
@@ -219,7 +228,7 @@ class TrainingLoop:
     def _difference(self, state: Mapping[str, Any]) -> str:
         """How a state differs from this training, in words: in the network, the settings, or the length of the data."""
         own = self.state()
-        names = ("network", "settings", "steps_per_epoch", "task")
+        names = ("network", "settings", "steps_per_epoch", "task", "teacher")
         return first_difference({name: state[name] for name in names}, {name: own[name] for name in names})
 
     @property

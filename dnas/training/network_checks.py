@@ -43,3 +43,14 @@ def digest_of_modules(network: nn.Module) -> str:
     """
     classes = [(name, type(module).__name__) for name, module in network.named_modules() if name]
     return hashlib.sha256(repr(classes).encode()).hexdigest()
+
+
+def digest_of_weights(network: nn.Module) -> str:
+    """A number that changes with any weight or buffer."""
+    found = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        if isinstance(tensor, Tensor):
+            plain = tensor.detach().cpu().contiguous()
+            found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+            found.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

@@ -20,6 +20,7 @@ from dnas.task.base import Task
 from dnas.task.choose import chosen_task
 from dnas.task.classification import Classification
 from dnas.task.own import Criterion
+from dnas.training.distillation import teacher_of
 from dnas.training.evaluate import as_batches
 from dnas.training.loop import TrainingLoop
 from dnas.training.settings import RetrainSettings
@@ -36,6 +37,7 @@ def retrain(
     display: Display = TERMINAL,
     phase: str = "retrain",
     validation: Batches | Iterable[Any] | None = None,
+    teacher: nn.Module | None = None,
 ) -> nn.Module:
     """Train a network in place, and return it in evaluation mode.
 
@@ -56,10 +58,12 @@ def retrain(
             `search_run.child("retrain")`, `dnas.load(search_run.path, model=...)` loads this network.
         display: where progress is shown, under the name `phase`; by default one line in a terminal, nothing elsewhere.
         validation: measured after each epoch and logged; nothing depends on it.
+        teacher: a trained network, whose outputs this one learns besides its targets (`settings.distillation`); it is
+            not changed.
 
     Raises:
-        UserError: there is nothing to train, outputs do not fit the task or have no gradient, there are several
-            processes, or the checkpoint belongs to another network or other settings.
+        UserError: there is nothing to train, the teacher does not fit, outputs do not fit the task or have no gradient,
+            there are several processes, or the checkpoint belongs to another network or other settings.
         NonFiniteLoss: the loss or a weight became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
@@ -74,8 +78,9 @@ def retrain(
     settings, run = accepted(settings, RetrainSettings, "settings"), as_run(run)
     display = accepted(display, Display, "display")
     chosen = task_of(task, criterion, settings)
+    taught_by, data = teacher_of(teacher, network, settings.distillation, chosen), as_batches(train)
     with writing(run, display.say):
-        loop = TrainingLoop(network, as_batches(train), settings, run, display, phase, validation, chosen)
+        loop = TrainingLoop(network, data, settings, run, display, phase, validation, chosen, teacher=taught_by)
         with seeded(settings.seed), stop_request() as request:
             loop.resume()
             loop.run_epochs(request)

@@ -10,6 +10,7 @@ from dnas.searching.weight_optimizer import WeightOptimizer, WeightSGD
 from dnas.system.accepted import accept
 from dnas.system.difference import fixed_settings, free
 from dnas.system.errors import UserError
+from dnas.training.distillation import Distillation
 
 # Image side in pixels (CIFAR's) that `cutout` refers to.
 _CUTOUT_SIDE = 32
@@ -35,6 +36,7 @@ class RetrainSettings:
         precision: precision of products: 'float32'; 'tf32', which on a CPU is the same; or 'bf16', by autocast with
             float32 weights.
         capture: whether steps on a CUDA device are recorded once and replayed as a CUDA graph, if that is possible.
+        distillation: temperature and weight of a teacher, if there is one.
         seed: seed of initial weights, drop-path and dropout.
         log_every: steps between two rows of step metrics.
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch; 0 writes one per step.
@@ -55,6 +57,7 @@ class RetrainSettings:
     label_smoothing: float = 0.0
     precision: Literal["float32", "tf32", "bf16"] = "tf32"
     capture: bool = free(True)
+    distillation: Distillation = free(Distillation())  # a checkpoint holds it beside its teacher
     seed: int = 0
     log_every: int = free(50)
     checkpoint_minutes: float = free(10.0)

@@ -17,6 +17,7 @@ from dnas.searching.execution import is_recordable, make_capturable
 from dnas.system.errors import UserError, in_own_code
 from dnas.task.base import Task
 from dnas.task.classification import Classification
+from dnas.training.distillation import Teacher
 from dnas.training.evaluate import call, device_of, in_format
 from dnas.training.losses import split_auxiliary, total_loss
 from dnas.training.network_checks import takes_channels_last
@@ -33,6 +34,7 @@ class TrainingStep:
         settings: optimizer, precision and the auxiliary head's weight.
         say: is told what a person should know.
         recorder: records steps; None for CUDA graphs on a CUDA device, if the settings ask for them.
+        teacher: whose outputs the network learns as well; None for none.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class TrainingStep:
         *,
         say: Callable[[str], None],
         recorder: Recorder | None,
+        teacher: Teacher | None = None,
     ):
         self.network, self.weights, self.task, self.settings, self.say = network, list(weights), task, settings, say
+        self.teacher = teacher
         self.device = device_of(network)
         self.optimizer = settings.weights.build(self.weights)
         self.means_of = ("loss", "top1") if isinstance(task, Classification) else ("loss",)
@@ -91,6 +95,8 @@ class TrainingStep:
             outputs, auxiliary = split_auxiliary(call(self.network, batch.inputs), self.task)
             self._check(outputs, batch.targets)
             loss = total_loss(self._criterion(outputs, batch.targets))
+            if self.teacher is not None:
+                loss = self.teacher.blended(loss, outputs, batch.inputs)
             if auxiliary is not None and self.settings.auxiliary:
                 of_auxiliary = total_loss(self.task.criterion(auxiliary, batch.targets))
                 loss = loss + self.settings.auxiliary_weight * of_auxiliary

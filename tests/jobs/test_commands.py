@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -356,3 +357,16 @@ def test_a_thousand_photos_are_searched_within_two_minutes(tmp_path):
             pixels = 128 + 60 * np.stack(waves, -1) + random.normal(0, 20, (224, 224, 3))
             Image.fromarray(pixels.clip(0, 255).astype("uint8")).save(folder / f"{index}.jpg", quality=90)
     search_within("2min", tmp_path / "photos", tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_retraining_learns_from_the_network_of_another_run(uninterrupted, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run, ignore=shutil.ignore_patterns("retrain", "evaluation"))
+    done("retrain", run, "--teacher", uninterrupted, "--distillation.weight", 0.7)
+    taught = Run(run / "retrain").load_json("retrain")["teacher"]
+    assert (taught["temperature"], taught["weight"]) == (4.0, 0.7)
+    assert "finished before" in done("retrain", run)  # goes on with its teacher
+    shutil.rmtree(run / "retrain")
+    assert "is no run folder" in refused("retrain", run, "--teacher", "nowhere")
+    assert "cannot be imported" in refused("retrain", run, "--teacher", "nowhere:net")
