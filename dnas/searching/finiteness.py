@@ -26,8 +26,11 @@ class Finiteness:
         self.course = course
         self.last_good = last_good
 
-    def check_losses(self) -> None:
+    def check_losses(self, said_of_inputs: Callable[[], str] = lambda: "") -> None:
         """Check that all scalars of the epoch so far are finite.
+
+        Args:
+            said_of_inputs: returns a sentence, after a blank, on the inputs of the latest step.
 
         Raises:
             NonFiniteLoss: a scalar is not finite.
@@ -36,7 +39,8 @@ class Finiteness:
         if step is not None:
             latest = self.course.totals.latest().items()
             bad = [f"{name} = {value}" for name, value in latest if not math.isfinite(value)]
-            raise NonFiniteLoss(self._diverged(f"at step {step}", ", ".join(bad) or "a loss was NaN or infinite"))
+            what = ", ".join(bad) or "a loss was NaN or infinite"
+            raise NonFiniteLoss(self._diverged(f"at step {step}", f"{what}.{said_of_inputs()}".rstrip(".")))
 
     def check_weights(self) -> None:
         """Check that weights, alphas and the optimizers' states are finite.
@@ -57,5 +61,5 @@ class Finiteness:
         rate, clip = self.stepper.weight_optimizer.param_groups[0]["lr"], self.stepper.settings.weights.clip
         return (
             f"The search diverged {when} (epoch {self.course.epoch}): {what}. Lower the weights' learning rate "
-            f"(now {rate:.3g}) or clip their gradient (now {clip}), and look for non-finite inputs.{self.last_good()}"
+            f"(now {rate:.3g}) or clip their gradient (now {clip}), or mend the data.{self.last_good()}"
         )

@@ -19,7 +19,7 @@ from dnas.data.cycle import Cycle
 from dnas.searching.checkpoint import SearchCheckpoint
 from dnas.searching.course import Course
 from dnas.searching.execution import Stepper
-from dnas.searching.first_batch import try_batch
+from dnas.searching.first_batch import FirstBatches
 from dnas.searching.judging import Judging
 from dnas.searching.observer import GoBack, Observer, Stop
 from dnas.searching.result import SearchResult
@@ -31,6 +31,7 @@ from dnas.searching.watching import Watching
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted, StopRequest
+from dnas.task.batch_check import steps_on
 
 SEARCHED = "searched.json"  # the architecture of a search whose result is chosen among finalists
 
@@ -101,6 +102,7 @@ class SearchLoop:
         )
         self.checkpoint = SearchCheckpoint(self.stepper, self.course, settings, run=run, display=display)
         self.shown: dict[str, float] = {}  # numbers beside the progress bar
+        self.first_batches = FirstBatches({"train": train, "val": val, "validation": validation})
         self._batch_is_tried = bool(supernet.allowed)  # of a later stage, all but what is ruled out was tried
         self._upcoming: deque[Batch] = deque()
 
@@ -142,12 +144,20 @@ class SearchLoop:
         weight_batches = self._next_batches(max(look_ahead, 1))
         if not self._batch_is_tried:
             self._batch_is_tried = True
-            try_batch(self.supernet, weight_batches[0])
-        alpha_batch = None
+            self.first_batches.try_all(self.supernet, course.step, weight_batches[0])
+        alpha_batch, checks = None, self.first_batches.checks
+        given = [(checks["train"], course.step, weight_batches[0])]
         if alphas_move:
             alpha_step = course.step // settings.weight_steps
             alpha_batch = weight_batches[0] if settings.one_level else self.val.batch(alpha_step)
-        self._note(weight_batches[0], alpha_batch, self.stepper.take(weight_batches, alpha_batch, course.progress))
+            given += [] if settings.one_level else [(checks["val"], alpha_step, alpha_batch)]
+        with steps_on(*given):
+            result = self.stepper.take(weight_batches, alpha_batch, course.progress)
+        self._note(weight_batches[0], alpha_batch, result)
+        if self.stepper.device.type == "cpu":  # elsewhere reading the losses at every step would wait for the device
+            self.checkpoint.finiteness.check_losses(
+                lambda: "".join(check.said_of_inputs(index, batch) for check, index, batch in given)
+            )
 
     def _next_batches(self, count: int) -> list[Batch]:
         """The training batch of this step, and the following ones if several inner steps look ahead."""

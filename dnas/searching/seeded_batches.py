@@ -36,6 +36,11 @@ def seeded_batches(name: str, data: Data, *, device: torch.device, seed: int) ->
     return batches
 
 
+def first_of_own(batches: Batches) -> Batch | None:
+    """The first batch of a user's own loader; None for batches of dnas, which are made alike."""
+    return next(iter(batches.epoch(0))) if isinstance(batches, _SeededBatches) else None
+
+
 @dataclass(frozen=True)
 class _SeededBatches(Batches):
     """A user's loader whose epochs depend only on a seed, so that a search can resume in the middle of one."""

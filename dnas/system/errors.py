@@ -26,7 +26,7 @@ class NonFiniteLoss(UserError, FloatingPointError):
 
 
 # What torch and Python raise where a module or a function is called with what it cannot take.
-_MISFITS = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError)
+MISFITS = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError)
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def in_own_code(what: Callable[[], str]) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except _MISFITS as error:
+    except MISFITS as error:
         if is_out_of_memory(error):
             raise
         raise UserError(f"{what()}: {type(error).__name__}: {str(error).strip()}") from error

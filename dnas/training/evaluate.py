@@ -14,9 +14,10 @@ from dnas.core.described import described
 from dnas.data.batches import Batches
 from dnas.data.iterable_batches import IterableBatches
 from dnas.system.display import Display, Silent
-from dnas.system.errors import in_own_code
+from dnas.system.errors import NonFiniteLoss, in_own_code
 from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.task.base import Task
+from dnas.task.batch_check import BatchCheck, non_finite_samples, steps_on
 from dnas.task.classification import Classification, Confusion
 from dnas.task.measurement import Tally
 from dnas.training.evaluation import Evaluation
@@ -54,19 +55,33 @@ def evaluate(
     check_not_wrapped(network)
     batches = as_batches(batches)
     device, memory_format = device_of(network), memory_format_of(network)
-    tally = Tally(task, intervals=intervals)
+    tally, check = Tally(task, intervals=intervals), BatchCheck("the data", len(batches))
     confusion = Confusion() if isinstance(task, Classification) else None
     with evaluation_mode(network), torch.no_grad():
         for done, batch in enumerate(batches.epoch(0), start=1):
             inputs = in_format(to_device(batch.inputs, device), memory_format)
-            with in_own_code(lambda x=inputs: f"The network {type(network).__name__} cannot take {described(x)}"):
-                outputs = call(network, inputs)
-            targets = to_device(batch.targets, device)
-            tally.add(outputs, targets)
-            if confusion is not None:
-                confusion.update(outputs, targets)
+            with steps_on((check, done - 1, batch)):
+                with in_own_code(lambda x=inputs: f"The network {type(network).__name__} cannot take {described(x)}"):
+                    outputs = call(network, inputs)
+                check.note(batch, outputs)
+                targets = to_device(batch.targets, device)
+                tally.add(outputs, targets)
+                if confusion is not None:
+                    confusion.update(outputs, targets)
             display.update(phase, done, len(batches), {})
-    return Evaluation(tally.measurement(), None if confusion is None else confusion.compute())
+    try:
+        measurement = tally.measurement()
+    except NonFiniteLoss as error:
+        raise NonFiniteLoss(f"{error}{_said_of_inputs(check, batches)}") from error
+    return Evaluation(measurement, None if confusion is None else confusion.compute())
+
+
+def _said_of_inputs(check: BatchCheck, batches: Batches) -> str:
+    """A sentence on the first batch whose inputs are not finite."""
+    for index, batch in enumerate(batches.epoch(0)):
+        if non_finite_samples(batch.inputs):
+            return check.said_of_inputs(index, batch)
+    return " All inputs are finite."
 
 
 # Shared by evaluation and training

@@ -24,10 +24,11 @@ from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest
 from dnas.system.random_state import random_state, restore_random_state
 from dnas.task.base import Task
+from dnas.task.batch_check import BatchCheck, steps_on
 from dnas.training.distillation import Teacher
 from dnas.training.epoch_sums import EpochSums
 from dnas.training.evaluate import as_batches, device_of, evaluate
-from dnas.training.network_checks import digest_of_modules, first_non_finite
+from dnas.training.network_checks import digest_of_modules, first_non_finite, first_non_finite_gradient
 from dnas.training.settings import RetrainSettings
 from dnas.training.step import TrainingStep
 
@@ -86,6 +87,7 @@ class TrainingLoop:
         self.taught_by = None if teacher is None else teacher.to_data()
         self.optimizer = self.training_step.optimizer
         self.steps_per_epoch = len(train)
+        self.batch_check = BatchCheck("train", len(train))
         self.total_steps = settings.epochs * self.steps_per_epoch
         self.step = 0
         self.seconds = 0.0
@@ -140,9 +142,22 @@ class TrainingLoop:
 
     def _one_step(self, batch: Batch) -> None:
         drop_path = self.settings.drop_path_at(self.step // self.steps_per_epoch)
-        sums = self.training_step.take(batch, drop_path, is_first=self.step == 0)
+        with steps_on((self.batch_check, self.step, batch)):
+            sums = self.training_step.take(batch, drop_path, is_first=self.step == 0)
         self.step += 1
         self.totals.add(sums)
+        if self.device.type == "cpu":  # elsewhere reading these numbers at every step would wait for the device
+            self._check_step(float(sums[1]), float(self.training_step.gradient_norm), batch)
+
+    def _check_step(self, loss: float, gradient_norm: float, batch: Batch) -> None:
+        """Check that a step's loss and gradient are finite; if not, say first whether its inputs were."""
+        what = "" if math.isfinite(loss) else f"the loss is {loss}"
+        if not what and not math.isfinite(gradient_norm):  # which also overflows where all entries are finite
+            bad = first_non_finite_gradient(self.network)
+            what = bad and f"the gradient of {bad} holds NaN or infinity"
+        if what:
+            inputs = self.batch_check.said_of_inputs(self.step - 1, batch)
+            raise NonFiniteLoss(self._what_diverged(f"{what}.{inputs}".rstrip(".")))
 
     # After some steps, and after an epoch
 
@@ -239,6 +254,6 @@ class TrainingLoop:
         rate = self.optimizer.param_groups[0]["lr"]
         text = (
             f"The training diverged at or before step {self.step}: {what}. Lower the learning rate (now {rate:.3g}) or "
-            f"the largest gradient norm, clip (now {self.settings.weights.clip}), and look for non-finite inputs."
+            f"the largest gradient norm, clip (now {self.settings.weights.clip}), or mend the data."
         )
         return text + self.checkpoint.last_good()

@@ -53,6 +53,7 @@ class TrainingStep:
         self.device = device_of(network)
         self.optimizer = settings.weights.build(self.weights)
         self.means_of = ("loss", "top1") if isinstance(task, Classification) else ("loss",)
+        self.gradient_norm = torch.zeros(())  # of the latest step, before clipping
         self._memory_format: torch.memory_format | None = None  # determined at the first batch
         if recorder is None and settings.capture and self.device.type == "cuda" and is_recordable(self.optimizer):
             recorder = CudaRecorder()
@@ -107,8 +108,10 @@ class TrainingStep:
             )
         self.optimizer.zero_grad()
         loss.backward()
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        self.gradient_norm = nn.utils.get_total_norm(gradients)
         if self.settings.weights.clip is not None:
-            nn.utils.clip_grad_norm_(self.weights, self.settings.weights.clip)
+            nn.utils.clip_grads_with_norm_(self.weights, self.settings.weights.clip, self.gradient_norm)
         self.optimizer.step()
         with torch.no_grad():
             weight = self.task.weights(outputs, batch.targets).sum().double()

@@ -7,7 +7,8 @@ from torch import nn
 import dnas
 from dnas.core.batch import Batch
 from dnas.core.run import Run
-from dnas.searching.first_batch import try_batch
+from dnas.searching.first_batch import FirstBatches
+from dnas.searching.seeded_batches import seeded_batches
 from dnas.system.errors import UserError
 
 SETTINGS = dnas.SearchSettings(epochs=1, warmup_epochs=0)
@@ -59,6 +60,58 @@ def test_a_trial_leaves_weights_buffers_and_random_state_as_they_were():
     supernet = dnas.Supernet(nn.Sequential(model(nn.Dropout(0.5)), nn.BatchNorm1d(2), nn.Dropout(0.5)))
     before = {name: value.clone() for name, value in supernet.model.state_dict().items()}
     state = torch.get_rng_state()
-    try_batch(supernet, Batch(*data()[0]))
+    loader = seeded_batches("train", data(), device=torch.device("cpu"), seed=0)
+    FirstBatches({"train": loader, "val": loader}).try_all(supernet, 0, Batch(*data()[0]))
     assert all(torch.equal(supernet.model.state_dict()[name], value) for name, value in before.items())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def labelled(*labels: list[int], dtype: torch.dtype = torch.int64) -> list:
+    """Batches of 4 numbers a sample, with these labels."""
+    return [(torch.randn(len(of_batch), 4), torch.tensor(of_batch, dtype=dtype)) for of_batch in labels]
+
+
+GOOD = labelled([0, 1], [1, 0])
+
+
+@pytest.mark.parametrize("criterion", [None, dnas.Classification()], ids=["loss alone", "task"])
+@pytest.mark.parametrize("labels", [[0, 2], [-1, 0]])
+def test_a_label_out_of_range_is_named_with_loader_and_batch(criterion, labels):
+    task = {} if criterion is None else {"task": criterion}
+    for train, val, name in ((labelled(labels), GOOD, "train"), (GOOD, labelled(labels), "val")):
+        with pytest.raises(UserError, match=rf"1 of 2 targets are no class.* This is batch 0 of {name} \(epoch 0\)"):
+            dnas.search(model(nn.Identity()), train, val, settings=SETTINGS, **task)
+    with pytest.raises(UserError, match=r"Batch 1 of train \(epoch 0\) cannot be used: 1 of its 2 labels"):
+        dnas.search(model(nn.Identity()), [GOOD[0], *labelled(labels)], GOOD, settings=SETTINGS, **task)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32])
+def test_labels_of_another_type_are_named_with_loader_and_batch(dtype):
+    data = labelled([0, 1], dtype=dtype)
+    with pytest.raises(UserError, match=rf"{dtype}.* This is batch 0 of val"):
+        dnas.search(model(nn.Identity()), GOOD, data, settings=SETTINGS)
+
+
+@pytest.mark.parametrize("inputs", [torch.zeros(2, 4).double(), torch.zeros(2, 4).long(), torch.zeros(2, 5)])
+def test_inputs_of_another_type_or_shape_are_named_with_loader_and_batch(inputs):
+    with pytest.raises(UserError, match=r"cannot take the inputs.* This is batch 0 of train"):
+        dnas.search(model(nn.Identity()), [(inputs, GOOD[0][1])], GOOD, settings=SETTINGS)
+    with pytest.raises(UserError, match=r"Batch 1 of train .*differs from the first batch"):
+        dnas.search(model(nn.Identity()), [GOOD[0], (inputs, GOOD[0][1])], GOOD, settings=SETTINGS)
+
+
+@pytest.mark.parametrize("loader", ["train", "val"])
+def test_a_search_stops_at_the_step_whose_inputs_are_not_finite_and_says_so(loader, tmp_path):
+    bad = [GOOD[0], (torch.tensor([[0.0, 0, 0, 0], [0, float("nan"), 0, 0]]), GOOD[0][1])]
+    data = {"train": GOOD, "val": GOOD, loader: bad}
+    settings = dnas.SearchSettings(epochs=2, warmup_epochs=0, log_every=50)
+    words = rf"at step 2 .*batch 1 of {loader} \(epoch 0\): its inputs hold NaN or infinity in 1 of 2 samples"
+    with pytest.raises(dnas.NonFiniteLoss, match=words):
+        dnas.search(model(nn.Identity()), data["train"], data["val"], settings=settings, run=tmp_path / "run")
+    assert not Run(tmp_path / "run").checkpoint_path("last").exists()
+
+
+def test_a_loss_that_diverges_on_finite_inputs_says_that_they_are_finite():
+    settings = dnas.SearchSettings(epochs=1, warmup_epochs=0)
+    with pytest.raises(dnas.NonFiniteLoss, match=r"at step 1 .*The inputs of batch 0 of train \(epoch 0\) are finite"):
+        dnas.search(model(nn.Identity()), GOOD, GOOD, criterion=lambda o, t: o.sum() * float("inf"), settings=settings)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.system.display import Display
+from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.task import Regression
 from dnas.training.evaluate import evaluate
 
@@ -166,3 +167,20 @@ def test_a_value_that_the_task_does_not_have_is_told():
         _ = evaluation.top1
     with pytest.raises(ValueError, match="Only a classification has a confusion"):
         _ = evaluation.per_class
+
+
+def test_a_batch_that_does_not_fit_is_named_by_its_number():
+    good = (torch.zeros(2, 4), torch.tensor([0, 1]))
+    for bad in ((torch.zeros(2, 4), torch.tensor([0, 3])), (torch.zeros(2, 5), good[1]), (good[0], good[1].int())):
+        with pytest.raises(UserError, match=r"This is batch 1 of the data \(epoch 0\)"):
+            evaluate(nn.Linear(4, 3), [good, bad])
+
+
+def test_of_outputs_that_are_not_finite_it_is_said_first_whether_the_inputs_were():
+    good, bad = ((torch.full((2, 4), value), torch.tensor([0, 1])) for value in (0.0, float("nan")))
+    with pytest.raises(NonFiniteLoss, match=r"batch 1 of the data .*: its inputs hold NaN or infinity in 2 of 2"):
+        evaluate(nn.Linear(4, 3), [good, bad])
+    network = nn.Linear(4, 3)
+    nn.init.constant_(network.bias, float("inf"))
+    with pytest.raises(NonFiniteLoss, match="All inputs are finite"):
+        evaluate(network, [good])

@@ -28,6 +28,7 @@ from dnas.searching.settings import WeightSGD
 from dnas.space import NasBench201Space
 from dnas.space.drop_path import DropPath
 from dnas.system.display import Display, Silent
+from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, stop_request
 from dnas.system.random_state import seeded
 from dnas.task import Classification
@@ -451,7 +452,7 @@ def poisoned(batch: int) -> list[tuple[Tensor, Tensor]]:
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_the_rate_and_what_to_lower():
     with pytest.raises(
-        FloatingPointError, match=r"at or before step 3: the loss is nan. Lower the learning rate.*0.025"
+        FloatingPointError, match=r"at or before step 2: the loss is nan.* Lower the learning rate.*0.025"
     ):
         retrain(linear(), poisoned(1), settings=quick())
 
@@ -629,3 +630,22 @@ def test_a_network_whose_outputs_have_no_gradient_is_refused_at_the_first_step()
     data = [(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))]
     with pytest.raises(ValueError, match="The loss of Detached has no gradient"):
         retrain(Detached(), data)
+
+
+@pytest.mark.parametrize("bad", [(torch.zeros(2, 4), torch.tensor([0, 3])), (torch.zeros(2, 5), torch.tensor([0, 1]))])
+def test_a_batch_that_does_not_fit_is_named_by_its_number(bad):
+    good = (torch.zeros(2, 4), torch.tensor([0, 1]))
+    with pytest.raises(UserError, match=r"[Bb]atch 1 of train \(epoch 0\)"):
+        retrain(nn.Linear(4, 3), [good, bad], settings=RetrainSettings(epochs=1))
+
+
+def test_a_training_stops_at_the_step_whose_inputs_or_gradient_are_not_finite_and_says_which():
+    good, bad = ((torch.full((2, 4), value), torch.tensor([0, 1])) for value in (1.0, float("nan")))
+    with pytest.raises(NonFiniteLoss, match=r"step 2: the loss is nan.*batch 1 of train .*: its inputs hold"):
+        retrain(nn.Linear(4, 3), [good, bad], settings=RetrainSettings(epochs=1, log_every=50))
+
+    def root(outputs, targets):  # its gradient at 0 is infinite
+        return (outputs - outputs.detach()).abs().sum().sqrt()
+
+    with pytest.raises(NonFiniteLoss, match=r"step 1: the gradient of weight holds NaN.* are finite"):
+        retrain(nn.Linear(4, 3), [good], criterion=root, settings=RetrainSettings(epochs=1, log_every=50))
