@@ -38,6 +38,7 @@ from dnas.method.relaxation import Dirichlet, GumbelSoftmax, ReinMax, Relaxation
 from dnas.method.smoothing import AdversarialSmoothing, RandomSmoothing, Smoothing
 from dnas.searching.observer import (
     AdaptiveDecay,
+    BestEpoch,
     EigenvalueStop,
     EpochReport,
     GoBack,
@@ -93,6 +94,7 @@ __all__ = [
     "Argmax",
     "Baseline",
     "Batch",
+    "BestEpoch",
     "BetaDecay",
     "Budget",
     "Cell",

@@ -37,7 +37,16 @@ DOCUMENTED = {
 }
 # Class paths that recipes and config.yaml have held: all are public names of `dnas`.
 CLASS_PATHS = [
-    *("AdaptiveDecay", "AdversarialSmoothing", "AlphaAdam", "Anchor", "Argmax", "BetaDecay", "ConjugateGradient"),
+    *(
+        "AdaptiveDecay",
+        "AdversarialSmoothing",
+        "AlphaAdam",
+        "Anchor",
+        "Argmax",
+        "BestEpoch",
+        "BetaDecay",
+        "ConjugateGradient",
+    ),
     *("Constant", "Cosine", "DartsSpace", "Dirichlet", "DirichletPrior", "EigenvalueStop", "Entropy", "Evolution"),
     *("ExactProduct", "ExpectedCost", "Exponential", "FiniteDifference", "FirstOrder", "GumbelSoftmax"),
     *("HessianEigenvalue", "LimitedSkips", "Linear", "MobileSpace", "NasBench201Space", "Neumann", "OneStep"),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
 from dnas.core.candidates import SharedPrefix, Zero, add_up, weighted_terms
 from dnas.core.decision import Decision, edges_name
+from dnas.core.mixing import shifted
 from dnas.core.mixture import Mixture, uniform
 from dnas.core.searchable import Searchable, checked_names
 from dnas.system.errors import UserError
@@ -141,7 +142,9 @@ class Cell(Searchable):
         for node in self.decision.nodes:
             edges = self.decision.incoming(node)
             total = add_up(chain.from_iterable(self._edge(edge, mixture, states, prefixes) for edge in edges))
-            states[node] = self.zero_node(node, states) if total is None else total
+            states[node] = shifted(
+                self.zero_node(node, states) if total is None else total, mixture.inactive_sum(edges)
+            )
             if states[node].requires_grad:
                 states[node].register_hook(dense)
         return concatenate(states, self.decision.output)

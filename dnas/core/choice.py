@@ -12,7 +12,7 @@ from dnas.core.batch import first_tensor
 from dnas.core.candidates import add_up, weighted_terms
 from dnas.core.decision import Decision
 from dnas.core.described import described
-from dnas.core.mixing import scaled
+from dnas.core.mixing import scaled, shifted
 from dnas.core.mixture import Mixture, uniform
 from dnas.core.searchable import Searchable, checked_names
 from dnas.system.errors import UserError
@@ -63,7 +63,8 @@ class Choice(Searchable):
                 self.candidates, active, mixture.values, lambda candidate, weight: scaled(weight, candidate(*inputs))
             )
         )
-        return self.candidates[active[0]](*inputs) if total is None else total
+        output = self.candidates[active[0]](*inputs) if total is None else total
+        return shifted(output, mixture.inactive_sum([0]))
 
     def plain(self, kept: Kept) -> nn.Module:
         assert isinstance(kept, str)
@@ -144,7 +145,7 @@ class InputChoice(Searchable):
             )
         mixture = self._mixture or uniform(self.decision.shape, inputs[0])
         terms = [mixture.values[i] * inputs[i] for i in mixture.row(0)]
-        return sum(terms[1:], start=terms[0])
+        return shifted(sum(terms[1:], start=terms[0]), mixture.inactive_sum([0]))
 
     def plain(self, kept: Kept) -> nn.Module:
         assert isinstance(kept, tuple)

@@ -29,6 +29,20 @@ def sum_of(outputs: Sequence[Any]) -> Any:
     return _rebuilt(first, [sum_of(parts) for parts in zip(*map(_parts, outputs), strict=True)])
 
 
+def shifted(output: Any, number: Tensor | None) -> Any:
+    """`output + number`, entry by entry; whole numbers, truth values and None stay as they are, and all if it is None.
+
+    Args:
+        output: output of a candidate.
+        number: a scalar.
+    """
+    if number is None:
+        return output
+    if isinstance(output, Tensor):
+        return output + number if _mixes(output) else output
+    return _rebuilt(output, [shifted(part, number) for part in _parts(output)])
+
+
 def structure(output: Any) -> Any:
     """What must be equal between candidates of one choice: kinds of containers, names, shapes and types."""
     if isinstance(output, Tensor):

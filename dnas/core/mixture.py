@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,10 +23,13 @@ class Mixture:
         active: indices of the candidates that may be non-zero, for each row (a choice has one row, a cell one per
             edge); None for all. A candidate outside `active` has the value 0 and is not computed, so the model's loss
             has gradient 0 there; a penalty on the values, such as an expected cost, may have another.
+        adds_inactive: whether candidates outside `active` add their value, which is 0, to every number of the output;
+            their gradient then is the sum of the output's gradient instead of 0.
     """
 
     values: Tensor
     active: Active | None = None
+    adds_inactive: bool = False
 
     def row(self, index: int) -> tuple[int, ...]:
         """The candidates of row `index` that have to be computed."""
@@ -33,7 +37,18 @@ class Mixture:
 
     def with_values(self, values: Tensor) -> Mixture:
         """The same active candidates with other values."""
-        return Mixture(values, self.active)
+        return replace(self, values=values)
+
+    def inactive_sum(self, rows: Iterable[int]) -> Tensor | None:
+        """The sum of what the inactive candidates of these rows add, a scalar of value 0.
+
+        None where they add nothing, or where nobody asks for a gradient.
+        """
+        if not self.adds_inactive or self.active is None or not self.values.requires_grad:
+            return None
+        values = self.values.reshape(-1, self.values.shape[-1])
+        left = [values[row, k] for row in rows for k in range(values.shape[-1]) if k not in self.active[row]]
+        return torch.stack(left).sum() if left else None
 
 
 def uniform(shape: tuple[int, ...], like: Tensor) -> Mixture:

@@ -47,7 +47,11 @@ class Group:
 
 
 def groups(
-    decisions: Mapping[str, Decision], options: Mapping[str, Active], *, independent: bool = False
+    decisions: Mapping[str, Decision],
+    options: Mapping[str, Active],
+    *,
+    independent: bool = False,
+    one_per_edge: bool = False,
 ) -> list[Group]:
     """The groups of all decisions, in order; a cell has one for each node.
 
@@ -56,6 +60,7 @@ def groups(
         options: for each row of each decision, the candidates that may be kept.
         independent: whether cells and input choices are gates, which keep one item or more up to a limit, and may keep
             several on one edge (`dnas.discretization.Threshold`); otherwise they keep a fixed number, one on each edge.
+        one_per_edge: whether independent gates of an edge keep one at most.
     """
     found: list[Group] = []
     for name, decision in decisions.items():
@@ -69,12 +74,14 @@ def groups(
         else:
             for node in decision.nodes:
                 edges = [[Item(name, edge, k) for k in rows[edge]] for edge in decision.incoming(node)]
-                found.append(_group(name, edges, decision.num_kept, independent))
+                found.append(_group(name, edges, decision.num_kept, independent, one_per_edge))
     return found
 
 
-def _group(name: str, rows: Sequence[Sequence[Item]], num_kept: int | None, independent: bool) -> Group:
-    if independent:
+def _group(
+    name: str, rows: Sequence[Sequence[Item]], num_kept: int | None, independent: bool, one_per_edge: bool = False
+) -> Group:
+    if independent and not one_per_edge:
         rows = [[item] for row in rows for item in row]
     rows = [row for row in rows if row]
     most = min(num_kept or len(rows), len(rows))

@@ -57,17 +57,20 @@ class Program:
         options: for each row of each decision, the candidates that may be kept.
         independent: whether cells and input choices are gates, as in `dnas.cost.layout.groups`.
         caps: limits on candidates in cells.
+        one_per_edge: whether gates keep one candidate of an edge at most.
     """
 
     decisions: Mapping[str, Decision]
     options: Mapping[str, Active]
     independent: bool = False
     caps: Sequence[Cap] = ()
+    one_per_edge: bool = False
     groups: list[Group] = field(init=False)
     items: list[Item] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "groups", groups(self.decisions, self.options, independent=self.independent))
+        own = groups(self.decisions, self.options, independent=self.independent, one_per_edge=self.one_per_edge)
+        object.__setattr__(self, "groups", own)
         object.__setattr__(self, "items", [item for group in self.groups for item in group.items])
 
     def best(self, scores: Mapping[Item, float], bounds: Sequence[Bound] = ()) -> dict[str, Kept] | None:

@@ -3,6 +3,10 @@
 Liu et al. 2019, https://arxiv.org/abs/1806.09055, official code. Every node of a cell has two entries (operation,
 source state), node after node; states 0 and 1 are the cell's inputs, so the first node is state 2.
 
+FairDARTS (Chu et al. 2020, https://github.com/xiaomi-automl/FairDARTS, fairdarts/genotypes.py and utils.py) names the
+node too, in triples (operation, node, source state), one or more for each node. Fields may be given by position, and
+numbers may be written as NumPy prints them, `np.int64(1)`.
+
 A recurrent cell is published as `Genotype(recurrent=[('relu', 0), ...], concat=range(1, 9))`: one entry (activation,
 source state) for each node, the first of which is state 1.
 """
@@ -10,7 +14,7 @@ source state) for each node, the first of which is state 1.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdge
@@ -59,7 +63,7 @@ KeptEdge(source=1, target=2, operation='sep_conv_3x3')), output=(2,))
     if RECURRENT in parts:
         return _recurrent(parts, place)
     cells = {cell: _cell(parts[cell], parts[f"{cell}_concat"], cell, place) for cell in CELLS}
-    nodes = {cell: len(kept.edges) // EDGES_PER_NODE for cell, kept in cells.items()}
+    nodes = {cell: num_states(kept.edges) - NUM_INPUTS for cell, kept in cells.items()}
     if nodes["normal"] != nodes["reduce"]:
         raise UserError(
             f"{place}: 'normal' has {nodes['normal']} nodes and 'reduce' {nodes['reduce']}; expected as many."
@@ -165,21 +169,29 @@ def _parts(call: str, place: str) -> dict[str, ast.expr]:
         expression = ast.parse(call, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{place} is not a readable genotype: {in_one_line(error)}.") from error
-    if not isinstance(expression, ast.Call) or expression.args:
-        raise UserError(f"{place}: the fields of a genotype are given by name: {', '.join(FIELDS)}.")
-    names = [keyword.arg for keyword in expression.keywords]
+    if not isinstance(expression, ast.Call):
+        raise UserError(f"{place} is not a readable genotype: expected Genotype(...).")
+    fields = RECURRENT_FIELDS if len(expression.args) == len(RECURRENT_FIELDS) else FIELDS
+    by_position = dict(zip(fields, expression.args, strict=False))
+    names = [*by_position, *(keyword.arg for keyword in expression.keywords)]
+    names += ["another"] * (len(expression.args) - len(by_position))
     if sorted(map(str, names)) not in (sorted(FIELDS), sorted(RECURRENT_FIELDS)):
         raise UserError(
             f"{place}: a genotype has the fields {', '.join(FIELDS)}, or {' and '.join(RECURRENT_FIELDS)}, each once; "
             f"got {names}."
         )
-    return {str(keyword.arg): keyword.value for keyword in expression.keywords}
+    return by_position | {str(keyword.arg): keyword.value for keyword in expression.keywords}
 
 
 def _cell(entries: ast.expr, concat: ast.expr, name: str, place: str) -> CellArchitecture:
     edges = tuple(_edges(_literal(entries, f"{place}: {name}"), name, place))
-    num_states = NUM_INPUTS + len(edges) // EDGES_PER_NODE
-    return CellArchitecture(edges, _output(concat, num_states, f"{place}: {name}_concat", first=_first_output(name)))
+    states = num_states(edges)
+    return CellArchitecture(edges, _output(concat, states, f"{place}: {name}_concat", first=_first_output(name)))
+
+
+def num_states(edges: Sequence[KeptEdge]) -> int:
+    """Number of states of a cell, its inputs included."""
+    return max(edge.target for edge in edges) + 1
 
 
 def _recurrent(parts: dict[str, ast.expr], place: str) -> Architecture:
@@ -211,6 +223,10 @@ def _first_output(cell: str) -> int:
 
 
 def _edges(entries: Any, name: str, place: str) -> Iterator[KeptEdge]:
+    """The edges of a cell, node after node."""
+    if isinstance(entries, list | tuple) and entries and all(_is_entry(entry, [str, int, int]) for entry in entries):
+        yield from _edges_of_triples(entries, name, place)
+        return
     if not isinstance(entries, list | tuple) or not entries or len(entries) % EDGES_PER_NODE:
         raise UserError(
             f"{place}: {name} must be a list of (operation, state) pairs, {EDGES_PER_NODE} for each node; "
@@ -218,20 +234,39 @@ def _edges(entries: Any, name: str, place: str) -> Iterator[KeptEdge]:
         )
     for position, entry in enumerate(entries):
         where = f"{place}: {name}[{position}]"
-        if not (isinstance(entry, tuple | list) and len(entry) == 2 and [type(part) for part in entry] == [str, int]):
+        if not _is_entry(entry, [str, int]):
             raise UserError(f"{where} must be (operation, state), such as ('sep_conv_3x3', 0); got {shortened(entry)}.")
         operation, state = entry
-        node = NUM_INPUTS + position // EDGES_PER_NODE
-        check_count("nodes", node - NUM_INPUTS + 1, most=MOST_NODES)
-        if operation not in OPERATIONS:
-            raise UserError(
-                f"{where} has an unknown operation {shortened(operation)}; known are {', '.join(OPERATIONS)}."
-            )
-        if not 0 <= state < node:
-            raise UserError(
-                f"{where} goes from state {shortened(state)} into state {node}; it must come from 0 to {node - 1}."
-            )
-        yield KeptEdge(state, node, operation)
+        yield _edge(operation, state, NUM_INPUTS + position // EDGES_PER_NODE, where)
+
+
+def _edges_of_triples(entries: Sequence[tuple[str, int, int]], name: str, place: str) -> list[KeptEdge]:
+    """The edges of entries (operation, node, source state)."""
+    edges = [
+        _edge(operation, state, node, f"{place}: {name}[{position}]")
+        for position, (operation, node, state) in enumerate(entries)
+    ]
+    without = sorted(set(range(NUM_INPUTS, num_states(edges))) - {edge.target for edge in edges})
+    if without:
+        raise UserError(f"{place}: {name} has no entry for node {without[0]}; every node needs one.")
+    return sorted(edges, key=lambda edge: edge.target)
+
+
+def _is_entry(entry: Any, types: list[type]) -> bool:
+    return isinstance(entry, tuple | list) and [type(part) for part in entry] == types
+
+
+def _edge(operation: str, state: int, node: int, where: str) -> KeptEdge:
+    if node < NUM_INPUTS:
+        raise UserError(f"{where} goes into state {shortened(node)}, which is an input of the cell.")
+    check_count("nodes", node - NUM_INPUTS + 1, most=MOST_NODES)
+    if operation not in OPERATIONS:
+        raise UserError(f"{where} has an unknown operation {shortened(operation)}; known are {', '.join(OPERATIONS)}.")
+    if not 0 <= state < node:
+        raise UserError(
+            f"{where} goes from state {shortened(state)} into state {node}; it must come from 0 to {node - 1}."
+        )
+    return KeptEdge(state, node, operation)
 
 
 def _output(concat: ast.expr, num_states: int, where: str, *, first: int) -> tuple[int, ...]:
@@ -255,9 +290,23 @@ def _range(call: ast.Call, where: str) -> list[int]:
 
 def _literal(expression: ast.expr, where: str) -> Any:
     try:
-        return ast.literal_eval(expression)
+        return ast.literal_eval(_NumpyScalars().visit(expression))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise UserError(f"{where} must be plain data, without names and calls.") from error
+
+
+class _NumpyScalars(ast.NodeTransformer):
+    """Puts x for `np.int64(x)` and other scalars that NumPy prints so; nothing is called."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        match node.func:
+            case ast.Attribute(value=ast.Name(id="np" | "numpy"), attr=name) if name in _SCALARS:
+                is_plain = len(node.args) == 1 and isinstance(node.args[0], ast.Constant) and not node.keywords
+                return node.args[0] if is_plain else node
+        return node
+
+
+_SCALARS = ("int8", "int16", "int32", "int64", "intp", "uint8", "uint16", "uint32", "uint64", "str_")
 
 
 def _written(name: str, cell: Kept) -> list[str]:

@@ -122,6 +122,8 @@ class Stepper:
             progress=self.progress,
             generator=self.generator,
             clip=settings.weights.clip,
+            clip_over=settings.clip_over,
+            weights_first=settings.weights_first,
             inner_batches=batches[1:-1] if moves_alphas else (),
         )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NoReturn
 
 from dnas.core.architecture import Architecture, Kept
+from dnas.core.batch import Batch
 from dnas.core.mixture import Active, Mixture
 from dnas.core.progress import set_progress
 from dnas.cost.bounds import Bounds
@@ -104,19 +105,22 @@ class Judging:
     def _strongest(self, mixtures: Mapping[str, Mixture]) -> dict[str, Kept]:
         return Argmax()(self.supernet.decisions, mixtures, evaluate=_not_needed, train=_not_needed)
 
-    def _measure(self, mixtures: Mapping[str, Mixture]) -> dict[str, float]:
+    def _measure(self, mixtures: Mapping[str, Mixture], batches: Iterable[Batch] | None = None) -> dict[str, float]:
         set_progress(self.supernet.model, self.course.progress_tensor)
-        return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0))
+        return evaluate_supernet(self.supernet, mixtures, self.validation.epoch(0) if batches is None else batches)
 
-    def accuracy_with(self, active: Mapping[str, Active]) -> float:
-        """How good the supernet is on validation data with only these candidates; larger is better."""
+    def accuracy_with(self, active: Mapping[str, Active], batches: Iterable[Batch] | None = None) -> float:
+        """How good the supernet is on these batches, or on all validation data, with only these candidates.
+
+        Larger is better.
+        """
         decisions = self.supernet.decisions
         if is_whole(active, decisions):  # judged as it will be derived: gates open, edges without weights
             mixtures = self.supernet.one_hot(Architecture(kept_of(active, decisions)))
         else:
             with self.supernet.only(active):
                 mixtures = self.mixtures()
-        return goodness(self._measure(mixtures), self.supernet.task)
+        return goodness(self._measure(mixtures, batches), self.supernet.task)
 
     # Discretization
 
@@ -148,9 +152,12 @@ class Judging:
             bounds: other limits than those of the settings' budget.
         """
 
+        images = self.settings.discretization.images_each
+        parts = None if images is None else in_turns(self.validation, images)
+
         def evaluate(active: Mapping[str, Active]) -> float:
             heed()
-            return self.accuracy_with(active)
+            return self.accuracy_with(active, None if parts is None else next(parts))
 
         def train(epochs: int, active: Mapping[str, Active] | None = None) -> None:
             self._train_weights(epochs, active or {}, heed)
@@ -166,6 +173,8 @@ class Judging:
     def _train_weights(self, epochs: int, active: Mapping[str, Active], heed: Callable[[], None]) -> None:
         """Train only the weights for more epochs, at a constant learning rate; the batches continue where they were."""
         settings, course = self.settings.weights, self.course
+        if self.settings.tuning_afresh and not self._tuning_steps:
+            self.stepper.weight_optimizer.state.clear()
         settings.assign_lr(self.stepper.weight_optimizer, 0.0, self.settings.tuning_lr)
         total = epochs * course.steps_per_epoch
         with self.supernet.only(active):
@@ -174,6 +183,24 @@ class Judging:
                 self.stepper.take([self.train.batch(course.step + self._tuning_steps)], None, course.progress)
                 self._tuning_steps += 1
                 self.display.update("tuning", step + 1, total, {})
+
+
+def in_turns(batches: Batches, num_images: int) -> Iterator[list[Batch]]:
+    """Batches in order that hold at least so many samples together, again and again; the last of a pass may hold fewer.
+
+    Args:
+        batches: batches of an evaluation.
+        num_images: at least 1.
+    """
+    while True:
+        part: list[Batch] = []
+        for batch in batches.epoch(0):
+            part.append(batch)
+            if sum(each.num_samples for each in part) >= num_images:
+                yield part
+                part = []
+        if part:
+            yield part
 
 
 def _not_needed(*arguments: object) -> NoReturn:

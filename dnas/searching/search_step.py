@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,8 @@ def search_step(
     progress: Tensor | float = 0.0,
     generator: torch.Generator | None = None,
     clip: float | None = None,
+    clip_over: Literal["weights", "alphas", "mixtures"] = "weights",
+    weights_first: bool = False,
     inner_batches: Sequence[Sequence[Any]] = (),
 ) -> StepResult:
     """One architecture step and one weight step (DARTS, Liu et al. 2019, algorithm 1).
@@ -75,6 +77,8 @@ def search_step(
         progress: progress of the search, from 0 to 1.
         generator: generator of the relaxation's samples; None for the global one.
         clip: largest norm of the weights' gradient; None for no clipping.
+        clip_over: whose gradients count in that norm beside the weights': those of the alphas or of the mixtures.
+        weights_first: whether the weights move before the alphas.
         inner_batches: batches that follow `weight_batch`, for a hypergradient of several inner steps.
 
     Raises:
@@ -88,7 +92,10 @@ def search_step(
     if (alpha_batch is None) != (alpha_optimizer is None):
         raise UserError("An architecture step needs both alpha_batch and alpha_optimizer; got only one of them.")
     batch = _as_batch(weight_batch)
-    if alpha_batch is not None and alpha_optimizer is not None:
+
+    def move_alphas() -> None:
+        if alpha_batch is None or alpha_optimizer is None:
+            return
         _check_holds_alphas(alpha_optimizer, supernet)
         mixtures = supernet.sample(relaxation, progress, generator)
         problem = ArchitectureProblem(
@@ -102,16 +109,31 @@ def search_step(
         scalars["val_loss"] = assign_alpha_grad(supernet, mixtures, problem, hypergradient, weight_optimizer)
         alpha_optimizer.step()
 
-    # The weight step uses its own draw from the updated alphas, without gradient.
-    with torch.no_grad():
-        mixtures = supernet.sample(relaxation, progress, generator)
-    weights = supernet.weights()
-    if smoothing is not None:
-        mixtures = smoothing(mixtures, lambda m: supernet.loss(weights, m, batch)[0], progress, generator)
-    loss, aux = supernet.loss(weights, mixtures, batch, update_buffers=True)
-    _check_gradient(loss, weights, mixtures)
-    (found,) = gradients(loss, dict(weights))
-    scalars["gradient_norm"] = update_weights(weights, found, weight_optimizer, clip)
+    def move_weights() -> tuple[Tensor, Aux]:
+        # The weight step uses its own draw from the alphas of the moment, without gradient unless clipping asks for it.
+        with torch.set_grad_enabled(clip_over == "alphas"):
+            mixtures = supernet.sample(relaxation, progress, generator)
+        weights = supernet.weights()
+        if smoothing is not None:
+            mixtures = smoothing(mixtures, lambda m: supernet.loss(weights, m, batch)[0], progress, generator)
+        beside: dict[str, Tensor] = {}
+        if clip_over == "alphas":
+            beside = dict(supernet.alphas)
+        elif clip_over == "mixtures":
+            mixtures = {name: m.with_values(m.values.requires_grad_()) for name, m in mixtures.items()}
+            beside = {name: m.values for name, m in mixtures.items()}
+        loss, aux = supernet.loss(weights, mixtures, batch, update_buffers=True)
+        _check_gradient(loss, weights, mixtures)
+        found, others = gradients(loss, dict(weights), beside)
+        scalars["gradient_norm"] = update_weights(weights, found, weight_optimizer, clip, beside=others)
+        return loss, aux
+
+    if weights_first:
+        loss, aux = move_weights()
+        move_alphas()
+    else:
+        move_alphas()
+        loss, aux = move_weights()
     return _result(loss, aux, scalars, batch)
 
 
@@ -165,13 +187,24 @@ def update_weights(
     found: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     clip: float | None,
+    *,
+    beside: Mapping[str, Tensor] = {},
 ) -> Tensor:
-    """Assign gradients, clip their norm and take a step; returns the norm before clipping."""
+    """Assign gradients, clip their norm and take a step; returns the norm before clipping.
+
+    Args:
+        weights, found: weights and their gradients by name.
+        optimizer: optimizer of the weights.
+        clip: largest norm; None for no clipping.
+        beside: other gradients that count in the norm.
+    """
     # A weight that took no part gets a zero gradient, so that momentum and decay act on it as on any other.
     for name, weight in weights.items():
         weight.grad = found[name]
     _forget_frozen(optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), torch.inf if clip is None else clip)
+    own = [weight.grad for weight in weights.values() if weight.grad is not None]
+    norm = torch.nn.utils.get_total_norm([*own, *beside.values()])
+    torch.nn.utils.clip_grads_with_norm_(list(weights.values()), torch.inf if clip is None else clip, norm)
     optimizer.step()
     return norm
 

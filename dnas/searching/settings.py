@@ -72,7 +72,11 @@ class SearchSettings:
         stages: parts of the search, each with a supernet of its own; none for a search that is one.
         weight_steps: weight steps for each architecture step.
         one_level: whether alphas and weights are trained on the same batches, all of the data, both from one pass.
+        weights_first: whether the weights of a step move before the alphas.
+        clip_over: whose gradients of the training loss count in the norm by which those of the weights are clipped: the
+            weights' alone ('weights'), or those of the alphas ('alphas') or the mixtures ('mixtures') too.
         tuning_lr: learning rate, as a share of the first one, when a discretization trains the weights on.
+        tuning_afresh: whether it trains them with a new optimizer, without the momentum of the search.
         validate_every: epochs between two measurements of the supernet's validation accuracy; 0 for none.
         precision: precision of products in a search step: 'float32'; 'tf32', which on a CPU is the same; or 'bf16', by
             autocast with float32 weights. The passes of a finite difference are always in float32.
@@ -96,7 +100,10 @@ class SearchSettings:
     stages: tuple[Stage, ...] = ()
     weight_steps: int = 1
     one_level: bool = False
+    weights_first: bool = False
+    clip_over: Literal["weights", "alphas", "mixtures"] = "weights"
     tuning_lr: float = 0.1
+    tuning_afresh: bool = False
     validate_every: int = 1
     precision: Literal["float32", "tf32", "bf16"] = "tf32"
     capture: bool = free(True)
@@ -129,6 +136,13 @@ class SearchSettings:
                 "precision bf16 does not go with a finite difference: its passes need float32, and the vector that "
                 "they are taken along would be rounded to three digits. Use precision tf32, or mixed dnas.ExactProduct."
             )
+        if self.weights_first and not isinstance(hypergradient, FirstOrder):
+            raise UserError(
+                f"weights_first does not go with {type(hypergradient).__name__}, which looks ahead to the weights' "
+                "step: leave one of them out."
+            )
+        if self.clip_over != "weights" and self.smoothing is not None:
+            raise UserError(f"clip_over {self.clip_over} does not go with smoothing: leave one of them out.")
         if self.one_level:
             self._check_one_level()
         if self.smoothing is not None and _draws_one_candidate(self.relaxation):
@@ -143,6 +157,10 @@ class SearchSettings:
         if self.budget is not None:
             check_budget(self.penalties)
         tuning_lr = None if self.tuning_lr == SearchSettings.tuning_lr else self.tuning_lr
+        if self.tuning_afresh and not self.discretization.needs_training:
+            raise UserError(
+                f"tuning_afresh has no effect with {type(self.discretization).__name__}, which trains nothing."
+            )
         check_discretization(self.discretization, self.relaxation, tuning_lr=tuning_lr)
         self.check_observers(self.observers)
 
@@ -153,6 +171,8 @@ class SearchSettings:
             "hypergradient": not isinstance(self.hypergradient, FirstOrder),
             "alphas": self.alphas != AlphaAdam(),
             "weight_steps": self.weight_steps > 1,
+            "weights_first": self.weights_first,
+            "clip_over": self.clip_over != "weights",
             "warmup_epochs": any(stage.warmup_epochs for stage in self.all_stages),
             "num_candidates of a stage": any(stage.num_candidates for stage in self.stages),
         }
@@ -171,6 +191,7 @@ class SearchSettings:
             needs_training=self.discretization.needs_training,
             weight_decay=self.weights.weight_decay,
             in_stages=len(self.stages) > 1,
+            validate_every=self.validate_every,
         )
 
     def check_length(self) -> None:
@@ -201,6 +222,9 @@ class SearchSettings:
         return parts(self.all_stages)
 
     def _check_one_level(self) -> None:
+        if self.weights_first or self.clip_over != "weights":
+            setting = "weights_first" if self.weights_first else f"clip_over {self.clip_over}"
+            raise UserError(f"{setting} has no effect with one_level, where there is no weight step of its own.")
         if not isinstance(self.hypergradient, FirstOrder):
             raise UserError(
                 f"one_level takes both gradients from one pass, so {type(self.hypergradient).__name__} would have no "

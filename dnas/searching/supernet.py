@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Self
 
@@ -277,7 +277,7 @@ def _restricted(alpha: Tensor, allowed: Active | None, relax: Callable[[Tensor],
     active = allowed
     if mixture.active is not None:
         active = tuple(drawn if row else () for drawn, row in zip(mixture.active, allowed, strict=True))
-    return Mixture(mixture.values.masked_fill(empty, 0.0), active)
+    return replace(mixture, values=mixture.values.masked_fill(empty, 0.0), active=active)
 
 
 def sum_of_terms(terms: Mapping[str, Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dnas.core.architecture import CellArchitecture, Kept, KeptEdge
 from dnas.core.candidates import Zero, add_up
 from dnas.core.cell import Cell, concatenate, dense
+from dnas.core.mixing import shifted
 from dnas.core.mixture import Mixture, uniform
 from dnas.core.progress import Scheduled
 from dnas.space.drop_path import path_masks
@@ -132,10 +133,18 @@ class EdgeCell(Cell):
         if self.partial is not None:
             others = add_up(self._others(edge, run, self.partial) for edge in edges)
             assert others is not None
-            return self.partial.join(mixed, others)
+            return self.partial.join(self._plus_inactive(mixed, edges, run), others)
+        mixed = self._plus_inactive(mixed, edges, run)
         if mixed is None:
             return self.zero_node(self.decision.edges[edges[0]][1], run.states)
         return mixed
+
+    def _plus_inactive(self, mixed: Tensor | None, edges: Sequence[int], run: Pass) -> Tensor | None:
+        """The sum of a node's operations with what inactive candidates add; both may be nothing."""
+        number = run.mixture.inactive_sum(edges)
+        if mixed is None and number is not None:
+            mixed = Zero(self.strides[edges[0]])(self.operand(run.states[self.decision.edges[edges[0]][0]]))
+        return shifted(mixed, number)
 
     def _mixed(self, edge: int, run: Pass) -> Iterator[Tensor]:
         """Terms that add up to w d / (1 - r) (sum_k p_k o_k + beta a) of one edge."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dnas.core.candidates import SharedPrefix, Zero, add_up
 from dnas.core.cell import Cell, concatenate, dense
+from dnas.core.mixing import shifted
 from dnas.core.mixture import Mixture, uniform
 from dnas.space.edge_cell import EdgeCell, Pass
 from dnas.space.node_sum import NodeSum, Round, Term
@@ -112,7 +113,10 @@ class FusedCell(Cell):
         prefixes: dict[tuple[int, Hashable], Tensor] = {}
         for node in self.decision.nodes:
             result = add_up(node_terms(self, node, mixture, values, states, prefixes))
-            states[node] = self.zero_node(node, states) if result is None else result
+            states[node] = shifted(
+                self.zero_node(node, states) if result is None else result,
+                mixture.inactive_sum(self.decision.incoming(node)),
+            )
             if states[node].requires_grad:
                 states[node].register_hook(dense)
         return concatenate(states, self.decision.output)
@@ -132,7 +136,7 @@ class FusedEdgeCell(EdgeCell):
         mixed = add_up(node_terms(self, node, run.mixture, values, run.operands, run.prefixes))
         others = add_up(self._others(edge, run, self.partial) for edge in edges)
         assert others is not None
-        return self.partial.join(mixed, others)
+        return self.partial.join(self._plus_inactive(mixed, edges, run), others)
 
 
 def node_terms(

@@ -146,6 +146,10 @@ class RecurrentNodes(Searchable):
 
     def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
         # Done once for all steps of a sequence: at small sizes the number of operations determines a step's time.
+        if mixtures is not None and mixtures[self.decision.name].adds_inactive:
+            raise UserError(
+                "The recurrent cell has no form in which undrawn candidates are added: leave out add_undrawn."
+            )
         self._inputs = None if mixtures is None else self._inputs_of_nodes(mixtures[self.decision.name])
 
     def forward(self, s_BH: Tensor, mask_BH: Tensor | None = None) -> Tensor:

@@ -39,6 +39,23 @@ def test_a_position_in_the_text_is_a_node_and_its_entry_an_edge():
     assert (architecture.space, architecture.version, architecture.arguments) == ("darts", 1, {"nodes": 2})
 
 
+def test_triples_name_the_node_of_each_edge_and_nodes_may_have_one():
+    # The form of FairDARTS: (operation, node, source state).
+    triples = "[('sep_conv_3x3', 3, 1), ('skip_connect', 2, 0), ('dil_conv_5x5', 3, 0)]"
+    cell = read_genotype(genotype(normal=triples)).decisions["normal"]
+    edges = (KeptEdge(0, 2, "skip_connect"), KeptEdge(1, 3, "sep_conv_3x3"), KeptEdge(0, 3, "dil_conv_5x5"))
+    assert cell == CellArchitecture(edges, (2, 3))
+
+
+def test_fields_may_be_given_by_position_and_numbers_as_numpy_prints_them():
+    numpy = TEXT.replace("1)", "np.int64(1))").replace("'none'", "numpy.str_('none')")
+    assert read_genotype(f"Genotype({NORMAL}, [2, 3], {REDUCE}, reduce_concat=[3])") == read_genotype(TEXT)
+    assert read_genotype(numpy) == read_genotype(TEXT)
+    assert read_genotype("Genotype([('relu', 0)], [1])") == read_genotype(
+        "Genotype(recurrent=[('relu', 0)], concat=[1])"
+    )
+
+
 def test_the_space_takes_what_was_read():
     space = space_of(read_genotype(TEXT))
     assert space == DartsSpace(nodes=2)
@@ -157,7 +174,15 @@ def test_brackets_and_comments_inside_strings_and_comments_do_not_end_it():
         ("Genotype(recurrent=['relu'], concat=[1])", r"recurrent\[0\] must be \(activation, state\)"),
         ("Genotype(recurrent=[], concat=[1])", r"must be a list of \(activation, state\) pairs"),
         ("Genotype(recurrent=[('relu', 0)])", "recurrent and concat, each once"),
-        ("Genotype([], [], [], [])", "are given by name"),
+        ("Genotype([], [], [], [])", "2 for each node"),
+        ("Genotype([], [], [], [], [])", "each once; got"),
+        ("Genotype([], normal=[], normal_concat=[2], reduce=[], reduce_concat=[2])", "each once; got"),
+        (genotype(normal="[('none', 2, 0), ('none', 4, 1)]"), "normal has no entry for node 3"),
+        (genotype(normal="[('none', 1, 0)]"), r"normal\[0\] goes into state 1, which is an input"),
+        (genotype(normal="[('none', 2, 2)]"), r"normal\[0\] goes from state 2 into state 2"),
+        (genotype(normal="[('none', 10**9, 2)]"), "plain data"),
+        (genotype(normal="[('none', 1000000000, 2)]"), "nodes"),
+        (genotype(normal="[('none', np.load('x'))]"), "plain data"),
         ("Genotype(normal=[], reduce=[])", r"has the fields normal.*got \['normal', 'reduce'\]"),
         ("Genotype(**{'normal': 1})", "has the fields"),
         ("Genotype(normal=" + "(" * 5000 + ")" * 5000 + ")", "not a readable genotype"),

@@ -20,6 +20,7 @@ from dnas import (
     AdaptiveDecay,
     AdversarialSmoothing,
     Argmax,
+    BestEpoch,
     BetaDecay,
     DartsSpace,
     Dirichlet,
@@ -78,7 +79,7 @@ SEARCH = SearchSettings(
     epochs=50,
     warmup_epochs=0,
 )
-# DARTS, appendix A: 600 epochs with 36 channels and 20 cells; NAS-Bench-201, table 1: 200 epochs with 16 and 5 a stage.
+# DARTS, appendix A: 600 epochs with 36 channels and 20 cells.
 RETRAIN = RetrainSettings(
     epochs=600,
     weights=WeightSGD(lr=Cosine(0.025, 0.0)),
@@ -90,7 +91,18 @@ RETRAIN = RetrainSettings(
     drop_path=0.2,
     cutout=16,
 )
-TABLE = replace(RETRAIN, epochs=200, batch_size=256, channels=16, cells=5, auxiliary=False, drop_path=0.0)
+# NAS-Bench-201 (Dong and Yang 2020), table 1, and D-X-Y/AutoDL-Projects, configs/nas-benchmark/hyper-opts/200E.config,
+# exps/NAS-Bench-201/functions.py `procedure` (nothing is clipped) and main.py (`get_datasets` with cutout -1).
+TABLE = RetrainSettings(
+    epochs=200,
+    weights=WeightSGD(lr=Cosine(0.1, 0.0), momentum=0.9, weight_decay=5e-4, nesterov=True, clip=None),
+    batch_size=256,
+    channels=16,
+    cells=5,
+    auxiliary=False,
+    drop_path=0.0,
+    cutout=0,
+)
 WITHOUT_NONE = DartsSpace(
     candidates=(
         "max_pool_3x3",
@@ -104,9 +116,11 @@ WITHOUT_NONE = DartsSpace(
 )
 
 
-def in_darts(search: SearchSettings, space: Space | None = None, batch_size: int = 64) -> Published:
+def in_darts(
+    search: SearchSettings, space: Space | None = None, batch_size: int = 64, retrain: RetrainSettings = RETRAIN
+) -> Published:
     """In the space, sizes and retraining of DARTS."""
-    return Published(space or DartsSpace(), 16, 8, batch_size, search, RETRAIN)
+    return Published(space or DartsSpace(), 16, 8, batch_size, search, retrain)
 
 
 def in_201(search: SearchSettings, space: Space | None = None) -> Published:
@@ -125,7 +139,14 @@ EXPECTED: dict[str, Published] = {
     "darts_1st": in_darts(SEARCH),
     "darts_2nd": in_darts(replace(SEARCH, hypergradient=OneStep(FiniteDifference(radius=0.01)))),
     "one_level": in_darts(replace(SEARCH, one_level=True)),
-    "gdas": autodl(replace(SEARCH, relaxation=GumbelSoftmax(Linear(10.0, 0.1), hard=True))),
+    "gdas": autodl(
+        replace(
+            SEARCH,
+            relaxation=GumbelSoftmax(Linear(10.0, 0.1), hard=True, add_undrawn=True),
+            weights_first=True,
+            clip_over="alphas",
+        )
+    ),
     "snas": in_darts(
         replace(SEARCH, relaxation=GumbelSoftmax(Linear(1.0, 0.03), hard=False), one_level=True, epochs=150)
     ),
@@ -139,12 +160,14 @@ EXPECTED: dict[str, Published] = {
         ),
         DartsSpace(partial_channels=4, edge_weights=True),
         batch_size=256,
+        retrain=replace(RETRAIN, drop_path=0.3),  # train.py there, `drop_path_prob`
     ),
-    "drnas": in_201(replace(SEARCH, relaxation=Dirichlet(), epochs=100)),
+    "drnas": in_201(replace(SEARCH, relaxation=Dirichlet(), clip_over="alphas", epochs=100)),
     "drnas_progressive": in_201(
         replace(
             SEARCH,
             relaxation=Dirichlet(),
+            clip_over="alphas",
             epochs=100,
             stages=(
                 Stage(50, 10, partial_channels=4),
@@ -159,7 +182,7 @@ EXPECTED: dict[str, Published] = {
                 SEARCH,
                 relaxation=Sigmoid(),
                 penalties=(ZeroOne(Constant(10.0)),),
-                discretization=Threshold(0.85),
+                discretization=Threshold(0.85, one_per_edge=True),
                 weights=replace(SGD, lr=Cosine(0.005, 0.001)),
                 alphas=AlphaAdam(lr=3e-3, betas=(0.9, 0.999), weight_decay=1e-3),
             ),
@@ -168,7 +191,7 @@ EXPECTED: dict[str, Published] = {
         ),
         retrain=replace(RETRAIN, batch_size=128),
     ),
-    "beta_darts": in_201(replace(SEARCH, penalties=(BetaDecay(Linear(0.0, 50.0)),), epochs=100)),
+    "beta_darts": in_201(replace(SEARCH, penalties=(BetaDecay(Linear(0.0, 50.0)),), clip_over="mixtures", epochs=100)),
     "sdarts_rs": in_darts(replace(SEARCH, smoothing=RandomSmoothing(Linear(0.03, 0.3))), WITHOUT_NONE),
     "sdarts_adv": in_darts(replace(SEARCH, smoothing=AdversarialSmoothing(Linear(0.03, 0.3), steps=7)), WITHOUT_NONE),
     # Dropout of the first stage: 0 in the paper, section 4.1.1; the README's command has 0.1.
@@ -192,7 +215,9 @@ EXPECTED: dict[str, Published] = {
         replace(RETRAIN, batch_size=128, drop_path=0.3),
     ),
     "darts_minus": in_darts(SEARCH, DartsSpace(auxiliary_skip=Linear(1.0, 0.0))),
-    "darts_pt": in_201(replace(SEARCH, discretization=Perturbation(epochs_between=5), tuning_lr=0.1, epochs=100)),
+    "darts_pt": in_201(
+        replace(SEARCH, discretization=Perturbation(epochs_between=5), tuning_lr=0.1, tuning_afresh=True, epochs=100)
+    ),
     "robust_darts_es": in_darts(replace(SEARCH, observers=(EigenvalueStop(SHARPENING),))),
     "robust_darts_ada": in_darts(replace(SEARCH, observers=(AdaptiveDecay(SHARPENING, 3.0, 0.0243),))),
     "robust_darts_l2": in_darts(replace(SEARCH, weights=replace(SGD, weight_decay=81e-4))),
@@ -206,7 +231,12 @@ EXPECTED: dict[str, Published] = {
             epochs=30,
         )
     ),
-    "oles": in_darts(replace(SEARCH, observers=(OperationFreeze(threshold=0.4, count=20, against="sum"),))),
+    "oles": in_darts(
+        replace(
+            SEARCH,
+            observers=(OperationFreeze(threshold=0.4, count=20, against="sum"), BestEpoch(at_its_start=True)),
+        )
+    ),
     "darts_plus": in_darts(replace(SEARCH, observers=(SkipStop(most=2, cell="normal"),))),
     "one_shot": autodl(
         replace(
@@ -217,7 +247,12 @@ EXPECTED: dict[str, Published] = {
         )
     ),
     "random_sharing": autodl(
-        replace(SEARCH, relaxation=UniformPath(), discretization=RandomSampling(samples=100), validate_every=0)
+        replace(
+            SEARCH,
+            relaxation=UniformPath(),
+            discretization=RandomSampling(samples=100, images_each=512),
+            validate_every=0,
+        )
     ),
     # Ours: a DARTS search with Dirichlet mixtures, in sizes that fit the data; and one that a laptop carries.
     "default": Published(DartsSpace(), None, None, None, replace(SEARCH, relaxation=Dirichlet()), RETRAIN),

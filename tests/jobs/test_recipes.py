@@ -128,7 +128,7 @@ PARTS: dict[str, dict[str, object]] = {
     "darts_1st": {},
     "darts_2nd": {"hypergradient": OneStep(FiniteDifference(0.01))},
     "one_level": {"one_level": True},
-    "gdas": {"relaxation": GumbelSoftmax(Linear(10.0, 0.1), hard=True)},
+    "gdas": {"relaxation": GumbelSoftmax(Linear(10.0, 0.1), hard=True, add_undrawn=True)},
     "snas": {"relaxation": GumbelSoftmax(Linear(1.0, 0.03), hard=False), "one_level": True},
     "reinmax": {"relaxation": ReinMax},
     "pc_darts": {},

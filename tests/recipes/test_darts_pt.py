@@ -29,8 +29,11 @@ from tests.support.method import (
 from tests.support.method_classes import CLASS_TRAIN, CLASS_VAL, accuracy, class_loss, class_search, kept
 
 
-def darts_pt() -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """DARTS; then edge by edge what is missed most stays, with five epochs of a tenth of the rate in between."""
+def darts_pt(*, afresh: bool = True) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """DARTS; then edge by edge what is missed most stays, with five epochs of a tenth of the rate in between.
+
+    The optimizer of these is a new one (`reset_optimizer`), or goes on with its momentum.
+    """
     w, a = initial_weights(), {"cell": initial_alphas()["cell"]}
     sgd, adam = SGD(0.025), Adam()
     for train, val in zip(CLASS_TRAIN, CLASS_VAL, strict=True):
@@ -40,7 +43,7 @@ def darts_pt() -> tuple[dict[str, Tensor], tuple[str, ...]]:
     stays = [{0, 1, 2}, {0, 1, 2}]
     first, second = Random(0).sample(range(2), 2)  # the order of the edges
     stays[first] = {missed_most(w, a["cell"], stays, first)}
-    sgd.lr = 0.1 * 0.025
+    sgd = SGD(0.1 * 0.025) if afresh else replace(sgd, lr=0.1 * 0.025)
     for step in range(3, 3 + 5 * 3):
         w = trained(w, sgd, softmax_over(a["cell"], stays), CLASS_TRAIN[step % 3])
     stays[second] = {missed_most(w, a["cell"], stays, second)}
@@ -80,8 +83,14 @@ def test_steps_tuning_and_selection_of_darts_pt_are_its_formulas(settings: Searc
     assert kept(result) == operations
 
 
+def test_without_a_new_optimizer_the_momentum_of_the_search_goes_on(settings: SearchSettings):
+    result = class_search(replace(settings, tuning_afresh=False))
+    assert_same(final(result), darts_pt(afresh=False)[0])
+    assert differs(final(result), darts_pt()[0], "a0", "b1")
+
+
 def test_it_keeps_others_than_darts(settings: SearchSettings):
-    result = class_search(replace(settings, discretization=Argmax()))
+    result = class_search(replace(settings, discretization=Argmax(), tuning_afresh=False))
     assert kept(result) != darts_pt()[1]
     assert differs(final(result), darts_pt()[0], "a0", "b1")  # there is no tuning either
 

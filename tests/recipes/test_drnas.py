@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dnas import AlphaAdam, DirichletPrior, Softmax
+from dnas import AlphaAdam, DirichletPrior, Softmax, WeightSGD
 from tests.support.method import (
     SGD,
     TRAIN,
@@ -29,31 +29,38 @@ from tests.support.method import (
 )
 
 
-def drnas(*, kl: bool = False) -> dict[str, Tensor]:
+def drnas(*, kl: bool = False, clip: float = 5.0, over_alphas: bool = True) -> dict[str, Tensor]:
     """m ~ Dir(c), c = elu(alpha) + 1: dL/dc_k = G_k (g_k - sum_j m_j g_j) with g = dL/dm, then dc/dalpha.
 
     G is torch's implicit derivative -(dF/dc) / (dF/dm) / (1 - m) of the marginal distribution functions. With `kl` the
-    loss of the alphas has 1e-3 sum over edges of KL(Dir(c) || Dir(1)), and their Adam no decay.
+    loss of the alphas has 1e-3 sum over edges of KL(Dir(c) || Dir(1)), and their Adam no decay. The norm that is
+    clipped is that of weights and alphas (`train`: model.parameters()).
     """
     w, a = initial_weights(), {"cell": initial_alphas()["cell"]}
-    sgd, adam = SGD(0.025), Adam(weight_decay=0.0 if kl else 1e-3)
+    sgd, adam = SGD(0.025, clip=None), Adam(weight_decay=0.0 if kl else 1e-3)
     generator = torch.Generator().manual_seed(0)
     for train, val in zip(TRAIN, VAL, strict=True):
-        c = concentration(a["cell"])
-        m = leaf({"m": drawn(c, generator)})
-        g = grad(loss(w, m["m"], val), m)["m"]
-        m = m["m"].detach()
-        implicit = torch._dirichlet_grad(m, c, c.sum(-1, keepdim=True).expand(2, 3))  # type: ignore[attr-defined]
-        by_c = implicit * (g - (m * g).sum(-1, keepdim=True))
-        alpha = a["cell"]
-        found = by_c * torch.where(alpha > 0, torch.ones_like(alpha), alpha.exp())
+        m = leaf({"m": drawn(concentration(a["cell"]), generator)})
+        found = by_alpha(a["cell"], m["m"].detach(), grad(loss(w, m["m"], val), m)["m"])
         if kl:
             leaves = leaf(a)
             found = found + grad(1e-3 * divergence(concentration(leaves["cell"])), leaves)["cell"]
         a = adam.step(a, {"cell": found})
-        leaves = leaf(w)
-        w = sgd.step(w, grad(loss(leaves, drawn(concentration(a["cell"]), generator), train), leaves))
+        leaves, m = leaf(w), leaf({"m": drawn(concentration(a["cell"]), generator)})
+        g = grad(loss(leaves, m["m"], train), leaves | m)
+        by_m = g.pop("m")
+        beside = [by_alpha(a["cell"], m["m"].detach(), by_m)] if over_alphas else []
+        norm = torch.stack([(value**2).sum() for value in [*g.values(), *beside]]).sum().sqrt()
+        w = sgd.step(w, {name: value * (clip / (norm + 1e-6)).clamp(max=1.0) for name, value in g.items()})
     return w | a
+
+
+def by_alpha(alpha: Tensor, m: Tensor, g: Tensor) -> Tensor:
+    """dL/dalpha of a draw m with g = dL/dm."""
+    c = concentration(alpha)
+    implicit = torch._dirichlet_grad(m, c, c.sum(-1, keepdim=True).expand(2, 3))  # type: ignore[attr-defined]
+    by_c = implicit * (g - (m * g).sum(-1, keepdim=True))
+    return by_c * torch.where(alpha > 0, torch.ones_like(alpha), alpha.exp())
 
 
 def concentration(alpha: Tensor) -> Tensor:
@@ -84,6 +91,14 @@ def test_three_steps_with_the_divergence_as_prior_are_its_formulas():
 @pytest.mark.parametrize("recipe", ["drnas", "default"])
 def test_they_differ_with_softmax(recipe: str):
     assert differs(final(searched(replace(settings_of(recipe), relaxation=Softmax()))), drnas(), "cell")
+
+
+@pytest.mark.parametrize(("recipe", "over_alphas"), [("drnas", True), ("default", False)])
+def test_the_clipped_norm_counts_the_alphas_in_drnas_alone(recipe: str, over_alphas: bool):
+    settings = settings_of(recipe)
+    found = final(searched(replace(settings, weights=WeightSGD(clip=0.5))))
+    assert_same(found, drnas(clip=0.5, over_alphas=over_alphas))
+    assert differs(found, drnas(clip=0.5, over_alphas=not over_alphas), "u")
 
 
 def test_they_differ_without_the_prior():

@@ -1,15 +1,16 @@
 """Three search steps of FairDARTS and its choice of operations against its formulas.
 
-Read: xiaomi-automl/FairDARTS, fairdarts/architect.py, separate_loss.py and train_search.py. There the mean of the
-zero-one loss runs over the gates of both cells; this problem has one.
+Read: xiaomi-automl/FairDARTS, fairdarts/architect.py, separate_loss.py, train_search.py and utils.py. There the mean of
+the zero-one loss runs over the gates of both cells; this problem has one.
 """
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
-from dnas import Argmax, CellArchitecture, KeptEdge, Softmax
+from dnas import Argmax, CellArchitecture, KeptEdge, Softmax, Threshold
 from tests.support.method import (
     CANDIDATES,
     EDGES,
@@ -55,10 +56,19 @@ def test_they_differ_with_softmax_and_without_the_zero_one_loss():
     assert differs(final(searched(softmax)), final(searched(gates)), "cell")
 
 
-def test_every_gate_above_0_85_stays():
-    supernet = new_supernet()
+@pytest.mark.parametrize(
+    ("one_per_edge", "kept"),
+    [
+        (True, [(0, 0)]),  # fairdarts/utils.py, `parse` with 'threshold_sparse': the strongest of an edge, from 0.85 on
+        (False, [(0, 0), (0, 2)]),  # the paper, section 4.3: every gate above 0.85
+    ],
+)
+def test_gates_from_0_85_on_stay(one_per_edge: bool, kept: list[tuple[int, int]]):
+    supernet, settings = new_supernet(), settings_of("fair_darts")
     with torch.no_grad():
         supernet.alphas["cell"].copy_(torch.logit(torch.tensor([[0.9, 0.2, 0.88], [0.1, 0.8, 0.3]])))
-    kept = searched(settings_of("fair_darts"), supernet).architecture.decisions["cell"]
-    assert isinstance(kept, CellArchitecture)
-    assert kept.edges == (KeptEdge(*EDGES[0], CANDIDATES[0]), KeptEdge(*EDGES[0], CANDIDATES[2]))
+    assert settings.discretization == Threshold(0.85, one_per_edge=True)
+    found = searched(replace(settings, discretization=Threshold(0.85, one_per_edge=one_per_edge)), supernet)
+    cell = found.architecture.decisions["cell"]
+    assert isinstance(cell, CellArchitecture)
+    assert cell.edges == tuple(KeptEdge(*EDGES[edge], CANDIDATES[k]) for edge, k in kept)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dnas import OperationFreeze
+from dnas import BestEpoch, OperationFreeze
 from tests.support.method import (
     SGD,
     TRAIN,
@@ -73,7 +73,7 @@ CASES = [
 @pytest.mark.parametrize(("threshold", "count", "against"), CASES)
 def test_three_steps_train_those_operations_alone_whose_gradients_agree(threshold: float, count: int, against):
     settings = settings_of("oles")
-    assert settings.observers == (OperationFreeze(0.4, 20, against="sum"),)
+    assert settings.observers == (OperationFreeze(0.4, 20, against="sum"), BestEpoch(at_its_start=True))
     result = searched(replace(settings, observers=(OperationFreeze(threshold, count, against=against),)))
     expected, frozen = oles(threshold, count, against)
     assert_same(final(result), expected)

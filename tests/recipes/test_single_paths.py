@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dnas import Argmax, GumbelSoftmax, Relaxation, Softmax
+from dnas import Argmax, Batch, GumbelSoftmax, RandomSampling, Relaxation, Softmax
+from dnas.data.iterable_batches import IterableBatches
+from dnas.searching.judging import in_turns
 from tests.support.method import (
     CANDIDATES,
     SGD,
@@ -27,7 +29,7 @@ from tests.support.method import (
     one_hot_of,
     settings_of,
 )
-from tests.support.method_classes import CLASS_TRAIN, accuracy, class_loss, class_search, kept
+from tests.support.method_classes import CLASS_TRAIN, CLASS_VAL, accuracy, class_loss, class_search, kept
 
 RECIPES = ("one_shot", "random_sharing")
 
@@ -61,6 +63,29 @@ def test_three_steps_and_the_selection_are_its_formulas(name: str):
     result = class_search(settings_of(name))
     assert_same(final(result), single_paths())
     assert kept(result) == most_accurate(single_paths())
+
+
+def test_architectures_take_turns_on_parts_of_the_validation_half():
+    # RANDOM-NAS.py, `search_find_best`: the next batch for each; a pass that is over begins again.
+    five = [Batch(torch.full((2, 1), float(index)), torch.zeros(2)) for index in range(5)]
+    turns = in_turns(IterableBatches(five), 4)
+    seen = [[int(batch.inputs[0, 0]) for batch in next(turns)] for _ in range(4)]
+    assert seen == [[0, 1], [2, 3], [4], [0, 1]]
+
+
+def test_each_architecture_is_judged_on_its_own_batch():
+    settings = settings_of("random_sharing")
+    assert isinstance(settings.discretization, RandomSampling)
+    discretization = replace(settings.discretization, images_each=1)
+    judged = {}
+    w = single_paths()
+    for index, pair in enumerate(product(range(3), range(3))):
+        path = torch.zeros(2, 3, dtype=torch.float64)
+        path[0, pair[0]] = path[1, pair[1]] = 1.0
+        judged[pair] = accuracy(w, path, [CLASS_VAL[index % 3]])
+    best = max(judged, key=lambda pair: judged[pair])
+    result = class_search(replace(settings, discretization=discretization))
+    assert kept(result) == tuple(CANDIDATES[k] for k in best)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -100,7 +100,7 @@ def job_of_recipe(name: str) -> Job:
 
 def settings_of(name: str, epochs: int = 1) -> SearchSettings:
     """The settings of a recipe with one epoch and no warm-up, so that three batches are three full steps."""
-    return replace(job_of_recipe(name).search, epochs=epochs, warmup_epochs=0, validate_every=0)
+    return replace(job_of_recipe(name).search, epochs=epochs, warmup_epochs=0)
 
 
 def searched(settings: SearchSettings, supernet: Supernet | None = None) -> SearchResult:

@@ -58,7 +58,9 @@ class Counts:
         return steps + self.finalist_evaluations * measured.finalist_evaluation + self.finalist_epochs * END_OF_EPOCH
 
 
-def search_counts(settings: SearchSettings, rehearsal: Rehearsal, *, batches: int, evaluation_batches: int) -> Counts:
+def search_counts(
+    settings: SearchSettings, rehearsal: Rehearsal, *, batches: int, evaluation_batches: int, batch_size: int
+) -> Counts:
     """The counts of a search of one stage.
 
     An observer that stops the search or sends it back makes it shorter or longer, which is not counted. An observer
@@ -69,7 +71,12 @@ def search_counts(settings: SearchSettings, rehearsal: Rehearsal, *, batches: in
         rehearsal: the evaluations and epochs that its discretization asks for.
         batches: number of weight batches in an epoch.
         evaluation_batches: number of batches in an evaluation.
+        batch_size: number of images in a batch.
     """
+    images = settings.discretization.images_each
+    selection_batches = (
+        evaluation_batches if images is None else min(math.ceil(images / batch_size), evaluation_batches)
+    )
     total, moving = settings.epochs * batches, 0
     if settings.relaxation.trains_alphas:
         # Alphas are trained in the steps 0, n, 2n .. that lie after the warm-up.
@@ -81,7 +88,7 @@ def search_counts(settings: SearchSettings, rehearsal: Rehearsal, *, batches: in
         weight_steps=total - moving,
         epochs=settings.epochs,
         evaluations=(settings.epochs // every if every else 0) * evaluation_batches,
-        selections=rehearsal.num_evaluations * evaluation_batches,
+        selections=rehearsal.num_evaluations * selection_batches,
         tuning_steps=rehearsal.num_epochs * batches,
     )
 

@@ -230,7 +230,9 @@ class _Work:
 
     def _counts(self, search: SearchSettings, batch_size: int) -> Counts:
         batches, evaluation_batches = num_batches(self._job, self._num_images, batch_size)
-        counts = search_counts(search, self.rehearsal, batches=batches, evaluation_batches=evaluation_batches)
+        counts = search_counts(
+            search, self.rehearsal, batches=batches, evaluation_batches=evaluation_batches, batch_size=batch_size
+        )
         return with_finalists(counts, self._job.finalists, num_images=self._num_images, batch_size=batch_size)
 
 

@@ -177,7 +177,9 @@ def _work_of_search(job: Job, trial: Trial, num_images: int) -> Counts:
     assert job.batch_size
     rehearsal = rehearse(job.search.discretization, trial.supernet.decisions)
     batches, evaluation_batches = num_batches(job, num_images, job.batch_size)
-    return search_counts(job.search, rehearsal, batches=batches, evaluation_batches=evaluation_batches)
+    return search_counts(
+        job.search, rehearsal, batches=batches, evaluation_batches=evaluation_batches, batch_size=job.batch_size
+    )
 
 
 def _without_data(

@@ -45,10 +45,12 @@ class Discretization(ABC):
     """Chooses the candidates that each decision keeps.
 
     `needs_training` says whether it evaluates or trains the supernet; one that does not is also asked after every
-    epoch, to show what the search would find.
+    epoch, to show what the search would find. `images_each` is the number of images of one evaluation, the next ones
+    of the validation half each time; None for all of them.
     """
 
     needs_training = False  # not annotated: jsonargparse would look for the annotation's names in a subclass's file
+    images_each = None
 
     @abstractmethod
     def __call__(

@@ -21,10 +21,12 @@ class RandomSampling(Trying):
 
     Li and Talwalkar 2019, https://arxiv.org/abs/1902.07638, section 3.2; official code liamcli/randomNAS_release,
     `Random_NAS.get_eval_arch`. There 1000 architectures are evaluated on ten batches each, and the ten best of them on
-    all batches; here each one is evaluated once, on all. As there, a node's inputs are drawn without replacement and
-    the operations uniformly, but here never a candidate that may not be kept ('none' in DARTS). The architectures are
-    all different; a space that has no more than `samples` is evaluated completely. At equal accuracy the earlier one
-    wins.
+    all batches; here each one is evaluated once, on all or on `images_each`. The official code on NAS-Bench-201
+    (https://github.com/D-X-Y/AutoDL-Projects/blob/main/exps/NAS-Bench-201-algos/RANDOM-NAS.py, `search_find_best`)
+    judges each of its 100 on one batch of 512 images, the next one for each. As there, a node's inputs are drawn
+    without replacement and the operations uniformly, but here never a candidate that may not be kept ('none' in DARTS).
+    The architectures are all different; a space that has no more than `samples` is evaluated completely. At equal
+    accuracy the earlier one wins.
 
     Within a budget the random architectures use most of it (`dnas.cost.drawing`); of a tight one there may be fewer.
     The alphas are ignored. It is meant for a supernet that was trained on random single paths.
@@ -32,13 +34,18 @@ class RandomSampling(Trying):
     Args:
         samples: number of architectures that are evaluated.
         seed: seed of the random draws; the seed of the search is added.
+        images_each: smallest number of images on which each one is evaluated, in whole batches, the next ones each
+            time; None for all.
     """
 
     samples: int = 100
     seed: int = 0
+    images_each: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self) -> None:
         accept(self)
+        if self.images_each is not None and self.images_each < 1:
+            raise UserError(f"images_each must be at least 1, or null for all; got {self.images_each}.")
         if self.samples < 1:
             raise UserError(f"samples must be at least 1; got {self.samples}.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,18 +20,22 @@ from dnas.system.errors import UserError
 class Threshold(Discretization):
     """On cells, every operation above `threshold`, at most `num_kept` into each node, the strongest first.
 
-    FairDARTS (Chu et al. 2020, https://arxiv.org/abs/1911.12126, section 4.3 and official code): threshold 0.85, two
-    per node; two operations of one edge may both stay. If nothing passes, a node keeps its single strongest operation
-    (the paper leaves the node without input; a network needs one). Input choices keep what passes, or the strongest;
-    other choices keep their strongest candidate. If edges have weights (PC-DARTS), an operation passes by its own gate
-    alone, because the weights of a node's edges add up to 1 and would let nothing pass; the order follows the product
-    with its edge's weight.
+    FairDARTS (Chu et al. 2020, https://arxiv.org/abs/1911.12126, section 4.3): threshold 0.85, two per node. In the
+    paper two operations of one edge may both stay. In the official code's default, `threshold_sparse`
+    (https://github.com/xiaomi-automl/FairDARTS/blob/master/fairdarts/utils.py, `parse`), an edge keeps at most its
+    strongest one, if that reaches the threshold, which is `one_per_edge`. If nothing passes, a node keeps its single
+    strongest operation (paper and code leave the node without input; a network needs one). Input choices keep what
+    passes, or the strongest; other choices keep their strongest candidate. If edges have weights (PC-DARTS), an
+    operation passes by its own gate alone, because the weights of a node's edges add up to 1 and would let nothing
+    pass; the order follows the product with its edge's weight.
 
     Args:
         threshold: smallest value in the expected mixture that passes, in [0, 1].
+        one_per_edge: whether an edge keeps one operation at most.
     """
 
     threshold: float = 0.85
+    one_per_edge: bool = False
 
     def __post_init__(self) -> None:
         accept(self)
@@ -62,7 +66,7 @@ class Threshold(Discretization):
                 [
                     _Option(edge, k, values[edge][k], weights[edge])
                     for edge in decision.incoming(node)
-                    for k in options[edge]
+                    for k in self._on_edge(options[edge], values[edge])
                 ],
                 decision.num_kept,
             )
@@ -71,15 +75,23 @@ class Threshold(Discretization):
                 edges.append(KeptEdge(source, target, decision.names(option.row)[option.candidate]))
         return CellArchitecture(tuple(edges), decision.output)
 
+    def _on_edge(self, options: Sequence[int], values: Sequence[float]) -> Sequence[int]:
+        """The candidates of an edge that may pass."""
+        return [max(options, key=lambda k: values[k])] if self.one_per_edge and options else options
+
     def _inputs(self, decision: Decision, mixture: Mixture) -> tuple[str, ...]:
         values, (options,) = mixture.values.tolist(), eligible_rows(decision, mixture)
         passing = self._passing([_Option(0, k, values[k], 1.0) for k in options], decision.num_kept)
         return tuple(decision.candidates[k] for k in sorted(option.candidate for option in passing))
 
     def _passing(self, options: list[_Option], limit: int | None) -> list[_Option]:
-        """At most `limit` options above the threshold, strongest first; the strongest one if none is above it."""
+        """At most `limit` options that pass, strongest first; the strongest one if none does."""
         order = sorted(options, key=lambda option: -option.gate * option.weight)
-        return [option for option in order if option.gate > self.threshold][:limit] or order[:1]
+        return [option for option in order if self._passes(option.gate)][:limit] or order[:1]
+
+    def _passes(self, gate: float) -> bool:
+        """The official code takes a gate that equals the threshold, the paper speaks of those above it."""
+        return gate >= self.threshold if self.one_per_edge else gate > self.threshold
 
 
 class _Option(NamedTuple):

@@ -35,28 +35,31 @@ class Rules(NamedTuple):
     Args:
         threshold: threshold of independent gates; None if candidates compete.
         caps: limits on candidates in cells.
+        one_per_edge: whether independent gates keep one candidate of an edge at most.
     """
 
     threshold: float | None = None
     caps: tuple[Cap, ...] = ()
+    one_per_edge: bool = False
 
 
 def rules_of(discretization: Discretization) -> Rules:
     """The rules of a discretization; any other than Threshold and LimitedSkips has those of Argmax."""
     match discretization:
-        case Threshold(threshold=threshold):
-            return Rules(threshold)
+        case Threshold():
+            return Rules(discretization.threshold, one_per_edge=discretization.one_per_edge)
         case LimitedSkips():
             caps = (Cap(name, discretization.candidate, discretization.most) for name in discretization.decisions)
             inner = rules_of(discretization.rule)
-            return Rules(inner.threshold, (*inner.caps, *caps))
+            return inner._replace(caps=(*inner.caps, *caps))
         case _:
             return Rules()
 
 
 def program_of(decisions: Mapping[str, Decision], options: Mapping[str, Active], rules: Rules) -> Program:
     """What may be kept by these rules."""
-    return Program(decisions, options, independent=rules.threshold is not None, caps=rules.caps)
+    independent = rules.threshold is not None
+    return Program(decisions, options, independent, rules.caps, rules.one_per_edge)
 
 
 def scores(
@@ -112,6 +115,10 @@ class WithinBudget(Discretization):
     @property
     def needs_training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.rule.needs_training
+
+    @property
+    def images_each(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.rule.images_each
 
     def seeded(self, seed: int) -> WithinBudget:
         return replace(self, rule=self.rule.seeded(seed))

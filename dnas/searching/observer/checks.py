@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dnas.searching.observer.base import Observer
+from dnas.searching.observer.best_epoch import BestEpoch
 from dnas.searching.observer.eigenvalue import HessianEigenvalue
 from dnas.searching.observer.eigenvalue_stop import AdaptiveDecay, EigenvalueStop
 from dnas.searching.observer.operation_freeze import OperationFreeze
@@ -20,6 +21,7 @@ def check_observers(
     needs_training: bool,
     weight_decay: float,
     in_stages: bool,
+    validate_every: int = 1,
 ) -> None:
     """Refuse an observer that would see nothing in this search, or could do nothing.
 
@@ -30,6 +32,7 @@ def check_observers(
         needs_training: whether the discretization trains or evaluates, so that no epoch has an architecture.
         weight_decay: weight decay of the weights' optimizer.
         in_stages: whether the search has more than one supernet.
+        validate_every: epochs between two measurements of the supernet; 0 for none.
 
     Raises:
         UserError: names the first observer that does not fit, says why and what to use instead.
@@ -49,6 +52,8 @@ def check_observers(
                 f"{name} looks at the architecture of every epoch, but this discretization finds one only at the end: "
                 "use dnas.Argmax, or leave it out."
             )
+        if isinstance(observer, BestEpoch):
+            _check_best_epoch(trains_alphas=trains_alphas, in_stages=in_stages, validate_every=validate_every)
         if isinstance(observer, AdaptiveDecay) and in_stages:
             raise UserError(
                 f"{name} goes back over many epochs, which may belong to the supernet of another stage: leave it out, "
@@ -56,6 +61,15 @@ def check_observers(
             )
         if isinstance(observer, AdaptiveDecay) and weight_decay == 0:
             raise UserError(f"{name} multiplies the weight decay of the weights, which is 0: give them a larger one.")
+
+
+def _check_best_epoch(*, trains_alphas: bool, in_stages: bool, validate_every: int) -> None:
+    """Refuse a search in which no epoch is measured, or all have the same alphas."""
+    if validate_every == 0:
+        raise UserError("BestEpoch compares what the supernet reaches after epochs: set validate_every to 1.")
+    if not trains_alphas or in_stages:
+        why = "the supernet of a stage is another one" if in_stages else "no alphas are trained"
+        raise UserError(f"BestEpoch chooses among the alphas of one search, but {why}: leave it out.")
 
 
 def _check_hessian(name: str, *, trains_alphas: bool, one_level: bool) -> None:

@@ -116,6 +116,7 @@ def counted(settings: SearchSettings) -> tuple[Counts, int]:
         SearchSettings(epochs=2, smoothing=RandomSmoothing()),
         SearchSettings(epochs=2, relaxation=UniformPath(), discretization=RandomSampling(samples=4)),
         SearchSettings(epochs=1, relaxation=UniformPath(), discretization=RandomSampling()),
+        SearchSettings(epochs=1, relaxation=UniformPath(), discretization=RandomSampling(images_each=3)),
         SearchSettings(
             epochs=2,
             relaxation=UniformPath(),
@@ -132,7 +133,7 @@ def counted(settings: SearchSettings) -> tuple[Counts, int]:
 )
 def test_a_search_does_as_much_as_is_said(settings: SearchSettings):
     rehearsal = rehearse(settings.discretization, Supernet(Net()).decisions)
-    said = search_counts(settings, rehearsal, batches=BATCHES, evaluation_batches=EVALUATION_BATCHES)
+    said = search_counts(settings, rehearsal, batches=BATCHES, evaluation_batches=EVALUATION_BATCHES, batch_size=4)
     done, evaluated = counted(settings)
     assert replace(said, evaluations=0, selections=0) == done
     assert said.evaluations + said.selections == evaluated
