@@ -15,12 +15,13 @@ from dnas.cli.recipes import RECIPE, add_recipe, job_settings, with_files, with_
 from dnas.cli.shared import goes_on_with, part_of
 from dnas.compare.compare import compare
 from dnas.compare.grid import Grid, columns_of
-from dnas.jobs.job import Job
+from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.recipe import recipe_names, recipe_path, what_its_space_lacks
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
 from dnas.system.lock import locked
 from dnas.table import load_table
+from dnas.task.classification import Classification
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def _run(config: Namespace, given: Arguments) -> None:
             out=options.run,
             baseline=options.baseline_recipe or next(iter(jobs)),
             table=table,
-            columns=columns_of(table, options.select, options.report),
+            columns=columns_of(
+                table, options.select, options.report, next(iter(jobs.values())).task or Classification()
+            ),
             num_random=options.num_random or 8,
             agreement=options.agreement or 0,
         )
@@ -114,7 +117,7 @@ def _jobs(recipes: Sequence[str], given: Arguments, display: Display) -> dict[st
         path, name = recipe_path(recipe), Path(recipe).stem
         if name in jobs:
             raise UserError(f"Two recipes are called {name!r}; give each once, or rename a file.")
-        jobs[name] = job_of_recipe(recipe, given)
+        jobs[name] = fitted_to_space(job_of_recipe(recipe, given))
         note = what_its_space_lacks(path, jobs[name].space)
         if note:
             display.say(note)

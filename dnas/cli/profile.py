@@ -19,7 +19,6 @@ from dnas.cli.recipes import (
 )
 from dnas.cli.shared import part_of
 from dnas.jobs.job import Job
-from dnas.system.errors import UserError
 
 
 def _fill(parser: ArgumentParser) -> None:
@@ -41,8 +40,6 @@ def _run(config: Namespace, given: Arguments) -> None:
     from dnas.jobs.profile.profile import profile_job
     from dnas.jobs.profile.text import profile_text
 
-    if config.model is not None:
-        raise UserError(f"dnas profile measures a search in a space, and {config.model} is a module of your own.")
     job = part_of(config, Job)
     for note in notes_on_space(config, job):
         print(f"dnas: {note}", file=sys.stderr)

@@ -77,8 +77,10 @@ def retrained(run: Run, job: Job, row: CompareRow, display: Display) -> CompareR
     except NonFiniteLoss as error:
         display.say(f"{row.recipe}, seed {row.seed}, failed in retraining: {error}")
         return replace(row, found=None, failure=f"retraining: {error}")
-    return replace(row, settings=to_plain(job)).with_values(percents(trained))
+    return replace(row, settings=to_plain(job)).with_values(measured_values(trained))
 
 
-def percents(row: Row) -> dict[str, float]:
-    return {RETRAINED.select: 100 * row.validation, RETRAINED.report: 100 * row.test}
+def measured_values(row: Row) -> dict[str, float]:
+    """The values of a trained network as the table has them, shares in percent."""
+    columns = replace(RETRAINED, metric=row.metric)
+    return {columns.select: columns.in_units(row.validation), columns.report: columns.in_units(row.test)}

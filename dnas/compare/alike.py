@@ -20,7 +20,7 @@ from dnas.system.plain_data import to_plain
 from dnas.training.baseline import draw_random
 
 # What must be the same in all runs of one table, besides the space.
-ALIKE = ("data", "image_column", "label_column", "image_size", "stem", "test_fraction")
+ALIKE = ("data", "task", "image_column", "label_column", "image_size", "stem", "test_fraction")
 # What may differ between two runs of one recipe, besides settings that are `free`.
 FREE = ("device", "threads", "time")
 

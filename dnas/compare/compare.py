@@ -24,6 +24,7 @@ from dnas.jobs.job import Job
 from dnas.system.atomic import write_text
 from dnas.system.display import PartOfBar, RichDisplay
 from dnas.system.words import number_of
+from dnas.task.words import called
 
 
 def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
@@ -108,11 +109,15 @@ def _caption(grid: Grid, rows: Sequence[CompareRow], differing: Mapping[str, str
     for row in rows:
         recipes.setdefault(row.device, {})[row.recipe] = None
     ran = [device if len(recipes) == 1 else f"{device} ({', '.join(names)})" for device, names in recipes.items()]
+    columns = grid.columns
+    what = "accuracy" if columns.metric == "top1" else called(columns.metric)
+    what += " in percent" if columns.is_share else ""
+    what += " (lower is better)" if columns.better == "lower" else ""
     measured = any(row.agreement is not None for row in rows)
     tau = " `tau` is Kendall's, of supernets and table over random architectures." if measured else ""
     unlike = "".join(f" The recipes differ in {name}: {values}." for name, values in differing.items())
     return (
-        f"Test accuracy in percent, `{grid.columns.report}`, selected by `{grid.columns.select}`; space "
+        f"Test {what}, `{grid.columns.report}`, selected by `{grid.columns.select}`; space "
         f"`{job.space.name}`, data `{Path(job.data).name}`. {how} Mean and sample standard deviation over seeds."
         f" Searches ran on {' and '.join(ran)}.{tau}{unlike}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnas.compare.table import (
@@ -14,8 +14,11 @@ from dnas.jobs.job import Job
 from dnas.space import NasBench201Space
 from dnas.system.errors import UserError
 from dnas.table import RankAgreement, Table
+from dnas.task.base import Task
+from dnas.task.classification import Classification
+from dnas.task.measurement import LOSS
 
-# What retraining measures, in percent, by the names of columns.
+# What retraining measures, by the names of columns.
 RETRAINED = Columns("retrained_validation", "retrained_test")
 # The columns by default, if the table has them.
 DEFAULTS = Columns("valid200_c10", "test200_c10")
@@ -96,8 +99,8 @@ class Grid:
         return [(recipe, seed) for seed in range(self.seeds) for recipe in self.jobs]
 
 
-def columns_of(table: Table | None, select: str | None, report: str | None) -> Columns:
-    """Which columns of a table select and report; those of retraining without a table.
+def columns_of(table: Table | None, select: str | None, report: str | None, task: Task = Classification()) -> Columns:
+    """Which columns of a table select and report; without a table those of retraining, of the task's first metric.
 
     Raises:
         UserError: the table has no such column, or neither the usual ones nor a name is there.
@@ -105,7 +108,8 @@ def columns_of(table: Table | None, select: str | None, report: str | None) -> C
     if table is None:
         if select or report:
             raise UserError("--select and --report name columns of a table; without --table leave them out.")
-        return RETRAINED
+        name, metric = next(iter(task.metrics().items()), (LOSS, None))
+        return replace(RETRAINED, metric=name, better="lower" if metric is None else metric.better)
     names = []
     for option, name, usual in (("select", select, DEFAULTS.select), ("report", report, DEFAULTS.report)):
         if (name or usual) not in table.columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from dnas.compare.table import (
 )
 from dnas.formats import read_nasbench201
 from dnas.table import Table
-from dnas.training.significance import verdict, verdict_on_mean
+from dnas.training.significance import verdict_on_mean
 
 TRIVIAL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
@@ -49,7 +50,13 @@ def _percentiles(grid: Grid, row: CompareRow, random: Sequence[Mapping[str, floa
     if grid.table is not None:
         return [grid.table.percentile(row.found.architecture, grid.columns.report)]
     return (
-        [percentile_among(row.values[grid.columns.report], [one[grid.columns.report] for one in random])]
+        [
+            percentile_among(
+                row.values[grid.columns.report],
+                [one[grid.columns.report] for one in random],
+                better=grid.columns.better,
+            )
+        ]
         if random
         else []
     )
@@ -64,13 +71,14 @@ def _against_random(grid: Grid, rows: Sequence[CompareRow], random: Sequence[Map
     values = [row.values[report] for row in rows if row.found is not None]
     if grid.table is not None:
         return verdict_on_mean(values, grid.table.summary(report).mean)
-    return verdict(values, [one[report] for one in random]) if random else ""
+    return grid.columns.verdict(values, [one[report] for one in random]) if random else ""
 
 
-def percentile_among(value: float, others: Sequence[float]) -> float:
-    """Percentage of `others` that are lower, 0 to 100; a tie counts half."""
+def percentile_among(value: float, others: Sequence[float], *, better: Literal["higher", "lower"] = "higher") -> float:
+    """Percentage of `others` that are worse, 0 to 100; a tie counts half."""
     lower, equal = sum(other < value for other in others), sum(other == value for other in others)
-    return 100 * (lower + equal / 2) / len(others)
+    worse = lower if better == "higher" else len(others) - lower - equal
+    return 100 * (worse + equal / 2) / len(others)
 
 
 def _table_references(table: Table, columns: Columns) -> list[Line]:
@@ -79,18 +87,20 @@ def _table_references(table: Table, columns: Columns) -> list[Line]:
     values, deciding = report[known].tolist(), select[known].tolist()
     best, trivial = table.best(columns.report), read_nasbench201(TRIVIAL)
     return [
-        reference_line("random architecture (whole table)", values, None, None),
+        reference_line("random architecture (whole table)", values, None, None, columns=columns),
         reference_line(
             "best of the table",
             [best.value],
             selected_by(deciding, values),
             table.percentile(best.architecture, columns.report),
+            columns=columns,
         ),
         reference_line(
             "every edge nor_conv_3x3",
             [table.accuracy(trivial, columns.report)],
             None,
             table.percentile(trivial, columns.report),
+            columns=columns,
         ),
     ]
 
@@ -99,5 +109,5 @@ def _random_references(columns: Columns, random: Sequence[Mapping[str, float]]) 
     if not random:
         return []
     values = [one[columns.report] for one in random]
-    chosen = selected_by([one[columns.select] for one in random], values)
-    return [reference_line("random architectures", values, chosen, 50.0)]
+    chosen = selected_by([one[columns.select] for one in random], values, better=columns.better)
+    return [reference_line("random architectures", values, chosen, 50.0, columns=columns)]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dnas.compare.accuracy import looked_up, percents, retrained, table_digest
+from dnas.compare.accuracy import looked_up, measured_values, retrained, table_digest
 from dnas.compare.alike import settings_of
 from dnas.compare.grid import RETRAINED, Grid
 from dnas.compare.row import CompareRow, Found
@@ -50,7 +50,7 @@ def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -
                 f"The table does not know {unknown[0]} of what {recipe}, seed {seed}, found, {row.found.string}; name "
                 "another column with --select and --report, or use a table that is whole."
             )
-        report = ", ".join(f"{name} {row.values[name]:.2f}" for name in columns)
+        report = ", ".join(f"{name} {grid.columns.text(row.values[name])}" for name in columns)
         display.finished(f"{recipe}, seed {seed}: {report}; {row.seconds:.0f} s")
     else:
         display.finished(f"{recipe}, seed {seed}: no result ({row.failure})")
@@ -113,7 +113,7 @@ def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]
                 num=grid.num_random,
                 display=display,
             )
-    return [percents(row) for row in rows]
+    return [measured_values(row) for row in rows]
 
 
 @contextmanager

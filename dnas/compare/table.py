@@ -6,10 +6,46 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dnas.compare.row import CompareRow
+from dnas.task.words import is_share
 from dnas.training.significance import deviation, mean, verdict
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which values are looked at.
+
+    Args:
+        select: decides among runs.
+        report: is only reported.
+        metric: what their values are of; shares are in percent.
+        better: which values are better.
+    """
+
+    select: str
+    report: str
+    metric: str = "top1"
+    better: Literal["higher", "lower"] = "higher"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether values are in percent."""
+        return is_share(self.metric)
+
+    def in_units(self, value: float) -> float:
+        """A value of the metric as the table has it."""
+        return 100 * value if self.is_share else value
+
+    def text(self, value: float) -> str:
+        """A value as the table shows it: percent with two decimals, others with four digits."""
+        return f"{value:.2f}" if self.is_share else f"{value:.4g}"
+
+    def verdict(self, values: Sequence[float], others: Sequence[float]) -> str:
+        """Welch's t-test against others, in words that know which values are better."""
+        sign = 1 if self.better == "higher" else -1
+        return verdict([sign * value for value in values], [sign * other for other in others])
 
 
 @dataclass(frozen=True)
@@ -18,9 +54,10 @@ class Line:
 
     Args:
         recipe: name of the recipe or of the reference.
-        values: reported accuracies of all runs with a result, in percent.
+        values: reported values of all runs with a result, accuracies in percent by default.
+        columns: which values they are.
         failed: number of runs without a result.
-        selected: reported accuracy of the run with the highest selecting accuracy, in percent.
+        selected: reported value of the run with the best selecting value.
         percentile: mean percentage of random architectures that are worse.
         agreement: mean of Kendall's tau between a supernet's ranking and the table's.
         seconds: mean duration of the searches.
@@ -31,6 +68,7 @@ class Line:
 
     recipe: str
     values: tuple[float, ...]
+    columns: Columns
     failed: int = 0
     selected: float | None = None
     percentile: float | None = None
@@ -47,7 +85,7 @@ class Line:
 
     @property
     def mean(self) -> float | None:
-        """Mean of the reported accuracies; None without a result."""
+        """Mean of the reported values; None without a result."""
         return mean(self.values) if self.values else None
 
     @property
@@ -57,8 +95,8 @@ class Line:
 
     @property
     def best(self) -> float | None:
-        """The highest of them; None without a result."""
-        return max(self.values, default=None)
+        """The best of them; None without a result."""
+        return (max if self.columns.better == "higher" else min)(self.values, default=None)
 
 
 @dataclass(frozen=True)
@@ -70,6 +108,7 @@ class Column:
         heading: its heading for people; `{baseline}` stands for the baseline recipe.
         value: its cell in a line.
         decimals: number of digits after the point; None for text and whole numbers.
+        in_units: whether it is a value of the metric, which has four digits where it is no share.
         narrow: its heading in a terminal of 80 columns, or None to leave it out there.
         optional: whether it is left out if no line has a value.
     """
@@ -80,13 +119,17 @@ class Column:
     decimals: int | None = None
     narrow: str | None = None
     optional: bool = False
+    in_units: bool = False
 
     def cell(self, line: Line) -> str:
         """The text of a line in this column."""
         value = self.value(line)
         if value is None or (self.name == "failed" and value == 0):
             return ""
-        return str(value) if self.decimals is None else f"{value:.{self.decimals}f}"
+        if self.decimals is None:
+            return str(value)
+        assert isinstance(value, float | int)
+        return line.columns.text(value) if self.in_units else f"{value:.{self.decimals}f}"
 
 
 AGAINST_BASELINE = Column("against_baseline", "against {baseline}", lambda line: line.against_baseline)
@@ -96,10 +139,10 @@ COLUMNS = (
     Column("recipe", "recipe", lambda line: line.recipe, narrow="recipe"),
     Column("n", "n", lambda line: line.n, narrow="n"),
     Column("failed", "failed", lambda line: line.failed, narrow="failed"),
-    Column("mean", "mean", lambda line: line.mean, 2, narrow="mean"),
-    Column("std", "std", lambda line: line.std, 2, narrow="std"),
-    Column("best", "best", lambda line: line.best, 2, narrow="best"),
-    Column("selected", "selected", lambda line: line.selected, 2, narrow="se-\nlected"),
+    Column("mean", "mean", lambda line: line.mean, 2, narrow="mean", in_units=True),
+    Column("std", "std", lambda line: line.std, 2, narrow="std", in_units=True),
+    Column("best", "best", lambda line: line.best, 2, narrow="best", in_units=True),
+    Column("selected", "selected", lambda line: line.selected, 2, narrow="se-\nlected", in_units=True),
     Column("percentile", "percentile", lambda line: line.percentile, 1, narrow="per-\ncentile"),
     Column("agreement", "tau", lambda line: line.agreement, 2, narrow="tau", optional=True),
     Column("seconds", "seconds", lambda line: line.seconds, 0, narrow="seconds"),
@@ -109,19 +152,6 @@ COLUMNS = (
 )
 # Stands in the place of the test of the baseline recipe against itself.
 BASELINE = "baseline"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which values are looked at.
-
-    Args:
-        select: decides among runs.
-        report: is only reported.
-    """
-
-    select: str
-    report: str
 
 
 def recipe_line(
@@ -152,29 +182,33 @@ def recipe_line(
     return Line(
         recipe=recipe,
         values=tuple(values),
+        columns=columns,
         failed=len(rows) - len(good),
-        selected=selected_by(
-            [row.values[columns.select] for row in good], [row.values[columns.report] for row in good]
-        ),
+        selected=selected_by([row.values[columns.select] for row in good], values, better=columns.better),
         percentile=mean(percentiles) if percentiles else None,
         agreement=mean(agreements) if agreements else None,
         seconds=mean([row.seconds for row in good]) if good else None,
         device=", ".join(devices),
-        against_baseline=BASELINE if is_baseline else verdict(values, baseline),
+        against_baseline=BASELINE if is_baseline else columns.verdict(values, baseline),
         against_random=against_random,
     )
 
 
-def selected_by(select: Sequence[float], report: Sequence[float]) -> float | None:
-    """The reported value that belongs to the highest selecting value, the first of equal ones; None of none."""
+def selected_by(
+    select: Sequence[float], report: Sequence[float], *, better: Literal["higher", "lower"] = "higher"
+) -> float | None:
+    """The reported value that belongs to the best selecting value, the first of equal ones; None of none."""
     if not select:
         return None
-    return report[max(range(len(select)), key=lambda index: select[index])]
+    best = max if better == "higher" else min
+    return report[best(range(len(select)), key=lambda index: select[index])]
 
 
-def reference_line(name: str, values: Sequence[float], selected: float | None, percentile: float | None) -> Line:
+def reference_line(
+    name: str, values: Sequence[float], selected: float | None, percentile: float | None, *, columns: Columns
+) -> Line:
     """A line of architectures that no search found."""
-    return Line(name, tuple(values), selected=selected, percentile=percentile)
+    return Line(name, tuple(values), columns, selected=selected, percentile=percentile)
 
 
 # Text

@@ -59,7 +59,7 @@ class Job:
         batch_size: images per step of the search.
         time: how long the search may take, such as 90s, 30min or 2h, and how long the retraining after it. Image size,
             channels and cells of the search are chosen to fit if they are left out; the epochs of both are lowered to
-            fit.
+            fit. Of a model of your own only the epochs are lowered.
         device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:1'.
         threads: number of CPU threads that PyTorch uses in the search; by default the fewest that are as fast as all of
             them, found by measuring. `dnas retrain` has an option of its own.
@@ -174,7 +174,7 @@ def _with_arguments(space: Space, changes: Mapping[str, Any]) -> Space:
 def _check_own_model(job: Job) -> None:
     """Check that nothing is set that only networks of a space have."""
     # Recipes set channels and cells, which are for spaces alone; on the command line they are refused.
-    given = [name for name in ("time", "fused") if getattr(job, name) not in (None, False)]
+    given = ["fused"] if job.fused else []
     given += [f"finalists.{name}" for name in ("channels", "cells") if getattr(job.finalists, name) is not None]
     if given:
         raise UserError(

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from dnas.core.derive import derive, find_decisions
@@ -18,6 +19,8 @@ from dnas.core.own_module import made_model
 from dnas.core.run import Run
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.system.errors import UserError, in_own_code
+from dnas.system.random_state import seeded
+from dnas.training.evaluate import device_of, evaluation_mode
 from dnas.training.own_baseline import fresh_model
 
 
@@ -75,6 +78,34 @@ def searchable_model(job: Job, *, num_classes: int, in_channels: int) -> nn.Modu
     model = imported_model(job.model, sizes)
     find_decisions(model)
     return model
+
+
+def channels_taken(job: Job, *, num_classes: int) -> int:
+    """The channels of images on which a job's module is measured before images are read: 3, or 1 if it takes no colour.
+
+    Raises:
+        UserError: it takes neither.
+    """
+    of_colour = _problem_with(job, num_classes, 3)
+    if of_colour is None:
+        return 3
+    if _problem_with(job, num_classes, 1) is None:
+        return 1
+    with in_own_code(lambda: f"{job.model} takes neither colour nor grey images of {job.image_size} pixels"):
+        raise of_colour
+
+
+def _problem_with(job: Job, num_classes: int, channels: int) -> RuntimeError | None:
+    """What the module raises for images of so many channels; None where it takes them."""
+    assert job.image_size is not None
+    model = searchable_model(job, num_classes=num_classes, in_channels=channels)
+    images = torch.zeros(2, channels, job.image_size, job.image_size, device=device_of(model))
+    try:
+        with evaluation_mode(model), torch.no_grad(), seeded(0):
+            model(images)
+    except RuntimeError as error:  # as convolutions raise for another number of channels
+        return error
+    return None
 
 
 def model_to_load(job: Job, *, num_classes: int, in_channels: int) -> Callable[[], nn.Module] | None:

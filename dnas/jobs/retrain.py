@@ -26,7 +26,6 @@ from dnas.shipping.package import save_network, try_to_save
 from dnas.shipping.spec import ModuleBuilder, NetworkSpec
 from dnas.system.devices import named_device
 from dnas.system.display import Display
-from dnas.system.errors import UserError
 from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads, threads_that_help
 from dnas.task.classification import Classification
@@ -53,9 +52,6 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
         UserError: not even the smallest network fits the time or the memory, or the network is over the budget that it
             was searched with.
     """
-    if job.model is not None:
-        check_budget_of(job, run, run.load_architecture(), data.rest.num_classes, data.rest.num_channels)
-        return _own_plan(job, time=time, threads=threads, display=display)
     rest, device, architecture = data.rest, named_device(job.device), run.load_architecture()
     shape = (rest.num_channels, *rest.size)
     planning = planning_seconds(time)
@@ -76,16 +72,8 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
             sizes = Sizes(shape[1], chosen.settings.batch_size, chosen.settings.channels, chosen.settings.cells)
             measure = measure_of_retraining(job, architecture, shape, rest.num_classes, device)
             threads = choose_threads(measure, sizes, chosen.step, patience=THREADS_PLANNING * planning)
-    limit = "" if time else " --time lowers these sizes to fit."
+    limit = "" if time else f" --time lowers {'these sizes' if job.model is None else 'the epochs'} to fit."
     display.say(f"Retraining: {chosen}{on_threads(threads)}.{limit}")
-    return replace(job, threads=threads)
-
-
-def _own_plan(job: Job, *, time: str | None, threads: int | None, display: Display) -> Job:
-    """The job of a user's own module, whose sizes are its own."""
-    if time is not None:
-        raise UserError(f"--time would have no effect on {job.model}, whose sizes are its own: use --epochs instead.")
-    display.say(f"Retraining {job.model}: {job.retrain.epochs} epochs, batch {job.retrain.batch_size}.")
     return replace(job, threads=threads)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,10 +19,11 @@ from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.milliseconds import is_limited, take_table
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.own_model import searchable_model
-from dnas.jobs.planning.ladder import images_to_search_with, with_sizes_of_data
+from dnas.jobs.planning.ladder import images_to_search_with
 from dnas.jobs.planning.retrain_plan import plan_retraining_of
 from dnas.jobs.planning.search_plan import plan
 from dnas.jobs.planning.time_budget import OUTLOOK_PLANNING, TooShort, planning_seconds
+from dnas.jobs.planning.tried import any_architecture, channels_tried
 from dnas.jobs.run_folder import begin, check_new
 from dnas.searching.observer import Observer
 from dnas.searching.search import SearchResult, search, search_in_stages
@@ -49,10 +49,10 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     display.say(
         f"Data: {catalog.name}, {catalog.num_train} images of {len(catalog.class_names)} classes, about "
-        f"{catalog.native_size} pixels." + (" Measuring this machine ..." if job.model is None else "")
+        f"{catalog.native_size} pixels. Measuring this machine ..."
     )
-    if job.model is not None:
-        return _own_plan(job, catalog, display)
+    if job.model is not None:  # before anything that takes long
+        searchable_model(job, num_classes=len(catalog.class_names), in_channels=3)
     chosen = plan(job, catalog, device)
     display.say(str(chosen))
     if job.batch_size is not None and chosen.job.batch_size != job.batch_size:
@@ -95,28 +95,19 @@ def begin_search(run: Run, job: Job, display: Display, milliseconds: Path | None
     return data
 
 
-def _own_plan(job: Job, catalog: Catalog, display: Display) -> Job:
-    """The job of a user's own module, with the sizes that the data suggest."""
-    searchable_model(job, num_classes=len(catalog.class_names), in_channels=3)  # before anything that takes long
-    full = replace(with_sizes_of_data(job, catalog), channels=None, cells=None)
-    display.say(
-        f"Search in {job.model}: images {full.image_size}x{full.image_size}, batch {full.batch_size}, "
-        f"{job.search.epochs} epochs."
-    )
-    return full
-
-
 def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str:
     """A sentence on how long `dnas retrain` will take, measured with a random architecture."""
     assert job.image_size is not None
-    architecture = job.space.random(torch.Generator().manual_seed(job.seed))
+    num_classes = len(catalog.class_names)
+    architecture = any_architecture(job, num_classes=num_classes, seed=job.seed)
+    in_channels = channels_tried(job, num_classes=num_classes)
     try:
         outlook = plan_retraining_of(
             job,
             architecture,
             time=job.time,
-            shape=(3, job.image_size, job.image_size),
-            num_classes=len(catalog.class_names),
+            shape=(in_channels, job.image_size, job.image_size),
+            num_classes=num_classes,
             num_rest=images_to_search_with(job, catalog),
             device=device,
             planning=OUTLOOK_PLANNING * planning_seconds(job.time),
@@ -124,7 +115,10 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
     except TooShort as error:
         return f"Then `dnas retrain --time {error.enough}`: it needs more time than this search."
     except UserError:  # `dnas retrain` says it again, when it is its turn
-        return "Then `dnas retrain`, with smaller --channels or --cells than its defaults, which do not fit the memory."
+        smaller = (
+            "--channels or --cells than its defaults, which do" if job.model is None else "--batch_size, which does"
+        )
+        return f"Then `dnas retrain`, with smaller {smaller} not fit the memory."
     return f"Then `dnas retrain`: {outlook}."
 
 

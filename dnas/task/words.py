@@ -15,6 +15,11 @@ def called(metric: str) -> str:
     return _CALLED.get(metric, metric.replace("_", " "))
 
 
+def is_share(metric: str) -> bool:
+    """Whether a metric of ours is a share from 0 to 1."""
+    return metric in _SHARES
+
+
 def shown(metric: str, value: float) -> str:
     """A metric's value: shares in percent, others with four digits.
 

@@ -1,5 +1,6 @@
 """A module of one's own from the command line, from the search to a prediction."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -34,8 +35,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ownnet.py").write_text(MODULE)
     monkeypatch.delitem(sys.modules, "ownnet", raising=False)
-    words = ("--image_size", "8", "--search.epochs", "1", "--threads", "1", "--run", "run")
+    words = ("--image_size", "8", "--search.epochs", "1", "--threads", "1", "--run", "run", "--time", "5min")
     said = done("search", "--model", "ownnet:Net", *BALANCED, *words)
+    assert "Search in ownnet:Net: images 8x8, batch 64, 1 epochs, 1 thread: about" in said
+    assert re.search(r"Then `dnas retrain`: batch 96, \d+ epochs: about", said)
     assert "Next: dnas retrain run --trust" in said
     return "run"
 
@@ -53,7 +56,12 @@ def test_all_commands_follow_from_the_run_folder(run: str, tmp_path: Path):
     assert config["model"] == "ownnet:Net"
     assert config["task"]["class_path"] == "dnas.Classification"
     assert config["task"]["init_args"]["balanced"] is True
-    assert "balanced accuracy" in done("retrain", run, "--model", "ownnet:Net", "--epochs", "1", "--threads", "1")
+    words = ("--model", "ownnet:Net", "--threads", "1")
+    short = "7s is too short: retraining needs --time"  # whatever the machine, ends of ten epochs take longer
+    assert short in refused("retrain", run, *words, "--epochs", "10", "--time", "7s")
+    said = done("retrain", run, *words, "--epochs", "1", "--time", "5min")
+    assert "Retraining: batch 96, 1 epochs: about" in said
+    assert "balanced accuracy" in said
     assert re.search(r"balanced accuracy [\d.]+% \(95% interval", done("evaluate", run, "--trust"))
     assert "test balanced accuracy" in done("baseline", run, "--trust", "--num", "1")
     # All networks of the comparison began with the weights that the search has kept.
@@ -62,6 +70,30 @@ def test_all_commands_follow_from_the_run_folder(run: str, tmp_path: Path):
     assert "differs from PyTorch" in done("export", run, "--trust", "--formats", "torch", "state_dict")
     assert done("predict", run, str(photo(tmp_path)), "--model", "ownnet:Net").startswith(str(tmp_path / "photo.png"))
     assert "parameters" in done("describe", run, "--trust")
+
+
+GREY = """
+import dnas
+from torch import nn
+
+net = nn.Sequential(
+    nn.Conv2d(1, 2, 3), dnas.Choice("act", [nn.ReLU(), nn.Tanh()]), nn.Flatten(), nn.Linear(72, 10)
+)
+"""
+
+
+def test_a_module_itself_is_profiled_on_grey_images_where_it_takes_no_colour(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "greynet.py").write_text(GREY)
+    monkeypatch.delitem(sys.modules, "greynet", raising=False)
+    profile = json.loads(done("profile", "--model", "greynet:net", "--batch_size", "8", "--json", "--threads", "1"))
+    assert (profile["image_size"], profile["batch_size"], profile["channels"]) == (8, 8, None)
+    # Forward and weight gradients of 8 images; the first layer's inputs need no gradient.
+    convolution, linear = 2 * 36 * 9 * 2, 2 * 72 * 10
+    assert profile["flops"]["weight"] >= 8 * (2 * convolution + 3 * linear)
+    assert "takes neither colour nor grey images of 9 pixels" in refused(
+        "profile", "--model", "greynet:net", "--image_size", "9"
+    )
 
 
 def test_a_module_that_only_a_file_names_is_not_imported(run: str):
@@ -77,7 +109,6 @@ def test_a_module_that_only_a_file_names_is_not_imported(run: str):
     [
         (("search", "--model", "nosuch:Net"), "The model nosuch:Net cannot be imported: ModuleNotFoundError"),
         (("search", "--model", "ownnet:No"), "The model ownnet:No cannot be imported: AttributeError"),
-        (("profile", "--model", "ownnet:Net"), "dnas profile measures a search in a space"),
         (("search", "--model", "ownnet"), "package.module:name, such as mypackage.net:Net; got 'ownnet'"),
         (("search", "--model", "math:pi"), "math:pi must be a torch.nn.Module, or a class or"),
         (("search", "--model", "torch.nn:Identity"), "holds no choice, so there is nothing to search"),
@@ -85,7 +116,8 @@ def test_a_module_that_only_a_file_names_is_not_imported(run: str):
             ("search", "--model", "ownnet:Net", "--channels", "4"),
             "channels would have no effect on the model ownnet:Net",
         ),
-        (("search", "--model", "ownnet:Net", "--time", "3min"), "time would have no effect"),
+        (("search", "--model", "ownnet:Net", "--fused", "true"), "fused would have no effect on the model ownnet:Net"),
+        (("search", "--model", "ownnet:Net", "--time", "7s"), "7s is too short: the search needs --time"),
         (("search", "--model", "ownnet:Net", "--recipe", "pc_darts"), "of its space, and ownnet:Net is a module"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnas import DartsSpace, NasBench201Space
+from dnas import DartsSpace, NasBench201Space, Regression
 from dnas.compare.grid import RETRAINED, Grid, columns_of
 from dnas.compare.table import Columns
 from dnas.jobs.job import Job
@@ -55,6 +55,7 @@ def test_the_usual_columns_are_taken_where_nothing_is_said():
     assert columns_of(TABLE, None, None) == Columns("valid200_c10", "test200_c10")
     assert columns_of(TABLE, None, "valid200_c10") == Columns("valid200_c10", "valid200_c10")
     assert columns_of(None, None, None) == RETRAINED
+    assert columns_of(None, None, None, Regression()) == replace(RETRAINED, metric="mse", better="lower")
 
 
 def test_columns_that_are_not_there():

@@ -35,6 +35,7 @@ def a_grid(**changes) -> Grid:
 def test_ties_count_half():
     assert percentile_among(2.0, [1.0, 2.0, 3.0, 4.0]) == 37.5
     assert percentile_among(5.0, [1.0]) == 100.0
+    assert percentile_among(1.0, [1.0, 2.0, 3.0, 4.0], better="lower") == 87.5
 
 
 def test_what_has_to_be_beaten_stands_below_the_recipes():

@@ -57,6 +57,15 @@ def test_a_run_that_failed_counts_apart():
     assert "| darts" in to_markdown([nothing], caption="", baseline="darts")
 
 
+def test_where_lower_is_better_the_lowest_is_best_and_selects_and_what_is_no_share_has_four_digits():
+    columns = Columns("valid", "test", metric="mse", better="lower")
+    found = line([a_row(0, 0.3, 0.25), a_row(1, 0.2, 0.123456)], columns=columns)
+    assert (found.best, found.selected) == (0.123456, 0.123456)
+    assert "| 0.1235 " in to_markdown([found], caption="", baseline="darts")
+    assert (columns.in_units(0.25), COLUMNS.in_units(0.25)) == (0.25, 25.0)
+    assert columns.verdict([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 3.0, 4.0, 5.0, 7.0]).endswith("(better)")
+
+
 def test_the_first_of_equal_runs_is_selected():
     assert selected_by([1.0, 3.0, 3.0], [7.0, 8.0, 9.0]) == 8.0
     assert selected_by([], []) is None
@@ -101,7 +110,9 @@ def test_the_table_for_a_terminal_shows_every_number_whole(width: int):
     from rich.console import Console
 
     console = Console(width=width, record=True, file=io.StringIO())
-    whole = reference_line("random architecture (whole table)", [float(n) / 157 for n in range(15625)], None, 50.0)
+    whole = reference_line(
+        "random architecture (whole table)", [float(n) / 157 for n in range(15625)], None, 50.0, columns=COLUMNS
+    )
     found = line([replace(row, agreement=-0.25) for row in ROWS])
     console.print(rich_table([found, replace(found, recipe="drnas_progressive", failed=2), whole]))
     text = console.export_text()
@@ -114,7 +125,7 @@ def test_tests_are_told_recipe_by_recipe_where_they_differ():
     lines = [
         line(ROWS, is_baseline=True),
         replace(line(ROWS), recipe="gdas", against_random="p = 0.2000 (worse)"),
-        reference_line("random", [1.0], None, None),
+        reference_line("random", [1.0], None, None, columns=COLUMNS),
     ]
     assert verdicts_text(lines, baseline="darts") == (
         "Against darts: too few seeds.\nAgainst random: darts p < 0.0001 (better), gdas p = 0.2000 (worse)."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from dnas.jobs.job import Job
@@ -32,9 +32,16 @@ class Sizes(NamedTuple):
 
     @staticmethod
     def of(job: Job) -> Sizes:
-        """The sizes of a job that has all of them."""
-        assert job.image_size and job.batch_size and job.channels and job.cells
-        return Sizes(job.image_size, job.batch_size, job.channels, job.cells)
+        """The sizes of a job that has all of them; a module of the user's own counts as one channel and one cell."""
+        assert job.image_size and job.batch_size and not job.missing_sizes
+        network = (job.channels or 1, job.cells or 1) if job.model is None else (1, 1)
+        return Sizes(job.image_size, job.batch_size, *network)
+
+    def given_to(self, job: Job) -> Job:
+        """The job with these sizes."""
+        if job.model is not None:
+            return replace(job, image_size=self.image_size, batch_size=self.batch_size, channels=None, cells=None)
+        return replace(job, **self._asdict())
 
     @property
     def work(self) -> float:

@@ -23,10 +23,13 @@ USUAL_BATCH = 64
 def ladder(job: Job, catalog: Catalog) -> list[Sizes]:
     """Sizes for a job, from large to small; a single one if the job leaves no choice.
 
-    Sizes that the job gives are the same in all of them, and no image is made larger than it is.
+    Sizes that the job gives are the same in all of them, and no image is made larger than it is. A module of the user's
+    own has a single one.
     """
     full = with_sizes_of_data(job, catalog)
     assert full.batch_size is not None
+    if job.model is not None:
+        return [Sizes.of(full)]
     found = {
         Sizes(
             job.image_size or min(image_size, catalog.default_size),
@@ -41,7 +44,7 @@ def ladder(job: Job, catalog: Catalog) -> list[Sizes]:
 
 def leaves_a_choice(job: Job) -> bool:
     """Whether sizes of the job are chosen by the time that they take."""
-    return job.time is not None or None in (job.channels, job.cells)
+    return job.time is not None or (job.model is None and None in (job.channels, job.cells))
 
 
 def with_sizes_of_data(job: Job, catalog: Catalog) -> Job:

@@ -11,16 +11,19 @@ from statistics import fmean
 import torch
 from torch import nn
 
+from dnas.core.batch import tensors_in
 from dnas.core.mixture import Active
+from dnas.core.training_mode import set_training_mode
 from dnas.cost import count_parameters
 from dnas.data import Catalog, ImageBatches, ImageSet, Normalization, standard_augmentation, to_device_if_it_fits
 from dnas.jobs.job import Job
-from dnas.jobs.networks import network_builder
 from dnas.jobs.planning.fit import Measured, Sizes
-from dnas.jobs.planning.trial import IN_CHANNELS, Trial
+from dnas.jobs.planning.trial import Trial
+from dnas.jobs.planning.tried import any_architecture, channels_tried, network_to_train
 from dnas.method.discretization.rehearsal import evenly, rehearse
 from dnas.system.memory import peak_memory, reset_peak_memory
 from dnas.system.peak import measured_seconds
+from dnas.training.network_checks import takes_channels_last
 from dnas.training.settings import RetrainSettings
 
 # A mean is taken over at least this many steps and seconds, unless a step takes longer than the last number.
@@ -44,7 +47,7 @@ def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.de
     started = time.perf_counter()
     gc.collect()  # garbage of an earlier measurement would be counted
     reset_peak_memory(device)
-    job = replace(job, **sizes._asdict())
+    job = sizes.given_to(job)
     trial = Trial(job, num_classes=num_classes, batch_size=sizes.batch_size, device=device)
 
     batch = _batch_seconds(sizes, num_classes=num_classes, device=device)
@@ -88,10 +91,11 @@ def finalist_seconds(job: Job, sizes: Sizes, *, num_classes: int, device: torch.
         return 0.0, 0.0
     sizes = sizes._replace(channels=job.finalists.channels or sizes.channels, cells=job.finalists.cells or sizes.cells)
     settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells, auxiliary=False)
-    build = network_builder(replace(job, retrain=settings), num_classes, IN_CHANNELS).network
-    networks = [build(job.space.random(torch.Generator().manual_seed(seed))) for seed in range(_DRAWN)]
+    job, in_channels = replace(job, retrain=settings), channels_tried(job, num_classes=num_classes)
+    drawn = [any_architecture(job, num_classes=num_classes, seed=seed) for seed in range(_DRAWN)]
+    networks = [network_to_train(job, one, num_classes=num_classes, in_channels=in_channels) for one in drawn]
     largest = max(networks, key=count_parameters)
-    measured = measure_training(largest, settings, sizes, in_channels=IN_CHANNELS, device=device)
+    measured = measure_training(largest, settings, sizes, in_channels=in_channels, device=device)
     return measured.step, measured.evaluation
 
 
@@ -121,16 +125,18 @@ def measure_training(
     started = time.perf_counter()
     gc.collect()
     reset_peak_memory(device)
-    network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = settings.weights.build(list(network.parameters()))
+    network = network.to(device)
     images = torch.randn(sizes.batch_size, in_channels, sizes.image_size, sizes.image_size, device=device)
-    images = images.contiguous(memory_format=torch.channels_last)
+    if takes_channels_last(network, images):
+        network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        images = images.contiguous(memory_format=torch.channels_last)
+    optimizer = settings.weights.build([weight for weight in network.parameters() if weight.requires_grad])
 
     def step() -> None:
-        outputs = network.train()(images)
-        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        set_training_mode(network)
+        outputs = network(images)
         optimizer.zero_grad()
-        torch.stack([part.square().mean() for part in parts]).sum().backward()
+        torch.stack([part.square().mean() for part in tensors_in(outputs)]).sum().backward()
         optimizer.step()
 
     def evaluation() -> None:

@@ -9,11 +9,11 @@ import torch
 
 from dnas.core.architecture import Architecture
 from dnas.jobs.job import Job
-from dnas.jobs.networks import network_builder
 from dnas.jobs.planning.counts import END_OF_EPOCH
 from dnas.jobs.planning.fit import Limits, Measure, Measured, Sizes, largest_that_fits
 from dnas.jobs.planning.measure import measure_training
 from dnas.jobs.planning.time_budget import MARGIN, MIN_EPOCHS, START_AND_END, TooShort, enough_time, planning_seconds
+from dnas.jobs.planning.tried import network_to_train
 from dnas.system.memory import available_memory, gibibytes
 from dnas.system.words import readable_time, seconds_in
 from dnas.training.settings import RetrainSettings
@@ -33,17 +33,20 @@ class RetrainPlan:
         seconds: duration of the whole command, with a margin for a busy machine.
         memory: bytes at the peak, of the GPU's tensors or, on a CPU, of the process.
         step: seconds of one step.
+        is_own: whether the network is of a module of the user's own, without channels and cells.
     """
 
     settings: RetrainSettings
     seconds: float
     memory: int
     step: float
+    is_own: bool = False
 
     def __str__(self) -> str:
         settings = self.settings
+        network = f"{settings.channels} channels, {settings.cells} cells"
         return (
-            f"{settings.channels} channels, {settings.cells} cells, {settings.epochs} epochs: "
+            f"{f'batch {settings.batch_size}' if self.is_own else network}, {settings.epochs} epochs: "
             f"about {readable_time(self.seconds)}, {gibibytes(self.memory)} of memory"
         )
 
@@ -84,6 +87,7 @@ def plan_retraining_of(
         num_held_out=num_held_out,
         available=available_memory(device),
         planning=planning,
+        is_own=job.model is not None,
     )
 
 
@@ -94,7 +98,8 @@ def measure_of_retraining(
 
     def measure(sizes: Sizes) -> Measured:
         settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells)
-        network = network_builder(replace(job, retrain=settings), num_classes, shape[0]).network(architecture)
+        sized = replace(job, retrain=settings)
+        network = network_to_train(sized, architecture, num_classes=num_classes, in_channels=shape[0])
         return measure_training(network, settings, sizes, in_channels=shape[0], device=device)
 
     return measure
@@ -110,6 +115,7 @@ def plan_retraining(
     num_held_out: int,
     available: int,
     planning: float,
+    is_own: bool = False,
 ) -> RetrainPlan:
     """The largest network up to the one asked for whose training fits, with as many of the epochs asked for as fit.
 
@@ -122,6 +128,7 @@ def plan_retraining(
         num_held_out: number of images that are evaluated after each epoch.
         available: bytes of memory that may be used.
         planning: seconds that measuring may take.
+        is_own: whether the network is of a module of the user's own, so that only epochs are lowered.
 
     Raises:
         UserError: not even the smallest network fits for ten epochs, or the memory does not hold it.
@@ -133,7 +140,7 @@ def plan_retraining(
         for channels, cells in RETRAIN_LADDER
         if channels <= settings.channels
     ]
-    sizes_of = list(dict.fromkeys([asked, *smaller])) if time is not None else [asked]
+    sizes_of = list(dict.fromkeys([asked, *smaller])) if time is not None and not is_own else [asked]
     budget = math.inf if time is None else seconds_in(time) - planning_seconds(time)
 
     def epoch(measured: Measured) -> float:
@@ -149,10 +156,11 @@ def plan_retraining(
     least = min(settings.epochs, MIN_EPOCHS)
     if epochs < least:
         enough = enough_time(START_AND_END + least * epoch(measured))
+        network = "" if is_own else f" with {sizes.channels} channels and {sizes.cells} cells"
         raise TooShort(
-            f"{time} is too short: retraining needs --time {enough} for {least} epochs with {sizes.channels} channels "
-            f"and {sizes.cells} cells.",
+            f"{time} is too short: retraining needs --time {enough} for {least} epochs{network}.",
             enough,
         )
     chosen = replace(settings, channels=sizes.channels, cells=sizes.cells, epochs=epochs)
-    return RetrainPlan(chosen, START_AND_END + epochs * epoch(measured), needed(sizes, measured)[1], measured.step)
+    seconds, memory = START_AND_END + epochs * epoch(measured), needed(sizes, measured)[1]
+    return RetrainPlan(chosen, seconds, memory, measured.step, is_own)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
+from dnas.core.decision import Decision
 from dnas.data import Catalog
 from dnas.finalists.settings import FinalistSettings
 from dnas.jobs.job import Job, job_of_stage
@@ -34,6 +35,7 @@ from dnas.jobs.planning.time_budget import (
     enough_time,
     planning_seconds,
 )
+from dnas.jobs.planning.tried import decisions_of
 from dnas.method.discretization import Argmax
 from dnas.method.discretization.rehearsal import rehearse
 from dnas.searching.settings import SearchSettings
@@ -74,9 +76,11 @@ class Plan:
         )
         said = ", ".join(f"{readable_time(taken)} {why}" for taken, why in parts if taken >= 2)
         stages = f" in {len(job.search.stages)} stages" if job.search.stages else ""
+        place = "" if job.model is None else f" in {job.model}"
+        network = f"{job.channels} channels, {job.cells} cells, " if job.model is None else ""
         return (
-            f"Search: images {job.image_size}x{job.image_size}, batch {job.batch_size}, {job.channels} channels, "
-            f"{job.cells} cells, {job.search.epochs} epochs{stages}{on_threads(job.threads)}: about "
+            f"Search{place}: images {job.image_size}x{job.image_size}, batch {job.batch_size}, {network}"
+            f"{job.search.epochs} epochs{stages}{on_threads(job.threads)}: about "
             f"{readable_time(self.seconds)}{f' ({said})' if said else ''}, {gibibytes(self.memory)} of memory."
         )
 
@@ -184,7 +188,8 @@ def plan_sizes(
 def _planned(job: Job, catalog: Catalog, measure: Measure, *, reading: float, available: int, planning: float) -> Plan:
     """`plan_sizes` with the batch size of the job, or that of the data."""
     budget = math.inf if job.time is None else seconds_in(job.time) - planning
-    work = _Work(job, images_to_search_with(job, catalog), fixed=START_AND_END + MARGIN * reading)
+    decisions = decisions_of(job, num_classes=len(catalog.class_names))
+    work = _Work(job, decisions, images_to_search_with(job, catalog), fixed=START_AND_END + MARGIN * reading)
 
     def needed(sizes: Sizes, measured: Measured) -> tuple[float, int]:
         # All images and a copy of each half, three bytes a pixel.
@@ -194,7 +199,7 @@ def _planned(job: Job, catalog: Catalog, measure: Measure, *, reading: float, av
     limits = Limits(budget, available, SEARCH_PLANNING * planning)
     sizes, measured = largest_that_fits(ladder(job, catalog), measure, needed, limits)
     duration, memory = needed(sizes, measured)
-    job = replace(job, **sizes._asdict())
+    job = sizes.given_to(job)
     if duration > budget:
         search, duration = _with_fewer_epochs(job, work, measured, budget)
         job = replace(job, search=search)
@@ -208,13 +213,14 @@ class _Work:
 
     Args:
         job: the job, for its method; its own sizes do not matter.
+        decisions: of its supernet.
         num_images: number of images that the search may use.
         fixed: seconds besides steps, evaluations and ends of epochs.
     """
 
-    def __init__(self, job: Job, num_images: int, *, fixed: float):
+    def __init__(self, job: Job, decisions: Mapping[str, Decision], num_images: int, *, fixed: float):
         self._job, self._num_images, self._fixed = job, num_images, fixed
-        self.rehearsal = rehearse(job.search.discretization, job.space.decisions())
+        self.rehearsal = rehearse(job.search.discretization, decisions)
 
     def seconds(self, search: SearchSettings, batch_size: int, measured: Measured) -> float:
         """Seconds of the whole command with these settings of the search."""
@@ -251,9 +257,10 @@ def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float)
         if needed <= budget:
             return search, needed
     enough = enough_time(needed)
+    network = f", {job.channels} channels and {job.cells} cells" if job.model is None else ""
     raise TooShort(
         f"{job.time} is too short: the search needs --time {enough} for {least} epochs with images of "
-        f"{job.image_size} pixels, batch {job.batch_size}, {job.channels} channels and {job.cells} cells. Give that, "
+        f"{job.image_size} pixels, batch {job.batch_size}{network}. Give that, "
         "or lower sizes that you gave, or use fewer images."
         + _what_the_discretization_takes(job, work, measured)
         + _what_the_finalists_take(job, work, measured),

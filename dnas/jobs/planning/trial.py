@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 import torch
+from torch import nn
 
 from dnas.core.architecture import Architecture
 from dnas.core.batch import Batch
 from dnas.core.mixture import Active, Mixture
 from dnas.jobs.job import Job
 from dnas.jobs.networks import build_supernet_model
+from dnas.jobs.own_model import searchable_model
+from dnas.jobs.planning.tried import channels_tried
 from dnas.searching.execution import Stepper
 from dnas.searching.observer import EpochReport, StepReport
 from dnas.searching.supernet import Supernet
 from dnas.searching.supernet_measures import evaluate_supernet, goodness
 from dnas.system.memory import available_memory, check_batch_fits, peak_memory, reset_peak_memory
+from dnas.system.random_state import seeded
 
-IN_CHANNELS = 3  # the real number is known only when the images are decoded; it matters little
 # Smaller batches are not checked before they are tried, since they take little memory.
 _CHECKED_BATCH = 16
 
@@ -36,17 +40,18 @@ class Trial:
     def __init__(self, job: Job, *, num_classes: int, batch_size: int, device: torch.device):
         assert job.image_size is not None
         self.search = job.search
-        model = build_supernet_model(job, num_classes=num_classes, in_channels=IN_CHANNELS)
-        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.supernet = Supernet(model, seed=job.seed).to(device)
+        model, in_channels = _model(job, num_classes=num_classes)
+        self.supernet = Supernet(model, task=job.task, seed=job.seed).to(device)
         self.watches_steps = any(observer.watches_steps for observer in job.search.observers)
         self.stepper = Stepper(self.supernet, job.search, say=lambda text: None, watched=self.watches_steps)
         self.weight_optimizer = self.stepper.weight_optimizer
         self.alpha_optimizer = self.stepper.alpha_optimizer
         generator = torch.Generator().manual_seed(job.seed)
-        inputs = torch.randn(batch_size, IN_CHANNELS, job.image_size, job.image_size, generator=generator)
+        inputs = torch.randn(batch_size, in_channels, job.image_size, job.image_size, generator=generator)
         targets = torch.randint(num_classes, (batch_size,), generator=generator)
-        self.batch = Batch(inputs.to(device).contiguous(memory_format=torch.channels_last), targets.to(device))
+        if job.model is None:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        self.batch = Batch(inputs.to(device), targets.to(device))
 
     def step(self) -> None:
         """One architecture step, if alphas are trained, and one weight step; then the observers look at them."""
@@ -115,6 +120,17 @@ class Trial:
         """The mixtures that a step would draw, without gradient."""
         with torch.no_grad():
             return self.supernet.sample(self.search.relaxation, torch.tensor(0.0))
+
+
+def _model(job: Job, *, num_classes: int) -> tuple[nn.Module, int]:
+    """The supernet's module, and the number of channels of the images that it is tried on."""
+    in_channels = channels_tried(job, num_classes=num_classes)
+    if job.model is None:
+        model = build_supernet_model(job, num_classes=num_classes, in_channels=in_channels)
+        return model.to(memory_format=torch.channels_last), in_channels  # pyright: ignore[reportCallIssue]
+    with seeded(job.seed):
+        # A path may name a module itself, which must stay as it is.
+        return copy.deepcopy(searchable_model(job, num_classes=num_classes, in_channels=in_channels)), in_channels
 
 
 def _asked_in_vain(*arguments: object) -> NoReturn:

@@ -57,8 +57,8 @@ def profile_job(job: Job) -> Profile | StagedProfile:
         job,
         image_size=job.image_size or catalog.default_size,
         batch_size=min(job.batch_size or _BATCH_SIZE, images_in_half(job, catalog)),
-        channels=job.channels or first.channels or _CHANNELS,
-        cells=job.cells or first.cells or _CELLS,
+        channels=(job.channels or first.channels or _CHANNELS) if job.model is None else None,
+        cells=(job.cells or first.cells or _CELLS) if job.model is None else None,
     )
     with num_threads(job.threads):
         profiles = [
@@ -107,7 +107,7 @@ def profile_search(
 
 def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, repeats: int, warmup: int) -> Profile:
     """Measure the search; half of the lines name the fields of the profile."""
-    assert job.image_size and job.batch_size and job.channels and job.cells
+    assert job.image_size and job.batch_size
 
     def trial(batch_size: int) -> Trial:
         return Trial(job, num_classes=num_classes, batch_size=batch_size, device=device)
@@ -158,9 +158,8 @@ def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, 
 
 
 def _check(job: Job, *, num_classes: int, num_images: int, repeats: int, warmup: int) -> None:
-    missing = [name for name in ("image_size", "batch_size", "channels", "cells") if getattr(job, name) is None]
-    if missing:
-        raise UserError(f"A profile needs all sizes; the job lacks {', '.join(missing)}. A plan fills them.")
+    if job.missing_sizes:
+        raise UserError(f"A profile needs all sizes; the job lacks {', '.join(job.missing_sizes)}. A plan fills them.")
     if min(num_classes, num_images, repeats) < 1 or warmup < 0:
         raise UserError(
             "num_classes, num_images and repeats must be at least 1 and warmup at least 0; got "

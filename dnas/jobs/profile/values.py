@@ -103,7 +103,8 @@ class Profile:
     Args:
         device: name of the device, on a CPU with the number of threads that PyTorch uses.
         torch_version: version of PyTorch.
-        image_size, batch_size, channels, cells: sizes of the search.
+        image_size, batch_size, channels, cells: sizes of the search; channels and cells are None for a
+            module of the user's own.
         step: duration of a search step with its observers, without making its batches. It consists of one architecture
             step, if alphas are trained, and one weight step.
         one_level: whether alphas and weights move in one pass, so that the weight step is the whole step.
@@ -129,8 +130,8 @@ class Profile:
     torch_version: str
     image_size: int
     batch_size: int
-    channels: int
-    cells: int
+    channels: int | None
+    cells: int | None
     step: Timing
     one_level: bool
     weight_steps: int
