@@ -15,6 +15,7 @@ from dnas.cli.shared import goes_on_with
 from dnas.core.run import writing
 from dnas.jobs.images import read_data
 from dnas.jobs.judge import baseline_command, check_baseline
+from dnas.jobs.report import report_at_end
 from dnas.system.display import RichDisplay
 
 
@@ -33,6 +34,7 @@ def _run(config: Namespace, given: Arguments) -> None:
     words = ("baseline", run.path, "--num_random", config.num_random, *beside_words(config.beside), *trust_words(job))
     with RichDisplay() as display, goes_on_with(*words), writing(run, display.say):
         display.say(baseline_command(run, job, read_data(run, job, display), config.num_random, display, beside=beside))
+        report_at_end(run, job.search, display)
 
 
 COMMAND = Command("baseline", _fill, _run, other_names={"--num": "--num_random"})

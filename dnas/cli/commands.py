@@ -18,5 +18,6 @@ COMMANDS = {
     "spaces": "List the search spaces, with sizes and ranges of parameters.",
     "table": "Make a table file of a benchmark's results, for --table.",
     "describe": "Print parameters and FLOPs of an architecture.",
+    "report": "Write runs as one page of HTML to look at.",
     "draw": "Draw an architecture, as SVG, PDF or PNG.",
 }

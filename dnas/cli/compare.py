@@ -15,8 +15,10 @@ from dnas.cli.recipes import RECIPE, add_recipe, job_settings, with_files, with_
 from dnas.cli.shared import goes_on_with, part_of
 from dnas.compare.compare import compare
 from dnas.compare.grid import Grid, columns_of
+from dnas.core.run import Run
 from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.recipe import recipe_names, recipe_path, what_its_space_lacks
+from dnas.jobs.report import report_at_end
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
 from dnas.system.lock import locked
@@ -103,6 +105,7 @@ def _run(config: Namespace, given: Arguments) -> None:
         )
         with goes_on_with("compare", *given.words), locked(grid.out, display.say):
             rows = compare(grid, display)
+        report_at_end(Run(grid.out), None, display)
         display.say(f"Everything is in {grid.out}: table.md, table.csv, trajectory.csv, rows, searches.")
     failed = [f"{row.recipe}, seed {row.seed}" for row in rows if row.failure]
     if failed:

@@ -12,6 +12,7 @@ from dnas.cli.parser import Command
 from dnas.cli.run_settings import retrained
 from dnas.core.run import writing
 from dnas.jobs.judge import evaluate_command
+from dnas.jobs.report import report_at_end
 from dnas.system.display import RichDisplay
 
 
@@ -24,6 +25,7 @@ def _run(config: Namespace, given: Arguments) -> None:
     run, job = retrained(config)
     with RichDisplay() as display, writing(run, display.say):
         display.say(evaluate_command(run, job, display))
+        report_at_end(run, job.search, display)
 
 
 COMMAND = Command("evaluate", _fill, _run)

@@ -28,6 +28,7 @@ from dnas.cost.budget import Budget
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.judge import baseline_command, check_baseline
+from dnas.jobs.report import report_at_end
 from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.jobs.run_folder import check_new, new_run_folder
 from dnas.jobs.search import begin_search, plan_search, search_command
@@ -134,6 +135,7 @@ def _searched(run: Run, job: Job, config: Namespace, options: SearchOptions, dis
             # Parts that were named on the command line just now are trusted in the run's folder too.
             job = with_retraining(run, job, trust=config.trust or options.resume is None)
             display.say(_compared_with_random(run, job, data, options.num_random or 8, display))
+    report_at_end(run, job.search, display)
     display.say(f"Everything is in {run.path}.")
     say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
 

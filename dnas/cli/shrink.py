@@ -11,6 +11,7 @@ from dnas.cli.arguments import Arguments
 from dnas.cli.parser import Command
 from dnas.cli.shared import goes_on_with
 from dnas.core.run import Run, writing
+from dnas.jobs.report import report_at_end
 from dnas.jobs.run_folder import new_run_folder
 from dnas.jobs.shrink import ShrinkJob, begin_shrinking, shrink_command
 from dnas.system.display import RichDisplay
@@ -38,6 +39,7 @@ def _run(config: Namespace, given: Arguments) -> None:
     with RichDisplay() as display, goes_on_with(*_words(given, run)), writing(run, display.say):
         begin_shrinking(run, job)
         shrink_command(run, job, display)
+        report_at_end(run, None, display)
         display.say(f"Everything is in {run.path}.")
 
 

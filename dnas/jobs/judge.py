@@ -14,6 +14,7 @@ from dnas.cost import count_flops, count_parameters
 from dnas.jobs.budget import random_architectures
 from dnas.jobs.images import JobData, read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job, seeded_retrain
+from dnas.jobs.mistakes import keep_mistakes
 from dnas.jobs.networks import network_builder
 from dnas.jobs.own_model import model_to_load, own_fresh_model
 from dnas.shipping.load import load, load_spec
@@ -135,6 +136,7 @@ def evaluate_command(run: Run, job: Job, display: Display) -> str:
     if measured.confusion is not None:
         path = run.path / "evaluation" / "confusion.csv"
         measured.write_confusion(path, data.rest.class_names)
+        keep_mistakes(run, network, batches, data.rest.class_names, data.normalization)
         confusion = f" The confusion matrix is {path}."
     return (
         f"Test part, {measured.num_samples} images: {_metrics(measured.measurement)}, loss {measured.loss:.4f}; "

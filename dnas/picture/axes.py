@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from dnas.picture.svg import line, moved, tag, text
 
-WIDTH, HEIGHT = 640.0, 400.0
-_LEFT, _BOTTOM, _RIGHT, _TICKS = 78.0, 56.0, 26.0, 5
+WIDTH, HEIGHT = 480.0, 330.0
+LEFT, _BOTTOM, _RIGHT, _TICKS = 78.0, 54.0, 20.0, 5
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Axes:
         """The place of a point in the picture."""
         across = (x - self.x_ticks[0]) / (self.x_ticks[-1] - self.x_ticks[0])
         up = (y - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0])
-        return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _BOTTOM - self.top)
+        return LEFT + across * (WIDTH - LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _BOTTOM - self.top)
 
     def drawn(self, *, title: str, x_axis: str, y_axis: str) -> list[str]:
         """Title, names of the axes, ticks and grid."""
         turned = tag("g", {"transform": "rotate(-90)"}, text(0, 0, y_axis, anchor="middle", size=12, tone="soft"))
         shapes = [
-            text(_LEFT, 24, title, bold=True, size=14),
-            text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 14, x_axis, anchor="middle", size=12, tone="soft"),
+            text(LEFT, 24, title, bold=True, size=14),
+            text((LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 14, x_axis, anchor="middle", size=12, tone="soft"),
             moved(18, (self.top + HEIGHT - _BOTTOM) / 2, [turned]),
         ]
         for tick in self.x_ticks:

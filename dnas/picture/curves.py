@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from dnas.picture.axes import HEIGHT, WIDTH, Axes
+from dnas.picture.axes import HEIGHT, LEFT, WIDTH, Axes
 from dnas.picture.palette import SERIES
 from dnas.picture.svg import cut, sheet, tag, text, text_width
 
@@ -55,11 +55,11 @@ def _dash(index: int) -> str:
 
 def _legend_rows(series: Sequence[Series]) -> list[tuple[float, int]]:
     """Left end and row of each name in the legend."""
-    places, x, row = [], 78.0, 0
+    places, x, row = [], LEFT, 0
     for one in series:
         width = 54 + text_width(cut(one.name), 12)
-        if x + width > WIDTH and x > 78:
-            x, row = 78.0, row + 1
+        if x + width > WIDTH and x > LEFT:
+            x, row = LEFT, row + 1
         places.append((x, row))
         x += width
     return places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -78,6 +79,7 @@ class SearchCheckpoint:
             "epoch_rows": course.epoch_rows,
             "result_epoch": course.result_epoch,
             "alphas_by_epoch": course.alphas_by_epoch,
+            "decisions": {name: asdict(decision) for name, decision in self.supernet.decisions.items()},
         }
 
     def _moving(self) -> dict[str, Any]:

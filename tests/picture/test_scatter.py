@@ -14,8 +14,8 @@ def test_every_point_is_within_the_picture_with_its_label(points):
     circles = root.findall("{http://www.w3.org/2000/svg}circle")
     assert len(circles) == len(points)
     for circle in circles:
-        assert 0 < float(circle.attrib["cx"]) < 640
-        assert 0 < float(circle.attrib["cy"]) < 420
+        assert 0 < float(circle.attrib["cx"]) < 480
+        assert 0 < float(circle.attrib["cy"]) < 330
     texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"a & b", "x", "y", *(f"<{x}>" for x, _ in points)} <= set(texts)
 

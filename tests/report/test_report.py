@@ -1,0 +1,139 @@
+"""The report of a run says what its files say, and takes nothing in them for markup."""
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+import dnas
+from dnas.jobs.report import report_at_end, write_report
+from dnas.report.diagnosis import diagnosis
+from dnas.report.facts import facts_of, some
+from dnas.report.report import report
+from dnas.report.result import sentence
+from tests.support.run_folder import HOSTILE, MIXTURES, cell, whole_run
+
+
+class Elements(HTMLParser):
+    """All elements with their attributes, and all text."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    return facts_of(whole_run(tmp_path_factory.mktemp("report") / "run"), MIXTURES)
+
+
+@pytest.fixture(scope="module")
+def page(facts):
+    return Elements(report([facts]))
+
+
+def test_the_result_comes_first_and_the_network_to_use_is_marked(page):
+    said = page.text
+    assert "reaches top-1 88.00% on the test part; random search with the same compute is expected to reach" in said
+    assert (
+        said.index("use this one") < said.index("What to know") < said.index("epoch by epoch") < said.index("Settings")
+    )
+    assert sum(attributes.get("class") == "marked" for _, attributes in page.found) == 1
+
+
+def test_names_in_files_are_text(page):
+    assert HOSTILE in page.text
+    sources = [attributes.get("src") or "" for tag, attributes in page.found if tag == "img"]
+    assert len(sources) == 1, "one picture is a PNG, the other is none"
+    assert sources[0].startswith("data:image/png;base64,")
+    assert not any(name.startswith("on") for _, attributes in page.found for name in attributes)
+    assert sum(tag == "script" for tag, _ in page.found) == 1
+
+
+def test_every_epoch_has_a_frame_with_its_mixtures_and_the_last_is_shown(page):
+    frames = [attributes for _, attributes in page.found if attributes.get("class") == "frame"]
+    assert [(frame["data-label"], "hidden" in frame) for frame in frames] == [
+        ("epoch 1", True),
+        ("epoch 2", True),
+        ("epoch 3", False),
+    ]
+    assert page.text.count("normal: weight of each candidate") >= 3
+
+
+def test_a_cell_of_skip_connections_is_called_a_collapse(facts):
+    (sign,) = diagnosis(replace(facts, retraining=[]))
+    assert sign.words.startswith("Collapse: 67% ")
+    good = replace(facts, retraining=[], architecture=cell((0, 2, "conv")))
+    assert [sign.is_good for sign in diagnosis(good)] == [True]
+
+
+def test_a_network_that_knows_its_training_images_better_is_called_so(facts):
+    found = " ".join(sign.words for sign in diagnosis(facts))
+    assert "knows its training images better (90%) than held-out ones (70%)" in found
+
+
+def test_undecided_and_rising_searches_are_called_so(facts):
+    rows = [{"epoch": e, "entropy": 0.99, "validation_accuracy": 0.1 * e} for e in range(1, 5)]
+    found = " ".join(sign.words for sign in diagnosis(replace(facts, epochs=rows, architecture=cell((0, 2, "conv")))))
+    assert "entropy of 0.99 of 1" in found
+    assert "rose by 10.0 points" in found
+
+
+def test_several_runs_stand_side_by_side_after_a_row_for_each(facts):
+    page = Elements(report([facts, replace(facts, name="other", comparison={}, evaluation={}, retraining=[])]))
+    assert page.text.index("other") < page.text.index("Result")
+    assert "has not been trained yet" in page.text
+
+
+def test_a_shrunk_model_is_told_by_what_is_left_of_it(tmp_path):
+    rows = [
+        {"name": name, "parameters": size, "flops": size, "score": {"value": score}, "values": {"conv": size}}
+        for name, size, score in (("original", 100, 0.9), ("found", 50, 0.89))
+    ]
+    (tmp_path / "config.yaml").write_text("shrink: {}\n")
+    (tmp_path / "shrink.json").write_text(json.dumps({"metric": "top1", "rows": rows, "budget": ["flops<=50%"]}))
+    facts = facts_of(dnas.Run(tmp_path))
+    assert sentence(facts) == (
+        "The smaller model has 50% of the FLOPs, 50% of the parameters; top-1 goes from 90.00% to 89.00%."
+    )
+    assert "100 → 50" in Elements(report([facts])).text
+
+
+def test_a_comparison_of_recipes_shows_its_table(tmp_path):
+    (tmp_path / "table.csv").write_text("recipe,mean\ndarts,93.123456\n")
+    text = Elements(report([facts_of(dnas.Run(tmp_path))])).text
+    assert "A comparison of darts" in text
+    assert "93.12" in text
+
+
+def test_a_long_run_is_shown_by_its_first_its_last_and_evenly_spaced_epochs():
+    shown = some(range(1, 601))
+    assert len(shown) == 60
+    assert (shown[0], shown[-1]) == (1, 600)
+
+
+@pytest.mark.parametrize("text", ["true,a\na,-1\n", "true,a,b\na,1,2\n", "true,a\na,x\n"])
+def test_a_damaged_file_fails_the_report_and_not_the_command_that_ends_with_one(tmp_path, text):
+    run = whole_run(tmp_path / "run")
+    (run.path / "evaluation" / "confusion.csv").write_text(text)
+    with pytest.raises(dnas.UserError, match=r"confusion\.csv is damaged"):
+        write_report([(run, None)])
+
+    class Kept(dnas.Silent):
+        said = ""
+
+        def say(self, text: str) -> None:
+            self.said += text
+
+    display = Kept()
+    report_at_end(run, None, display)
+    assert "No report: " in display.said
