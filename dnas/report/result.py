@@ -158,7 +158,7 @@ def _single_table(facts: Facts) -> str:
     found = measures(facts)
     if not found:
         return ""
-    return table([*found, ""], [[*found.values(), USE]], marked=[0])
+    return table([*found], [[*found.values()]])
 
 
 def _shrunk(shrinking: Mapping[str, Any]) -> str:

@@ -41,7 +41,9 @@ def signs(facts: Facts) -> str:
 
 def evolution(facts: Facts) -> str:
     """The architecture and the mixtures after each epoch, with a slider."""
-    course = list(facts.evolution) or ([(0, facts.architecture)] if facts.architecture is not None else [])
+    course = list(facts.evolution)
+    if facts.architecture is not None and (not course or course[-1][1].decisions != facts.architecture.decisions):
+        course.append((0, facts.architecture))  # the end may keep another than the last epoch, to meet a budget
     try:
         drawn = _drawn([architecture for _, architecture in course])
     except UserError as error:
@@ -56,7 +58,7 @@ def evolution(facts: Facts) -> str:
         accuracy = accuracies.get(epoch)
         about = "" if accuracy is None else paragraph(f"Supernet on validation images: {accuracy:.2%} right.", "soft")
         heat = _mixtures(mixtures[epoch]) if epoch in mixtures else ""
-        frames.append((f"epoch {epoch}" if epoch else "found", body + about + heat))
+        frames.append((f"epoch {epoch}" if epoch else "result", body + about + heat))
     changes = sum(one.decisions != other.decisions for (_, one), (_, other) in pairwise(course))
     note = f"The architecture that each epoch would have given; it changed {changes} times." if len(course) > 1 else ""
     return (paragraph(note, "soft") if note else "") + film(frames)
@@ -91,7 +93,9 @@ def _mixtures(mixtures: EpochMixtures) -> str:
     for group in _of_equal_candidates(plain):
         names = [name for name, _, _ in group]
         maps.append(_heat("weight of each candidate", names, group[0][1].candidates, [own for _, _, own in group]))
-    return f"<details open><summary>Mixtures</summary>{''.join(maps)}</details>" if any(maps) else ""
+    if not any(maps):
+        return ""
+    return f'<details open><summary>Mixtures</summary><div class="maps">{"".join(maps)}</div></details>'
 
 
 def _of_equal_candidates(
