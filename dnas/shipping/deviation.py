@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnas.core.batch import first_tensor, map_tensors, tensors_in
+from dnas.core.batch import tensors_in
+from dnas.core.described import described
+from dnas.shipping.batch_dims import Dims, count_of, samples
 from dnas.shipping.interface import Interface
 from dnas.system.errors import UserError
 from dnas.training.evaluate import call
@@ -41,32 +43,45 @@ def deviation_from(expected: Sequence[tuple[Any, Any]], forward: Callable[[Any],
         difference = max(map(_difference, got, wanted), default=0.0)
         if not difference <= TOLERANCE:
             raise UserError(
-                f"{name} deviates from PyTorch by {difference:.3g} on {len(first_tensor(inputs))} samples, more than "
-                f"{TOLERANCE:g}. It was not written."
+                f"{name} deviates from PyTorch by {difference:.3g}, more than {TOLERANCE:g}, on {described(inputs)}. "
+                "It was not written."
             )
         worst = max(worst, difference)
     return worst
 
 
-def check_rows_are_independent(network: nn.Module, expected: Sequence[tuple[Any, Any]]) -> None:
+def check_rows_are_independent(network: nn.Module, expected: Sequence[tuple[Any, Any]], dims: Dims = (0,)) -> None:
     """Check that a sample gets the same outputs alone as in a batch, and in a second pass as in the first.
+
+    The batch of an output is in the dimension whose length differs between batches.
+
+    Args:
+        network: in evaluation mode.
+        expected: pairs of inputs and outputs, of batches of different sizes.
+        dims: the batch's dimension of each tensor of the inputs.
 
     Raises:
         UserError: it does not, because of batch norm without running statistics or noise in the forward pass.
     """
-    inputs, outputs = max(expected, key=lambda pair: len(first_tensor(pair[0])))
-    num_samples = len(first_tensor(inputs))
+    by_size = sorted(expected, key=lambda pair: count_of(pair[0], dims))
+    (_, of_few), (inputs, outputs) = by_size[0], by_size[-1]
     with torch.no_grad():
-        alone = [list(tensors_in(call(network, samples(inputs, [index])))) for index in range(num_samples)]
-    # What has no row for each sample, such as a number for the whole batch, is left out.
-    wanted = [(k, tensor) for k, tensor in enumerate(tensors_in(outputs)) if tensor.shape[:1] == (num_samples,)]
-    difference = max((_difference(torch.cat([one[k] for one in alone]), tensor) for k, tensor in wanted), default=0.0)
+        alone = [
+            list(tensors_in(call(network, samples(inputs, [index], dims)))) for index in range(count_of(inputs, dims))
+        ]
+    difference = 0.0
+    for k, (few, many) in enumerate(zip(tensors_in(of_few), tensors_in(outputs), strict=True)):
+        # What has no place for each sample, such as a number for the whole batch, is left out.
+        places = [dim for dim, (one, other) in enumerate(zip(few.shape, many.shape, strict=True)) if one != other]
+        if places:
+            difference = max(difference, _difference(torch.cat([one[k] for one in alone], places[0]), many))
     if not difference <= TOLERANCE:
+        num_samples = count_of(inputs, dims)
         raise UserError(
             f"The network's outputs for a sample differ by {difference:.3g} when it comes alone and when it comes in a "
             f"batch of {num_samples}. A network for use must not depend on the batch or on chance in evaluation mode: "
-            "batch norm needs running statistics (track_running_stats=True), dropout must be off, and the first "
-            "dimension of inputs and outputs must be the batch."
+            "batch norm needs running statistics (track_running_stats=True), dropout must be off, and the batch must "
+            "be the first dimension, or the one that dnas.export is given, such as batch_dim=1."
         )
 
 
@@ -80,16 +95,9 @@ def _difference(got: Tensor, wanted: Tensor) -> float:
     return float((got - wanted).abs().max()) / max(1.0, float(wanted.abs().max()))
 
 
-def samples(inputs: Any, indices: Sequence[int]) -> Any:
-    """Those rows of a batch's inputs, counted again from the first after the last; other tensors stay as they are."""
-    num_samples = len(first_tensor(inputs))
-    chosen = torch.tensor([index % num_samples for index in indices])
-    return map_tensors(lambda x: x[chosen] if x.shape[:1] == (num_samples,) else x, inputs)
-
-
-def batches_of(example: Any) -> list[Any]:
+def batches_of(example: Any, dims: Dims) -> list[Any]:
     """Batches of 1, 2 and 5 of the samples in an example."""
-    return [samples(example, range(size)) for size in _BATCH_SIZES]
+    return [samples(example, range(size), dims) for size in _BATCH_SIZES]
 
 
 def random_batches(interface: Interface) -> list[Tensor]:

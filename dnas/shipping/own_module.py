@@ -16,7 +16,8 @@ from dnas.core.batch import to_device
 from dnas.core.described import described
 from dnas.core.run import Run
 from dnas.core.searchable import Searchable
-from dnas.shipping.deviation import batches_of, check_rows_are_independent, samples
+from dnas.shipping.batch_dims import BatchDim, dims_of, samples
+from dnas.shipping.deviation import batches_of, check_rows_are_independent
 from dnas.shipping.export import FORMATS, ExportedFile, convert_all, exporters_of
 from dnas.shipping.exporters import Subject
 from dnas.shipping.package import SPEC_FILE, read_weights, write_module_file
@@ -68,6 +69,7 @@ def export_module(
     formats: Sequence[str] = FORMATS,
     architecture: Architecture | None = None,
     check: bool = True,
+    batch_dim: BatchDim = 0,
 ) -> list[ExportedFile]:
     """Write a trained network of any kind as files for other programs; in `dnas` this is called `dnas.export`.
 
@@ -81,12 +83,14 @@ def export_module(
 
     Args:
         network: any trained module; it stays as it is.
-        example: inputs as a loader yields them: a tensor, a tuple of arguments, or a dict of named ones. The first
-            dimension of its tensors is the batch; values must be such as the network takes.
+        example: inputs as a loader yields them: a tensor, a tuple of arguments, or a dict of named ones, with values
+            such as the network takes.
         path: folder, which is made.
         formats: names of the formats, from 'onnx', 'torch' and 'state_dict'. Only the last takes packed sequences.
         architecture: by which the network was derived; it is written into the files.
         check: whether the files are run and compared, within 1e-4 of the largest output or of 1, whichever is larger.
+        batch_dim: the dimension of the example's tensors that is the batch, such as 1 for (time, batch, features); or
+            one for each tensor in the structure of the example, such as `{"x": 1, "lengths": 0, "table": None}`.
 
     Raises:
         MissingPackage: a package that a format needs is not installed.
@@ -110,14 +114,15 @@ def export_module(
             "ONNX and torch.export take no packed sequences: give formats=('state_dict',), or let the network take "
             "padded tensors."
         )
-    inputs = [example] if packed else batches_of(example)
+    dims = () if packed else dims_of(example, batch_dim)
+    inputs = [example] if packed else batches_of(example, dims)
     with (
         torch.no_grad(),
         in_own_code(lambda: f"{type(network).__name__} cannot take the example, {described(example)}"),
     ):
         expected = [(one, call(network, one)) for one in inputs]
     if not packed:
-        check_rows_are_independent(network, expected)
+        check_rows_are_independent(network, expected, dims)
 
     def save_into(folder: Path) -> None:
         if architecture is not None:
@@ -134,10 +139,11 @@ def export_module(
 
     subject = Subject(
         network,
-        example=example if packed else samples(example, (0, 1)),
+        example=example if packed else samples(example, (0, 1), dims),
         metadata=_metadata(architecture),
         save=save_into,
         load=loaded,
+        dims=dims,
     )
     return convert_all(exporters, subject, expected, folder, check=check)
 

@@ -78,6 +78,50 @@ def test_what_is_not_derived_is_neither_saved_nor_exported(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+class TimeFirst(nn.Module):
+    """Takes (time, batch, 3), a number for each sample and a table; gives (time, batch, 2) and (batch, 2)."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.LSTM(3, 2)
+
+    def forward(self, x, scale, table):
+        outputs, _ = self.layer(x @ table)
+        return outputs, outputs[-1] * scale[:, None]
+
+
+def test_the_batch_may_be_in_any_dimension_and_in_another_one_of_each_input(tmp_path: Path):
+    import onnxruntime
+
+    torch.manual_seed(0)
+    network = TimeFirst().eval()
+    inputs = (torch.randn(4, 4, 3), torch.randn(4), torch.randn(3, 3))  # as many steps as samples
+    files = dnas.export(network, inputs, tmp_path / "export", batch_dim=(1, 0, None))
+    assert [file.deviation is not None and file.deviation <= 1e-4 for file in files] == [True] * 3
+    session = onnxruntime.InferenceSession(str(files[0].path), providers=["CPUExecutionProvider"])
+    for count in (1, 7):
+        inputs = (torch.randn(4, count, 3), torch.randn(count), inputs[2])
+        given = {name: x.numpy() for name, x in zip(("x", "scale", "table"), inputs, strict=True)}
+        for got, wanted in zip(session.run(None, given), network(*inputs), strict=True):
+            np.testing.assert_allclose(got, wanted.detach().numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("batch_dim", "message"),
+    [
+        (2, r"batch_dim is 2, but a tensor of the example has 2 dimensions"),
+        ({"x": 0}, r"one for each tensor in the structure of the example.*got \{'x': 0\}"),
+        ({"x": 0, "scale": 1}, r"finds \[1, 3\] samples"),
+        ({"x": None, "scale": None}, r"finds no samples"),
+        (1, r"batch must be the first dimension, or the one that dnas\.export is given|cannot take the example"),
+    ],
+)
+def test_a_dimension_that_is_not_the_batch_is_refused(batch_dim, message, tmp_path: Path):
+    with pytest.raises(UserError, match=message):
+        dnas.export(trained(), example(), tmp_path / "export", formats=("state_dict",), batch_dim=batch_dim)
+    assert not (tmp_path / "export").exists()
+
+
 def test_a_dict_in_and_a_dict_out_are_named_in_the_graph_for_any_batch(tmp_path: Path):
     import onnxruntime
 

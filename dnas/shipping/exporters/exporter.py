@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from dnas.shipping.batch_dims import Dims
+
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
@@ -29,6 +31,7 @@ class Subject:
         load: makes the network from such a folder.
         input_names: names of an exported program's inputs; None for the names that the network's `forward` gives them.
         output_names: likewise, in order; None for names by the structure of the outputs.
+        dims: the batch's dimension of each tensor of the example.
     """
 
     network: nn.Module
@@ -38,6 +41,7 @@ class Subject:
     load: Callable[[Path], nn.Module]
     input_names: tuple[str, ...] | None = None
     output_names: tuple[str, ...] | None = None
+    dims: Dims = (0,)
 
     @cached_property
     def program(self) -> ExportedProgram:
@@ -48,7 +52,7 @@ class Subject:
         """
         from dnas.shipping.exporters.trace import trace
 
-        return trace(self.network, self.example)
+        return trace(self.network, self.example, self.dims)
 
 
 @dataclass(frozen=True)

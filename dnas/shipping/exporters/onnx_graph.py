@@ -88,7 +88,9 @@ def onnx_graph(
 def _tidy(proto: Any) -> None:
     """Name the batch dimension, and drop the exporter's notes on each node, which are longer than the graph."""
     graph = proto.graph
-    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    # The batch is the only dimension that may vary.
+    dims = (dim for value in graph.input for dim in value.type.tensor_type.shape.dim)
+    symbol = next(dim.dim_param for dim in dims if dim.dim_param)
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param == symbol:

@@ -12,34 +12,36 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from dnas.core.batch import arguments_of, first_tensor
+from dnas.core.batch import arguments_of
+from dnas.shipping.batch_dims import Dims
 from dnas.system.errors import UserError
 
 
-def trace(network: nn.Module, example: Any) -> ExportedProgram:
+def trace(network: nn.Module, example: Any, dims: Dims = (0,)) -> ExportedProgram:
     """The network as a program for any batch size.
 
     Args:
         network: on the CPU and in evaluation mode.
-        example: inputs as in `dnas.Batch`, of two samples or more: torch takes one for a constant. The first dimension
-            of every tensor that is as long as that of the first tensor is the batch.
+        example: inputs as in `dnas.Batch`, of two samples or more: torch takes one for a constant.
+        dims: the batch's dimension of each tensor of the example.
 
     Raises:
         UserError: the network does something that torch.export cannot express.
     """
     arguments, keywords = arguments_of(example)
-    dimension = {0: Dim("batch")}
-    num_samples = len(first_tensor(example))
+    batch, each = Dim("batch"), iter(dims)
 
     def dynamic(value: Any) -> Any:
         if isinstance(value, Tensor):
-            return dimension if value.ndim and len(value) == num_samples else {}
+            dim = next(each)
+            return {} if dim is None else {dim: batch}
         if isinstance(value, dict):
             return {name: dynamic(part) for name, part in value.items()}
         return type(value)(map(dynamic, value)) if isinstance(value, tuple | list) else None
 
     try:
-        program = torch.export.export(network, arguments, keywords, dynamic_shapes=dynamic(keywords or arguments))
+        with quiet():
+            program = torch.export.export(network, arguments, keywords, dynamic_shapes=dynamic(keywords or arguments))
     except Exception as error:  # whatever a user's module raises; torch has no common class for its own errors
         raise UserError(
             f"torch.export cannot express {type(network).__name__} for batches of any size: {reason_of(error)} "
@@ -63,7 +65,7 @@ def reason_of(error: BaseException) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within the block two messages of torch's exporters that say nothing about the network are left out."""
+    """Within the block three messages of torch's exporters that say nothing about the network are left out."""
 
     def matters(record: logging.LogRecord) -> bool:
         # Four lines about operators of torchvision, on every machine that lacks it; no network here uses them.
@@ -75,6 +77,10 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # torch 2.13 copies its own tree specifications in a way that it deprecates itself.
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
+            # A recurrent layer of torch keeps a list of its own weights, which it makes anew while it is traced.
+            warnings.filterwarnings(
+                "ignore", message=".*_flat_weights.* were assigned during export", category=UserWarning
+            )
             yield
     finally:
         registration.removeFilter(matters)
