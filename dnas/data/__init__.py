@@ -5,7 +5,7 @@ What a batch is stands in `core`; what targets mean, in `task`.
 
 from dnas.data.augmentation import Augmentation, standard_augmentation
 from dnas.data.batches import Batches
-from dnas.data.carried import CarriedBatches
+from dnas.data.carried import CarriedBatches, ContinuedBatches
 from dnas.data.catalog import Catalog
 from dnas.data.cifar import load_cifar
 from dnas.data.cycle import Cycle
@@ -28,6 +28,7 @@ __all__ = [
     "Batches",
     "CarriedBatches",
     "Catalog",
+    "ContinuedBatches",
     "Corpus",
     "Cycle",
     "ImageBatches",

@@ -19,7 +19,6 @@ from dnas.language.search import search_language
 from dnas.language.settings import LanguageTraining
 from dnas.language.table import FOUND, CellComparison, CellRow
 from dnas.language.training import train_language
-from dnas.shipping.package import WEIGHTS_FILE
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.atomic import write_text
 from dnas.system.devices import named_device
@@ -28,7 +27,6 @@ from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 from dnas.system.random_state import seeded
-from dnas.system.tensor_file import save_tensors
 from dnas.system.threads import num_threads, threads_that_help
 from dnas.system.words import readable_time
 from dnas.training.baseline import draw_random
@@ -172,8 +170,6 @@ def trained_row(
         perplexity(trained.network, test),
         trained.seconds,
     )
-    weights = {name: value.cpu() for name, value in trained.network.state_dict().items()}
-    save_tensors(folder.path / WEIGHTS_FILE, weights)
     # The row is written last: once it exists, the training counts as finished.
     folder.save_json(RESULT, {**row.to_data(), "settings": to_plain(settings)})
     shutil.rmtree(folder.checkpoint_path(CHECKPOINT).parent)

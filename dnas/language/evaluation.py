@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dnas.data.batches import Batches
+from dnas.data.carried import ContinuedBatches
 from dnas.data.text import TextBatches
-from dnas.system.errors import NonFiniteLoss
-from dnas.training.evaluate import device_of, evaluation_mode
+from dnas.task.language import LanguageModelling
+from dnas.training.evaluate import evaluate
 
-# Legend: T steps of a batch, B rows, N = T * B predicted tokens, V tokens of the vocabulary.
+# Legend: T steps of a batch, B rows.
 
 
 def whole_text(
@@ -52,27 +50,13 @@ def perplexity(network: nn.Module, batches: Batches) -> float:
         >>> f"{perplexity(network, whole_text(torch.arange(40) % 7, batch_size=2)):.3f}"
         '7.000'
     """
-    device = device_of(network)
-    total, count = torch.zeros((), dtype=torch.float64, device=device), 0
-    carry: Tensor | None = None
-    with evaluation_mode(network), torch.no_grad():
-        for batch in batches.epoch(0):
-            output, carry = network(batch.inputs, initial_state(network, batch.inputs) if carry is None else carry)
-            logits_NV = output.logits.flatten(0, 1)
-            total += F.cross_entropy(logits_NV, batch.targets.flatten(), reduction="sum").double()
-            count += batch.targets.numel()
-    loss = float(total) / count
-    if math.isnan(loss):
-        raise NonFiniteLoss("The network's outputs are NaN: its training has diverged; lower the learning rate.")
-    return exponential(loss)
+    continued = continued_text(batches, network)
+    return evaluate(network, continued, task=LanguageModelling(), intervals=False).value("perplexity")
 
 
-def initial_state(network: nn.Module, tokens_TB: Tensor) -> Tensor:
-    """The hidden state at the beginning of a text: zeros of shape (B, hidden)."""
+def continued_text(batches: Batches, network: nn.Module) -> ContinuedBatches:
+    """Batches of a text that hand on the network's hidden state, zeros of shape (B, hidden) at its beginning."""
+    first = next(batches.epoch(0)).inputs
     like = next(network.parameters())
-    return like.new_zeros(tokens_TB.shape[1], network.hidden)  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-def exponential(loss: float) -> float:
-    """exp(loss), the perplexity for a cross entropy in nats; infinity if exp overflows."""
-    return math.exp(loss) if loss < 700 else math.inf
+    start = like.new_zeros(first.shape[1], network.hidden)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return ContinuedBatches(batches, start.detach())

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from dnas.core.run import Run
-from dnas.data.carried import CarriedBatches
+from dnas.data.carried import ContinuedBatches
 from dnas.data.keyed_random import stream_key
 from dnas.data.text import Corpus, TextBatches
-from dnas.language.evaluation import exponential
+from dnas.language.evaluation import continued_text
 from dnas.language.settings import LanguageSearch
 from dnas.searching.observer import EpochReport, Observer
 from dnas.searching.search import SearchResult, search
@@ -56,36 +56,32 @@ def search_language(
     settings = accepted(settings, LanguageSearch, "settings")
     with seeded(settings.search.seed):
         model = space.model(vocabulary=len(corpus.vocabulary), hidden=settings.hidden, dropout=settings.dropout)
-    streams = _carried_streams(corpus, settings, model.to(device), device)
-    try:
-        return search(
-            model,
-            streams["train"],
-            streams["alphas"],
-            validation=streams["validation"],
-            criterion=settings.loss,
-            settings=settings.search,
-            stamp=space.architecture,
-            run=run,
-            observers=(_TellPerplexity(display), *observers),
-            display=display,
-        )
-    finally:
-        for stream in streams.values():
-            stream.release()
+    streams = _streams(corpus, settings, model.to(device), device)
+    return search(
+        model,
+        streams["train"],
+        streams["alphas"],
+        validation=streams["validation"],
+        task=settings.loss.task,
+        settings=settings.search,
+        stamp=space.architecture,
+        run=run,
+        observers=(_TellPerplexity(display), *observers),
+        display=display,
+    )
 
 
-def _carried_streams(
+def _streams(
     corpus: Corpus, settings: LanguageSearch, model: nn.Module, device: torch.device | str
-) -> dict[str, CarriedBatches]:
-    """Batches for weights, alphas and validation, each of which carries its hidden state in a buffer of the model."""
+) -> dict[str, ContinuedBatches]:
+    """Batches for weights, alphas and validation, each of which hands on a hidden state of its own."""
     sizes = {
         "train": (corpus.train, settings.batch_size, False),
         "alphas": (corpus.valid, settings.batch_size, False),
         "validation": (corpus.valid, settings.validation_batch_size, True),
     }
     return {
-        name: CarriedBatches(
+        name: continued_text(
             TextBatches(
                 tokens,
                 batch_size=rows,
@@ -95,8 +91,6 @@ def _carried_streams(
                 device=device,
             ),
             model,
-            name=name,
-            shape=(rows, settings.hidden),
         )
         for index, (name, (tokens, rows, whole)) in enumerate(sizes.items())
     }
@@ -104,11 +98,11 @@ def _carried_streams(
 
 @dataclass(frozen=True)
 class _TellPerplexity(Observer):
-    """Adds the perplexity to the logged scalars, and says it."""
+    """Says the perplexity after each epoch in which it is measured."""
 
     display: Display
 
     def epoch_ended(self, report: EpochReport) -> None:
-        value = exponential(report.scalars["validation_loss"])
-        report.scalars["validation_perplexity"] = value
-        self.display.say(f"epoch {report.epoch}: validation perplexity {value:.2f}")
+        value = report.scalars.get("validation_perplexity")
+        if value is not None:
+            self.display.say(f"epoch {report.epoch}: validation perplexity {value:.2f}")

@@ -1,4 +1,4 @@
-"""Settings of a search for a recurrent cell and of a cell's training, and the loss that both minimise.
+"""Settings of a search for a recurrent cell and of a cell's training.
 
 The defaults are those of DARTS (Liu et al. 2019, https://arxiv.org/abs/1806.09055, appendix A.1.2 and A.2.2) on Penn
 Treebank, as in the official code, https://github.com/quark0/darts, rnn/train_search.py and rnn/train.py.
@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-from torch.nn import functional as F
-
 from dnas.core.schedule import Constant
-from dnas.searching.settings import AlphaAdam, SearchSettings, WeightSGD
+from dnas.searching.settings import AlphaAdam, SearchSettings
+from dnas.searching.weight_optimizer import WeightOptimizer, WeightSGD
 from dnas.space.recurrent import RecurrentDropout
-from dnas.space.recurrent_model import SEARCH_DROPOUT, LanguageOutput
+from dnas.space.recurrent_model import SEARCH_DROPOUT
 from dnas.system.accepted import accept
 from dnas.system.errors import UserError
-
-# Legend: T steps of a batch, B rows.
+from dnas.task.language import LanguageModelling
+from dnas.training.settings import RetrainSettings
 
 # torch.optim.Adam's own decay rates, as in the official code for text; for images it has (0.5, 0.999).
 _SEARCH = SearchSettings(
@@ -30,11 +28,9 @@ _SEARCH = SearchSettings(
 
 @dataclass(frozen=True)
 class LanguageLoss:
-    """Mean cross entropy of the next tokens, plus in training two terms that keep the hidden states h_t small and slow.
+    """How much the loss also keeps hidden states small and slow (`dnas.LanguageModelling`).
 
-    loss = -mean log p(target) + activation mean (m_t h_t)^2 + slowness mean (h_t - h_{t-1})^2, with the mask m_t of
-    dropout (Merity et al. 2017, https://arxiv.org/abs/1708.01009). The official search regularises only the weights'
-    loss; here the alphas' loss holds the same terms.
+    The official search regularises only the weights' loss; here the alphas' loss holds the same terms.
 
     Args:
         activation: factor of the term for the size of the states.
@@ -46,14 +42,12 @@ class LanguageLoss:
 
     def __post_init__(self) -> None:
         accept(self)
+        self.task  # raises for values out of their range  # noqa: B018
 
-    def __call__(self, output: LanguageOutput, targets_TB: Tensor) -> dict[str, Tensor]:
-        terms = {"cross_entropy": F.cross_entropy(output.logits.flatten(0, 1), targets_TB.flatten())}
-        if self.activation and output.dropped is not None:
-            terms["activation"] = self.activation * output.dropped.square().mean()
-        if self.slowness and output.states is not None and len(output.states) > 1:
-            terms["slowness"] = self.slowness * output.states.diff(dim=0).square().mean()
-        return terms
+    @property
+    def task(self) -> LanguageModelling:
+        """The task of a language model with this loss."""
+        return LanguageModelling(self.activation, self.slowness)
 
 
 @dataclass(frozen=True)
@@ -110,7 +104,7 @@ class LanguageTraining:
     validation_batch_size: int = 10
     test_batch_size: int = 1
     bptt: int = 35
-    weights: WeightSGD = WeightSGD(lr=Constant(20.0), momentum=0.0, weight_decay=8e-7, clip=0.25)
+    weights: WeightOptimizer = WeightSGD(lr=Constant(20.0), momentum=0.0, weight_decay=8e-7, clip=0.25)
     loss: LanguageLoss = LanguageLoss()
     average_after: int | None = 5
     seed: int = 0
@@ -121,3 +115,18 @@ class LanguageTraining:
             raise UserError(f"epochs must be 1 or more; got {self.epochs}.")
         if self.average_after is not None and self.average_after < 1:
             raise UserError(f"average_after must be 1 or more epochs, or None for never; got {self.average_after}.")
+
+    @property
+    def retraining(self) -> RetrainSettings:
+        """The settings of the common training, in which the epoch that is best in validation is kept."""
+        return RetrainSettings(
+            epochs=self.epochs,
+            weights=self.weights,
+            batch_size=self.batch_size,
+            auxiliary=False,
+            drop_path=0.0,
+            cutout=0,
+            keep_best=True,
+            precision="float32",
+            seed=self.seed,
+        )

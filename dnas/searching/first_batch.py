@@ -58,6 +58,7 @@ def _try(model: nn.Module, supernet: Supernet, batch: Batch) -> Any:
     """The outputs, after task and criterion have taken them."""
     outputs = _outputs(model, batch)
     if supernet.task is not None:
+        outputs = supernet.task.read(outputs)
         supernet.task.check(outputs, batch.targets)
     elif supernet.criterion is nn.functional.cross_entropy and _are_labels(outputs, batch.targets):
         # A label out of range would make a GPU unusable; the criterion leaves out samples of class -100.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
@@ -14,6 +15,7 @@ from dnas.core.trial_write import check_search_can_be_saved
 from dnas.cost.bounds import Bounds
 from dnas.cost.limits import Limits
 from dnas.data.batches import Batches
+from dnas.data.carried import CarriedBatches, ContinuedBatches
 from dnas.data.keyed_random import stream_key
 from dnas.searching.checkpoint import stage_reached
 from dnas.searching.handover import check_num_candidates
@@ -64,7 +66,8 @@ def search(
 
     Args:
         model: a module with choices inside, or a supernet made from it.
-        train: batches for the weights, `(inputs, targets)`: a `DataLoader`, a list, or `dnas.data.ImageBatches`.
+        train: batches for the weights, `(inputs, targets)`: a `DataLoader`, a list, or `dnas.data.ImageBatches`. Of
+            `dnas.data.ContinuedBatches` each begins with the state that the model gave for the last.
         val: batches for the alphas; the weights must never see these data.
         task: criterion and metrics; None for a classification, or if a criterion is given. A supernet has its own.
         criterion: a loss alone instead of a task: `criterion(outputs, targets)` gives a scalar or a dict of them, or
@@ -177,7 +180,7 @@ def search_in_stages(
     settings.check_observers(observers)
     streams = {"train": train, "val": val, "validation": val if validation is None else validation}
     stages = _Stages(build, streams, task, criterion, settings, stamp, run, observers, display, bounds, held)
-    with writing(run, display.say):
+    with writing(run, display.say), closing(stages):
         index, before = stage_reached(run, settings)
         loop = stages.loop(index)
         _say_without_choice(loop.supernet, display)
@@ -213,6 +216,7 @@ class _Stages:
     display: Display
     bounds: Bounds | None
     held: Limits | None
+    handed_on: list[CarriedBatches] = field(default_factory=list)
 
     def loop(self, index: int) -> SearchLoop:
         """The loop of stage `index`, with a supernet of its own."""
@@ -222,6 +226,7 @@ class _Stages:
             name: seeded_batches(name, data, device=supernet.device, seed=stream_key(self.settings.seed, stream))
             for stream, (name, data) in enumerate(self.streams.items())
         }
+        batches = {name: self._handed_on(name, data, supernet.model) for name, data in batches.items()}
         self._find_bounds(supernet, batches["train"])
         return SearchLoop(
             supernet,
@@ -243,6 +248,19 @@ class _Stages:
         self.bounds = bounds_on(derived(supernet.model, one), self.settings.budget, self.settings.discretization)
         for limit in self.bounds.ranges:
             self.display.say(f"Budget, {limit}.")
+
+    def _handed_on(self, name: str, batches: Batches, model: nn.Module) -> Batches:
+        """The same batches; those that continue each other with the state that this model leaves."""
+        if not isinstance(batches, ContinuedBatches):
+            return batches
+        name = "alphas" if name == "val" else name  # of the state in checkpoints
+        self.handed_on.append(CarriedBatches(batches.batches, model, name=name, start=batches.start))
+        return self.handed_on[-1]
+
+    def close(self) -> None:
+        """Take the states of batches that continue each other out of the models."""
+        for batches in self.handed_on:
+            batches.release()
 
 
 def _built(

@@ -193,7 +193,7 @@ class Supernet:
         carry = None
         if batch.carry is not None:
             outputs, carry = outputs
-        value = self.criterion(outputs, batch.targets)
+        value = self.criterion(outputs if self.task is None else self.task.read(outputs), batch.targets)
         terms = value if isinstance(value, Mapping) else {}
         total = sum_of_terms(terms) if terms else value
         if not isinstance(total, Tensor) or total.ndim != 0:

@@ -20,6 +20,7 @@ from dnas.core.mixture import Mixture, uniform
 from dnas.core.searchable import Searchable
 from dnas.system.accepted import accept
 from dnas.system.errors import UserError
+from dnas.task.language import LanguageOutput
 
 # Legend: T steps of time, B rows of a batch, H hidden units, V tokens of the vocabulary, N edges into one node.
 
@@ -222,20 +223,6 @@ class PlainRecurrentNodes(nn.Module):
 def mean_of(states: Sequence[Tensor], output: Sequence[int]) -> Tensor:
     """The mean of the output states (B, H)."""
     return torch.stack([states[index] for index in output]).mean(dim=0)
-
-
-class LanguageOutput(NamedTuple):
-    """The output of a language model.
-
-    Args:
-        logits: (T, B, V), scores of the token that follows each step.
-        states: (T, B, H), the hidden states, in training only; a loss may regularise them.
-        dropped: (T, B, H), the states after dropout, in training only.
-    """
-
-    logits: Tensor
-    states: Tensor | None = None
-    dropped: Tensor | None = None
 
 
 class RecurrentLanguageModel(nn.Module):

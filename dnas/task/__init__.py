@@ -7,7 +7,7 @@ outputs and targets mean.
 from dnas.task.base import Task
 from dnas.task.classification import Classification
 from dnas.task.interval import bootstrap_interval, wilson_interval
-from dnas.task.language import LanguageModelling
+from dnas.task.language import LanguageModelling, LanguageOutput
 from dnas.task.measurement import Measured, Measurement, measure
 from dnas.task.metric import Metric, StatefulMetric
 from dnas.task.multilabel import MultiLabel
@@ -18,6 +18,7 @@ from dnas.task.segmentation import Segmentation
 __all__ = [
     "Classification",
     "LanguageModelling",
+    "LanguageOutput",
     "Measured",
     "Measurement",
     "Metric",

@@ -27,6 +27,10 @@ class Task(ABC):
     def metrics(self) -> dict[str, Metric]:
         """The metrics by name, each made anew; the first one decides."""
 
+    def read(self, outputs: Any) -> Any:
+        """What the task looks at in a network's outputs, which criterion, metrics and the rest then get."""
+        return outputs
+
     def weights(self, outputs: Any, targets: Any) -> Tensor:
         """How much each sample counts in means over samples: `(batch,)`, 1 each unless the task says otherwise."""
         samples = first_tensor(targets)

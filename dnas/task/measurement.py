@@ -111,6 +111,7 @@ class Tally:
         Raises:
             UserError: outputs, targets and task do not fit.
         """
+        outputs = self.task.read(outputs)
         self.task.check(outputs, targets)
         weights = self.task.weights(outputs, targets)
         self.weights.append(weights)

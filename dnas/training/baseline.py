@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dnas.core.architecture import Architecture
-from dnas.core.batch import tensors_in, to_device
+from dnas.core.batch import Batch, tensors_in, to_device
 from dnas.core.run import Run
 from dnas.data.batches import Batches
 from dnas.data.keyed_random import stream_key
@@ -22,7 +22,7 @@ from dnas.system.interrupt import Interrupted, stop_request
 from dnas.system.random_state import seeded
 from dnas.task.base import Task
 from dnas.task.classification import Classification
-from dnas.training.evaluate import call, device_of, evaluate, evaluation_mode
+from dnas.training.evaluate import call_carried, device_of, evaluate, evaluation_mode
 from dnas.training.loop import SUMMARY
 from dnas.training.retrain import retrain
 from dnas.training.row import Row
@@ -83,7 +83,7 @@ class Training:
         return Row(
             name,
             architecture,
-            num_used_parameters(network, next(self.validation.epoch(0)).inputs),
+            num_used_parameters(network, next(self.validation.epoch(0))),
             validation.score.value,
             test.value,
             run.load_json(SUMMARY)["seconds"],
@@ -201,16 +201,16 @@ def _finished(folder: Run, draw: Callable[[int], Architecture], training: Traini
     return rows
 
 
-def num_used_parameters(network: nn.Module, inputs: Any) -> int:
+def num_used_parameters(network: nn.Module, batch: Batch) -> int:
     """Number of parameters that evaluation uses; those of an auxiliary head, for instance, are left out.
 
     Args:
         network: the network whose parameters are counted.
-        inputs: the inputs of any batch.
+        batch: any batch, with the carry that an epoch begins with.
     """
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     with evaluation_mode(network), torch.enable_grad():
-        outputs = call(network, to_device(inputs, device_of(network)))
+        outputs, _ = call_carried(network, to_device(batch.inputs, device_of(network)), batch.carry)
         totals = [tensor.sum() for tensor in tensors_in(outputs) if tensor.requires_grad]
         gradients = torch.autograd.grad(totals, weights, allow_unused=True)
     unused = sum(weight.numel() for weight, gradient in zip(weights, gradients, strict=True) if gradient is None)

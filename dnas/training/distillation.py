@@ -74,7 +74,7 @@ class Teacher:
             UserError: the teacher cannot take the inputs, or its outputs have other shapes.
         """
         with torch.no_grad(), in_own_code(lambda: f"The teacher {self._name} cannot take {described(inputs)}"):
-            taught = call(self._network, inputs)
+            taught = self._task.read(call(self._network, inputs))
         if [one.shape for one in tensors_in(taught)] != [one.shape for one in tensors_in(outputs)]:
             raise UserError(
                 f"A teacher must give outputs of the network's shapes: the teacher {self._name} gives "

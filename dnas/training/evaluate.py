@@ -14,7 +14,7 @@ from dnas.core.described import described
 from dnas.data.batches import Batches
 from dnas.data.iterable_batches import IterableBatches
 from dnas.system.display import Display, Silent
-from dnas.system.errors import NonFiniteLoss, in_own_code
+from dnas.system.errors import NonFiniteLoss, UserError, in_own_code
 from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.task.base import Task
 from dnas.task.batch_check import BatchCheck, non_finite_samples, steps_on
@@ -36,7 +36,8 @@ def evaluate(
 
     Args:
         network: maps inputs to the task's outputs; logits `(batch, classes)` for a classification.
-        batches: `(inputs, targets)`.
+        batches: `(inputs, targets)`. Of `dnas.data.ContinuedBatches` each begins with the state that the network gave
+            for the last.
         task: criterion and metrics.
         intervals: whether metrics get 95 % intervals, which take some time for metrics without a formula.
         display: where progress is shown, under the name `phase`.
@@ -57,12 +58,14 @@ def evaluate(
     device, memory_format = device_of(network), memory_format_of(network)
     tally, check = Tally(task, intervals=intervals), BatchCheck("the data", len(batches))
     confusion = Confusion() if isinstance(task, Classification) else None
+    carry: Any = None
     with evaluation_mode(network), torch.no_grad():
         for done, batch in enumerate(batches.epoch(0), start=1):
             inputs = in_format(to_device(batch.inputs, device), memory_format)
             with steps_on((check, done - 1, batch)):
                 with in_own_code(lambda x=inputs: f"The network {type(network).__name__} cannot take {described(x)}"):
-                    outputs = call(network, inputs)
+                    outputs, carry = call_carried(network, inputs, carry if batch.carry is None else batch.carry)
+                outputs = task.read(outputs)
                 check.note(batch, outputs)
                 targets = to_device(batch.targets, device)
                 tally.add(outputs, targets)
@@ -103,6 +106,25 @@ def call(network: nn.Module, inputs: Any) -> Any:
     """The network's outputs for inputs as in `dnas.Batch`: a tensor, a packed sequence, a tuple or list, or a dict."""
     arguments, keywords = arguments_of(inputs)
     return network(*arguments, **keywords)
+
+
+def call_carried(network: nn.Module, inputs: Any, carry: Any) -> tuple[Any, Any]:
+    """The network's outputs, and its state for the next batch: None if there is no state before this one.
+
+    Raises:
+        UserError: with a state, the network does not return a pair.
+    """
+    if carry is None:
+        return call(network, inputs), None
+    arguments, keywords = arguments_of(inputs)
+    returned = network(*arguments, to_device(carry, device_of(network)), **keywords)
+    if not (isinstance(returned, tuple) and len(returned) == 2):
+        raise UserError(
+            f"With batches that carry a state, {type(network).__name__} must return the pair (outputs, new state); it "
+            f"returned {described(returned)}."
+        )
+    outputs, carry = returned
+    return outputs, map_tensors(torch.Tensor.detach, carry)
 
 
 def in_format(inputs: Any, memory_format: torch.memory_format) -> Any:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -28,6 +29,7 @@ from dnas.task.batch_check import BatchCheck, steps_on
 from dnas.training.distillation import Teacher
 from dnas.training.epoch_sums import EpochSums
 from dnas.training.evaluate import as_batches, device_of, evaluate
+from dnas.training.kept import KeptWeights
 from dnas.training.network_checks import digest_of_modules, first_non_finite, first_non_finite_gradient
 from dnas.training.settings import RetrainSettings
 from dnas.training.step import TrainingStep
@@ -47,6 +49,8 @@ class TrainingLoop:
         display: where progress is shown, under the name `phase`.
         validation: batches that are measured after each epoch; None to measure nothing.
         task: criterion and metrics.
+        average_after: as for `KeptWeights`.
+        conditions: what else must be the same when the training goes on, as plain data.
         recorder: records steps; None for CUDA graphs on a CUDA device, if the settings ask for them.
         teacher: whose outputs the network learns as well; None for none.
     """
@@ -61,6 +65,9 @@ class TrainingLoop:
         phase: str,
         validation: Batches | Iterable[Any] | None,
         task: Task,
+        *,
+        average_after: int | None = None,
+        conditions: Mapping[str, Any] = MappingProxyType({}),
         recorder: Recorder | None = None,
         teacher: Teacher | None = None,
     ):
@@ -79,6 +86,10 @@ class TrainingLoop:
         self.display = display
         self.phase = phase
         self.validation = None if validation is None else as_batches(validation)
+        if self.validation is None and (settings.keep_best or average_after is not None):
+            raise UserError("The best epoch is the one that is best on validation data, and none are given.")
+        self.kept = KeptWeights(network, self.weights, best=settings.keep_best, average_after=average_after)
+        self.conditions = dict(conditions)
         self.device = device_of(network)
         self.has_drop_path = any(isinstance(module, DropPath) for module in network.modules())
         self.training_step = TrainingStep(
@@ -100,11 +111,12 @@ class TrainingLoop:
             state=self.state,
             restore=self._restore,
             difference=self._difference,
-            finite=lambda state: state["network"],
+            finite=lambda state: [state["network"], *map(state["kept"].get, ("best_state", "means"))],
             device=self.device,
             display=display,
-            # Checkpoints had no task while classification was the only one, and no teacher while there were none.
-            added={"task": task.name(), "teacher": None},
+            # Checkpoints had no task while classification was the only one, no teacher while there were none, and no
+            # choice of weights while the last ones were kept.
+            added={"task": task.name(), "teacher": None, "kept": {}, "carry": None, "conditions": {}},
         )
 
     # The loop
@@ -145,6 +157,7 @@ class TrainingLoop:
         with steps_on((self.batch_check, self.step, batch)):
             sums = self.training_step.take(batch, drop_path, is_first=self.step == 0)
         self.step += 1
+        self.kept.step_taken()
         self.totals.add(sums)
         if self.device.type == "cpu":  # elsewhere reading these numbers at every step would wait for the device
             self._check_step(float(sums[1]), float(self.training_step.gradient_norm), batch)
@@ -173,7 +186,10 @@ class TrainingLoop:
         row = {f"train_{name}": self.shown[name] for name in self.means_of}
         self.totals = EpochSums(self.means_of, self.device)
         if self.validation is not None:
-            measured = evaluate(self.network, self.validation, task=self.task, intervals=False)
+            with self.kept.in_network():
+                measured = evaluate(self.network, self.validation, task=self.task, intervals=False)
+                self.kept.epoch_measured(measured.score)
+            self.kept.epoch_ended(measured.score)
             values = measured.measurement.values
             row |= {"validation_loss": measured.loss}
             row |= {f"validation_{name}": value.value for name, value in values.items()}
@@ -182,12 +198,15 @@ class TrainingLoop:
             row["drop_path"] = self.settings.drop_path_at(epoch)
         if self.run is not None:
             self.run.log(self.step, {"phase": "epoch", "epoch": epoch, **row, "seconds": self.seconds})
+        self.training_step.carry = None
 
     def finish(self) -> None:
-        """Write the trained weights, and then the duration: the training counts as finished once that file exists."""
-        name = first_non_finite(self.network)
-        if name:
-            raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
+        """Give the network its final weights, write them, and then the duration.
+
+        The training counts as finished once that file exists.
+        """
+        self.kept.load_final()
+        self._check_weights()
         if self.run is not None:
             self.run.save_weights(self.network)
             summary = {"epochs": self.settings.epochs, "steps": self.step, "seconds": self.seconds}
@@ -198,6 +217,11 @@ class TrainingLoop:
     def _check_loss(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise NonFiniteLoss(self._what_diverged(f"the loss is {loss}"))
+
+    def _check_weights(self) -> None:
+        name = first_non_finite(self.network)
+        if name:
+            raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
 
     # Checkpoints
 
@@ -214,14 +238,15 @@ class TrainingLoop:
             "settings": self.settings.to_data(),
             "task": self.task.name(),
             "teacher": self.taught_by,
+            "conditions": self.conditions,
+            "kept": self.kept.state(),
+            "carry": self.training_step.carry,
         }
 
     def save(self) -> None:
         """Write a checkpoint, after checking that its contents are finite."""
         self._check_loss(self.totals.means()["loss"])
-        name = first_non_finite(self.network)
-        if name:
-            raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
+        self._check_weights()
         self.checkpoint.save()
 
     def resume(self) -> None:
@@ -235,6 +260,8 @@ class TrainingLoop:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.totals.load(state["totals"])
+        self.kept.load(state["kept"])
+        self.training_step.carry = state["carry"]
         self.step, self.seconds, self.shown = state["step"], state["seconds"], state["shown"]
         if not 0 <= self.step <= self.total_steps:
             raise ValueError(f"it is of step {self.step} of {self.total_steps}")
@@ -243,7 +270,7 @@ class TrainingLoop:
     def _difference(self, state: Mapping[str, Any]) -> str:
         """How a state differs from this training, in words: in the network, the settings, or the length of the data."""
         own = self.state()
-        names = ("network", "settings", "steps_per_epoch", "task", "teacher")
+        names = ("network", "settings", "conditions", "steps_per_epoch", "task", "teacher")
         return first_difference({name: state[name] for name in names}, {name: own[name] for name in names})
 
     @property

@@ -49,7 +49,8 @@ def retrain(
         network: any module, with the weights to start from. A classifier that returns `(logits, auxiliary logits)` in
             train mode is trained on `loss(logits) + auxiliary_weight * loss(auxiliary logits)`. Its convolutions are
             put into channels-last memory format if its layers allow that.
-        train: `(inputs, targets)`.
+        train: `(inputs, targets)`, in which each of `dnas.data.ContinuedBatches` begins with the state that the network
+            gave for the last.
         task: criterion and metrics; None for a classification with the settings' label smoothing.
         criterion: a loss alone instead of a task: a function of `(outputs, targets)` or its name, such as 'mse'.
         settings: optimizer, length and the rest. Batch size, channels, cells and cutout have no effect here; they are
@@ -57,7 +58,7 @@ def retrain(
         run: folder of this training only, for metrics, checkpoints and, at the end, network.pt and retrain.json. With
             `search_run.child("retrain")`, `dnas.load(search_run.path, model=...)` loads this network.
         display: where progress is shown, under the name `phase`; by default one line in a terminal, nothing elsewhere.
-        validation: measured after each epoch and logged; nothing depends on it.
+        validation: measured after each epoch and logged; with `settings.keep_best` the best epoch's weights are kept.
         teacher: a trained network, whose outputs this one learns besides its targets (`settings.distillation`); it is
             not changed.
 
@@ -73,19 +74,32 @@ def retrain(
         >>> retrain(network, data, settings=RetrainSettings(epochs=2)).training
         False
     """
-    check_one_process("a training")
-    check_not_wrapped(network)
+    check_can_train(network)
     settings, run = accepted(settings, RetrainSettings, "settings"), as_run(run)
     display = accepted(display, Display, "display")
     chosen = task_of(task, criterion, settings)
     taught_by, data = teacher_of(teacher, network, settings.distillation, chosen), as_batches(train)
     with writing(run, display.say):
-        loop = TrainingLoop(network, data, settings, run, display, phase, validation, chosen, teacher=taught_by)
-        with seeded(settings.seed), stop_request() as request:
-            loop.resume()
-            loop.run_epochs(request)
-        loop.finish()
+        trained_by(TrainingLoop(network, data, settings, run, display, phase, validation, chosen, teacher=taught_by))
     return network.eval()
+
+
+def check_can_train(network: nn.Module) -> None:
+    """Check that nothing beside the network itself takes part in its training.
+
+    Raises:
+        UserError: there are several processes, or the network is wrapped for several devices.
+    """
+    check_one_process("a training")
+    check_not_wrapped(network)
+
+
+def trained_by(loop: TrainingLoop) -> None:
+    """Take a training from where it is to its end."""
+    with seeded(loop.settings.seed), stop_request() as request:
+        loop.resume()
+        loop.run_epochs(request)
+    loop.finish()
 
 
 def task_of(task: Task | None, criterion: Criterion | str | None, settings: RetrainSettings) -> Task:

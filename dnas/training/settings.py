@@ -32,6 +32,8 @@ class RetrainSettings:
             from 0, it is drop_path * e / epochs. It acts only on networks that have such edges.
         cutout: side in pixels of the square that is blanked out of an image of 32 pixels; larger and smaller images
             lose a square in proportion. 0 blanks nothing.
+        keep_best: whether the training ends with the weights of the epoch that is best on the validation data, by the
+            metric that decides; otherwise with those of the last epoch.
         label_smoothing: share of a label, in [0, 1), that is spread over all classes.
         precision: precision of products: 'float32'; 'tf32', which on a CPU is the same; or 'bf16', by autocast with
             float32 weights.
@@ -54,6 +56,7 @@ class RetrainSettings:
     auxiliary_weight: float = 0.4
     drop_path: float = 0.2
     cutout: int = 16
+    keep_best: bool = False
     label_smoothing: float = 0.0
     precision: Literal["float32", "tf32", "bf16"] = "tf32"
     capture: bool = free(True)
@@ -84,4 +87,7 @@ class RetrainSettings:
 
     def to_data(self) -> dict[str, Any]:
         """The settings that the trained weights depend on, as plain data; the optimizer as its text."""
-        return {**fixed_settings(self), "weights": repr(self.weights)}
+        data = {**fixed_settings(self), "weights": repr(self.weights)}
+        if not self.keep_best:  # files from before there was this setting stand for False
+            del data["keep_best"]
+        return data

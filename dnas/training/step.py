@@ -18,7 +18,7 @@ from dnas.system.errors import UserError, in_own_code
 from dnas.task.base import Task
 from dnas.task.classification import Classification
 from dnas.training.distillation import Teacher
-from dnas.training.evaluate import call, device_of, in_format
+from dnas.training.evaluate import call_carried, device_of, in_format
 from dnas.training.losses import split_auxiliary, total_loss
 from dnas.training.network_checks import takes_channels_last
 from dnas.training.settings import RetrainSettings
@@ -60,6 +60,7 @@ class TrainingStep:
         self._capture = recorder and StepCapture(
             recorder, state=self._moving, generators=generators_of({"": self.weights[0]}), say=say
         )
+        self.carry: Any = None  # the state that the network left, where batches continue each other
         self._is_first = True
 
     def begin(self) -> None:
@@ -71,7 +72,7 @@ class TrainingStep:
         """Train on one batch.
 
         Args:
-            batch: inputs and targets, on any device.
+            batch: inputs and targets, on any device. If it has no carry, it continues the last one, where that had one.
             drop_path: the probability that the network drops an edge now.
             is_first: whether this is the first step of the training, in which more is checked.
 
@@ -84,8 +85,11 @@ class TrainingStep:
         """
         self._is_first = is_first
         batch = to_device(batch, self.device)
-        batch = batch._replace(inputs=self._formatted(batch.inputs))
-        if self._capture is None:
+        batch = batch._replace(carry=self.carry if batch.carry is None else batch.carry)
+        if batch.carry is not None and self.teacher is not None:
+            raise UserError("Networks that hand on a state from batch to batch have no teacher: leave the teacher out.")
+        batch = batch._replace(inputs=self._formatted(batch))
+        if self._capture is None or batch.carry is not None:
             return self._trained([batch])
         baked = (tuple(group["lr"] for group in self.optimizer.param_groups), drop_path)
         return self._capture([batch], baked, self._trained)
@@ -93,7 +97,9 @@ class TrainingStep:
     def _trained(self, batches: Sequence[Batch]) -> Tensor:
         (batch,) = batches
         with in_precision(self.settings.precision, self.device):
-            outputs, auxiliary = split_auxiliary(call(self.network, batch.inputs), self.task)
+            returned, self.carry = call_carried(self.network, batch.inputs, batch.carry)
+            outputs, auxiliary = split_auxiliary(returned, self.task)
+            outputs = self.task.read(outputs)
             self._check(outputs, batch.targets)
             loss = total_loss(self._criterion(outputs, batch.targets))
             if self.teacher is not None:
@@ -142,12 +148,12 @@ class TrainingStep:
         network = [*self.network.parameters(), *self.network.buffers()]
         return [network, momentum] if momentum else [network]
 
-    def _formatted(self, inputs: Any) -> Any:
-        """The inputs as channels-last, which is about twice as fast, or contiguous if the network needs that."""
+    def _formatted(self, batch: Batch) -> Any:
+        """A batch's inputs as channels-last, which is about twice as fast, or contiguous if the network needs it."""
         if self._memory_format is None:
             named = type(self.network).__name__
-            with in_own_code(lambda: f"The network {named} cannot take the inputs, {described(inputs)}"):
-                works = takes_channels_last(self.network, inputs)
+            with in_own_code(lambda: f"The network {named} cannot take the inputs, {described(batch.inputs)}"):
+                works = takes_channels_last(self.network, batch)
             self._memory_format = torch.channels_last if works else torch.contiguous_format
             self.network.to(memory_format=self._memory_format)  # pyright: ignore[reportCallIssue]
             if not works:
@@ -155,4 +161,4 @@ class TrainingStep:
                     "Note: the network flattens with view(), so it is trained in contiguous memory format; with "
                     "flatten(1) or reshape() it would train faster."
                 )
-        return in_format(inputs, self._memory_format)
+        return in_format(batch.inputs, self._memory_format)

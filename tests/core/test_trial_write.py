@@ -11,10 +11,11 @@ from dnas import Choice, RetrainSettings, SearchSettings
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
 from dnas.core.trial_write import check_search_can_be_saved
-from dnas.language import train_language
+from dnas.language import LanguageTraining, train_language
 from dnas.system.errors import UserError
 from tests.support.small_language import corpus, network
 
+SMALL = LanguageTraining(epochs=1, batch_size=8, validation_batch_size=4, bptt=7)
 DATA = [(torch.randn(8, 4), torch.arange(8) % 2) for _ in range(4)]
 NOT_UTF8 = "caf\udce9"  # as Python reads an old file name
 
@@ -51,7 +52,10 @@ def untrained(path: Path) -> bool:
             "weights of this search take about",
         ),
         (lambda run: dnas.retrain(huge(nn.Linear(4, 2)), DATA, run=run), "weights of this training take about"),
-        (lambda run: train_language(huge(network()), corpus(), run=run), "weights of this training take about"),
+        (
+            lambda run: train_language(huge(network()), corpus(), settings=SMALL, run=run),
+            "weights of this training take about",
+        ),
         (lambda run: dnas.retrain(Noted(4, 2), DATA, run=run), "is a str; only tensors can be written"),
         (
             lambda run: dnas.search(searchable(NOT_UTF8), DATA[:2], DATA[2:], run=run),

@@ -15,7 +15,8 @@ from dnas.method.hypergradient import FirstOrder, OneStep
 from dnas.searching.search_step import search_step
 from dnas.searching.supernet import Supernet
 
-ROWS, SHAPE = 2, (2, 1)
+ROWS = 2
+START = torch.zeros(ROWS, 1)
 
 
 class Summing(nn.Module):
@@ -36,7 +37,7 @@ def batches(count: int = 41) -> TextBatches:
 
 
 def carried(model: nn.Module, name: str = "train") -> CarriedBatches:
-    return CarriedBatches(batches(), model, name=name, shape=SHAPE)
+    return CarriedBatches(batches(), model, name=name, start=START)
 
 
 def sums(epoch: list) -> list[list[float]]:

@@ -53,7 +53,13 @@ def test_logged_perplexity_is_the_exponential_of_a_loss_without_regularisation()
     heavy = LanguageSearch(**{**vars(settings(1)), "loss": LanguageLoss(slowness=100.0)})
     row = search_language(corpus(), space=SPACE, settings=heavy).metrics[-1]
     assert row["train_loss"] > row["train_loss"] - row["slowness"] == pytest.approx(row["cross_entropy"])
-    assert row["validation_perplexity"] == math.exp(row["validation_loss"]) < 2 * V
+    assert row["validation_perplexity"] == pytest.approx(math.exp(row["validation_loss"]), rel=1e-6)
+    assert row["validation_perplexity"] < 2 * V
+
+
+def test_a_search_that_measures_every_second_epoch_says_no_perplexity_in_between():
+    rows = search_language(corpus(), space=SPACE, settings=settings(2, validate_every=2)).metrics
+    assert ["validation_perplexity" in row for row in rows] == [False, True]
 
 
 class _StopAfter(Observer):

@@ -12,6 +12,7 @@ from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.task import (
     Classification,
     LanguageModelling,
+    LanguageOutput,
     Metric,
     MultiLabel,
     OwnTask,
@@ -113,6 +114,21 @@ def test_perplexity_is_the_exponential_of_the_mean_loss_over_all_tokens():
     expected = math.exp(float(nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())))
     assert found.values["perplexity"].value == pytest.approx(expected, rel=1e-12)
     assert math.exp(found.loss) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_loss_of_a_language_model_is_cross_entropy_with_size_and_slowness_of_its_states():
+    logits, states, dropped = (random(3, 2, 4) for _ in range(3))
+    targets = torch.tensor([[0, 1], [2, 3], [1, 1]])
+    terms = LanguageModelling(activation=2.0, slowness=3.0).criterion(LanguageOutput(logits, states, dropped), targets)
+    probabilities = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    entropy = -sum(math.log(probabilities[t, b, targets[t, b]]) for t in range(3) for b in range(2)) / 6
+    slow = sum((states[t] - states[t - 1]).square().sum() for t in (1, 2)) / 16
+    expected = {"cross_entropy": entropy, "activation": 2 * (dropped**2).mean(), "slowness": 3 * slow}
+    assert {name: float(term) for name, term in terms.items()} == pytest.approx(
+        {name: float(value) for name, value in expected.items()}, rel=1e-12
+    )
+    # In evaluation the states are not given out, and the loss is the logarithm of the perplexity.
+    assert list(LanguageModelling(2.0, 3.0).criterion(LanguageOutput(logits), targets)) == ["cross_entropy"]
 
 
 def test_the_mean_of_batches_is_weighted_by_their_samples():

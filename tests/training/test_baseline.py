@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture
+from dnas.core.batch import Batch
 from dnas.core.run import Run
 from dnas.data.iterable_batches import IterableBatches
 from dnas.system.display import Display, Silent
@@ -171,7 +172,7 @@ def test_what_only_training_uses_does_not_count_among_the_parameters():
             return (self.main(x), self.side(x)) if self.training else self.main(x)
 
     network = TwoHeads()
-    assert num_used_parameters(network, torch.zeros(2, 4)) == 4 * 3 + 3 + 3 * 2 + 2
+    assert num_used_parameters(network, Batch(torch.zeros(2, 4), None)) == 4 * 3 + 3 + 3 * 2 + 2
     assert network.main.weight.grad is None
 
 

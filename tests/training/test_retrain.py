@@ -593,7 +593,7 @@ def test_recorded_steps_train_as_the_usual_ones_do():
             "retrain",
             None,
             Classification(settings.label_smoothing),
-            recorder if recorded else None,
+            recorder=recorder if recorded else None,
         )
         with seeded(0), stop_request() as request:
             loop.run_epochs(request)
