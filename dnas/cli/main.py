@@ -13,6 +13,7 @@ from dnas.cli.overview import without_command
 from dnas.system.allocator import keep_freed_memory
 from dnas.system.errors import UserError, is_out_of_memory
 from dnas.system.interrupt import Interrupted, handled
+from dnas.system.words import printable
 
 # What a user can put right. Anything else is a mistake of ours, or of a user's own part, and keeps its traceback.
 USER_ERRORS = (UserError, OSError)
@@ -67,7 +68,7 @@ def carry_out(words: Sequence[str]) -> int:
 def _fail(message: str, error: BaseException) -> NoReturn:
     if os.environ.get("DNAS_TRACEBACK"):
         raise error
-    print(f"dnas: {' '.join(message.split()) or type(error).__name__}", file=sys.stderr)
+    print(f"dnas: {printable(' '.join(message.split())) or type(error).__name__}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -11,6 +11,7 @@ from dnas.cli.arguments import Arguments
 from dnas.cli.own_model import add_model, model_for
 from dnas.cli.parser import Command
 from dnas.system.errors import UserError
+from dnas.system.words import printable
 
 
 def _fill(parser: ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def _run(config: Namespace, given: Arguments) -> None:
         predictions = predict(config.run, files, top=config.top, model=model_for(config.run, config))
     for prediction in predictions:
         classes = "  ".join(f"{name} {probability:.1%}" for name, probability in prediction.classes)
-        print(f"{prediction.path}: {classes}")
+        print(printable(f"{prediction.path}: {classes}"))
 
 
 def _files(places: Sequence[Path]) -> list[Path]:

@@ -213,6 +213,11 @@ COMMAND = Command(
     _fill,
     _run,
     _understood,
-    other_names={"--epochs": "--search.epochs", "--num": "--num_random", "--finalists": "--finalists.num"},
+    other_names={
+        "--skip-unreadable": "--skip_unreadable",
+        "--epochs": "--search.epochs",
+        "--num": "--num_random",
+        "--finalists": "--finalists.num",
+    },
     sizes_to_lower="--batch_size, --image_size, --channels or --cells",
 )

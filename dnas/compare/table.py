@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dnas.compare.row import CompareRow
+from dnas.system.words import csv_cell
 from dnas.task.words import is_share
 from dnas.training.significance import deviation, mean, verdict
 
@@ -292,7 +293,11 @@ def _columns(lines: Sequence[Line]) -> list[Column]:
 
 def _csv(lines: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [["" if value is None else value for value in line] for line in lines]
-    )
+    csv.writer(text, lineterminator="\n").writerows([[_as_cell(value) for value in line] for line in lines])
     return text.getvalue()
+
+
+def _as_cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return csv_cell(value)
+    return "" if value is None else value

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-from dnas.data.decode import Encoded, Progress, all_grey, decode_images, image_size, to_channels
+from dnas.data.decode import Encoded, Progress, all_grey, all_problems, decode_images, image_size, to_channels, without
 from dnas.data.image_set import ImageSet
 from dnas.data.resize import ResizeRule
 from dnas.data.source import Source
 from dnas.system.errors import UserError
 from dnas.system.reading import shortened
+from dnas.system.words import number_of
 
 _LONGEST_NAME = 255  # characters of a class, as of a folder
 _SAMPLED = 64  # image headers read to learn the usual size
@@ -38,24 +39,27 @@ class Catalog:
     num_train: int
     num_test: int
     native_size: int
-    read: Callable[[ResizeRule, Progress | None], Source]
+    read: Callable[[ResizeRule, Progress | None, bool], Source]
 
     @property
     def default_size(self) -> int:
         """The native size, at most 64 pixels."""
         return min(self.native_size, _LARGEST_DEFAULT)
 
-    def load(self, *, size: int | None = None, progress: Progress | None = None) -> Source:
+    def load(
+        self, *, size: int | None = None, progress: Progress | None = None, skip_unreadable: bool = False
+    ) -> Source:
         """Decode the images to `size` x `size` pixels.
 
         Args:
             size: size in pixels; None for `default_size`.
             progress: called from this thread with (images done, images in all).
+            skip_unreadable: leave out images that cannot be read; the source lists them.
 
         Raises:
-            UserError: an image cannot be read, or memory cannot hold them all.
+            UserError: images cannot be read (all of them are named), none of a class can, or memory cannot hold them.
         """
-        return self.read(ResizeRule(self.default_size if size is None else size), progress)
+        return self.read(ResizeRule(self.default_size if size is None else size), progress, skip_unreadable)
 
 
 def encoded_catalog(
@@ -69,22 +73,27 @@ def encoded_catalog(
     check_classes(name, class_names, train.labels)
     names = tuple(class_names)
 
-    def read(rule: ResizeRule, progress: Progress | None) -> Source:
-        total = len(train) + (len(test) if test is not None else 0)
-        images = decode_images(train, rule, progress=progress, total=total)
-        test_images = None
-        if test is not None:
-            test_images = decode_images(test, rule, progress=progress, done=len(train), total=total)
-        grey = all_grey(images) and (test_images is None or all_grey(test_images))
-        channels = 1 if grey else 3
-        return Source(
-            train=_image_set(f"{name} train", train, to_channels(images, channels), names),
-            test=None
-            if test is None or test_images is None
-            else _image_set(f"{name} test", test, to_channels(test_images, channels), names),
-            rule=rule,
-            notes=notes,
-        )
+    def read(rule: ResizeRule, progress: Progress | None, skip_unreadable: bool) -> Source:
+        parts = {"train": train} if test is None else {"train": train, "test": test}
+        total, done = sum(map(len, parts.values())), 0
+        decoded, left_out, problems = {}, (), {}
+        for part, encoded in parts.items():
+            bad: dict[int, str] = {}
+            images = decode_images(encoded, rule, progress=progress, done=done, total=total, unreadable=bad)
+            done += len(encoded)
+            problems |= {len(problems) + number: bad[at] for number, at in enumerate(sorted(bad))}
+            left_out += tuple(encoded.paths[at] for at in sorted(bad))
+            decoded[part] = without(encoded, images, bad) if bad else (encoded, images)
+        if problems and not skip_unreadable:
+            raise UserError(all_problems(problems))
+        check_classes(name, class_names, decoded["train"][0].labels)
+        channels = 1 if all(all_grey(images) for _, images in decoded.values()) else 3
+        sets = {
+            part: _image_set(f"{name} {part}", encoded, to_channels(images, channels), names)
+            for part, (encoded, images) in decoded.items()
+        }
+        said = (f"{number_of(len(left_out), 'image')} cannot be read and left out: {', '.join(left_out[:20])}.",)
+        return Source(sets["train"], sets.get("test"), rule, notes + (said if left_out else ()), left_out)
 
     num_test = 0 if test is None else len(test)
     return Catalog(name, names, len(train), num_test, _median_shorter_side(train), read)
@@ -98,7 +107,7 @@ def decoded_catalog(name: str, train: ImageSet, test: ImageSet | None) -> Catalo
     """
     check_classes(name, train.class_names, train.labels.unique().tolist())
 
-    def read(rule: ResizeRule, progress: Progress | None) -> Source:
+    def read(rule: ResizeRule, progress: Progress | None, skip_unreadable: bool) -> Source:
         resized = resize_images(train, rule)
         source = Source(resized, None if test is None else resize_images(test, rule), rule)
         if progress is not None:
@@ -161,8 +170,13 @@ def _image_set(name: str, encoded: Encoded, images: torch.Tensor, class_names: t
 def _median_shorter_side(encoded: Encoded) -> int:
     """Median over up to 64 images spread over the set, so that an ordered set is sampled from all classes."""
     step = max(1, len(encoded) // _SAMPLED)
-    sides = []
+    sides, problem = [], ""
     for at in list(range(0, len(encoded), step))[:_SAMPLED]:
         file = encoded.fetch(range(at, at + 1))[0]
-        sides.append(min(image_size(file, name=encoded.paths[at] if isinstance(file, bytes) else str(file))))
+        try:
+            sides.append(min(image_size(file, name=encoded.paths[at] if isinstance(file, bytes) else str(file))))
+        except (UserError, FileNotFoundError) as error:  # all that cannot be read are told when they are decoded
+            problem = problem or str(error)
+    if not sides:
+        raise UserError(problem)
     return sorted(sides)[len(sides) // 2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 _CHUNK = 256  # images handed to the threads at a time, so that the files' bytes are not all in memory at once
+_TOLD = 100  # unreadable images that one message names
 _GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -71,7 +72,13 @@ def decode_image(file: Path | bytes, rule: ResizeRule, *, name: str = "") -> Ten
 
 
 def decode_images(
-    encoded: Encoded, rule: ResizeRule, *, progress: Progress | None = None, done: int = 0, total: int | None = None
+    encoded: Encoded,
+    rule: ResizeRule,
+    *,
+    progress: Progress | None = None,
+    done: int = 0,
+    total: int | None = None,
+    unreadable: dict[int, str] | None = None,
 ) -> Tensor:
     """All images, `(images, 3, size, size)` uint8, decoded in as many threads as there are cores.
 
@@ -81,23 +88,47 @@ def decode_images(
         progress: called from this thread with (images done, images in all).
         done: for `progress`, number of images that were done before these.
         total: for `progress`, number of images in all; None for the number of these.
+        unreadable: takes the reason for each image that cannot be read, by its index; its pixels are then undefined.
 
     Raises:
-        UserError: an image cannot be read (the first such one is named), or memory cannot hold them all.
+        UserError: images cannot be read and `unreadable` is None (all of them are named), or memory cannot hold them.
     """
     count = len(encoded)
     check_holds(count * 3 * rule.size**2, f"{count} images of {rule.size} x {rule.size} pixels")
     images = torch.empty(count, 3, rule.size, rule.size, dtype=torch.uint8)
+    problems: dict[int, str] = {} if unreadable is None else unreadable
 
     def decode(at: int, file: Path | bytes) -> None:
-        images[at] = decode_image(file, rule, name="" if isinstance(file, Path) else encoded.paths[at])
+        try:
+            images[at] = decode_image(file, rule, name="" if isinstance(file, Path) else encoded.paths[at])
+        except (UserError, FileNotFoundError) as error:  # told with all others at the end
+            problems[at] = str(error)
 
     with ThreadPoolExecutor(max_workers=_num_cores()) as threads:
         for chunk in _chunks(count):
             for at, _ in zip(chunk, threads.map(decode, chunk, encoded.fetch(chunk)), strict=True):
                 if progress is not None:
                     progress(done + at + 1, count if total is None else total)
+    if unreadable is None and problems:
+        raise UserError(all_problems(problems))
     return images
+
+
+def without(encoded: Encoded, images: Tensor, left_out: Collection[int]) -> tuple[Encoded, Tensor]:
+    """The images but those that are left out, and their labels and names."""
+    kept = [at for at in range(len(encoded)) if at not in left_out]
+    labels, paths = tuple(encoded.labels[at] for at in kept), tuple(encoded.paths[at] for at in kept)
+    return Encoded(labels, paths, encoded.fetch), images[kept]
+
+
+def all_problems(problems: Mapping[int, str]) -> str:
+    """One message for all images that cannot be read, in their order; the rest of a long list is counted."""
+    told = [problems[at] for at in sorted(problems)]
+    if len(told) == 1:
+        return told[0]
+    more = "" if len(told) <= _TOLD else f" ... and {len(told) - _TOLD} more."
+    listed = " ".join(f"({number}) {problem}" for number, problem in enumerate(told[:_TOLD], start=1))
+    return f"{len(told)} images cannot be read; --skip_unreadable true leaves them out. {listed}{more}"
 
 
 def image_size(file: Path | bytes, *, name: str = "") -> tuple[int, int]:

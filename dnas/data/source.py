@@ -17,9 +17,11 @@ class Source:
         test: the data set's own test part, or None if it has none (then `set_aside_test` makes one).
         rule: makes an input of an image file of any size; prediction applies the same rule.
         notes: information for a person, such as files that were ignored; one sentence each.
+        unreadable: paths of the images that were left out because they cannot be read.
     """
 
     train: ImageSet
     test: ImageSet | None
     rule: ResizeRule
     notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ class JobData:
         normalization: mean and standard deviation of the channels, measured on `rest`.
         rule: how an image of any size becomes an input of the network.
         notes: what a user should know about the data, in sentences.
+        unreadable: images that were left out because they cannot be read.
     """
 
     test: ImageSet
@@ -51,6 +52,7 @@ class JobData:
     normalization: Normalization
     rule: ResizeRule
     notes: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 def load_data(job: Job, progress: Callable[[int, int], None] | None = None) -> JobData:
@@ -60,9 +62,9 @@ def load_data(job: Job, progress: Callable[[int, int], None] | None = None) -> J
         FileNotFoundError, UserError: as `dnas.data.load_source`, or a class has too few images for both parts.
     """
     catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
-    source = catalog.load(size=job.image_size, progress=progress)
+    source = catalog.load(size=job.image_size, progress=progress, skip_unreadable=job.skip_unreadable)
     rest, test = set_aside_test(source, fraction=job.test_fraction, seed=job.seed)
-    return JobData(test, rest, measure_normalization(rest), source.rule, source.notes)
+    return JobData(test, rest, measure_normalization(rest), source.rule, source.notes, source.unreadable)
 
 
 def read_data(run: Run, job: Job, display: Display) -> JobData:
@@ -100,6 +102,8 @@ def remember_test_part(run: Run, data: JobData) -> None:
         "digest": _digest([data.test, data.rest]),
         "images": list(data.test.paths),
     }
+    if data.unreadable:
+        listed |= {"num_unreadable": len(data.unreadable), "unreadable": list(data.unreadable)}
     if not (run.path / "test_part.json").exists():
         run.save_json("test_part", listed)
         return

@@ -39,6 +39,7 @@ class Job:
         image_size: height and width of the network's input in pixels; larger images are resized and cropped.
         image_column: name of the column with the images; needed for hub and parquet data with several image columns.
         label_column: name of the column with the labels; needed for hub and parquet data with several label columns.
+        skip_unreadable: leave out images that cannot be read; the run keeps their number and names.
         test_fraction: share of the images, over 0 and below 1, that is set aside as test part for `dnas evaluate`; it
             has no effect on data that come with a test part.
         validation_fraction: share of the remaining images, from 0 to below 1, that `dnas retrain` does not train on, so
@@ -74,6 +75,7 @@ class Job:
     image_size: int | None = None
     image_column: str = ""
     label_column: str = ""
+    skip_unreadable: bool = False
     test_fraction: float = 0.15
     validation_fraction: float = 0.1
     supernet_images: int | None = None

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dnas.system.words import readable_time
+from dnas.system.words import printable, readable_time
 
 
 class Display(ABC):
@@ -58,7 +58,7 @@ class TerminalLine(Display):
 
     def say(self, text: str) -> None:
         if sys.stderr.isatty():
-            sys.stderr.write(("\n" if self._is_open else "") + text + "\n")
+            sys.stderr.write(("\n" if self._is_open else "") + printable(text) + "\n")
             self._is_open = False
 
 
@@ -143,4 +143,4 @@ class RichDisplay(Display):
             self.console.print(f"{phase}: {done}/{total}  {text}", soft_wrap=True)
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)

@@ -37,6 +37,25 @@ def seconds_in(text: str) -> float:
     raise UserError(f"A time must be a number with a unit, such as 90s, 30min or 2h; got {text!r}.")
 
 
+def printable(text: str) -> str:
+    """Text for a terminal: characters that steer it, such as escapes in the names of files, are written out."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
+def csv_cell(text: str) -> str:
+    """Text that spreadsheets show as it is: what they would take for a formula begins with an apostrophe."""
+    is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{text}" if is_formula and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def number_of(count: int, noun: str) -> str:
     """A count with its noun: '1 thread', '2 threads'."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dnas.system.atomic import write_text
 from dnas.system.errors import UserError
+from dnas.system.words import csv_cell
 from dnas.task.measurement import Measured, Measurement
 
 
@@ -119,8 +120,9 @@ class Evaluation:
             )
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["true \\ predicted", *class_names])
-        for name, row in zip(class_names, confusion.tolist(), strict=True):
+        names = [csv_cell(name) for name in class_names]
+        writer.writerow(["true \\ predicted", *names])
+        for name, row in zip(names, confusion.tolist(), strict=True):
             writer.writerow([name, *row])
         write_text(path, text.getvalue())
 

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from dnas.data import load_folder, open_source
+from dnas.data.folder import open_folder
+from dnas.system.errors import UserError
 
 
 def save(path: Path, colour=(200, 30, 60), size: tuple[int, int] = (20, 16)) -> None:
@@ -204,3 +206,70 @@ def test_links_in_a_circle_are_no_images(tmp_path):
     (tmp_path / "cat" / "a.png").symlink_to("a.png")
     with pytest.raises(ValueError, match=r"a\.png.: its symbolic links go in a circle"):
         load_folder(tmp_path, size=8)
+
+
+def unreadable(folder: Path) -> list[Path]:
+    """Five images, each of which cannot be read for another reason, beside four that can."""
+    pets(folder)
+    empty, text, cut, dead, locked_in = (folder / "cat" / f"bad{number}.png" for number in range(5))
+    empty.touch()
+    text.write_text("no image")
+    cut.write_bytes((folder / "cat" / "0.png").read_bytes()[:60])
+    dead.symlink_to(folder / "gone.png")
+    locked_in.symlink_to(locked_in.name)
+    return [empty, text, cut, dead, locked_in]
+
+
+def test_all_images_that_cannot_be_read_are_named_at_once(tmp_path):
+    bad = unreadable(tmp_path)
+    with pytest.raises(UserError) as caught:
+        load_folder(tmp_path, size=8)
+    assert str(caught.value).startswith("5 images cannot be read; --skip_unreadable true leaves them out. (1) ")
+    assert [path.name for path in bad if str(path) in str(caught.value)] == [path.name for path in bad]
+
+
+def test_images_that_cannot_be_read_are_left_out_and_counted_where_that_is_asked_for(tmp_path):
+    pets(tmp_path / "whole")
+    whole = load_folder(tmp_path / "whole", size=8)
+    bad = unreadable(tmp_path / "some")
+    source = open_folder(tmp_path / "some").load(size=8, skip_unreadable=True)
+    assert source.unreadable == tuple(f"cat/{path.name}" for path in bad)
+    assert source.notes[-1].startswith("5 images cannot be read and left out: cat/bad0.png, ")
+    assert source.train.paths == whole.train.paths
+    assert torch.equal(source.train.images, whole.train.images)
+    assert torch.equal(source.train.labels, whole.train.labels)
+
+
+def test_a_class_without_a_readable_image_is_named_though_others_are_left_out(tmp_path):
+    for path in unreadable(tmp_path):
+        path.rename(tmp_path / "dog" / path.name)
+    for path in (tmp_path / "cat").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="no training image of class 'cat'"):
+        open_folder(tmp_path).load(size=8, skip_unreadable=True)
+
+
+def test_class_names_in_any_script_come_out_as_they_are(tmp_path):
+    names = ["кот", "собака", "猫", "كلب", "naïve", "🐈", "=SUM(A1)", "[red]x", "a b"]
+    for name in names:
+        save(tmp_path / name / f"{name}.png")
+    source = load_folder(tmp_path, size=8)
+    assert source.train.class_names == tuple(sorted(names))
+    assert source.train.paths == tuple(f"{name}/{name}.png" for name in sorted(names))
+
+
+def test_a_link_to_a_folder_above_it_is_not_followed_in_a_circle(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "cat" / "up").symlink_to(tmp_path, target_is_directory=True)
+    assert len(load_folder(tmp_path, size=8).train) == 4
+
+
+def test_an_animated_image_is_its_first_frame_and_an_empty_folder_in_a_class_is_nothing(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "cat" / "empty").mkdir()
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ((200, 0, 0), (0, 0, 200))]
+    for kind in ("gif", "png", "webp"):
+        frames[0].save(tmp_path / "dog" / f"x.{kind}", save_all=True, append_images=frames[1:], lossless=True)
+    images = load_folder(tmp_path, size=8).train
+    found = [image for image, path in zip(images.images, images.paths, strict=True) if "x." in path]
+    assert [image[:, 0, 0].tolist() for image in found] == [[200, 0, 0]] * 3

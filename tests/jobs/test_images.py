@@ -157,3 +157,13 @@ def test_any_change_of_names_labels_or_classes_is_noticed(tmp_path, data: JobDat
     changed = replace(data, **{part: change(getattr(data, part))})
     with pytest.raises(ValueError, match=r"The data have changed since .* test_part\.json"):
         remember_test_part(run, changed)
+
+
+def test_the_number_of_images_that_were_left_out_stays_in_the_run(tmp_path):
+    photos = make_photos(tmp_path / "photos")
+    (photos / "cat" / "empty.png").touch()
+    job, run = replace(SMALL, data=str(photos), skip_unreadable=True), Run(tmp_path / "run")
+    remember_test_part(run, load_data(job))
+    listed = run.load_json("test_part")
+    assert (listed["num_unreadable"], listed["unreadable"]) == (1, ["cat/empty.png"])
+    assert listed["num_images"] + listed["num_rest"] == 48

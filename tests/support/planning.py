@@ -10,7 +10,7 @@ GIB = 2**30  # bytes
 def catalog(*, train: int = 1000, test: int = 0, native: int = 224) -> Catalog:
     """A data set that nobody reads."""
 
-    def read(rule: ResizeRule, progress: object) -> object:
+    def read(rule: ResizeRule, progress: object, skip_unreadable: bool) -> object:
         raise AssertionError("a plan reads no images")
 
     return Catalog("photos", ("a", "b", "c", "d"), train, test, native, read)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dnas.system.words import aligned, number_of, readable_time, seconds_in
+from dnas.system.words import aligned, csv_cell, number_of, printable, readable_time, seconds_in
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,17 @@ def test_columns_of_a_table_have_equal_widths_and_each_its_side():
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         aligned([("a", "b"), ("c",)], "<<")
+
+
+def test_what_steers_a_terminal_is_written_out_and_other_scripts_stay():
+    assert printable("a\x1b[31mb\x07\u202e猫\n\tc") == "a\\x1b[31mb\\x07\\x202e猫\n\tc"
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "-x", "@SUM(1)", "\tx"])
+def test_what_a_spreadsheet_would_take_for_a_formula_begins_with_an_apostrophe(text):
+    assert csv_cell(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", ["cat", "-1", "+2.5", "a=b", ""])
+def test_other_names_are_cells_as_they_are(text):
+    assert csv_cell(text) == text

@@ -154,13 +154,14 @@ def measure_training(
     )
 
 
-def reading_seconds(catalog: Catalog, size: int, *, patience: float) -> float:
+def reading_seconds(catalog: Catalog, size: int, *, patience: float, skip_unreadable: bool = False) -> float:
     """Seconds that reading all images will take, extrapolated from reading the first ones.
 
     Args:
         catalog: the data.
         size: height and width to which the images are brought, in pixels.
         patience: seconds after which no more images are read.
+        skip_unreadable: leave out images that cannot be read.
 
     Raises:
         UserError: an image among the first cannot be read.
@@ -172,7 +173,7 @@ def reading_seconds(catalog: Catalog, size: int, *, patience: float) -> float:
             raise _Enough(done)
 
     try:
-        catalog.load(size=size, progress=progress)
+        catalog.load(size=size, progress=progress, skip_unreadable=skip_unreadable)
     except _Enough as enough:
         return (time.perf_counter() - started) * (catalog.num_train + catalog.num_test) / enough.done
     return time.perf_counter() - started

@@ -94,7 +94,8 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     """
     check_no_choice_with_stages(job)
     planning = planning_seconds(job.time)
-    reading = reading_seconds(catalog, job.image_size or catalog.default_size, patience=planning / 10)
+    size = job.image_size or catalog.default_size
+    reading = reading_seconds(catalog, size, patience=planning / 10, skip_unreadable=job.skip_unreadable)
 
     def measure_of(job: Job) -> Measure:
         return lambda sizes: measure_search(job, sizes, num_classes=len(catalog.class_names), device=device)

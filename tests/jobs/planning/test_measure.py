@@ -66,7 +66,7 @@ def test_slow_work_is_done_once_more_only(monkeypatch):
 def photos(clock: Clock, *, train: int, test: int, each: float) -> Catalog:
     """A data set whose images take `each` seconds to read."""
 
-    def read(rule: ResizeRule, progress: Callable[[int, int], None] | None) -> Source:
+    def read(rule: ResizeRule, progress: Callable[[int, int], None] | None, skip_unreadable: bool) -> Source:
         assert progress is not None
         for done in range(1, train + test + 1):
             clock.now += each
