@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnas.core.architecture import Kept
 from dnas.cost.candidates import candidate_costs
@@ -19,7 +20,8 @@ from dnas.cost.counts import remembered
 from dnas.cost.decomposition import Decomposition, Table, decompose
 from dnas.cost.delivered import Delivered
 from dnas.cost.flops import call_arguments
-from dnas.cost.stopwatch import Runtime, Stopwatch
+from dnas.cost.needed import needs_all
+from dnas.cost.stopwatch import TURNS, Runtime, Stopwatch, Work
 from dnas.system.atomic import write_text
 from dnas.system.devices import device_name
 from dnas.system.errors import UserError
@@ -28,6 +30,8 @@ from dnas.system.reading.json_data import read_json
 FORMAT, FORMAT_VERSION = "dnas-milliseconds", 1
 # Networks that are measured whole: the constant part is fitted on the first, the error reported on the others.
 FITTED, TESTED = 10, 20
+# How far the parts' milliseconds within a network may be from those by themselves, as a standard deviation.
+SCALE_DEVIATION = 0.3
 
 
 @dataclass(frozen=True)
@@ -179,36 +183,76 @@ def measure_milliseconds(
     draw: Callable[[int], Mapping[str, Kept]],
     say: Callable[[int, int], None] = lambda done, total: None,
 ) -> Milliseconds:
-    """Measure the candidates of a delivered network where they stand, and thirty whole networks.
+    """Measure the candidates of a delivered network where they stand, and thirty whole networks, all in turns.
 
     Args:
         delivered: on the device that is measured.
         stopwatch: what measures.
-        draw: architecture number 0, 1 ...
-        say: is told how many of the networks are measured.
+        draw: architecture number 0, 1 ...; those that do not need all that they keep are passed over, if others are
+            found.
+        say: is told how many of the networks are prepared and how many turns are taken.
     """
     arguments, keywords = call_arguments(delivered.inputs)
     assert not keywords, "a delivered network takes tensors"
     device = next(x.device for x in arguments if isinstance(x, Tensor))
-    measure = remembered(stopwatch) if delivered.descriptions_tell else stopwatch
-    cost = decompose(
-        delivered,
-        lambda model: candidate_costs(model, delivered.inputs, measure),
-        lambda network: stopwatch.whole(network, arguments),
+    works: list[Work] = []
+
+    def prepared(work: Work) -> float:
+        works.append(work)
+        return 0.0  # is measured later
+
+    _costs(
+        delivered, lambda *part: prepared(stopwatch.part(*part)), lambda n: prepared(stopwatch.network(n, arguments))
     )
-    decisions = delivered.decisions
-    predicted, measured = [], []
-    for index in range(FITTED + TESTED):
-        kept = draw(index)
-        predicted.append(cost.of(kept, decisions) - cost.constant)
-        measured.append(stopwatch.whole(delivered.network(kept), arguments))
-        say(index + 1, FITTED + TESTED)
-    # The median: one network that something has slowed down does not move it.
-    constant = statistics.median(m - p for p, m in zip(predicted[:FITTED], measured[:FITTED], strict=True))
-    fit = Fit.of([p + constant for p in predicted[FITTED:]], measured[FITTED:])
+    networks, total = _drawn(draw), FITTED + TESTED + TURNS
+    wholes: list[Work] = []
+    for kept in networks:
+        wholes.append(stopwatch.network(delivered.network(kept), arguments))
+        say(len(wholes), total)
+    for turn in range(TURNS):
+        for work in (*works, *wholes):
+            work.turn()
+        say(len(wholes) + turn + 1, total)
+    in_order = iter(works)
+    cost = _costs(delivered, lambda *_: next(in_order).milliseconds, lambda _: next(in_order).milliseconds)
+    sums = [cost.of(kept, delivered.decisions) - cost.constant for kept in networks]
+    milliseconds = [work.milliseconds for work in wholes]
+    constant, scale = _fitted(sums[:FITTED], milliseconds[:FITTED])
+    fit = Fit.of([constant + scale * own for own in sums[FITTED:]], milliseconds[FITTED:])
     sizes = json.loads(json.dumps(delivered.sizes))
     host = Host.here(stopwatch.runtime, device, stopwatch.threads)
-    return Milliseconds(host, sizes, replace(cost, constant=constant), fit)
+    return Milliseconds(host, sizes, replace(cost.scaled(scale), constant=constant), fit)
+
+
+def _costs(
+    delivered: Delivered, of_part: Callable[..., float], of_network: Callable[[nn.Module], float]
+) -> Decomposition:
+    measure = remembered(of_part) if delivered.descriptions_tell else of_part
+    return decompose(delivered, lambda model: candidate_costs(model, delivered.inputs, measure), of_network)
+
+
+def _drawn(draw: Callable[[int], Mapping[str, Kept]]) -> list[Mapping[str, Kept]]:
+    """Architectures that need all that they keep; others where there are too few of these."""
+    found = [draw(index) for index in range(FITTED + TESTED)]
+    rest = (draw(index) for index in range(len(found), 10 * len(found)))
+    needed = [kept for kept in found if needs_all(kept)]
+    while len(needed) < len(found) and (kept := next(rest, None)) is not None:
+        needed += [kept] if needs_all(kept) else []
+    return needed if len(needed) == len(found) else found
+
+
+def _fitted(sums: Sequence[float], measured: Sequence[float]) -> tuple[float, float]:
+    """Constant and scale of measured = constant + scale * sum, where the scale is 1 +- 0.3 before anything is measured.
+
+    Parts by themselves find their data in the cache, and a short run is disturbed less than a long one. The constant is
+    a median, so that one network that something has slowed down does not move it.
+    """
+    x, y = (array - array.mean() for array in (np.array(sums), np.array(measured)))
+    xx, xy = float(x @ x), float(x @ y)
+    rest = y - (xy / xx if xx else 1.0) * x
+    prior = float(rest @ rest) / (len(x) - 2) / SCALE_DEVIATION**2
+    scale = (xy + prior) / (xx + prior) if xx + prior else 1.0
+    return statistics.median(m - scale * own for own, m in zip(sums, measured, strict=True)), scale
 
 
 def _table(rows: Any) -> Table:

@@ -20,17 +20,72 @@ from dnas.system.threads import num_threads
 
 Runtime = Literal["torch", "onnxruntime"]
 
-WARM_UP_SECONDS = 0.02
-SECONDS = 0.1  # of measuring
-LEAST_RUNS = 9
+# What is measured takes turns, so that what disturbs the machine for a while disturbs all alike. The figure is the
+# least of the medians of its turns. On a busy machine predictions of mobile networks were off by 17 % with the median
+# of these medians, and by 9 % with the least (docs/budgets.md).
+TURNS = 5
+SECONDS = 0.02  # of a turn
+LEAST_RUNS = 3  # in a turn
 _LARGEST = 2 * 2**30  # bytes of an ONNX file; protobuf's own limit
 # On a GPU so many runs are queued between two looks at the clock.
 _QUEUED = 10
 
 
+class Work:
+    """Something that is measured in turns.
+
+    Args:
+        run: does it once.
+        device: where.
+        threads: CPU threads; a single one is measured by the time that it works, not by what others take of its core.
+        less: what `run` does besides, and is no part of it.
+    """
+
+    def __init__(self, run: Callable[[], Any], device: torch.device, threads: int, *, less: Work | None = None):
+        self._run = run
+        self._device = device
+        self._threads = threads
+        self._clock = time.thread_time if threads == 1 and device.type == "cpu" else time.perf_counter
+        self._less = less
+        self._least = float("inf")
+
+    def turn(self) -> None:
+        """Run it several times, after a first time that warms up."""
+        if self._less is not None:
+            self._less.turn()
+        with num_threads(self._threads), torch.inference_mode():
+            self._seconds()
+            end, found = time.perf_counter() + SECONDS, list[float]()
+            while len(found) < LEAST_RUNS or time.perf_counter() < end:
+                found.append(self._seconds())
+        self._least = min(self._least, 1000 * statistics.median(found))
+
+    @property
+    def milliseconds(self) -> float:
+        """Of one run: the least median of a turn."""
+        return self._least if self._less is None else max(self._least - self._less.milliseconds, 0.0)
+
+    def _seconds(self) -> float:
+        started = self._clock()
+        if self._device.type != "cuda":
+            self._run()
+            return self._clock() - started
+        for _ in range(_QUEUED):
+            self._run()
+        torch.cuda.synchronize(self._device)
+        return (self._clock() - started) / _QUEUED
+
+
+def measured(work: Work) -> float:
+    """Milliseconds of one run of a single thing."""
+    for _ in range(TURNS):
+        work.turn()
+    return work.milliseconds
+
+
 @dataclass(frozen=True)
 class Stopwatch:
-    """Measures modules: a median, after a warm-up; on one CPU thread the time that it works, not what others take.
+    """Measures modules in evaluation mode.
 
     Args:
         runtime: PyTorch, or the module as ONNX in onnxruntime; that is on the CPU.
@@ -43,57 +98,29 @@ class Stopwatch:
     runtime: Runtime = "torch"
     threads: int = 1
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> float:
-        """Milliseconds of one call in evaluation mode."""
-        with num_threads(self.threads), torch.inference_mode():
-            if self.runtime == "torch":
-                return _median(lambda: module(*inputs), _device(inputs), self.threads)
-            # What a session takes for nothing is no part of a module within a network.
-            return max(self._in_session(module, inputs) - self._in_session(nn.Identity(), inputs[:1]), 0.0)
+    def network(self, network: nn.Module, inputs: tuple[Any, ...]) -> Work:
+        """One call of a whole network."""
+        return self._work(network, inputs)
 
-    def whole(self, network: nn.Module, inputs: tuple[Any, ...]) -> float:
-        """Milliseconds of one call of a whole network."""
-        with num_threads(self.threads), torch.inference_mode():
-            if self.runtime == "torch":
-                return _median(lambda: network(*inputs), _device(inputs), self.threads)
-            return self._in_session(network, inputs)
+    def part(self, module: nn.Module, inputs: tuple[Any, ...]) -> Work:
+        """One call of a module within a network: without what a session of onnxruntime takes for nothing."""
+        empty = self._work(nn.Identity(), inputs[:1]) if self.runtime == "onnxruntime" else None
+        return self._work(module, inputs, less=empty)
 
     def of_file(self, path: Path, inputs: tuple[Tensor, ...]) -> float:
         """Milliseconds of one run of an ONNX file in onnxruntime."""
-        return self._of_session(open_session(read_onnx(path), self.threads), inputs)
+        return measured(self._session(open_session(read_onnx(path), self.threads), inputs))
 
-    def _in_session(self, module: nn.Module, inputs: tuple[Any, ...]) -> float:
-        return self._of_session(open_session(_onnx(module, inputs), self.threads), inputs)
+    def _work(self, module: nn.Module, inputs: tuple[Any, ...], *, less: Work | None = None) -> Work:
+        if self.runtime == "torch":
+            return Work(lambda: module(*inputs), _device(inputs), self.threads, less=less)
+        with num_threads(self.threads), torch.inference_mode():
+            return self._session(open_session(_onnx(module, inputs), self.threads), inputs, less=less)
 
-    def _of_session(self, session: Any, inputs: tuple[Any, ...]) -> float:
+    def _session(self, session: Any, inputs: tuple[Any, ...], *, less: Work | None = None) -> Work:
         names = [entry.name for entry in session.get_inputs()]
         feed = {name: x.numpy() for name, x in zip(names, inputs, strict=False)}  # a network may use no input
-        return _median(lambda: session.run(None, feed), torch.device("cpu"), self.threads)
-
-
-def _median(work: Callable[[], Any], device: torch.device, threads: int) -> float:
-    """Milliseconds of one run."""
-    # The processor's time of a single thread leaves out what other programs take of its core.
-    clock = time.thread_time if threads == 1 and device.type == "cpu" else time.perf_counter
-
-    def seconds() -> float:
-        started = clock()
-        if device.type != "cuda":
-            work()
-            return clock() - started
-        for _ in range(_QUEUED):
-            work()
-        torch.cuda.synchronize(device)
-        return (clock() - started) / _QUEUED
-
-    end = time.perf_counter() + WARM_UP_SECONDS
-    seconds()
-    while time.perf_counter() < end:
-        seconds()
-    end, found = time.perf_counter() + SECONDS, list[float]()
-    while len(found) < LEAST_RUNS or time.perf_counter() < end:
-        found.append(seconds())
-    return 1000 * statistics.median(found)
+        return Work(lambda: session.run(None, feed), torch.device("cpu"), self.threads, less=less)
 
 
 def _onnx(module: nn.Module, inputs: tuple[Any, ...]) -> bytes:

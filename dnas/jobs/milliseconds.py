@@ -12,7 +12,7 @@ from dnas.core.run import Run
 from dnas.cost.delivered import Delivered
 from dnas.cost.flops import call_arguments
 from dnas.cost.milliseconds import Milliseconds, measure_milliseconds
-from dnas.cost.stopwatch import Stopwatch
+from dnas.cost.stopwatch import Stopwatch, measured
 from dnas.jobs.job import Job
 from dnas.system.devices import named_device
 from dnas.system.display import Display
@@ -106,4 +106,4 @@ class MeasuredNetwork:
 
     def __call__(self, kept: Mapping[str, Kept]) -> float:
         arguments, _ = call_arguments(self._delivered.inputs)
-        return self._stopwatch.whole(self._delivered.network(kept), arguments)
+        return measured(self._stopwatch.network(self._delivered.network(kept), arguments))

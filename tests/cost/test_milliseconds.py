@@ -11,7 +11,8 @@ from dnas.core.choice import Choice
 from dnas.cost.decomposition import Decomposition
 from dnas.cost.delivered import DerivedNetwork
 from dnas.cost.milliseconds import Fit, Host, Milliseconds, measure_milliseconds
-from dnas.cost.stopwatch import Stopwatch
+from dnas.cost.needed import needs_all
+from dnas.cost.stopwatch import Stopwatch, Work, measured
 from dnas.space import MobileSpace, NasBench201Space
 from dnas.space.delivered import NetworkSizes, SpaceNetwork
 from dnas.system.errors import UserError
@@ -26,46 +27,78 @@ def table(**changes) -> Milliseconds:
     return replace(Milliseconds(host, sizes, cost, Fit.of([1.0, 2.0], [1.1, 1.9])), **changes)
 
 
+class Known(Work):
+    """Takes so many milliseconds."""
+
+    def __init__(self, milliseconds: float):
+        self.known = float(milliseconds)
+
+    def turn(self) -> None:
+        pass
+
+    @property
+    def milliseconds(self) -> float:
+        return self.known
+
+
 class Counted(Stopwatch):
     """A clock that knows what everything takes: 1 for each parameter."""
 
-    def __call__(self, module, inputs) -> float:
-        return float(sum(weight.numel() for weight in module.parameters()))
+    def part(self, module, inputs) -> Work:
+        return Known(sum(weight.numel() for weight in module.parameters()))
 
-    def whole(self, network, inputs) -> float:
-        return self(network, inputs) + 1000.0
+    def network(self, network, inputs) -> Work:
+        return Known(1000 + sum(weight.numel() for weight in network.parameters()))
 
 
 @pytest.mark.parametrize(
     "delivered",
     [
         DELIVERED,
-        SpaceNetwork(MobileSpace(layers=1, width_multipliers=(0.5, 1.0)), NetworkSizes(4, 2, 3, 1, 8), "cpu"),
+        SpaceNetwork(MobileSpace(layers=1, stages=2, width_multipliers=(0.5, 1.0)), NetworkSizes(4, 2, 3, 1, 8), "cpu"),
     ],
     ids=["nasbench201", "mobile"],
 )
 def test_what_is_a_sum_is_predicted_exactly(delivered):
     generator = torch.Generator().manual_seed(0)
-    draws = [delivered.space.random(generator).decisions for _ in range(30)]
+    draws = [delivered.space.random(generator).decisions for _ in range(300)]
     found = measure_milliseconds(delivered, Counted(), lambda index: draws[index])
-    assert found.fit.largest_error == 0
-    assert found.fit.measured == tuple(Counted().whole(delivered.network(kept), ()) for kept in draws[10:])
+    assert found.fit.largest_error < 1e-12
+    needed = [kept for kept in draws if needs_all(kept)]
+    measured = [Counted().network(delivered.network(kept), ()).milliseconds for kept in needed]
+    assert found.fit.measured == tuple(measured[10:30])
 
 
 def test_a_user_s_own_model_is_measured_too():
     model = nn.Sequential(nn.Linear(4, 4), Choice("op", {"linear": nn.Linear(4, 4), "skip": nn.Identity()}))
     draws = [{"op": name} for name in ("linear", "skip") * 15]
     found = measure_milliseconds(DerivedNetwork(model, torch.zeros(1, 4)), Counted(), lambda index: draws[index])
-    assert found.cost.single["op"] == ((20.0, 0.0),)
-    assert found.cost.constant == 1020.0
+    assert found.cost.single["op"] == (pytest.approx((20.0, 0.0)),)
+    assert found.cost.constant == pytest.approx(1020.0)
+
+
+def test_milliseconds_of_networks_have_a_scale_of_their_own_as_far_as_measurements_tell():
+    model = nn.Sequential(*(Choice(f"op{i}", {"linear": nn.Linear(4, 4), "skip": nn.Identity()}) for i in range(3)))
+    delivered = DerivedNetwork(model, torch.zeros(1, 4))
+    draws = [{f"op{i}": ("linear", "skip")[index >> i & 1] for i in range(3)} for index in range(30)]
+
+    class Slower(Counted):
+        def network(self, network, inputs) -> Work:
+            return Known(7 + 1.5 * sum(weight.numel() for weight in network.parameters()))
+
+    found = measure_milliseconds(delivered, Slower(), lambda index: draws[index])
+    assert found.cost.single["op0"] == (pytest.approx((30.0, 0.0)),)
+    assert found.cost.constant == pytest.approx(7.0)
+    same = measure_milliseconds(delivered, Slower(), lambda index: draws[0])  # nothing to learn a scale from
+    assert same.cost.single["op0"] == ((20.0, 0.0),)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 def test_milliseconds_of_a_module_are_above_nothing(runtime):
     module = nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(4))).eval()
-    stopwatch = Stopwatch(runtime)
-    assert stopwatch(module, (torch.zeros(1, 8, 32, 32),)) > 0
-    assert stopwatch.whole(module, (torch.zeros(1, 8, 32, 32),)) > 0
+    inputs = (torch.zeros(1, 8, 32, 32),)
+    assert measured(Stopwatch(runtime).part(module, inputs)) > 0
+    assert measured(Stopwatch(runtime).network(module, inputs)) > 0
 
 
 def test_a_table_comes_back_from_its_file_as_it_was(tmp_path):
