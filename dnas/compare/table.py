@@ -37,7 +37,7 @@ class Columns:
 
     def in_units(self, value: float) -> float:
         """A value of the metric as the table has it."""
-        return 100 * value if self.is_share else value
+        return 100 * value if is_share(self.metric, value) else value
 
     def text(self, value: float) -> str:
         """A value as the table shows it: percent with two decimals, others with four digits."""

@@ -25,7 +25,7 @@ from dnas.shipping.load import load
 from dnas.shipping.package import save_network, try_to_save
 from dnas.shipping.spec import ModuleBuilder, NetworkSpec
 from dnas.system.devices import named_device
-from dnas.system.display import Display
+from dnas.system.display import Display, Silent
 from dnas.system.random_state import seeded
 from dnas.system.threads import num_threads, threads_that_help
 from dnas.task.classification import Classification
@@ -136,8 +136,9 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display, *, teac
 
 def _on_held_out(network: nn.Module, job: Job, held_out: Batches) -> str:
     """How good a network is on held-out images, in words."""
-    measured = evaluate(network, held_out, task=job.task or Classification(), intervals=False).measurement
-    if measured.deciding == "top1":
+    task = job.task or Classification()
+    measured = evaluate(network, held_out, task=task, intervals=False, display=Silent()).measurement
+    if isinstance(task, Classification) and measured.deciding == "top1":
         return f"{measured.score.value:.2%} right on held-out images"
     return f"{called(measured.deciding)} {shown(measured.deciding, measured.score.value)} on held-out images"
 

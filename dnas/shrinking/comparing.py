@@ -19,7 +19,7 @@ from dnas.shrinking.searchable import Narrowable
 from dnas.shrinking.settings import ShrinkSettings
 from dnas.shrinking.statistics import reestimate
 from dnas.shrinking.trace import copied
-from dnas.system.display import Display
+from dnas.system.display import Display, Silent
 from dnas.system.errors import UserError
 from dnas.task.base import Task
 from dnas.task.measurement import Measurement
@@ -60,7 +60,7 @@ class Comparison:
     def original(self) -> tuple[Row, Measurement]:
         """The model as it is."""
         network = copied(self.searchable.model)
-        measured = evaluate(network, self.measured_on, task=self.task).measurement
+        measured = evaluate(network, self.measured_on, task=self.task, display=Silent()).measurement
         return self._row("original", network, self.searchable.largest, measured, 0.0), measured
 
     def finished(self, name: str, values: Mapping[str, int], seconds: float = 0.0) -> tuple[nn.Module, Row]:
@@ -76,7 +76,7 @@ class Comparison:
         reestimate(network, islice(self.train.epoch(0), self.settings.batches))
         network = self._fine_tuned(name, network)
         seconds += time.perf_counter() - started
-        measured = evaluate(network, self.measured_on, task=self.task).measurement
+        measured = evaluate(network, self.measured_on, task=self.task, display=Silent()).measurement
         return network, self._row(name, network, values, measured, seconds)
 
     def _fine_tuned(self, name: str, network: nn.Module) -> nn.Module:

@@ -20,6 +20,8 @@ from dnas.task.metric import Metric, StatefulMetric
 LOSS = "loss"
 # Outputs and targets are kept for the intervals of metrics with state, up to so many numbers in all.
 _KEPT_NUMBERS = 2**25
+# Drawing from fewer batch means would give an interval that is far too narrow.
+_FEWEST_BATCHES = 10
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ class Tally:
         else:  # one mean per batch: batches are what can be drawn again
             of_samples = torch.stack([value.mean() for value in values])
             counts = torch.stack([weight.sum() for weight in weights])
+            enough = len(values) >= _FEWEST_BATCHES
+            return mean_of(of_samples, counts, metric.better, intervals=self.intervals and enough)
         return mean_of(of_samples, counts, metric.better, intervals=self.intervals)
 
     def _resampled(self, name: str, metric: StatefulMetric) -> tuple[float, float] | None:

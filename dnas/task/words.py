@@ -15,21 +15,21 @@ def called(metric: str) -> str:
     return _CALLED.get(metric, metric.replace("_", " "))
 
 
-def is_share(metric: str) -> bool:
-    """Whether a metric of ours is a share from 0 to 1."""
-    return metric in _SHARES
+def is_share(metric: str, value: float = 0.0) -> bool:
+    """Whether a value is a share from 0 to 1; a metric of one's own may have the name of ours and another range."""
+    return metric in _SHARES and 0 <= value <= 1
 
 
 def shown(metric: str, value: float) -> str:
     """A metric's value: shares in percent, others with four digits.
 
     Example:
-        >>> shown("top1", 0.875), shown("mse", 1234.5678)
-        ('87.50%', '1235')
+        >>> shown("top1", 0.875), shown("mse", 1234.5678), shown("f1", 87.5)
+        ('87.50%', '1235', '87.5')
     """
-    return f"{100 * value:.2f}%" if metric in _SHARES else f"{value:.4g}"
+    return f"{100 * value:.2f}%" if is_share(metric, value) else f"{value:.4g}"
 
 
-def spread(metric: str, value: float) -> str:
-    """A standard deviation of a metric's values, in percentage points for shares."""
-    return f"{100 * value:.2f}" if metric in _SHARES else f"{value:.2g}"
+def spread(metric: str, value: float, *, around: float) -> str:
+    """A standard deviation of a metric's values around their mean, in percentage points for shares."""
+    return f"{100 * value:.2f}" if is_share(metric, around) else f"{value:.2g}"

@@ -78,8 +78,9 @@ class Training:
             phase=phase,
             validation=self.validation,
         )
-        validation = evaluate(network, self.validation, task=self.judged_by, intervals=False).measurement
-        test = evaluate(network, self.test, task=self.judged_by).score
+        task, quiet = self.judged_by, Silent()
+        validation = evaluate(network, self.validation, task=task, intervals=False, display=quiet).measurement
+        test = evaluate(network, self.test, task=task, display=quiet).score
         return Row(
             name,
             architecture,

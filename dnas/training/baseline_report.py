@@ -17,7 +17,7 @@ def comparison_table(comparison: Comparison) -> str:
     """The comparison as a table with aligned columns, followed by sentences that say what it shows."""
     c = comparison
     count, training = len(c.random), c.seconds_per_training
-    deviation = "" if c.deviation is None else f" +/- {spread(c.metric, c.deviation)}"
+    deviation = "" if c.deviation is None else f" +/- {spread(c.metric, c.deviation, around=c.mean)}"
     lower = " (lower is better)" if c.found.better == "lower" else ""
     parameters = math.fsum(row.parameters for row in c.random) / count
     cells = [

@@ -13,7 +13,8 @@ from dnas.core.batch import arguments_of, map_tensors, to_device
 from dnas.core.described import described
 from dnas.data.batches import Batches
 from dnas.data.iterable_batches import IterableBatches
-from dnas.system.display import Display, Silent
+from dnas.system.accepted import accepted
+from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import NonFiniteLoss, UserError, in_own_code
 from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.task.base import Task
@@ -29,7 +30,7 @@ def evaluate(
     *,
     task: Task = Classification(),
     intervals: bool = True,
-    display: Display = Silent(),
+    display: Display = TERMINAL,
     phase: str = "evaluate",
 ) -> Evaluation:
     """Measure a network on one pass over `batches`, in evaluation mode; afterwards its mode is as before.
@@ -40,7 +41,8 @@ def evaluate(
             for the last.
         task: criterion and metrics.
         intervals: whether metrics get 95 % intervals, which take some time for metrics without a formula.
-        display: where progress is shown, under the name `phase`.
+        display: where progress is shown, under the name `phase`: by default one line in a terminal, nothing elsewhere;
+            `dnas.Silent()` shows nothing.
 
     Raises:
         UserError: outputs or targets do not fit the task, or there are several processes.
@@ -54,6 +56,7 @@ def evaluate(
     """
     check_one_process("an evaluation")
     check_not_wrapped(network)
+    display = accepted(display, Display, "display")
     batches = as_batches(batches)
     device, memory_format = device_of(network), memory_format_of(network)
     tally, check = Tally(task, intervals=intervals), BatchCheck("the data", len(batches))

@@ -20,7 +20,7 @@ from dnas.data.batches import Batches
 from dnas.searching.capture import Recorder
 from dnas.space.drop_path import DropPath, set_drop_path
 from dnas.system.difference import first_difference
-from dnas.system.display import Display
+from dnas.system.display import Display, Silent
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.interrupt import Interrupted, StopRequest
 from dnas.system.random_state import random_state, restore_random_state
@@ -187,7 +187,7 @@ class TrainingLoop:
         self.totals = EpochSums(self.means_of, self.device)
         if self.validation is not None:
             with self.kept.in_network():
-                measured = evaluate(self.network, self.validation, task=self.task, intervals=False)
+                measured = evaluate(self.network, self.validation, task=self.task, intervals=False, display=Silent())
                 self.kept.epoch_measured(measured.score)
             self.kept.epoch_ended(measured.score)
             values = measured.measurement.values

@@ -82,7 +82,7 @@ def baseline(
         task, criterion: as for `dnas.retrain`; the task's first metric decides, without any the loss does.
         num: number of random architectures.
         settings: settings of each training.
-        display: where progress is shown.
+        display: where progress is shown; `dnas.Silent()` for nowhere.
         bounds: of a budget (`dnas.searching.own_bounds`), which random architectures then use; None for any cost.
 
     Raises:

@@ -57,7 +57,8 @@ def retrain(
             for the code that makes the data and the network.
         run: folder of this training only, for metrics, checkpoints and, at the end, network.pt and retrain.json. With
             `search_run.child("retrain")`, `dnas.load(search_run.path, model=...)` loads this network.
-        display: where progress is shown, under the name `phase`; by default one line in a terminal, nothing elsewhere.
+        display: where progress is shown, under the name `phase`; by default one line in a terminal, nothing elsewhere;
+            `dnas.Silent()` shows nothing.
         validation: measured after each epoch and logged; with `settings.keep_best` the best epoch's weights are kept.
         teacher: a trained network, whose outputs this one learns besides its targets (`settings.distillation`); it is
             not changed.

@@ -42,7 +42,7 @@ class Row:
         test_interval: 95 % interval of `test` for samples of the same kind; None if it is not known.
 
     Raises:
-        UserError: a value is not finite, an accuracy is not from 0 to 1, or the time is not over 0.
+        UserError: a value is not finite, or the time is not over 0.
     """
 
     name: str
@@ -58,8 +58,6 @@ class Row:
     def __post_init__(self) -> None:
         for name in ("validation", "test"):
             value = getattr(self, name)
-            if self.metric == "top1" and not 0 <= value <= 1:
-                raise UserError(f"{name} of {self.name!r} must be from 0 to 1; got {value}.")
             if not math.isfinite(value):
                 raise UserError(f"{name} of {self.name!r}, its {self.metric}, must be a finite number; got {value}.")
         if self.better not in ("higher", "lower"):

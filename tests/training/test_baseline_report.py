@@ -134,7 +134,7 @@ def test_a_row_is_read_as_it_was_written():
     ("change", "message"),
     [
         ({"test": "0.5"}, "test must be of type float"),
-        ({"test": 1.5}, "test of 'random' must be from 0 to 1"),
+        ({"test": float("inf")}, "test of 'random', its top1, must be a finite number"),
         ({"seconds": 0.0}, "seconds of 'random' must be over 0"),
         ({"parameters": True}, "parameters must be of type int"),
         ({"architecture": {"format": "x"}}, "is not an architecture"),

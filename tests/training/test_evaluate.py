@@ -1,6 +1,7 @@
 """Evaluation against logits whose loss, ranks and confusion are known."""
 
 import csv
+import io
 import json
 import math
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dnas.system.display import Display
+from dnas.system.display import Display, Silent
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.task import Regression
 from dnas.training.evaluate import evaluate
@@ -184,3 +185,14 @@ def test_of_outputs_that_are_not_finite_it_is_said_first_whether_the_inputs_were
     nn.init.constant_(network.bias, float("inf"))
     with pytest.raises(NonFiniteLoss, match="All inputs are finite"):
         evaluate(network, [good])
+
+
+def test_progress_is_shown_in_a_terminal_and_silent_shows_none(monkeypatch: pytest.MonkeyPatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    batches = [(torch.randn(2, 4), torch.tensor([0, 1]))] * 3
+    evaluate(nn.Linear(4, 2), batches, display=Silent())
+    assert terminal.getvalue() == ""
+    evaluate(nn.Linear(4, 2), batches)
+    assert "evaluate 3/3" in terminal.getvalue()
