@@ -19,7 +19,7 @@ demo: .venv/ready
 	$(BIN)/dnas export runs/demo
 	@echo "Everything is in runs/demo: architecture.json is what was found, baseline/comparison.txt how good it is,"
 	@echo "evaluation/confusion.csv what it mixes up, export/ what a device runs, config.yaml how it all came about."
-	@echo "Curves: $(BIN)/tensorboard --logdir runs/demo"
+	@echo "To look at all of it: runs/demo/report.html in a browser. Curves: $(BIN)/tensorboard --logdir runs/demo"
 
 test: .venv/ready
 	$(PYTEST) -m "not soak"

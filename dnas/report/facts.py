@@ -20,6 +20,8 @@ from dnas.system.errors import UserError
 from dnas.system.reading import read_text
 
 MOST_EPOCHS = 60  # that a report shows; of more it takes evenly spaced ones
+# A run folder holds one of these files: those that Python functions write have no settings.
+_ANY_OF = ("config.yaml", "metrics.jsonl", "architecture.json", "shrink.json", "table.csv")
 _MOST_CLASSES = 40  # of a confusion matrix that is drawn
 
 
@@ -49,6 +51,7 @@ class Facts:
         mistakes: misclassified images of the test part.
         fronts: unit -> the places of a front.
         compared: the rows of table.csv of a comparison of recipes, the first with the names; empty where there is none.
+        caption: what its table.md says above the table.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Facts:
     mistakes: Sequence[Any]
     fronts: Mapping[str, Sequence[Any]]
     compared: Sequence[Sequence[str]]
+    caption: str = ""
 
 
 def facts_of(run: Run, mixtures: Sequence[EpochMixtures] = ()) -> Facts:
@@ -82,9 +86,8 @@ def facts_of(run: Run, mixtures: Sequence[EpochMixtures] = ()) -> Facts:
     """
     if not run.path.is_dir():
         raise FileNotFoundError(f"There is no run folder {run.path}.")
-    compared = _table(run.path / "table.csv")
-    if not compared and not run.config_path.exists():
-        raise FileNotFoundError(f"{run.path} is not a run folder: it holds neither config.yaml nor table.csv.")
+    if not any((run.path / name).exists() for name in _ANY_OF):
+        raise FileNotFoundError(f"{run.path} is not a run folder: it holds none of {', '.join(_ANY_OF)}.")
     front = run.path / "front"
     units = sorted(path.name for path in front.iterdir() if path.is_dir()) if front.is_dir() else []
     return Facts(
@@ -103,7 +106,8 @@ def facts_of(run: Run, mixtures: Sequence[EpochMixtures] = ()) -> Facts:
         confusion=_confusion(run.path / "evaluation" / "confusion.csv"),
         mistakes=items(_json(run.child("evaluation"), "mistakes"), "mistakes"),
         fronts={unit: _list(run.child("front").child(unit), "front") for unit in units},
-        compared=compared,
+        compared=_table(run.path / "table.csv"),
+        caption=_caption(run.path / "table.md"),
     )
 
 
@@ -148,6 +152,10 @@ def _table(path: Path) -> list[list[str]]:
         return [row for row in csv.reader(io.StringIO(read_text(path))) if row]
     except csv.Error as error:
         raise UserError(f"{path} is no table of comma-separated values: {error}.") from error
+
+
+def _caption(path: Path) -> str:
+    return read_text(path).partition("\n")[0] if path.exists() else ""
 
 
 def _confusion(path: Path) -> Confusion | None:

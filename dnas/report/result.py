@@ -18,7 +18,8 @@ def result(facts: Facts) -> str:
     """Sentence and table, as HTML."""
     if facts.compared:
         rows = [list(row) for row in facts.compared[1:] if len(row) == len(facts.compared[0])]
-        return paragraph(sentence(facts), "lead") + table([*facts.compared[0]], [[*map(_rounded, row)] for row in rows])
+        shown = table([*facts.compared[0]], [[*map(_rounded, row)] for row in rows])
+        return paragraph(sentence(facts), "lead") + (paragraph(facts.caption) if facts.caption else "") + shown
     if facts.shrinking:
         return paragraph(sentence(facts), "lead") + _shrunk_table(facts)
     if facts.comparison:
@@ -31,7 +32,7 @@ def sentence(facts: Facts) -> str:
     """The result in one or two sentences of plain text."""
     if facts.compared:
         names = [row[0] for row in facts.compared[1:] if row]
-        return f"A comparison of {', '.join(names)}; the table has test accuracy in percent over seeds."
+        return f"A comparison of {', '.join(names)} over seeds."
     if facts.shrinking:
         return _shrunk(facts.shrinking)
     if facts.comparison:

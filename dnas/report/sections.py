@@ -261,11 +261,12 @@ def settings(facts: Facts) -> str:
     about = (
         "; ".join(f"{key} {value}" for key, value in environment.items()) if isinstance(environment, Mapping) else ""
     )
-    text = yaml.safe_dump(dict(facts.config), sort_keys=False, allow_unicode=True)
-    return (
-        f"<pre>{escape(_commands(facts))}</pre>{paragraph(f'Made with {about}.', 'soft') if about else ''}"
-        f"<details><summary>All settings (config.yaml)</summary><pre>{escape(text[:100_000])}</pre></details>"
-    )
+    made = paragraph(f"Made with {about}.", "soft") if about else ""
+    commands = f"<pre>{escape(_commands(facts))}</pre>{made}"
+    if not facts.config:
+        return commands
+    text = yaml.safe_dump(dict(facts.config), sort_keys=False, allow_unicode=True)[:100_000]
+    return f"{commands}<details><summary>All settings (config.yaml)</summary><pre>{escape(text)}</pre></details>"
 
 
 def _commands(facts: Facts) -> str:
