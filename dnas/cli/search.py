@@ -32,6 +32,7 @@ from dnas.jobs.report import report_at_end
 from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.jobs.run_folder import check_new, new_run_folder
 from dnas.jobs.search import begin_search, plan_search, search_command
+from dnas.report.live import ShowArchitecture
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
 from dnas.table import RankAgreement, Table, standing, standing_data
@@ -126,7 +127,7 @@ def _searched(run: Run, job: Job, config: Namespace, options: SearchOptions, dis
         data = begin_search(run, job, display, options.milliseconds)
     with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
         data = read_data(run, job, display) if data is None else data
-        found = search_command(run, job, data, display, watching)
+        found = search_command(run, job, data, display, [*watching, ShowArchitecture(display, run, job.search.epochs)])
         if table is not None:
             display.say(_kept_standing(run, table, found.architecture))
         if watching:

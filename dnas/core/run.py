@@ -157,6 +157,18 @@ class Run:
             if name != "step" and isinstance(value, int | float):
                 self._writer.add_scalar(name, value, row["step"])
 
+    def log_picture(self, step: int, name: str, png: bytes) -> None:
+        """Put a PNG into TensorBoard, if that is installed; a resumed run does not write earlier ones again."""
+        if self._writer is None:
+            self._writer = _summary_writer(self.path / "tensorboard")
+        if isinstance(self._writer, _NoWriter):
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        width, height = (int.from_bytes(png[start : start + 4]) for start in (16, 20))  # of its header
+        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+        self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+
     def close(self) -> None:
         """Flush and close the TensorBoard file."""
         if self._writer is not None:

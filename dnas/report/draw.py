@@ -29,11 +29,20 @@ def draw(architecture: Architecture, path: Path | str) -> None:
     if path.suffix == ".svg":
         write_text(path, svg)
         return
-    contents = _converted(svg, path.suffix)
+    contents = converted(svg, path.suffix)
     write(path, lambda file: file.write(contents))
 
 
-def _converted(svg: str, suffix: str) -> bytes:
+def converted(svg: str, suffix: str) -> bytes:
+    """A picture in another format.
+
+    Args:
+        svg: the picture.
+        suffix: .pdf or .png.
+
+    Raises:
+        MissingPackage: CairoSVG, or the library cairo, is not there.
+    """
     try:
         import cairosvg
     except ImportError as error:

@@ -8,6 +8,7 @@ from torch import nn
 
 from dnas.core.architecture import Architecture
 from dnas.core.derive import derive
+from dnas.searching.notebook import result_html
 from dnas.searching.start import Start
 from dnas.searching.supernet import Supernet
 from dnas.system.errors import UserError
@@ -31,6 +32,10 @@ class SearchResult:
     metrics: list[dict[str, float]]
     seconds: float
     start: Start | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the architecture as a picture, and the accuracies over the epochs."""
+        return result_html(self.architecture, self.metrics)
 
     def network(self) -> nn.Module:
         """The network that was found, with the weights that the model came with, ready to be trained.

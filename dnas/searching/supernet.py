@@ -19,6 +19,7 @@ from dnas.core.functional import call_with
 from dnas.core.mixture import Active, Mixture
 from dnas.core.searchable import Searchable
 from dnas.method.relaxation.base import Relaxation
+from dnas.searching.notebook import supernet_html
 from dnas.system.difference import first_difference
 from dnas.system.errors import UserError
 from dnas.system.tensor_file import tensors_in
@@ -214,6 +215,10 @@ class Supernet:
             name: alpha.detach().to(device=device, dtype=dtype).requires_grad_() for name, alpha in self.alphas.items()
         }
         return self
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a heat map of each decision."""
+        return supernet_html(self.decisions, self.alphas)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, buffers, alphas and the decisions that they belong to; plain data and tensors only."""

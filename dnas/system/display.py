@@ -22,6 +22,9 @@ class Display(ABC):
     def say(self, text: str) -> None:
         """Print a line above the progress bars."""
 
+    def status(self, text: str) -> None:  # noqa: B027, displays without such a line have nothing to do here
+        """Show a line below the progress bars, in place of the one before."""
+
 
 class Silent(Display):
     """Shows nothing."""
@@ -105,8 +108,10 @@ class RichDisplay(Display):
     """
 
     def __init__(self) -> None:
-        from rich.console import Console
+        from rich.console import Console, Group
+        from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.text import Text
 
         self.console = Console(highlight=False)
         self._progress = Progress(
@@ -116,17 +121,19 @@ class RichDisplay(Display):
             TimeRemainingColumn(),
             TextColumn("{task.fields[scalars]}"),
             console=self.console,
-            disable=not self.console.is_terminal,
         )
+        self._status = Text(no_wrap=True, overflow="ellipsis")
+        self._live = Live(Group(self._progress, self._status), console=self.console, refresh_per_second=4)
         self._tasks: dict[str, Any] = {}
         self._tenths: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self.console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        self._live.stop()
 
     def update(self, phase: str, done: int, total: int, scalars: Mapping[str, float]) -> None:
         text = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
@@ -144,3 +151,6 @@ class RichDisplay(Display):
 
     def say(self, text: str) -> None:
         self.console.print(printable(text), markup=False, soft_wrap=True)
+
+    def status(self, text: str) -> None:
+        self._status.plain = printable(text)

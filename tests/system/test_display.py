@@ -97,3 +97,20 @@ def test_one_of_several_runs_moves_its_part_of_the_bar(capsys):
         *("compare: 5/10  run 0  loss 0.5", "[1/2] done"),
         *("compare: 10/10  run 1  loss 0.5", "[2/2] done"),
     ]
+
+
+def test_in_a_terminal_a_line_below_the_bar_gives_way_to_the_next(terminal, capsys):
+    with RichDisplay() as display:
+        display.update("search", 1, 4, {})
+        display.status("epoch 1 [bold]")
+        display.update("search", 2, 4, {})
+        display.status("epoch 2 [bold]")
+    last = capsys.readouterr().out.rsplit("search", 1)[1]
+    assert "epoch 2 [bold]" in last
+    assert "epoch 1" not in last
+
+
+def test_into_a_file_goes_no_line_of_the_moment(capsys):
+    with RichDisplay() as display:
+        display.status("epoch 1")
+    assert "epoch" not in capsys.readouterr().out
