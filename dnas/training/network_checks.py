@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dnas.core.batch import Batch
 from dnas.system.random_state import seeded
 from dnas.training.evaluate import call_carried, evaluation_mode, in_format
 
 
-def takes_channels_last(network: nn.Module, batch: Batch) -> bool:
+def takes_channels_last(network: nn.Module, inputs: Any, carry: Any = None) -> bool:
     """Whether the network computes on channels-last images; one that flattens with `x.view(len(x), -1)` does not.
 
     This is tested by one forward pass in evaluation mode, which has no lasting effect.
     """
     try:
         with evaluation_mode(network), torch.no_grad(), seeded(0):
-            call_carried(network, in_format(batch.inputs, torch.channels_last), batch.carry)
+            call_carried(network, in_format(inputs, torch.channels_last), carry)
     except RuntimeError as error:
         if "view size is not compatible" not in str(error):
             raise

@@ -153,7 +153,7 @@ class TrainingStep:
         if self._memory_format is None:
             named = type(self.network).__name__
             with in_own_code(lambda: f"The network {named} cannot take the inputs, {described(batch.inputs)}"):
-                works = takes_channels_last(self.network, batch)
+                works = takes_channels_last(self.network, batch.inputs, batch.carry)
             self._memory_format = torch.channels_last if works else torch.contiguous_format
             self.network.to(memory_format=self._memory_format)  # pyright: ignore[reportCallIssue]
             if not works:
