@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from dnas.system.errors import UserError
@@ -69,6 +69,9 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, tuple | list | dict):
         for part in value.values() if isinstance(value, dict) else value:
             yield from tensors_in(part)
+    elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type | nn.Module):
+        # an object, such as outputs with `loss` and `logits`
+        yield from (part for part in vars(value).values() if isinstance(part, Tensor))
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:

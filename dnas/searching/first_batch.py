@@ -16,6 +16,7 @@ from dnas.searching.supernet import Supernet
 from dnas.system.errors import in_own_code
 from dnas.task.batch_check import IGNORED, BatchCheck, steps_on
 from dnas.task.classification import check_labels
+from dnas.task.measurement import Tally
 
 
 class FirstBatches:
@@ -56,9 +57,8 @@ class FirstBatches:
 
 def _try(model: nn.Module, supernet: Supernet, batch: Batch) -> Any:
     """The outputs, after task and criterion have taken them."""
-    outputs = _outputs(model, batch)
+    outputs = supernet.read(_outputs(model, batch))
     if supernet.task is not None:
-        outputs = supernet.task.read(outputs)
         supernet.task.check(outputs, batch.targets)
     elif supernet.criterion is nn.functional.cross_entropy and _are_labels(outputs, batch.targets):
         # A label out of range would make a GPU unusable; the criterion leaves out samples of class -100.
@@ -67,6 +67,8 @@ def _try(model: nn.Module, supernet: Supernet, batch: Batch) -> Any:
     came = f"outputs, {described(outputs)}, and targets, {described(batch.targets)}"
     with in_own_code(lambda: f"The criterion {named} cannot take two arguments, {came}"):
         supernet.criterion(outputs, batch.targets)
+    if supernet.task is not None:  # its metrics take the outputs too
+        Tally(supernet.task, intervals=False).add(outputs, batch.targets)
     return outputs
 
 

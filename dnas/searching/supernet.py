@@ -23,7 +23,7 @@ from dnas.searching.notebook import supernet_html
 from dnas.system.difference import first_difference
 from dnas.system.errors import UserError
 from dnas.system.tensor_file import tensors_in
-from dnas.task.base import Task
+from dnas.task.base import Task, logits_of
 
 Criterion = Callable[[Any, Any], Tensor | Mapping[str, Tensor]]
 
@@ -194,7 +194,7 @@ class Supernet:
         carry = None
         if batch.carry is not None:
             outputs, carry = outputs
-        value = self.criterion(outputs if self.task is None else self.task.read(outputs), batch.targets)
+        value = self.criterion(self.read(outputs), batch.targets)
         terms = value if isinstance(value, Mapping) else {}
         total = sum_of_terms(terms) if terms else value
         if not isinstance(total, Tensor) or total.ndim != 0:
@@ -205,6 +205,12 @@ class Supernet:
                 "nothing: leave out detach(), item(), argmax() and whole numbers on the way from outputs to loss."
             )
         return total, Aux(outputs, terms, carry)
+
+    def read(self, outputs: Any) -> Any:
+        """What the criterion looks at in the model's outputs."""
+        if self.task is not None:
+            return self.task.read(outputs)
+        return logits_of(outputs) if self.criterion is nn.functional.cross_entropy else outputs
 
     # State
 

@@ -156,6 +156,7 @@ def _written(folder: Path, exporter: Exporter, files: Files, deviation: float | 
 
 def exporters_of(formats: Sequence[str]) -> list[Exporter]:
     """The exporters of these formats, each once."""
+    formats = [formats] if isinstance(formats, str) else formats
     by_format = {exporter.format: exporter for exporter in EXPORTERS}
     for name in formats:
         if name not in by_format:

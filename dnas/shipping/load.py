@@ -16,7 +16,7 @@ from dnas.core.last_checkpoint import CHECKPOINT
 from dnas.core.own_module import OwnModule, made_model
 from dnas.core.run import RETRAIN, WEIGHTS_FILE, Run
 from dnas.searching.supernet import Supernet
-from dnas.shipping.package import SPEC_FILE, check_state, digests_in, read_spec, read_weights, skeleton
+from dnas.shipping.package import MODULE_FILE, SPEC_FILE, check_state, digests_in, read_spec, read_weights, skeleton
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.errors import UserError
 from dnas.system.tensor_file import check_finite
@@ -86,6 +86,11 @@ def find_network(path: Path) -> Path | None:
 
 
 def _not_retrained(path: Path) -> FileNotFoundError:
+    if (path / MODULE_FILE).exists():
+        return FileNotFoundError(
+            f"{path} holds a network of a module of the user's own, which no file holds: give that or its class, "
+            f"dnas.load({str(path)!r}, model=Net)."
+        )
     return FileNotFoundError(
         f"{path} holds no retrained network (no {SPEC_FILE}, nor {RETRAIN}/{SPEC_FILE}): "
         f"`dnas retrain {path}` makes one."

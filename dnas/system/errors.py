@@ -46,7 +46,10 @@ def in_own_code(what: Callable[[], str]) -> Iterator[None]:
     except MISFITS as error:
         if is_out_of_memory(error):
             raise
-        raise UserError(f"{what()}: {type(error).__name__}: {str(error).strip()}") from error
+        reason = str(error).strip()
+        raise UserError(
+            f"{what()}: {type(error).__name__}: {reason}{'' if reason.endswith(('.', '!')) else '.'}"
+        ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,6 +13,19 @@ from dnas.core.batch import first_tensor, tensors_in
 from dnas.task.metric import Metric
 
 
+def logits_of(outputs: Any) -> Any:
+    """What an object or a dict of outputs has under the name `logits`, as those of transformers do; else the outputs.
+
+    Example:
+        >>> logits_of({"logits": 3, "hidden": 4}), logits_of((1, 2))
+        (3, (1, 2))
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    found = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    return outputs if found is None else found
+
+
 class Task(ABC):
     """A criterion that is minimised, and metrics by which networks are judged.
 

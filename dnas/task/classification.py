@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dnas.core.described import described
 from dnas.system.accepted import accept
 from dnas.system.errors import UserError
-from dnas.task.base import Task, divergence
+from dnas.task.base import Task, divergence, logits_of
 from dnas.task.metric import Metric
 
 
@@ -37,6 +37,9 @@ class Classification(Task):
         accept(self)
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing must be from 0 up to below 1; got {self.label_smoothing}.")
+
+    def read(self, outputs: Any) -> Any:
+        return logits_of(outputs)
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)

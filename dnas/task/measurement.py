@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from dnas.core.batch import tensors_in
 from dnas.core.described import described
-from dnas.system.errors import NonFiniteLoss, UserError
+from dnas.system.errors import NonFiniteLoss, UserError, in_own_code
 from dnas.task.base import Task
 from dnas.task.interval import bootstrap_interval, wilson_interval
 from dnas.task.metric import Metric, StatefulMetric
@@ -117,14 +118,23 @@ class Tally:
         self.task.check(outputs, targets)
         weights = self.task.weights(outputs, targets)
         self.weights.append(weights)
-        self.losses.append(_total(self.task.criterion(outputs, targets)).detach().double())
+        with self._called("criterion", outputs, targets):
+            loss = _total(self.task.criterion(outputs, targets))
+        self.losses.append(loss.detach().double())
         self.non_finite.append(_non_finite(outputs, len(weights)))
         for name, metric in self.metrics.items():
-            if isinstance(metric.measure, StatefulMetric):
-                metric.measure.update(outputs, targets)
-            else:
-                self.values[name].append(_values(name, metric.measure(outputs, targets), len(weights)))
+            with self._called(f"metric {name!r}", outputs, targets):
+                if isinstance(metric.measure, StatefulMetric):
+                    metric.measure.update(outputs, targets)
+                else:
+                    self.values[name].append(_values(name, metric.measure(outputs, targets), len(weights)))
         self._keep(outputs, targets)
+
+    def _called(self, what: str, outputs: Any, targets: Any) -> AbstractContextManager[None]:
+        """Within the block a part of the user's own is called, whose errors are told with what it was given."""
+        return in_own_code(
+            lambda: f"The {what} cannot take outputs, {described(outputs)}, and targets, {described(targets)}"
+        )
 
     def _keep(self, outputs: Any, targets: Any) -> None:
         """Keep a batch for the intervals of metrics with state, where that is one tensor each and not too much."""
@@ -214,7 +224,13 @@ def mean_of(values: Tensor, counts: Tensor, better: Literal["higher", "lower"], 
 
 
 def _total(value: Tensor | Mapping[str, Tensor]) -> Tensor:
-    return torch.stack([term.double() for term in value.values()]).sum() if isinstance(value, Mapping) else value
+    terms = value if isinstance(value, Mapping) else {"loss": value}
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.ndim != 0:
+            raise UserError(
+                f"The criterion must give a scalar tensor, or a dict of named ones; its {name!r} is {described(term)}."
+            )
+    return torch.stack([term.double() for term in terms.values()]).sum() if isinstance(value, Mapping) else value
 
 
 def _values(name: str, given: Any, num_samples: int) -> Tensor:

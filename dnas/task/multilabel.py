@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dnas.core.described import described
 from dnas.system.errors import UserError
-from dnas.task.base import Task, divergence
+from dnas.task.base import Task, divergence, logits_of
 from dnas.task.metric import Metric
 
 
@@ -21,6 +21,9 @@ class MultiLabel(Task):
     Metrics are `f1` (micro-averaged over all labels; a label is given where its logit is above 0), `label_accuracy`,
     the share of right labels, and `exact_match`, the share of samples all of whose labels are right.
     """
+
+    def read(self, outputs: Any) -> Any:
+        return logits_of(outputs)
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dnas.core.described import described
 from dnas.system.errors import UserError
-from dnas.task.base import Task
+from dnas.task.base import Task, logits_of
 from dnas.task.metric import Metric
 
 
@@ -22,6 +22,9 @@ class Regression(Task):
     the targets' variance that is explained: 1 - sum (y - f)^2 / sum (y - mean y)^2, below 0 for what is worse than the
     mean.
     """
+
+    def read(self, outputs: Any) -> Any:
+        return logits_of(outputs)
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.mse_loss(outputs, targets.to(outputs.dtype))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dnas.core.described import described
 from dnas.system.accepted import accept
 from dnas.system.errors import UserError
-from dnas.task.base import Task, divergence
+from dnas.task.base import Task, divergence, logits_of
 from dnas.task.classification import check_labels
 from dnas.task.metric import Metric
 
@@ -31,6 +31,9 @@ class Segmentation(Task):
 
     def __post_init__(self) -> None:
         accept(self)
+
+    def read(self, outputs: Any) -> Any:
+        return logits_of(outputs)
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         # The mean over valid pixels; 0, with a gradient of 0, where there are none: torch would give NaN.

@@ -19,6 +19,7 @@ from dnas.system.errors import NonFiniteLoss, UserError, in_own_code
 from dnas.system.processes import check_not_wrapped, check_one_process
 from dnas.task.base import Task
 from dnas.task.batch_check import BatchCheck, non_finite_samples, steps_on
+from dnas.task.choose import chosen_task
 from dnas.task.classification import Classification, Confusion
 from dnas.task.measurement import Tally
 from dnas.training.evaluation import Evaluation
@@ -28,7 +29,7 @@ def evaluate(
     network: nn.Module,
     batches: Batches | Iterable[Any],
     *,
-    task: Task = Classification(),
+    task: Task | None = None,
     intervals: bool = True,
     display: Display = TERMINAL,
     phase: str = "evaluate",
@@ -39,7 +40,7 @@ def evaluate(
         network: maps inputs to the task's outputs; logits `(batch, classes)` for a classification.
         batches: `(inputs, targets)`. Of `dnas.data.ContinuedBatches` each begins with the state that the network gave
             for the last.
-        task: criterion and metrics.
+        task: criterion and metrics; None for a classification.
         intervals: whether metrics get 95 % intervals, which take some time for metrics without a formula.
         display: where progress is shown, under the name `phase`: by default one line in a terminal, nothing elsewhere;
             `dnas.Silent()` shows nothing.
@@ -56,7 +57,7 @@ def evaluate(
     """
     check_one_process("an evaluation")
     check_not_wrapped(network)
-    display = accepted(display, Display, "display")
+    display, task = accepted(display, Display, "display"), chosen_task(task, None, Classification())
     batches = as_batches(batches)
     device, memory_format = device_of(network), memory_format_of(network)
     tally, check = Tally(task, intervals=intervals), BatchCheck("the data", len(batches))

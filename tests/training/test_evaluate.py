@@ -4,15 +4,21 @@ import csv
 import io
 import json
 import math
+import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from dnas import Choice, derive, search
+from dnas.searching.settings import SearchSettings
 from dnas.system.display import Display, Silent
 from dnas.system.errors import NonFiniteLoss, UserError
-from dnas.task import Regression
+from dnas.task import Metric, OwnTask, Regression
 from dnas.training.evaluate import evaluate
+from dnas.training.retrain import retrain
+from dnas.training.settings import RetrainSettings
 
 
 class Known(nn.Module):
@@ -196,3 +202,49 @@ def test_progress_is_shown_in_a_terminal_and_silent_shows_none(monkeypatch: pyte
     assert terminal.getvalue() == ""
     evaluate(nn.Linear(4, 2), batches)
     assert "evaluate 3/3" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (OwnTask(lambda outputs: outputs.sum()), r"criterion cannot take outputs, a tensor \(2, 4\).*1 positional"),
+        (OwnTask(lambda outputs, targets: 1.0), r"must give a scalar tensor.*its 'loss' is a float"),
+        (
+            OwnTask(nn.functional.cross_entropy, {"off": Metric(lambda outputs, targets: outputs["x"], "lower")}),
+            r"The metric 'off' cannot take outputs, a tensor \(2, 4\)",
+        ),
+        (Regression, r"task must be a Task, such as dnas.Regression\(\)"),
+    ],
+)
+def test_a_task_that_cannot_measure_is_told_in_a_sentence(task, message):
+    with pytest.raises(UserError, match=message), warnings.catch_warnings(action="ignore"):
+        evaluate(nn.Linear(3, 4), [(torch.zeros(2, 3), torch.tensor([0, 1]))], task=task)
+
+
+@dataclass
+class Outputs:
+    loss: Tensor | None
+    logits: Tensor
+
+
+class GivesAnObject(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.act = nn.Linear(3, 4), Choice("act", {"relu": nn.ReLU(), "tanh": nn.Tanh()})
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Outputs:
+        logits = self.act(self.layer(x))
+        return Outputs(None if labels is None else nn.functional.cross_entropy(logits, labels), logits)
+
+
+def test_objects_with_logits_and_with_a_loss_are_searched_trained_and_measured():
+    x, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 3, 0, 1])
+    once = {"settings": RetrainSettings(epochs=1), "display": Silent()}
+    found = search(GivesAnObject(), [(x, labels)], [(x, labels)], settings=SearchSettings(epochs=1), display=Silent())
+    network = retrain(derive(GivesAnObject(), found.architecture), [(x, labels)], **once)
+    measured = evaluate(network, [(x, labels)])
+    assert measured.loss == pytest.approx(float(network(x, labels).loss.detach()))
+    of_model = [({"x": x, "labels": labels}, labels)]
+    retrain(network, of_model, criterion=lambda outputs, targets: outputs.loss, **once)
+    task = OwnTask(lambda outputs, targets: outputs.loss)
+    assert evaluate(network, of_model, task=task).loss == pytest.approx(float(network(x, labels).loss.detach()))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dnas.core.batch import tensors_in
+from dnas.core.described import described
 from dnas.shipping.exporters.exporter import Exporter, Files, Forward, Subject
 from dnas.shipping.onnx_digest import BLANK, DIGEST, sealed_onnx
 from dnas.system.errors import MissingPackage, UserError
@@ -125,8 +126,13 @@ def names_of(outputs: Any, place: str = "") -> tuple[str, ...]:
         return (place or "output",)
     if isinstance(outputs, dict):
         parts = [(f"{place}_{key}" if place else str(key), part) for key, part in outputs.items()]
-    else:
+    elif isinstance(outputs, tuple | list | None):
         parts = [(f"{place or 'output'}_{index}", part) for index, part in enumerate(outputs or ())]
+    else:
+        raise UserError(
+            f"An exported network gives tensors, or tuples and dicts of them; this one gives {described(outputs)}. Let "
+            "its forward give the tensors, such as outputs.logits, in evaluation mode."
+        )
     return tuple(name for inner, part in parts for name in names_of(part, inner))
 
 
