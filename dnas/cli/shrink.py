@@ -24,7 +24,7 @@ def _fill(parser: ArgumentParser) -> None:
         type=str,
         nargs="+",
         required=True,
-        help="upper limit such as 'flops<=50%' or 'parameters<=300k', or both",
+        help="upper limit such as 'flops<=50%', 'parameters<=300k' or 'milliseconds<=8', or several",
     )
     parser.add_argument(
         "--run", type=Path | None, default=None, help="folder for all results; by default runs/DATA-DATE-TIME"

@@ -32,7 +32,7 @@ class ShrinkJob:
     Args:
         model: 'package.module:name' of the trained model, or of a function without arguments that returns it; found
             from the current folder.
-        budget: such as 'flops<=50%' or 'parameters<=300k'; shares are of the model as it is.
+        budget: such as 'flops<=50%', 'parameters<=300k' or 'milliseconds<=8'; shares are of the model as it is.
         data: images, as for `dnas search`.
         image_size: height and width of the model's input in pixels; by default the size of the data.
         image_column: name of the column with the images, as for `dnas search`.

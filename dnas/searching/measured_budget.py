@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dnas.core.architecture import Architecture
-from dnas.cost.bounds import Bounds, amount
-from dnas.system.errors import UserError
-
-# How often the limit on predictions is tightened.
-TRIES = 3
+from dnas.cost.bounds import Bounds
+from dnas.cost.tightening import until_measured
 
 
 def within_measured(
@@ -28,20 +25,11 @@ def within_measured(
     limit, measured = bounds.milliseconds, bounds.measured
     if limit is None or measured is None:
         return decide(bounds)
-    factor, found = 1.0, 0.0
-    for attempt in range(TRIES + 1):
-        architecture = decide(bounds if attempt == 0 else bounds.tightened(factor))
-        found = measured(architecture.decisions)
-        predicted = limit.cost.of(architecture.decisions, bounds.program.decisions)
-        say(
-            f"The network takes {amount(found)} milliseconds of at most {amount(limit.most)}, measured; "
-            f"{amount(predicted)} were predicted."
-        )
-        if found <= limit.most:
-            return architecture
-        factor *= limit.most / found
-    raise UserError(
-        f"No network was found that takes {amount(limit.most)} milliseconds or less as measured: the last of "
-        f"{TRIES + 1} took {amount(found)}. Raise the budget, or measure candidates anew on a quiet machine (dnas "
-        "measure)."
+    return until_measured(
+        limit.most,
+        lambda factor: decide(bounds if factor == 1 else bounds.tightened(factor)),
+        measure=lambda architecture: measured(architecture.decisions),
+        predict=lambda architecture: limit.cost.of(architecture.decisions, bounds.program.decisions),
+        advice="Raise the budget, or measure candidates anew on a quiet machine (dnas measure).",
+        say=say,
     )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
+import torch
 from torch import nn
 
+from dnas.core.batch import Batch
 from dnas.core.run import Run
 from dnas.cost.flops import Inputs, count_flops
 from dnas.cost.params import count_parameters
 from dnas.data.batches import Batches
-from dnas.shrinking.measuring import milliseconds, onnx_bytes
+from dnas.shrinking.milliseconds import whole_milliseconds
+from dnas.shrinking.onnx_size import onnx_bytes
 from dnas.shrinking.report import Row
 from dnas.shrinking.searchable import Narrowable
 from dnas.shrinking.settings import ShrinkSettings
@@ -24,9 +27,17 @@ from dnas.system.errors import UserError
 from dnas.task.base import Task
 from dnas.task.measurement import Measurement
 from dnas.training.evaluate import evaluate
+from dnas.training.network_checks import takes_channels_last
 from dnas.training.retrain import retrain
 
 FineTune = Callable[[nn.Module], nn.Module]
+
+
+def as_trained(network: nn.Module, example: Inputs) -> nn.Module:
+    """A network in the memory format that `dnas.retrain` leaves it in."""
+    if takes_channels_last(network, Batch(example, None)):
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return network
 
 
 @dataclass
@@ -63,13 +74,16 @@ class Comparison:
         measured = evaluate(network, self.measured_on, task=self.task, display=Silent()).measurement
         return self._row("original", network, self.searchable.largest, measured, 0.0), measured
 
-    def finished(self, name: str, values: Mapping[str, int], seconds: float = 0.0) -> tuple[nn.Module, Row]:
+    def finished(
+        self, name: str, values: Mapping[str, int], seconds: float = 0.0, milliseconds: float | None = None
+    ) -> tuple[nn.Module, Row]:
         """The network of these values, statistics measured anew, fine-tuned; and its row.
 
         Args:
             name: of the row.
             values: of the decisions.
             seconds: that it took to find them.
+            milliseconds: of the network, if that was measured when it was decided on.
         """
         started = time.perf_counter()
         network = self.searchable.derive(self.searchable.selection(values, self.ranking))
@@ -77,7 +91,8 @@ class Comparison:
         network = self._fine_tuned(name, network)
         seconds += time.perf_counter() - started
         measured = evaluate(network, self.measured_on, task=self.task, display=Silent()).measurement
-        return network, self._row(name, network, values, measured, seconds)
+        row = self._row(name, network, values, measured, seconds)
+        return network, row if milliseconds is None else replace(row, milliseconds=milliseconds)
 
     def _fine_tuned(self, name: str, network: nn.Module) -> nn.Module:
         if self.fine_tune is not None:
@@ -104,7 +119,7 @@ class Comparison:
             loss=measured.loss,
             parameters=count_parameters(network),
             flops=count_flops(network, self.example),
-            milliseconds=milliseconds(network, self.example),
+            milliseconds=whole_milliseconds(network, self.example),
             onnx_bytes=self._onnx_bytes(network) if onnx else None,
             seconds=seconds,
             values=dict(values),

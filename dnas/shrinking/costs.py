@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,8 +36,20 @@ class ByValue(NamedTuple):
     constant: float
 
 
+class Cost(ABC):
+    """What a network costs whose decisions have some values."""
+
+    @abstractmethod
+    def of(self, values: Mapping[str, int]) -> float:
+        """The cost where each decision has this value."""
+
+    @abstractmethod
+    def by_value(self, values: Mapping[str, Sequence[int]]) -> ByValue:
+        """The cost of each value and of each pair of values that decisions may take."""
+
+
 @dataclass(frozen=True)
-class Cost:
+class Polynomial(Cost):
     """A sum of products: coefficient times the values of decisions (classes that stay; 1 for a block that stays, or 0).
 
     Args:
@@ -46,11 +59,9 @@ class Cost:
     terms: Mapping[Names, float]
 
     def of(self, values: Mapping[str, int]) -> float:
-        """The cost where each decision has this value."""
         return sum(scale * prod(values[name] for name in names) for names, scale in self.terms.items())
 
     def by_value(self, values: Mapping[str, Sequence[int]]) -> ByValue:
-        """The cost of each value and of each pair of values that decisions may take."""
         single: dict[Value, float] = defaultdict(float)
         pairs: dict[Pair, float] = defaultdict(float)
         constant = 0.0
@@ -69,7 +80,7 @@ class Cost:
         return ByValue(single, pairs, constant)
 
 
-def parameters_of(structure: Structure) -> Cost:
+def parameters_of(structure: Structure) -> Polynomial:
     """The number of parameters."""
     model = structure.trace
     terms = []
@@ -79,12 +90,12 @@ def parameters_of(structure: Structure) -> Cost:
     return _cost(structure, terms)
 
 
-def flops_of(structure: Structure) -> Cost:
+def flops_of(structure: Structure) -> Polynomial:
     """FLOPs of one forward pass over the example, as `torch.utils.flop_counter` counts them."""
     return _cost(structure, [(term.module, term) for term in structure.trace.book.flops])
 
 
-def _cost(structure: Structure, terms: list[tuple[str, Term]]) -> Cost:
+def _cost(structure: Structure, terms: list[tuple[str, Term]]) -> Polynomial:
     sums: dict[Names, float] = defaultdict(float)
     groups = _groups_of_labels(structure)
     for place, term in terms:
@@ -93,7 +104,7 @@ def _cost(structure: Structure, terms: list[tuple[str, Term]]) -> Cost:
             found = _times(found, _count(structure, labels, groups))
         for names, scale in found.items():
             sums[_with_block(structure, place, names)] += scale
-    return Cost({names: scale for names, scale in sums.items() if scale})
+    return Polynomial({names: scale for names, scale in sums.items() if scale})
 
 
 def _groups_of_labels(structure: Structure) -> dict[int, str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import torch
 
 from dnas.core.run import Run
+from dnas.cost.tightening import until_measured
 from dnas.data.batches import Batches
 from dnas.shrinking.budget import WidthLimits
 from dnas.shrinking.costs import Value
@@ -104,3 +106,64 @@ def worth_of(
     seconds = memory.get("worth_seconds") or time.perf_counter() - started
     memory.keep("worth_seconds", seconds)
     return Worth(order, found, seconds)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the integer program chose.
+
+    Args:
+        values: of each decision.
+        factor: by which the limit in milliseconds was tightened; 1 where there is none.
+        milliseconds: of the network, measured; None without a limit in them.
+    """
+
+    values: Mapping[str, int]
+    factor: float = 1.0
+    milliseconds: float | None = None
+
+
+def decide(
+    limits: WidthLimits,
+    worth: Worth,
+    measure: Callable[[Mapping[str, int]], float],
+    memory: Memory,
+    display: Display,
+) -> Decision:
+    """The best values within the limits; a limit in milliseconds is kept as measured.
+
+    Args:
+        limits: of the budget.
+        worth: of each value.
+        measure: milliseconds of the network of some values.
+        memory: keeps what was decided, since a measurement does not repeat to the bit.
+        display: shows what was measured.
+
+    Raises:
+        UserError: no network is within the limits, or none as fast as measured.
+    """
+    limit = limits.milliseconds
+    if limit is None:
+        return Decision(limits.best(worth.scores))
+    taken: list[tuple[float, float]] = []
+
+    def best(factor: float) -> dict[str, int]:
+        taken.append((factor, 0.0))
+        return limits.tightened(factor).best(worth.scores)
+
+    def measured(values: Mapping[str, int]) -> float:
+        taken[-1] = taken[-1][0], measure(values)
+        return taken[-1][1]
+
+    def work_out() -> dict[str, Any]:
+        values = until_measured(
+            limit.most,
+            best,
+            measure=measured,
+            predict=limit.cost.of,
+            advice="Raise the budget, or shrink on a quiet machine.",
+            say=display.say,
+        )
+        return {"values": values, "factor": taken[-1][0], "milliseconds": taken[-1][1]}
+
+    return Decision(**memory.once("decision", work_out))

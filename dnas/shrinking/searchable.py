@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from dnas.cost.flops import Inputs
-from dnas.shrinking.costs import Cost, flops_of, parameters_of
+from dnas.shrinking.costs import Polynomial, flops_of, parameters_of
 from dnas.shrinking.groups import Frozen, Selection, Structure, find_groups
 from dnas.shrinking.masking import masked
 from dnas.shrinking.program import Program
@@ -35,8 +35,8 @@ class Narrowable:
 
     model: nn.Module
     structure: Structure
-    flops: Cost
-    parameters: Cost
+    flops: Polynomial
+    parameters: Polynomial
 
     @property
     def largest(self) -> dict[str, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from torch import nn
 
 from dnas.core.batch import map_tensors, to_device
 from dnas.core.run import Run, as_run, writing
+from dnas.cost.bounds import amount
 from dnas.cost.budget import Budget
 from dnas.cost.flops import Inputs
 from dnas.data.batches import Batches
-from dnas.shrinking.budget import WidthLimits, limits_of
-from dnas.shrinking.comparing import Comparison, FineTune
-from dnas.shrinking.deciding import worth_of
+from dnas.shrinking.budget import WidthLimits, has_milliseconds, limits_of
+from dnas.shrinking.comparing import Comparison, FineTune, as_trained
+from dnas.shrinking.deciding import decide, worth_of
 from dnas.shrinking.memory import Memory
+from dnas.shrinking.milliseconds import TESTED, Predicted, predicted_milliseconds, whole_milliseconds
+from dnas.shrinking.program import Program
 from dnas.shrinking.report import Report
 from dnas.shrinking.rivals import random_widths, uniform_widths
 from dnas.shrinking.rules import Rule
@@ -64,9 +68,11 @@ def shrink(
         model: any trained module; it is not changed.
         train: `(inputs, targets)` for importance, statistics of batch norm and fine-tuning.
         validation: held out; it decides the widths.
-        budget: such as 'flops<=50%' or ('flops<=2M', 'parameters<=40%'); shares are of the original's.
+        budget: such as 'flops<=50%', 'milliseconds<=8' or ('flops<=2M', 'parameters<=40%'); shares are of the
+            original's. Milliseconds are those of `example`, measured here with as many threads as torch uses.
         test: on which the rows are measured; without it on `validation`, and the report says so.
-        example: inputs for which FLOPs are counted; by default the first sample of `validation`.
+        example: inputs for which FLOPs are counted and milliseconds measured; by default the first sample of
+            `validation`.
         task: criterion and metrics; None for a classification.
         criterion: a loss alone instead of a task, a function of `(outputs, targets)` or its name, such as 'mse'.
         rules: what must stay.
@@ -93,6 +99,7 @@ def shrink(
     """
     check_one_process("shrinking")
     check_not_wrapped(model)
+    folder = as_run(run)
     if search_epochs < 0:
         raise UserError(f"search_epochs must be 0 (one-shot) or more; got {search_epochs}.")
     shrinking = _Shrinking(
@@ -103,11 +110,12 @@ def shrink(
         search_epochs=search_epochs,
         settings=settings,
         fine_tune=fine_tune,
-        run_folder=as_run(run),
+        run_folder=folder,
         display=display,
     )
-    with writing(shrinking.run_folder, display.say):
-        return shrinking.run(model, Budget((budget,) if isinstance(budget, str) else tuple(budget)), example, rules)
+    limits = Budget((budget,) if isinstance(budget, str) else tuple(budget))
+    with writing(folder, display.say):
+        return shrinking.run(model, limits, example, rules)
 
 
 @dataclass
@@ -126,7 +134,9 @@ class _Shrinking:
         given: Any = _first_sample(self.validation) if example is None else example
         inputs = to_device(given, device_of(model))
         searchable = self._searchable(model, inputs, rules)
-        limits = limits_of(budget, searchable, searchable.program(self.settings.steps))
+        program, memory = searchable.program(self.settings.steps), self._memory(searchable, budget)
+        times = self._times(searchable, program, inputs, memory) if has_milliseconds(budget) else None
+        limits = limits_of(budget, searchable, program, times)
         worth = worth_of(
             searchable,
             limits,
@@ -135,13 +145,13 @@ class _Shrinking:
             task=self.task,
             settings=self.settings,
             search_epochs=self.search_epochs,
-            memory=self._memory(searchable, budget),
+            memory=memory,
             run=self.run_folder,
             display=self.display,
         )
-        values = limits.program.best(worth.scores, limits.bounds)
-        if values is None:
-            raise UserError("No network keeps all limits of the budget at once, though one keeps each; loosen one.")
+        measure = partial(self._measured, searchable, inputs)
+        decision = decide(limits, worth, measure, memory, self.display)
+        values = decision.values
         comparison = Comparison(
             searchable,
             worth.ranking,
@@ -155,14 +165,15 @@ class _Shrinking:
             display=self.display,
         )
         original, measured = comparison.original()
-        small, found = comparison.finished("found", values, worth.seconds)
-        rivals = [comparison.finished(name, rival)[1] for name, rival in self._rivals(searchable, limits)]
+        small, found = comparison.finished("found", values, worth.seconds, decision.milliseconds)
+        rivals = self._rivals(searchable, limits.tightened(decision.factor))
+        others = [comparison.finished(name, rival)[1] for name, rival in rivals]
         data = "the test data" if self.test is not None else "the validation data, which decided the widths"
         report = Report(
             metric=measured.deciding,
             measured_on=f"{data} ({measured.num_samples} samples)",
             budget=budget.limits,
-            rows=(original, found, *rivals),
+            rows=(original, found, *others),
             frozen=searchable.structure.frozen,
             selection=searchable.selection(values, worth.ranking),
         )
@@ -180,6 +191,30 @@ class _Shrinking:
             reasons = "; ".join(dict.fromkeys(one.reason for one in frozen))
             raise UserError(f"Nothing in this model may become smaller: {reasons}.")
         return searchable
+
+    def _times(self, searchable: Narrowable, program: Program, example: Inputs, memory: Memory) -> Predicted:
+        """Predicted milliseconds, measured once for a run folder."""
+        self.display.say("Milliseconds of its operators are measured.")
+
+        def measured() -> dict[str, Any]:
+            delivered = partial(self._delivered, example=example)
+            return predicted_milliseconds(searchable, program, example, delivered=delivered).to_data()
+
+        found = Predicted.from_data(memory.once("milliseconds", measured))
+        self.display.say(
+            f"The model takes {amount(found.whole)} milliseconds; predictions of smaller ones differ by "
+            f"{found.error:.1%} on average from {TESTED} measured ones."
+        )
+        return found
+
+    def _delivered(self, network: nn.Module, example: Inputs) -> nn.Module:
+        return as_trained(network, example) if self.fine_tune is None else network
+
+    def _measured(self, searchable: Narrowable, example: Inputs, values: Mapping[str, int]) -> float:
+        """Milliseconds of the network of these values; which channels it keeps does not matter."""
+        ranking = {group.name: range(len(group)) for group in searchable.structure.groups}
+        network = searchable.derive(searchable.selection(values, ranking))
+        return whole_milliseconds(self._delivered(network, example), example)
 
     def _memory(self, searchable: Narrowable, budget: Budget) -> Memory:
         return Memory(

@@ -119,10 +119,26 @@ def test_a_regression_is_fine_tuned_by_its_own_criterion():
     assert nn.functional.mse_loss(small(example), data[0][1]) < nn.functional.mse_loss(untrained(example), data[0][1])
 
 
-@pytest.mark.parametrize("budget", ["flops<50%", "flops<=0", "flops<=120%", "watts<=3", "", "milliseconds<=3"])
+@pytest.mark.parametrize("budget", ["flops<50%", "flops<=0", "flops<=120%", "watts<=3", ""])
 def test_a_budget_that_is_none_is_refused(resnet: nn.Module, budget: str):
     with pytest.raises(UserError, match="budget"):
         shrink(resnet, images(16), images(16), budget=budget, settings=QUICK)
+
+
+def test_a_budget_in_milliseconds_is_measured_and_the_decision_is_kept(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 3))
+    data = [(torch.randn(8, 4), torch.arange(8) % 3)]
+    settings = replace(QUICK, random=0)
+    run = Run(tmp_path / "small")
+    budget = "milliseconds<=1000"
+    small = shrink(model, data, data, budget=budget, settings=settings, run=run)
+    decision = run.load_json("decision")["found"]
+    assert decision["values"] == {"0": 2} and decision["factor"] == 1
+    assert small.shrink_report.row("found").milliseconds == decision["milliseconds"]
+    again = shrink(model, data, data, budget=budget, settings=settings, run=run)
+    assert again.shrink_report.row("found").milliseconds == decision["milliseconds"]
+    with pytest.raises(UserError, match="out of reach: milliseconds of this model can be from"):
+        shrink(model, data, data, budget="milliseconds<=1e-9", settings=settings)
 
 
 def test_a_run_folder_keeps_the_network_and_goes_on_with_what_is_done(resnet: nn.Module, tmp_path):

@@ -1,17 +1,14 @@
-"""What a row of the comparison measures of a network: time and size of its file."""
+"""The size of a network's ONNX file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 
 import torch
 from torch import nn
 
 from dnas.cost.flops import Inputs
 from dnas.system.errors import MissingPackage, UserError
-from dnas.system.peak import measured_seconds
-from dnas.training.evaluate import call, device_of
 
 
 def onnx_bytes(network: nn.Module, example: Inputs) -> int:
@@ -37,10 +34,3 @@ def onnx_bytes(network: nn.Module, example: Inputs) -> int:
         raise UserError(f"ONNX cannot express the network: {reason_of(error)}") from error
     assert program is not None
     return program.model_proto.ByteSize()
-
-
-def milliseconds(network: nn.Module, example: Inputs) -> float:
-    """One forward pass over the example: the median of 15 after 3."""
-    with torch.no_grad():
-        taken = [measured_seconds(lambda: call(network, example), device_of(network)) for _ in range(18)]
-    return 1000 * median(taken[3:])
