@@ -60,6 +60,8 @@ def export(
 
         network.onnx   ONNX, any batch size, weights inside; its metadata is in metadata_props
         network.pt2    a torch.export program, any batch size; its metadata is in extra_files
+        network.safetensors   the same weights, which programs in any language read; with network.json beside it
+                       `dnas.load(folder)` reads it where there is no network.pt
         network.pt     a state dict, beside network.json and architecture.json; `dnas.load(folder)` rebuilds the module
 
     Each takes normalised float32 images (batch, channels, height, width) and returns logits (batch, classes). Each

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dnas.core.run import WEIGHTS_FILE, Run
 from dnas.core.trial_write import check_room, trial_folder
+from dnas.shipping.safetensors_file import SAFETENSORS_FILE, read_safetensors
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write_text
 from dnas.system.difference import first_difference
@@ -85,16 +86,20 @@ def read_spec(path: Path) -> NetworkSpec:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read network.pt in a folder. It may hold tensors only; no code in it is run.
+    """Read network.pt in a folder, or network.safetensors where there is none; no code in them is run.
 
     Raises:
         FileNotFoundError: there is no such file.
         UserError: the file is damaged, holds a number that is not finite, or something other than tensors.
     """
     path = folder / WEIGHTS_FILE
+    if not path.exists() and (folder / SAFETENSORS_FILE).exists():
+        path = folder / SAFETENSORS_FILE
     if not path.exists():
-        raise FileNotFoundError(f"{folder} holds no {WEIGHTS_FILE}, the weights that belong to its {SPEC_FILE}.")
-    state = load_tensors(path)
+        raise FileNotFoundError(
+            f"{folder} holds no {WEIGHTS_FILE} and no {SAFETENSORS_FILE}, the weights that belong to its {SPEC_FILE}."
+        )
+    state = read_safetensors(path) if path.name == SAFETENSORS_FILE else load_tensors(path)
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise UserError(f"{path}: {name!r} is a {type(value).__name__}; expected names with tensors only.")

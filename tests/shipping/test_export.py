@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -24,9 +25,11 @@ from dnas.shipping.export import ExportedFile, export, metadata_of
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
 from dnas.shipping.package import save_network
+from dnas.shipping.safetensors_file import tensors_of
 from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace
 from dnas.space.ops import OPERATIONS
+from dnas.system.errors import UserError
 from dnas.system.tensor_file import save_tensors
 
 INTERFACE = Interface(("cat", "dog", "Küken"), ResizeRule(8), Normalization((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)))
@@ -70,6 +73,7 @@ def exported(run: Path) -> dict[str, ExportedFile]:
 
 def test_all_formats_are_written_into_the_run_and_equal_pytorch(run: Path, exported: dict[str, ExportedFile]):
     files = {"onnx": "network.onnx", "torch": "network.pt2", "state_dict": "network.pt"}
+    files |= {"safetensors": "network.safetensors"}
     assert {name: file.path for name, file in exported.items()} == {
         name: run / "export" / file for name, file in files.items()
     }
@@ -128,6 +132,28 @@ def test_the_state_dict_is_a_folder_that_load_reads(run: Path, exported: dict[st
     assert not any("auxiliary" in name for name in torch.load(exported["state_dict"].path, weights_only=True))
 
 
+def test_load_reads_safetensors_where_there_is_no_other_file_of_weights(run: Path, exported, tmp_path: Path):
+    (tmp_path / "network.json").write_bytes((run / "export" / "network.json").read_bytes())
+    (tmp_path / "network.safetensors").write_bytes(exported["safetensors"].path.read_bytes())
+    images = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(load(tmp_path)(images), load(run)(images))
+    tensors = safetensors.torch.load_file(exported["safetensors"].path)
+    assert tensors.keys() == load(run).state_dict().keys()
+    with safetensors.safe_open(exported["safetensors"].path, "pt") as file:
+        assert Architecture.from_json(file.metadata()["architecture"]) == ARCHITECTURE
+
+
+def test_no_flipped_bit_in_safetensors_is_read_as_other_weights(exported: dict[str, ExportedFile]):
+    content = exported["safetensors"].path.read_bytes()
+    random = np.random.default_rng(0)
+    for at in (*range(12), *random.integers(0, len(content), 100)):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(random.integers(8))
+        with pytest.raises(UserError, match=r"network.safetensors is damaged or no file of safetensors"):
+            tensors_of(bytes(damaged), source="network.safetensors")
+
+
 @pytest.mark.slow
 def test_every_operation_of_our_spaces_is_exported_on_images_of_odd_size(tmp_path: Path):
     operations = [name for name in OPERATIONS if name != "noise"]  # which is chance, and refused
@@ -154,9 +180,10 @@ def test_a_users_module_is_exported_with_the_module_given(tmp_path: Path):
     run = save_module(tmp_path, linear_head())
     output = tmp_path / "out"
     files = export(run, output=output, check=False, model=make_model(linear_head()))
-    assert [file.deviation for file in files] == [None, None, None]
+    assert [file.deviation for file in files] == [None] * 4
     assert sorted(path.name for path in output.iterdir()) == [
         "architecture.json", "network.json", "network.onnx", "network.pt", "network.pt2",
+        "network.safetensors",
     ]  # fmt: skip
     images = torch.randn(3, 3, 8, 8)
     network = load(run, model=make_model(linear_head()))

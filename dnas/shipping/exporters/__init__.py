@@ -2,9 +2,10 @@
 
 from dnas.shipping.exporters.exporter import Exporter, Subject
 from dnas.shipping.exporters.onnx_graph import ONNX
+from dnas.shipping.exporters.safetensors import SAFETENSORS
 from dnas.shipping.exporters.state_dict import STATE_DICT
 from dnas.shipping.exporters.torch_program import TORCH
 
-EXPORTERS: tuple[Exporter, ...] = (ONNX, TORCH, STATE_DICT)
+EXPORTERS: tuple[Exporter, ...] = (ONNX, TORCH, STATE_DICT, SAFETENSORS)
 
 __all__ = ["EXPORTERS", "Exporter", "Subject"]
