@@ -33,6 +33,8 @@ from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.jobs.run_folder import check_new, new_run_folder
 from dnas.jobs.search import begin_search, plan_search, search_command
 from dnas.report.live import ShowArchitecture
+from dnas.system.compute import compute_clock
+from dnas.system.devices import named_device
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
 from dnas.table import RankAgreement, Table, standing, standing_data
@@ -122,12 +124,15 @@ def _searched(run: Run, job: Job, config: Namespace, options: SearchOptions, dis
         check_baseline(job)
     table = table_for(options.table, job.space.name)
     watching = _agreement(table, options)
+    clock = compute_clock(named_device(job.device))
+    started = clock()
     if options.resume is None:
         job = plan_search(run, job, display)
         data = begin_search(run, job, display, options.milliseconds)
     with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
         data = read_data(run, job, display) if data is None else data
-        found = search_command(run, job, data, display, [*watching, ShowArchitecture(display, run, job.search.epochs)])
+        live = [*watching, ShowArchitecture(display, run, job.search.epochs)]
+        found = search_command(run, job, data, display, live, planning=clock() - started)
         if table is not None:
             display.say(_kept_standing(run, table, found.architecture))
         if watching:

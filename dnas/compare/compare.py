@@ -46,9 +46,9 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
     if grid.agreement and without:
         display.say(f"Note: {without} of the rows that are there have no Kendall's tau; only new searches measure it.")
     for recipe, seed in grid.cases:
-        check_run(grid, jobs[recipe], recipe, seed)
+        check_run(grid, grid.job(recipe, jobs), recipe, seed)
     for index, (recipe, seed) in enumerate(grid.cases):
-        job = replace(jobs[recipe], seed=seed)
+        job = replace(grid.job(recipe, jobs), seed=seed)
         with only_process(grid.run(recipe, seed).path) as alone:
             if not alone:
                 display.say(f"{recipe}, seed {seed}: another process is at work on it; left to that.")
@@ -74,7 +74,7 @@ def _load_rows(grid: Grid, jobs: Mapping[str, Job]) -> list[CompareRow]:
         row = CompareRow.load(path)
         check_row(grid, jobs, row, path)
         rows.append(row if grid.table is None or row.found is None else looked_up(row, grid.table))
-    order = {recipe: index for index, recipe in enumerate(grid.jobs)}
+    order = {recipe: index for index, recipe in enumerate((*grid.jobs, *grid.opponents))}
     return sorted(rows, key=lambda row: (order.get(row.recipe, len(order)), row.recipe, row.seed))
 
 

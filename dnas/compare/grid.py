@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dnas.compare.table import (
     Columns,
 )
 from dnas.core.run import Run
+from dnas.finalists.opponents.opponent import Opponent
 from dnas.jobs.job import Job
 from dnas.space import NasBench201Space
 from dnas.system.errors import UserError
@@ -38,6 +39,7 @@ class Grid:
         num_random: without a table, number of random architectures that are retrained alike.
         agreement: with a table, number of random architectures over which each supernet's ranking is compared with it
             at the end of its search; 0 for no comparison.
+        opponents: by the names of their rows, what spends the compute of the baseline recipe's search of the same seed.
     """
 
     jobs: Mapping[str, Job]
@@ -48,6 +50,7 @@ class Grid:
     columns: Columns
     num_random: int = 8
     agreement: int = 0
+    opponents: Mapping[str, Opponent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -61,6 +64,9 @@ class Grid:
             raise UserError(
                 f"The baseline recipe must be one of the recipes, {', '.join(self.jobs)}; got {self.baseline!r}."
             )
+        both = sorted(set(self.jobs) & set(self.opponents))
+        if both:
+            raise UserError(f"A recipe and an opponent are both called {both[0]!r}; rename the recipe's file.")
         for name, job in self.jobs.items():
             if job.model is not None:
                 raise UserError(
@@ -95,8 +101,12 @@ class Grid:
 
     @property
     def cases(self) -> list[tuple[str, int]]:
-        """Recipe and seed of every run, all recipes of a seed before the next seed."""
-        return [(recipe, seed) for seed in range(self.seeds) for recipe in self.jobs]
+        """Recipe or opponent, and seed, of every run: all of a seed before the next one, opponents after recipes."""
+        return [(name, seed) for seed in range(self.seeds) for name in (*self.jobs, *self.opponents)]
+
+    def job(self, name: str, jobs: Mapping[str, Job]) -> Job:
+        """The job of a recipe; opponents have that of the baseline recipe."""
+        return jobs[name if name in jobs else self.baseline]
 
 
 def columns_of(table: Table | None, select: str | None, report: str | None, task: Task = Classification()) -> Columns:

@@ -16,6 +16,9 @@ from dnas.system.atomic import write_text
 from dnas.system.errors import UserError
 from dnas.system.reading import read_json
 
+# Entries that a row's file has where they are known, and their names here.
+_ADDED = {"kendall_tau": "agreement", "compute": "compute"}
+
 
 @dataclass(frozen=True)
 class Found:
@@ -75,6 +78,7 @@ class CompareRow:
         table: digest of the table in which values were looked up; empty if they are measured.
         failure: why there is no result; empty if there is one.
         agreement: Kendall's tau between the supernet's ranking and the table's at the end; None if not measured.
+        compute: seconds of compute of the search (`dnas.system.compute`); None where it was not counted.
     """
 
     recipe: str
@@ -87,6 +91,7 @@ class CompareRow:
     table: str = ""
     failure: str = ""
     agreement: float | None = None
+    compute: float | None = None
 
     @property
     def values(self) -> Mapping[str, float]:
@@ -105,10 +110,10 @@ class CompareRow:
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
-        # Files from before it could be measured have no such entry, and those without it need none.
-        agreement = {} if self.agreement is None else {"kendall_tau": self.agreement}
+        # Files from before they were measured have no such entries, and those without them need none.
+        added = {name: getattr(self, entry) for name, entry in _ADDED.items() if getattr(self, entry) is not None}
         return {
-            **agreement,
+            **added,
             "recipe": self.recipe,
             "seed": self.seed,
             "failure": self.failure,
@@ -140,8 +145,8 @@ class CompareRow:
         kinds = {**texts, "seed": int, "seconds": float, "environment": dict, "settings": dict, "trajectory": list}
         source = f"{path} is damaged, remove it to have the row made anew"
         is_found = isinstance(data, Mapping) and data.get("found") is not None
-        agreement = {"kendall_tau": float} if isinstance(data, Mapping) and "kendall_tau" in data else {}
-        _check_entries(data, {**kinds, **agreement, "found": dict if is_found else type(None)}, source)
+        added = {name: float for name in _ADDED if isinstance(data, Mapping) and name in data}
+        _check_entries(data, {**kinds, **added, "found": dict if is_found else type(None)}, source)
         if digest(data["settings"]) != data["settings_digest"]:
             raise UserError(f"{source}: the settings in it are not those that it was made under.")
         if (data["found"] is None) == (not data["failure"]):
@@ -160,6 +165,7 @@ class CompareRow:
             table=data["table"],
             failure=data["failure"],
             agreement=data.get("kendall_tau"),
+            compute=data.get("compute"),
         )
 
 

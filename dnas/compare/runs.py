@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from dnas.compare.row import CompareRow, Found
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
 from dnas.jobs.budget import random_architectures
+from dnas.jobs.compute import compute_to_spend, spent_in
 from dnas.jobs.images import read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import comparable_training
+from dnas.jobs.opponents import opponent_command
 from dnas.jobs.run_folder import begin
 from dnas.jobs.search import search_command
 from dnas.system.devices import named_device
 from dnas.system.display import Display, PartOfBar
 from dnas.system.errors import NonFiniteLoss, UserError
 from dnas.system.threads import num_threads
-from dnas.table import RankAgreement
 from dnas.table.supernet_agreement import LOGGED
 from dnas.training.baseline import train_random_baseline
 
@@ -34,7 +35,8 @@ def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -
     if path.exists():
         row = CompareRow.load(path)
     else:
-        row = _searched(run, job, recipe, display, grid.watching())
+        is_opponent = recipe in grid.opponents
+        row = _opposed(grid, job, recipe, display) if is_opponent else _searched(grid, job, recipe, display)
         row.save(path)
     if row.found is not None and grid.table is not None and row.table != table_digest(grid.table):
         row = looked_up(row, grid.table)
@@ -56,8 +58,20 @@ def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -
         display.finished(f"{recipe}, seed {seed}: no result ({row.failure})")
 
 
-def _searched(run: Run, job: Job, recipe: str, display: PartOfBar, observers: Sequence[RankAgreement]) -> CompareRow:
+def _opposed(grid: Grid, job: Job, name: str, display: PartOfBar) -> CompareRow:
+    """Let an opponent spend the compute of the baseline recipe's search of the same seed, or read what it has found."""
+    run = grid.run(name, job.seed)
+    if not run.config_path.exists():
+        begin(run, job)
+    if not run.architecture_path.exists():
+        limit = compute_to_spend(grid.run(grid.baseline, job.seed))
+        opponent_command(run, job, read_data(run, job, display), grid.opponents[name], limit, display)
+    return _row(run, job, name, Found(run.load_architecture()), "")
+
+
+def _searched(grid: Grid, job: Job, recipe: str, display: PartOfBar) -> CompareRow:
     """Search, go on with a search that was stopped, or read the result of a finished one."""
+    run, observers = grid.run(recipe, job.seed), grid.watching()
     failure, found = "", None
     if not run.config_path.exists():
         begin(run, job)
@@ -69,6 +83,12 @@ def _searched(run: Run, job: Job, recipe: str, display: PartOfBar, observers: Se
             display.say(f"{recipe}, seed {job.seed}, failed: {failure}")
     if not failure:
         found = Found(run.load_architecture())
+    return _row(run, job, recipe, found, failure)
+
+
+def _row(run: Run, job: Job, recipe: str, found: Found | None, failure: str) -> CompareRow:
+    """The row of a run that is finished or has failed."""
+    spent = spent_in(run)
     seconds = 0.0 if failure else float(run.load_json("search")["seconds"])
     return CompareRow(
         recipe=recipe,
@@ -80,6 +100,7 @@ def _searched(run: Run, job: Job, recipe: str, display: PartOfBar, observers: Se
         trajectory=tuple(_trajectory(run)),
         failure=failure,
         agreement=next((row[LOGGED] for row in reversed(run.metrics()) if LOGGED in row), None),
+        compute=None if spent is None else spent.seconds,
     )
 
 

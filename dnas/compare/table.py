@@ -62,6 +62,7 @@ class Line:
         percentile: mean percentage of random architectures that are worse.
         agreement: mean of Kendall's tau between a supernet's ranking and the table's.
         seconds: mean duration of the searches.
+        compute: mean seconds of compute of the searches, of which opponents have as many.
         device: devices of the searches.
         against_baseline: Welch's t-test against the runs of the baseline recipe, in words.
         against_random: a t-test against random architectures, in words.
@@ -75,6 +76,7 @@ class Line:
     percentile: float | None = None
     agreement: float | None = None
     seconds: float | None = None
+    compute: float | None = None
     device: str = ""
     against_baseline: str = ""
     against_random: str = ""
@@ -147,6 +149,7 @@ COLUMNS = (
     Column("percentile", "percentile", lambda line: line.percentile, 1, narrow="per-\ncentile"),
     Column("agreement", "tau", lambda line: line.agreement, 2, narrow="tau", optional=True),
     Column("seconds", "seconds", lambda line: line.seconds, 0, narrow="seconds"),
+    Column("compute", "compute, s", lambda line: line.compute, 0, optional=True),
     Column("device", "device", lambda line: line.device),
     AGAINST_BASELINE,
     AGAINST_RANDOM,
@@ -179,6 +182,7 @@ def recipe_line(
     good = [row for row in rows if row.found is not None]
     values = [row.values[columns.report] for row in good]
     agreements = [row.agreement for row in good if row.agreement is not None]
+    computes = [row.compute for row in good if row.compute is not None]
     devices = list(dict.fromkeys(row.device for row in rows))
     return Line(
         recipe=recipe,
@@ -189,6 +193,7 @@ def recipe_line(
         percentile=mean(percentiles) if percentiles else None,
         agreement=mean(agreements) if agreements else None,
         seconds=mean([row.seconds for row in good]) if good else None,
+        compute=mean(computes) if computes else None,
         device=", ".join(devices),
         against_baseline=BASELINE if is_baseline else columns.verdict(values, baseline),
         against_random=against_random,

@@ -19,6 +19,7 @@ from dnas.finalists.later_epochs import LaterEpochs
 from dnas.finalists.proposals import Proposal
 from dnas.finalists.same_function import first_samples
 from dnas.finalists.settings import FinalistSettings, Rung
+from dnas.system.compute import compute_clock
 from dnas.system.difference import first_difference
 from dnas.system.display import Display, PartOfBar
 from dnas.system.errors import NonFiniteLoss, UserError
@@ -27,7 +28,7 @@ from dnas.system.plain_data import to_plain
 from dnas.system.random_state import seeded
 from dnas.system.tensor_file import load_tensors
 from dnas.task.base import Task
-from dnas.training.evaluate import evaluation_mode
+from dnas.training.evaluate import device_of, evaluation_mode
 from dnas.training.retrain import retrain
 
 FOLDER = "finalists"  # in the folder of the search
@@ -111,7 +112,8 @@ class Contest:
         self.run = run
         self.display = display
         self.finalists: list[Finalist] = []
-        self.cpu_seconds = 0.0
+        self.compute = 0.0  # of all trainings and judgements
+        self.compute_now = 0.0  # of those that were not read from their folders
         self.seconds = 0.0
         self._request = request
         self._num_done = 0
@@ -160,15 +162,15 @@ class Contest:
         if diverged.exists():
             data = folder.load_json(_DIVERGED)
             finalist.failure = str(data["why"])
-            self._count(float(data["cpu_seconds"]), float(data["seconds"]))
+            self._count(float(data["compute"]), float(data["seconds"]))
             self.display.say(f"{finalist.name.capitalize()} ({finalist.source}) is dropped: {finalist.failure}")
             return
         judgement = Judgement.from_data(folder.load_json(_JUDGEMENT), source=str(judged))
         finalist.judgements.append(judgement)
-        self._count(judgement.cpu_seconds, judgement.seconds)
+        self._count(judgement.compute, judgement.seconds)
 
-    def _count(self, cpu_seconds: float, seconds: float) -> None:
-        self.cpu_seconds += cpu_seconds
+    def _count(self, compute: float, seconds: float) -> None:
+        self.compute += compute
         self.seconds += seconds
 
     def _folder(self, finalist: Finalist) -> Run:
@@ -176,18 +178,22 @@ class Contest:
 
     def _train_now(self, finalist: Finalist, rung: Rung, folder: Run) -> None:
         conditions, settings = self.conditions, self.conditions.settings
-        cpu, clock = time.process_time(), time.perf_counter()
-
-        def taken() -> dict[str, Any]:
-            return {"cpu_seconds": time.process_time() - cpu, "seconds": time.perf_counter() - clock}
-
+        started = time.perf_counter()
         with seeded(settings.seed):
             network = conditions.build(finalist.architecture)
+        clock = compute_clock(device_of(network))
+        before_it = clock()
+
+        def taken() -> dict[str, Any]:
+            compute = clock() - before_it
+            self.compute_now += compute
+            return {"compute": compute, "seconds": time.perf_counter() - started}
+
         if rung.number:
             before = self._folder(finalist).child(f"rung_{rung.number - 1}")
             network.load_state_dict(load_tensors(before.weights_path))
-        total = settings.num_trainings
-        bar = PartOfBar(self.display, FOLDER, unit="training", part=min(self._num_done, total) - 1, num=total)
+        total = max(settings.num_trainings, self._num_done)
+        bar = PartOfBar(self.display, FOLDER, unit="training", part=self._num_done - 1, num=total)
         try:
             retrain(
                 network,

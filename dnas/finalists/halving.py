@@ -45,7 +45,7 @@ def successive_halving(
         winner,
         tuple(equals),
         tuple(contest.finalists),
-        contest.cpu_seconds,
+        contest.compute,
         contest.seconds,
         _notes(settings.num, entered, contest.finalists),
     )

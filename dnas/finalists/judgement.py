@@ -25,7 +25,7 @@ _TYPES: Mapping[str, Any] = {
     "loss": float,
     "interval": list | None,
     "right": str | None,
-    "cpu_seconds": float,
+    "compute": float,
     "seconds": float,
 }
 
@@ -41,7 +41,7 @@ class Judgement:
         loss: mean of the criterion; it decides between equal values.
         interval: 95 % interval of the value for samples of the same kind; None where `right` tells more, or unknown.
         right: for top-1 accuracy, '1' for each sample that is recognised and '0' for the others; None for others.
-        cpu_seconds: CPU seconds of the process for training and judging.
+        compute: seconds of compute for training and judging (`dnas.system.compute`).
         seconds: the same by the clock.
     """
 
@@ -51,7 +51,7 @@ class Judgement:
     loss: float
     interval: tuple[float, float] | None
     right: str | None
-    cpu_seconds: float = 0.0
+    compute: float = 0.0
     seconds: float = 0.0
 
     @property

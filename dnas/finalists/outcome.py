@@ -22,7 +22,7 @@ class Outcome:
         equals: finalists of the last rung that cannot be told apart from the best one, which comes first; the winner is
             the cheapest of them. Empty where nothing was trained to the end.
         finalists: all of them.
-        cpu_seconds: CPU seconds of all trainings and judgements.
+        compute: seconds of compute of all trainings and judgements (`dnas.system.compute`).
         seconds: the same by the clock.
         notes: what a person should know, in sentences.
     """
@@ -30,7 +30,7 @@ class Outcome:
     winner: Finalist
     equals: tuple[Finalist, ...]
     finalists: tuple[Finalist, ...]
-    cpu_seconds: float
+    compute: float
     seconds: float
     notes: tuple[str, ...]
 
@@ -46,7 +46,7 @@ class Outcome:
         if self.finalists:
             lines.append(
                 f"{number_of(len(self.finalists), 'finalist')} took {readable_time(self.seconds)} "
-                f"({self.cpu_seconds:.0f} CPU seconds)."
+                f"({self.compute:.0f} s of compute)."
             )
         return "\n".join(lines)
 
@@ -82,7 +82,7 @@ class Outcome:
             "source": self.winner.source,
             "figures": OPTIMISTIC,
             "equals": [one.number for one in self.equals],
-            "cpu_seconds": self.cpu_seconds,
+            "compute": self.compute,
             "seconds": self.seconds,
             "notes": list(self.notes),
             "finalists": [

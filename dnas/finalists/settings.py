@@ -111,14 +111,13 @@ class FinalistSettings:
 
     def schedule_of(self, num: int) -> tuple[Rung, ...]:
         """All rungs for `num` finalists; none for a single one."""
-        found: list[Rung] = []
-        for number in range(self.rungs):
-            left = math.ceil(num / self.factor**number)
-            if left < 2:
-                break
-            first = found[-1].end if found else 0
-            found.append(Rung(number, left, first, self.epochs * self.factor**number))
-        return tuple(found)
+        left = (math.ceil(num / self.factor**number) for number in range(self.rungs))
+        return tuple(self.rung(number, count) for number, count in enumerate(left) if count >= 2)
+
+    def rung(self, number: int, num: int = 0) -> Rung:
+        """Rung `number`, with any number of networks."""
+        first = sum(self.epochs * self.factor**before for before in range(number))
+        return Rung(number, num, first, self.epochs * self.factor**number)
 
     @property
     def epochs_in_all(self) -> int:

@@ -13,6 +13,7 @@ from dnas.cost.bounds import Bounds
 from dnas.data import Catalog, open_source
 from dnas.formats import architecture_text
 from dnas.jobs.budget import bounds_of_job, delivered_network, draws_of, keep_budget, say_range
+from dnas.jobs.compute import counted
 from dnas.jobs.finalists import choose_finalist
 from dnas.jobs.images import JobData, read_data, search_streams
 from dnas.jobs.job import Job, job_of_stage, seeded_search
@@ -123,7 +124,13 @@ def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str
 
 
 def search_command(
-    run: Run, job: Job, data: JobData, display: Display, observers: Sequence[Observer] = ()
+    run: Run,
+    job: Job,
+    data: JobData,
+    display: Display,
+    observers: Sequence[Observer] = (),
+    *,
+    planning: float = 0.0,
 ) -> SearchResult:
     """Run the search of a job in its folder, and its finalists, or go on with one that was stopped.
 
@@ -133,18 +140,20 @@ def search_command(
         data: images of the job.
         display: shows progress and messages.
         observers: observers in addition to those of the settings.
+        planning: seconds of compute that were spent on planning, which count as the search's.
 
     Raises:
         UserError, NonFiniteLoss, Interrupted: as `dnas.search`.
     """
-    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
-    searched = _search_space if job.model is None else _search_own
-    result = searched(run, job, data, display, observers, bounds)
-    display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
-    if job.finalists.num:
-        before, result = result, choose_finalist(run, job, data, result, bounds, display)
-        if result.architecture != before.architecture:
-            display.say(f"The best finalist:\n{architecture_text(result.architecture)}")
+    with counted(run, named_device(job.device), before=planning):
+        bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
+        searched = _search_space if job.model is None else _search_own
+        before = result = searched(run, job, data, display, observers, bounds)
+        display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
+        if job.finalists.num:
+            result = choose_finalist(run, job, data, result, bounds, display)
+    if result.architecture != before.architecture:
+        display.say(f"The best finalist:\n{architecture_text(result.architecture)}")
     _say_budget(run, job, data, bounds, result, display)
     return result
 

@@ -156,6 +156,27 @@ def test_a_run_that_is_missing_is_searched_again_to_the_same_result(out: Path, a
     assert (after.found, after.trajectory, after.settings) == (before.found, before.trajectory, before.settings)
 
 
+def test_opponents_spend_the_compute_of_the_baseline_recipe(out: Path, table: Path, again):
+    opponents = ("random_halving:rungs=2", "random_search:epochs=1")
+    printed = done(*again, "--seeds", "1", "--opponents", *opponents)
+    rows, loaded = rows_in(out), load_table(table)
+    limit = rows["darts_1st-seed-0"].compute
+    assert limit is not None
+    for name in ("random_halving-rungs2", "random_search-epochs1"):
+        row, folder = rows[f"{name}-seed-0"], out / "searches" / name / "seed-0"
+        assert row.found is not None
+        assert row.compute is not None
+        assert row.values["test200_c10"] == loaded.accuracy(row.found.architecture, "test200_c10")
+        trainings = [json.loads(path.read_text())["compute"] for path in folder.glob("finalists/*/*/judgement.json")]
+        last = max(trainings)
+        assert row.compute - last <= limit + 0.5 or len(trainings) == 2
+        assert name in printed
+    assert "compute, s" in printed
+    before = changed_since(out)
+    done(*again, "--seeds", "1", "--opponents", *opponents)
+    assert changed_since(out) == before
+
+
 def test_more_seeds_are_added(out: Path, again):
     before = changed_since(out)
     done(*again, "--seeds", 3)
@@ -303,8 +324,8 @@ def test_the_agreement_of_new_searches_is_in_row_and_table(out: Path, again, who
     measured = rows["mine-seed-1"].agreement
     assert measured is not None
     assert -1 <= measured <= 1
-    assert replace(rows["mine-seed-1"], seconds=0, agreement=None, environment={}) == replace(
-        rows_in(whole)["mine-seed-1"], seconds=0, environment={}
+    assert replace(rows["mine-seed-1"], seconds=0, compute=0, agreement=None, environment={}) == replace(
+        rows_in(whole)["mine-seed-1"], seconds=0, compute=0, environment={}
     )  # to look on changes nothing
     lines = {line["recipe"]: line["agreement"] for line in csv_in(out / "table.csv")}
     assert (float(lines["mine"]), lines["darts_1st"]) == (measured, "")
@@ -427,6 +448,9 @@ def test_damaged_sizes_are_named(out: Path, again):
         (("--recipes", "darts_1st", "--search.epoch", "1"), "--search.epoch"),
         (("--recipes", "darts_1st", "--batch_size", "9999"), "batch_size 9999 of darts_1st is more than the"),
         (("--seeds", "2"), "needs RECIPES"),
+        (("--recipes", "darts_1st", "--opponents", "evolutoin"), "no opponent 'evolutoin' (did you mean 'evolution'?)"),
+        (("--recipes", "darts_1st", "--opponents", "evolution:sample"), "written as epochs=2, separated by commas"),
+        (("--recipes", "darts_1st", "--opponents", "evolution", "evolution"), "opponent evolution is given twice"),
     ],
 )
 def test_what_is_asked_for_wrongly(table: Path, tmp_path: Path, arguments, message: str):

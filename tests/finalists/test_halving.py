@@ -104,7 +104,7 @@ class KilledAt(Display):
 
 
 def without_times(outcome: Outcome) -> dict:
-    return {name: value for name, value in outcome.to_data().items() if "seconds" not in name}
+    return {name: value for name, value in outcome.to_data().items() if name not in ("seconds", "compute")}
 
 
 @pytest.fixture(scope="module")

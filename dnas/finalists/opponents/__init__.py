@@ -1,0 +1,1 @@
+"""What a search has to beat at equal compute: searches of random networks, evolution, and scores without training."""

@@ -1,0 +1,81 @@
+"""The compute of a run, which its opponents may spend too: counted while commands work, in RUN/compute.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+
+from dnas.core.run import Run
+from dnas.system.compute import compute_clock
+from dnas.system.errors import UserError
+
+FILE = "compute"  # name of the JSON file
+
+
+class Spent(NamedTuple):
+    """The compute of a run so far.
+
+    Args:
+        seconds: CPU seconds of the process, or seconds of the device (`dnas.system.compute`).
+        is_whole: whether no part is missing; a process that was killed could not write what it had spent.
+    """
+
+    seconds: float
+    is_whole: bool
+
+
+def spent_in(run: Run) -> Spent | None:
+    """The compute of a run; None where it was not counted.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = run.path / f"{FILE}.json"
+    if not path.exists():
+        return None
+    data = run.load_json(FILE)
+    if not isinstance(data, Mapping) or not isinstance(data.get("seconds"), float):
+        raise UserError(f"{path} must hold the seconds of compute of the run; got {data!r}.")
+    return Spent(data["seconds"], bool(data.get("is_whole")) and not data.get("is_open"))
+
+
+@contextmanager
+def counted(run: Run, device: torch.device, *, before: float = 0.0) -> Iterator[None]:
+    """Add the compute of the block to that of the run, also where the block is left by an error or Ctrl-C.
+
+    Args:
+        run: the folder.
+        device: where the work is done.
+        before: seconds that were spent before the block and belong to it, for planning.
+    """
+    so_far = spent_in(run) or Spent(0.0, True)
+    clock = compute_clock(device)
+    started = clock()
+    run.save_json(FILE, {"seconds": so_far.seconds, "is_whole": so_far.is_whole, "is_open": True})
+    try:
+        yield
+    finally:
+        seconds = so_far.seconds + before + clock() - started
+        run.save_json(FILE, {"seconds": seconds, "is_whole": so_far.is_whole, "is_open": False})
+
+
+def compute_to_spend(run: Run) -> float:
+    """The seconds of compute that an opponent of a run's search may spend.
+
+    Where a killed process left a part uncounted, the duration of the search by the clock stands for it, if that is
+    longer: in the opponent's favour.
+
+    Raises:
+        UserError: the run does not say how much compute its search took.
+    """
+    spent = spent_in(run)
+    by_the_clock = run.load_json("search") if (run.path / "search.json").exists() else {}
+    if spent is None or "seconds" not in by_the_clock:
+        raise UserError(
+            f"{run.path} does not say how much compute its search took, so that opponents could have the same: it was "
+            "made before that was counted, or is not finished. Search again in another folder."
+        )
+    return spent.seconds if spent.is_whole else max(spent.seconds, float(by_the_clock["seconds"]))

@@ -1,0 +1,61 @@
+"""Opponents of a job's search: each finds an architecture with the compute that the search took."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from dnas.core.architecture import Architecture
+from dnas.core.run import Run
+from dnas.finalists.contest import FOLDER, Contest
+from dnas.finalists.opponents.opponent import Compute, Opponent
+from dnas.jobs.budget import bounds_of_job
+from dnas.jobs.compute import FILE
+from dnas.jobs.finalists import conditions_of, proposals_of
+from dnas.jobs.images import JobData
+from dnas.jobs.job import Job
+from dnas.system.compute import compute_clock
+from dnas.system.devices import named_device
+from dnas.system.display import Display
+from dnas.system.interrupt import stop_request
+from dnas.system.threads import num_threads
+
+
+def opponent_command(
+    run: Run, job: Job, data: JobData, opponent: Opponent, seconds: float, display: Display
+) -> Architecture:
+    """Let an opponent find an architecture in a folder of its own, as a search would leave it.
+
+    Its networks are those of finalists: of the search's sizes, trained on the weights' half and judged on the alphas'
+    half. The test part is not touched. A call that was stopped goes on when it is repeated; what was trained counts.
+
+    Args:
+        run: the folder.
+        job: the job with all sizes.
+        data: its images.
+        opponent: which one.
+        seconds: compute that it may spend; a training that has begun is finished.
+        display: shows progress and messages.
+
+    Raises:
+        UserError: nothing was found, or the folder holds another opponent's trainings.
+        Interrupted: Ctrl-C.
+    """
+    started, clock = time.perf_counter(), compute_clock(named_device(job.device))
+    job = replace(job, finalists=opponent.training(job.finalists))
+    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
+    with num_threads(job.threads), stop_request() as request:
+        conditions = conditions_of(run, job, data, display)
+        contest = Contest(conditions, run.child(FOLDER), display, request)
+        compute = Compute(seconds, contest, clock)
+        proposals = proposals_of(run, job, data, conditions, None, bounds)
+        architecture = opponent.find(contest, proposals, compute)
+    spent = compute.spent
+    read = contest.compute - contest.compute_now  # of an earlier call
+    run.save_json(FILE, {"seconds": spent, "is_whole": True, "is_open": False, "limit": seconds})
+    run.save_json("search", {"seconds": read + time.perf_counter() - started, "trainings": len(contest.finalists)})
+    run.save_architecture(architecture)
+    display.say(
+        f"{type(opponent).__name__}: {len(contest.finalists)} networks in {spent:.0f} s of compute, of {seconds:.0f} s."
+    )
+    return architecture

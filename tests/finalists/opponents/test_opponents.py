@@ -1,0 +1,105 @@
+"""Opponents spend the compute that they are given, and keep the best; a kill changes nothing that was trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dnas.core.architecture import Architecture
+from dnas.core.run import Run
+from dnas.finalists.contest import Contest, Finalist
+from dnas.finalists.judgement import Judgement
+from dnas.finalists.opponents.evolution import RegularizedEvolution
+from dnas.finalists.opponents.opponent import Compute, Opponent
+from dnas.finalists.opponents.random_halving import RandomHalving
+from dnas.finalists.opponents.random_search import RandomSearch
+from dnas.finalists.settings import Rung
+from dnas.system.display import Silent
+from dnas.system.errors import UserError
+from dnas.system.interrupt import StopRequest
+from tests.finalists.test_halving import SETTINGS, conditions, proposals
+
+WIDTH = {"1": 1.0, "2": 2.0, "4": 4.0, "8": 8.0}
+
+
+class Clockwork(Contest):
+    """Trainings that take a second an epoch, and whose value is the width of the network."""
+
+    now = 0.0
+    log: list[tuple[int, int]]
+
+    def train(self, finalist: Finalist, rung: Rung) -> None:
+        self.log = [*getattr(self, "log", []), (finalist.number, rung.epochs)]
+        self.now += rung.epochs
+        self.compute += rung.epochs
+        self.compute_now += rung.epochs
+        if finalist.architecture.decisions["act"] == "power":
+            finalist.failure = "diverged"
+            return
+        value = WIDTH[str(finalist.architecture.decisions["width"])]
+        finalist.judgements.append(Judgement("r2", "higher", value, -finalist.number, None, None))
+
+
+def found(opponent: Opponent, seconds: float, run: Path) -> tuple[Architecture, Clockwork]:
+    contest = Clockwork(conditions(opponent.training(SETTINGS)), Run(run), Silent(), StopRequest())
+    compute = Compute(seconds, contest, lambda: contest.now)
+    return opponent.find(contest, proposals(knows=False), compute), contest
+
+
+def test_random_search_trains_until_the_compute_is_spent_and_keeps_the_best(tmp_path):
+    architecture, contest = found(RandomSearch(epochs=2), 7.0, tmp_path)
+    assert contest.log == [(0, 2), (1, 2), (2, 2), (3, 2)]  # the last one begins at 6 s and is finished
+    best = min((one for one in contest.finalists if one.judgements), key=lambda one: one.last.order)
+    assert architecture == best.architecture
+
+
+def test_each_rung_of_halving_has_the_same_share(tmp_path):
+    architecture, contest = found(RandomHalving(epochs=1, rungs=2, factor=2), 12.0, tmp_path)
+    first, second = ([n for n, epochs in contest.log if epochs == e] for e in (1, 2))
+    assert first == [0, 1, 2, 3, 4, 5]
+    good = sorted(
+        (contest.finalists[n] for n in first if contest.finalists[n].judgements), key=lambda o: o.judgements[0].order
+    )
+    assert second == [one.number for one in good[: len(second)]]
+    assert len(second) == min((len(good) + 1) // 2, 3)
+    assert architecture == good[0].architecture
+
+
+def test_evolution_changes_one_decision_of_the_best_of_a_sample_and_the_oldest_dies(tmp_path):
+    architecture, contest = found(RegularizedEvolution(epochs=1, population=3, sample=3), 10.0, tmp_path)
+    assert len(contest.log) == 10
+    assert {one.source for one in contest.finalists[:3]} == {"random"}
+    assert all(one.source.startswith("a change in ") for one in contest.finalists[3:4])
+    assert len({one.architecture.to_json() for one in contest.finalists}) == 10
+    assert architecture.decisions["width"] == "8"
+
+
+@pytest.mark.parametrize("opponent", [RandomSearch(), RandomHalving(), RegularizedEvolution()])
+def test_a_space_that_is_used_up_ends_the_search(tmp_path, opponent: Opponent):
+    _, contest = found(opponent, 1e9, tmp_path)
+    assert len(contest.finalists) == 12  # three activations, four widths
+
+
+@pytest.mark.parametrize("opponent", [RandomSearch(1), RandomHalving(1, rungs=1), RegularizedEvolution(1)])
+def test_one_network_is_trained_however_little_compute_there_is(tmp_path, opponent: Opponent):
+    _, contest = found(opponent, 0.0, tmp_path)
+    assert [bool(one.failure) for one in contest.finalists] == [True, False]  # the first one that is drawn diverges
+
+
+def test_trainings_that_were_done_before_are_read_and_count(tmp_path):
+    def ended(limit: float, clock: Callable[[], float]) -> tuple[Architecture, Contest]:
+        opponent = RandomSearch(epochs=1)
+        contest = Contest(conditions(opponent.training(SETTINGS)), Run(tmp_path), Silent(), StopRequest())
+        return opponent.find(contest, proposals(knows=False), Compute(limit, contest, clock)), contest
+
+    first, one = ended(0.0, lambda: 0.0)
+    again, other = ended(one.compute, lambda: 0.0)
+    assert again == first
+    assert other.compute_now == 0.0
+    assert other.compute == one.compute
+
+
+@pytest.mark.parametrize("kind", [RandomSearch, RandomHalving, RegularizedEvolution])
+def test_a_number_below_one_is_refused(kind):
+    with pytest.raises(UserError, match=r"epochs of .* must be at least 1; got 0"):
+        kind(epochs=0)
