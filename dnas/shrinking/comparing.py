@@ -10,7 +10,6 @@ from itertools import islice
 import torch
 from torch import nn
 
-from dnas.core.batch import Batch
 from dnas.core.run import Run
 from dnas.cost.flops import Inputs, count_flops
 from dnas.cost.params import count_parameters
@@ -35,7 +34,7 @@ FineTune = Callable[[nn.Module], nn.Module]
 
 def as_trained(network: nn.Module, example: Inputs) -> nn.Module:
     """A network in the memory format that `dnas.retrain` leaves it in."""
-    if takes_channels_last(network, Batch(example, None)):
+    if takes_channels_last(network, example):
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return network
 

@@ -11,7 +11,7 @@ from statistics import fmean
 import torch
 from torch import nn
 
-from dnas.core.batch import Batch, tensors_in
+from dnas.core.batch import tensors_in
 from dnas.core.mixture import Active
 from dnas.core.training_mode import set_training_mode
 from dnas.cost import count_parameters
@@ -127,7 +127,7 @@ def measure_training(
     reset_peak_memory(device)
     network = network.to(device)
     images = torch.randn(sizes.batch_size, in_channels, sizes.image_size, sizes.image_size, device=device)
-    if takes_channels_last(network, Batch(images, None)):
+    if takes_channels_last(network, images):
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         images = images.contiguous(memory_format=torch.channels_last)
     optimizer = settings.weights.build([weight for weight in network.parameters() if weight.requires_grad])
