@@ -56,9 +56,9 @@ from dnas.searching.settings import AlphaAdam, SearchSettings
 from dnas.searching.stage import Stage
 from dnas.searching.supernet import Supernet
 from dnas.searching.weight_optimizer import OwnOptimizer, WeightAdamW, WeightOptimizer, WeightSGD
-from dnas.shipping.load import load
 from dnas.shipping.own_module import export_module as export
 from dnas.shipping.own_module import save
+from dnas.shrinking.load import load
 from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import make_searchable
 from dnas.shrinking.settings import ShrinkSettings

@@ -17,13 +17,15 @@ from typing import Any, Generic, TypeVar
 
 import numpy
 
-from dnas.system.errors import MissingPackage
+from dnas.system.errors import MissingPackage, UserError
 
 K = TypeVar("K", bound=Hashable)  # names a variable
 
 # A solution that is over a limit by no more than the solver's tolerance is excluded, and the solver is called again, at
 # most this many times.
 TRIES = 1000
+# The programs of searches take a second or two; one that takes this long may take forever.
+SECONDS = 300.0
 
 
 class BinaryProgram(Generic[K]):
@@ -54,7 +56,12 @@ class BinaryProgram(Generic[K]):
             self.add({other: -1.0, **{(one, other): 1.0 for one in ours}}, 0.0, 0.0)
 
     def best(
-        self, scores: Mapping[Any, float], fits: Callable[[Sequence[K]], bool], *, gap: float = 0.0
+        self,
+        scores: Mapping[Any, float],
+        fits: Callable[[Sequence[K]], bool],
+        *,
+        gap: float = 0.0,
+        seconds: float = SECONDS,
     ) -> list[K] | None:
         """The variables that are 1 in the best solution that also fits; None if there is none.
 
@@ -62,19 +69,21 @@ class BinaryProgram(Generic[K]):
             scores: of variables and of products; what is missing counts as 0.
             fits: whether a solution meets all rows exactly, where the solver has a tolerance.
             gap: share of the best sum of scores by which the result may fall short.
+            seconds: that the solver may take for one solution.
 
         Raises:
             MissingPackage: scipy is not installed.
+            UserError: the solver has found no best solution in this time.
         """
         for _ in range(TRIES):
-            chosen = self._solve(scores, gap)
+            chosen = self._solve(scores, gap, seconds)
             if chosen is None or fits(chosen):
                 return chosen
             ones = set(chosen)
             self.add({key: 1.0 if key in ones else -1.0 for key in self._variables}, -math.inf, len(ones) - 1)
         raise AssertionError(f"{TRIES} solutions were over a limit by the solver's tolerance")
 
-    def _solve(self, scores: Mapping[Any, float], gap: float) -> list[K] | None:
+    def _solve(self, scores: Mapping[Any, float], gap: float, seconds: float) -> list[K] | None:
         try:
             from scipy.optimize import Bounds, LinearConstraint, milp
             from scipy.sparse import csr_array
@@ -93,9 +102,15 @@ class BinaryProgram(Generic[K]):
             integrality=numpy.arange(size) < len(self._variables),
             bounds=Bounds(0, 1),
             constraints=LinearConstraint(matrix, least, most),  # pyright: ignore[reportArgumentType]
-            options={"mip_rel_gap": gap},
+            options={"mip_rel_gap": gap, "time_limit": seconds},
         )
         if found.status == 2:  # infeasible
             return None
+        if found.status == 1:  # time
+            raise UserError(
+                f"The integer program of the budget ({len(self._variables)} choices, {len(self._rows)} conditions) was "
+                f"not solved within {seconds:g} seconds: give fewer choices, such as fewer steps of widths, or a "
+                "budget in fewer units."
+            )
         assert found.status == 0, found.message
         return [key for key, value in zip(self._variables, found.x, strict=False) if value > 0.5]

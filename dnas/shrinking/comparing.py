@@ -17,6 +17,7 @@ from dnas.data.batches import Batches
 from dnas.shrinking.milliseconds import whole_milliseconds
 from dnas.shrinking.onnx_size import onnx_bytes
 from dnas.shrinking.report import Row
+from dnas.shrinking.scratch import with_new_weights, with_same_compute
 from dnas.shrinking.searchable import Narrowable
 from dnas.shrinking.settings import ShrinkSettings
 from dnas.shrinking.statistics import reestimate
@@ -28,6 +29,7 @@ from dnas.task.measurement import Measurement
 from dnas.training.evaluate import evaluate
 from dnas.training.network_checks import takes_channels_last
 from dnas.training.retrain import retrain
+from dnas.training.settings import RetrainSettings
 
 FineTune = Callable[[nn.Module], nn.Module]
 
@@ -93,14 +95,38 @@ class Comparison:
         row = self._row(name, network, values, measured, seconds)
         return network, row if milliseconds is None else replace(row, milliseconds=milliseconds)
 
+    def from_scratch(self, name: str, values: Mapping[str, int]) -> list[Row]:
+        """The row of the network of these values with new weights; none where these cannot be drawn."""
+        started = time.perf_counter()
+        network = self.searchable.derive(self.searchable.selection(values, self.ranking))
+        try:
+            with_new_weights(network, self.settings.seed)
+        except UserError as error:
+            self.display.say(f"No network from scratch: {error}.")
+            return []
+        settings = with_same_compute(
+            self.settings.scratch,
+            epochs=self.settings.from_scratch,
+            fine_tuning=self.settings.fine_tuning.epochs,
+            original_flops=self.searchable.flops.of(self.searchable.largest),
+            flops=self.searchable.flops.of(values),
+        )
+        network = self._trained(name, network, settings)
+        seconds = time.perf_counter() - started
+        measured = evaluate(network, self.measured_on, task=self.task, display=Silent()).measurement
+        return [self._row(name, network, values, measured, seconds)]
+
     def _fine_tuned(self, name: str, network: nn.Module) -> nn.Module:
         if self.fine_tune is not None:
             return self.fine_tune(network).eval()
+        return self._trained(name, network, self.settings.fine_tuning)
+
+    def _trained(self, name: str, network: nn.Module, settings: RetrainSettings) -> nn.Module:
         return retrain(
             network,
             self.train,
             task=self.task,
-            settings=self.settings.fine_tuning,
+            settings=settings,
             run=self.run and self.run.child(name.replace(" ", "_")),
             display=self.display,
             phase=name,

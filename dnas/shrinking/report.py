@@ -51,6 +51,7 @@ class Report:
         rows: original, found, uniform where there is one, random ones.
         frozen: what could not vary, with the reason.
         selection: what stayed in the network that was found.
+        example: shapes and types of the inputs that it was found with, as plain data.
     """
 
     metric: str
@@ -59,6 +60,7 @@ class Report:
     rows: tuple[Row, ...]
     frozen: tuple[Frozen, ...]
     selection: Selection
+    example: Any = None
 
     def row(self, name: str) -> Row:
         """The row of a name such as 'found'."""

@@ -16,6 +16,9 @@ FINE_TUNING = RetrainSettings(
     epochs=5, weights=WeightSGD(lr=Cosine(0.01, 0.0), weight_decay=5e-4), auxiliary=False, drop_path=0.0, cutout=0
 )
 
+# Of new weights: as DARTS trains networks on CIFAR-10, without what is about its cells.
+SCRATCH = RetrainSettings(auxiliary=False, drop_path=0.0, cutout=0)
+
 
 @dataclass(frozen=True)
 class ShrinkSettings:
@@ -28,6 +31,9 @@ class ShrinkSettings:
         search: method of the masked search, if there is one; its length is said elsewhere.
         fine_tuning: how every network is trained afterwards, if `fine_tune` is not given.
         distill: whether every network learns from the original as well (`fine_tuning.distillation`).
+        from_scratch: epochs that the original was trained for: adds the uniform network with new weights, trained with
+            as much compute as the original and the fine-tuning took; 0 leaves it out.
+        scratch: how that is trained; its length follows.
         random: number of random networks in the comparison.
         onnx: whether the sizes of ONNX files are measured, but for random networks.
         seed: of random networks.
@@ -42,13 +48,21 @@ class ShrinkSettings:
     search: SearchSettings = SEARCHING
     fine_tuning: RetrainSettings = FINE_TUNING
     distill: bool = True
+    from_scratch: int = 0
+    scratch: RetrainSettings = SCRATCH
     random: int = 3
     onnx: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
         accept(self)
-        for name, least in (("steps", 2), ("batches", 1), ("statistics_batches", 1), ("random", 0)):
+        for name, least in (
+            ("steps", 2),
+            ("batches", 1),
+            ("statistics_batches", 1),
+            ("random", 0),
+            ("from_scratch", 0),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}; got {getattr(self, name)}.")
         if self.search.epochs != SEARCHING.epochs:

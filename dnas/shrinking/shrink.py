@@ -20,6 +20,7 @@ from dnas.data.batches import Batches
 from dnas.shrinking.budget import WidthLimits, has_milliseconds, limits_of
 from dnas.shrinking.comparing import Comparison, FineTune, as_trained
 from dnas.shrinking.deciding import decide, worth_of
+from dnas.shrinking.load import SHRINK, described_example
 from dnas.shrinking.memory import Memory
 from dnas.shrinking.milliseconds import TESTED, Predicted, predicted_milliseconds, whole_milliseconds
 from dnas.shrinking.program import Program
@@ -168,6 +169,8 @@ class _Shrinking:
         small, found = comparison.finished("found", values, worth.seconds, decision.milliseconds)
         rivals = self._rivals(searchable, limits.tightened(decision.factor))
         others = [comparison.finished(name, rival)[1] for name, rival in rivals]
+        if self.settings.from_scratch and rivals and rivals[0][0] == "uniform":
+            others[1:1] = comparison.from_scratch("uniform from scratch", rivals[0][1])
         data = "the test data" if self.test is not None else "the validation data, which decided the widths"
         report = Report(
             metric=measured.deciding,
@@ -176,6 +179,7 @@ class _Shrinking:
             rows=(original, found, *others),
             frozen=searchable.structure.frozen,
             selection=searchable.selection(values, worth.ranking),
+            example=described_example(inputs),
         )
         self._keep(small, report)
         return small
@@ -243,7 +247,7 @@ class _Shrinking:
         """Show the report, write the result, and let the network carry its report."""
         self.display.say(str(report))
         if self.run_folder is not None:
-            self.run_folder.save_json("shrink", report.to_data())
+            self.run_folder.save_json(SHRINK, report.to_data())
             self.run_folder.save_weights(small)
         small.shrink_report = report  # pyright: ignore[reportArgumentType] (neither a weight nor a module)
 

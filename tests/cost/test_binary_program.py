@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 from random import Random
 
+import pytest
+
 from dnas.cost.binary_program import BinaryProgram
+from dnas.system.errors import UserError
 
 FIRST, SECOND = ("a", "b", "c"), ("d", "e")
 
@@ -17,6 +20,11 @@ def program() -> BinaryProgram[str]:
         made.add(dict.fromkeys(choice, 1.0), 1.0, 1.0)
     made.multiply(FIRST, SECOND)
     return made
+
+
+def test_a_program_that_takes_too_long_is_told():
+    with pytest.raises(UserError, match=r"5 choices, .* not solved within 0 seconds: give fewer choices"):
+        program().best({}, lambda chosen: True, seconds=0.0)
 
 
 def test_products_of_two_choices_have_scores_and_costs():

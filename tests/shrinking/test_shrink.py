@@ -20,10 +20,12 @@ from dnas.cost import count_flops, count_parameters
 from dnas.cost.budget import Budget
 from dnas.searching.settings import SearchSettings, WeightSGD
 from dnas.shrinking.importance import importance, ranking
+from dnas.shrinking.load import described_example, example_of, load
 from dnas.shrinking.program import Bound
 from dnas.shrinking.report import mean_interval
 from dnas.shrinking.rivals import random_widths, uniform_widths
 from dnas.shrinking.rules import Rule
+from dnas.shrinking.scratch import with_new_weights
 from dnas.shrinking.searchable import make_searchable, widths
 from dnas.shrinking.settings import ShrinkSettings
 from dnas.shrinking.shrink import shrink
@@ -62,9 +64,11 @@ def test_the_result_is_a_plain_smaller_module_within_the_budget(resnet: nn.Modul
 
 
 def test_every_row_of_the_report_is_within_the_budget_and_measured(resnet: nn.Module):
-    small = shrink(resnet, images(32), images(32), budget=("flops<=40%", "parameters<=60%"), settings=QUICK)
+    settings = replace(QUICK, from_scratch=1, scratch=SHORT)
+    small = shrink(resnet, images(32), images(32), budget=("flops<=40%", "parameters<=60%"), settings=settings)
     report = small.shrink_report
-    assert [row.name for row in report.rows] == ["original", "found", "uniform", "random 1", "random 2"]
+    names = ["original", "found", "uniform", "uniform from scratch", "random 1", "random 2"]
+    assert [row.name for row in report.rows] == names
     original = report.row("original")
     for row in report.rows[1:]:
         assert row.flops <= 0.4 * original.flops
@@ -156,6 +160,12 @@ def test_a_run_folder_keeps_the_network_and_goes_on_with_what_is_done(resnet: nn
     assert run.child("found").metrics() == trained and run.child("search").metrics() == searched
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert run.load_json("shrink")["budget"] == ["flops<=40%"]
+    loaded = load(run.path, model=ResNet)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), loaded.parameters(), strict=True))
+    with pytest.raises(UserError, match="give the original"):
+        load(run.path)
+    with pytest.raises(UserError, match=r"is of another model: the one given has no stem\.0"):
+        load(run.path, model=made("plain")[0].float())
     with pytest.raises(UserError, match="has begun with other budget"):
         again("flops<=50%")
     with pytest.raises(UserError, match="has begun with other settings"):
@@ -233,6 +243,27 @@ def test_importance_is_the_squared_first_order_effect_of_a_channel():
     ).detach()
     assert_close(found, expected, rtol=1e-12, atol=0)
     assert ranking({"0": found})["0"][0] == int(expected.argmax())
+
+
+def test_new_weights_are_other_ones_and_the_same_for_a_seed():
+    networks = [ResNet() for _ in range(2)]
+    before = networks[0].classifier.weight.detach().clone()
+    for network in networks:
+        with_new_weights(network, 3)
+    assert all(torch.equal(a, b) for a, b in zip(*(network.parameters() for network in networks), strict=True))
+    assert not torch.equal(before, networks[0].classifier.weight)
+    with pytest.raises(UserError, match=r"\(VisionTransformer\) has weights of its own and no reset_parameters"):
+        with_new_weights(made("vit")[0], 0)
+
+
+def test_an_example_is_made_again_from_its_description():
+    example = (torch.ones(2, 3), {"ids": torch.ones(4, dtype=torch.int64), "scale": 2.0, "mask": None})
+    tensor, named = example_of(described_example(example))
+    assert torch.equal(tensor, torch.zeros(2, 3))
+    assert named["ids"].dtype == torch.int64 and named["scale"] == 2.0 and named["mask"] is None
+    for damaged in ({"shape": [10**9], "dtype": "float32"}, {"shape": [1], "dtype": "nn"}, {"shape": [-1]}):
+        with pytest.raises((ValueError, KeyError)):
+            example_of(damaged)
 
 
 def test_statistics_are_the_averages_over_the_batches():
