@@ -7,14 +7,16 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
-from dnas.cli.beside import add_beside, beside_words, named_architectures
+from dnas.cli.beside import add_beside, add_opponents, beside_words, named_architectures
 from dnas.cli.own_model import add_model
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import retrained, trust_words
 from dnas.cli.shared import goes_on_with
 from dnas.core.run import writing
+from dnas.finalists.opponents.named import named_opponents
 from dnas.jobs.images import read_data
 from dnas.jobs.judge import baseline_command, check_baseline
+from dnas.jobs.opponents import opponents_of
 from dnas.jobs.report import report_at_end
 from dnas.system.display import RichDisplay
 
@@ -24,6 +26,7 @@ def _fill(parser: ArgumentParser) -> None:
     help = "number of random architectures to train like the found one"
     parser.add_argument("--num_random", type=int, default=8, help=help)
     add_beside(parser, "ARCHITECTURE", "DARTS_V2")
+    add_opponents(parser, "the search")
     add_model(parser)
 
 
@@ -31,9 +34,13 @@ def _run(config: Namespace, given: Arguments) -> None:
     run, job = retrained(config)
     check_baseline(job, config.num_random)
     beside = named_architectures(config.beside, job.space.name)
-    words = ("baseline", run.path, "--num_random", config.num_random, *beside_words(config.beside), *trust_words(job))
+    opponents = named_opponents(config.opponents)
+    asked = (*beside_words(config.beside), *(("--opponents", *config.opponents) if opponents else ()))
+    words = ("baseline", run.path, "--num_random", config.num_random, *asked, *trust_words(job))
     with RichDisplay() as display, goes_on_with(*words), writing(run, display.say):
-        display.say(baseline_command(run, job, read_data(run, job, display), config.num_random, display, beside=beside))
+        data = read_data(run, job, display)
+        beside |= opponents_of(run, job, data, opponents, display)
+        display.say(baseline_command(run, job, data, config.num_random, display, beside=beside))
         report_at_end(run, job.search, display)
 
 

@@ -1,4 +1,4 @@
-"""The option --beside: architectures that are trained like the one that was found."""
+"""The options --beside and --opponents: architectures that are trained like the one that was found."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from dnas.core.architecture import Architecture
+from dnas.finalists.opponents.named import OPPONENTS
 from dnas.formats import read_architecture
 from dnas.system.errors import UserError
 
@@ -28,6 +29,24 @@ def add_beside(parser: ArgumentParser, kind: str, example: str) -> None:
         metavar=kind,
         help=f"others to train alike: names of published ones such as {example}, runs, or files that dnas describe "
         "reads",
+    )
+
+
+def add_opponents(parser: ArgumentParser, whose: str) -> None:
+    """The option --opponents.
+
+    Args:
+        parser: of a command.
+        whose: whose compute they spend, in words.
+    """
+    parser.add_argument(
+        "--opponents",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="OPPONENT",
+        help=f"what spends the compute of {whose} too: {', '.join(OPPONENTS)}, with settings as in "
+        "random_halving:epochs=2,rungs=3",
     )
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.beside import add_opponents
 from dnas.cli.parser import Command, build_parser, settings_of
 from dnas.cli.recipes import RECIPE, add_recipe, job_settings, with_files, with_warmup_in_proportion
 from dnas.cli.shared import goes_on_with, part_of
 from dnas.compare.compare import compare
 from dnas.compare.grid import Grid, columns_of
 from dnas.core.run import Run
-from dnas.finalists.opponents.named import OPPONENTS, named_opponents
+from dnas.finalists.opponents.named import named_opponents
 from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.recipe import recipe_names, recipe_path, what_its_space_lacks
 from dnas.jobs.report import report_at_end
@@ -69,15 +70,7 @@ def _fill(parser: ArgumentParser) -> None:
         required=True,
         help=f"one or more of {', '.join(recipe_names())}, or YAML files",
     )
-    parser.add_argument(
-        "--opponents",
-        type=str,
-        nargs="+",
-        default=[],
-        metavar="OPPONENT",
-        help=f"what spends the compute of the baseline recipe too: {', '.join(OPPONENTS)}, with settings as in "
-        "random_halving:epochs=2,rungs=3",
-    )
+    add_opponents(parser, "the baseline recipe")
     add_recipe(parser, "the first of --recipes, put here by the command itself")
     parser.add_class_arguments(CompareOptions, None, sub_configs=False)
     parser.add_class_arguments(Job, None, sub_configs=False)

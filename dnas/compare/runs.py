@@ -14,7 +14,7 @@ from dnas.compare.row import CompareRow, Found
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
 from dnas.jobs.budget import random_architectures
-from dnas.jobs.compute import compute_to_spend, spent_in
+from dnas.jobs.compute import spent_in
 from dnas.jobs.images import read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import comparable_training
@@ -64,8 +64,8 @@ def _opposed(grid: Grid, job: Job, name: str, display: PartOfBar) -> CompareRow:
     if not run.config_path.exists():
         begin(run, job)
     if not run.architecture_path.exists():
-        limit = compute_to_spend(grid.run(grid.baseline, job.seed))
-        opponent_command(run, job, read_data(run, job, display), grid.opponents[name], limit, display)
+        data, of = read_data(run, job, display), grid.run(grid.baseline, job.seed)
+        opponent_command(run, job, data, grid.opponents[name], display, of=of)
     return _row(run, job, name, Found(run.load_architecture()), "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from dnas.core.architecture import Architecture
@@ -10,7 +11,7 @@ from dnas.core.run import Run
 from dnas.finalists.contest import FOLDER, Contest
 from dnas.finalists.opponents.opponent import Compute, Opponent
 from dnas.jobs.budget import bounds_of_job
-from dnas.jobs.compute import FILE
+from dnas.jobs.compute import FILE, compute_to_spend
 from dnas.jobs.finalists import conditions_of, proposals_of
 from dnas.jobs.images import JobData
 from dnas.jobs.job import Job
@@ -20,9 +21,30 @@ from dnas.system.display import Display
 from dnas.system.interrupt import stop_request
 from dnas.system.threads import num_threads
 
+OPPONENTS = "opponents"  # in the folder of a search
+
+
+def opponents_of(
+    run: Run, job: Job, data: JobData, opponents: Mapping[str, Opponent], display: Display
+) -> dict[str, Architecture]:
+    """What opponents find with the compute of a run's search, by name, each in RUN/opponents/NAME.
+
+    Those that are finished are read.
+
+    Raises:
+        UserError, Interrupted: as `opponent_command`.
+    """
+    found = {}
+    for name, opponent in opponents.items():
+        folder = run.child(OPPONENTS).child(name)
+        if not folder.architecture_path.exists():
+            opponent_command(folder, job, data, opponent, display, of=run)
+        found[name] = folder.load_architecture()
+    return found
+
 
 def opponent_command(
-    run: Run, job: Job, data: JobData, opponent: Opponent, seconds: float, display: Display
+    run: Run, job: Job, data: JobData, opponent: Opponent, display: Display, *, of: Run
 ) -> Architecture:
     """Let an opponent find an architecture in a folder of its own, as a search would leave it.
 
@@ -34,21 +56,22 @@ def opponent_command(
         job: the job with all sizes.
         data: its images.
         opponent: which one.
-        seconds: compute that it may spend; a training that has begun is finished.
         display: shows progress and messages.
+        of: run of the search whose compute it may spend; a training that has begun is finished.
 
     Raises:
-        UserError: nothing was found, or the folder holds another opponent's trainings.
+        UserError: nothing was found, nobody counted the compute of the search, or the folder holds other trainings.
         Interrupted: Ctrl-C.
     """
+    seconds = compute_to_spend(of)
     started, clock = time.perf_counter(), compute_clock(named_device(job.device))
     job = replace(job, finalists=opponent.training(job.finalists))
-    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
+    bounds = bounds_of_job(job, of, data.rest.num_classes, data.rest.num_channels)
     with num_threads(job.threads), stop_request() as request:
-        conditions = conditions_of(run, job, data, display)
+        conditions = conditions_of(of, job, data, display)
         contest = Contest(conditions, run.child(FOLDER), display, request)
         compute = Compute(seconds, contest, clock)
-        proposals = proposals_of(run, job, data, conditions, None, bounds)
+        proposals = proposals_of(of, job, data, conditions, None, bounds)
         architecture = opponent.find(contest, proposals, compute)
     spent = compute.spent
     read = contest.compute - contest.compute_now  # of an earlier call

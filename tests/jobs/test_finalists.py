@@ -59,6 +59,22 @@ def test_a_search_ends_with_the_best_finalist(photos: Path, tmp_path: Path):
     assert run.child("finalists").load_json("result") == result
 
 
+def test_opponents_are_rows_of_a_baseline(photos: Path, tmp_path: Path):
+    run = Run(tmp_path)
+    done("search", "--data", photos, "--run", tmp_path, *SMALL, "--threads", "1")
+    spent = run.load_json("compute")
+    assert spent["seconds"] > 0
+    assert spent["is_whole"]
+    done("retrain", tmp_path, "--threads", "1")
+    words = ("baseline", tmp_path, "--num", "1", "--opponents", "random_halving:epochs=1,rungs=1")
+    for _ in range(2):  # the second time it is read
+        assert "random_halving-epochs1-rungs1 " in done(*words)
+    folder = run.child("opponents").child("random_halving-epochs1-rungs1")
+    assert folder.load_json("compute")["limit"] == spent["seconds"]
+    named = run.child("baseline").child("random_halving-epochs1-rungs1")
+    assert named.load_architecture() == folder.load_architecture()
+
+
 def test_balanced_accuracy_judges_only_where_nobody_named_a_task_and_classes_differ_much(photos: Path, tmp_path: Path):
     job = Job(data=str(photos), image_size=8, channels=2, cells=1, batch_size=8)
     for own, expected, is_said in [
