@@ -56,6 +56,7 @@ class SearchCheckpoint:
             finite=finite_part,
             device=stepper.device,
             display=display,
+            added={"decisions": {}},  # which only pictures of the course read
         )
         self.finiteness = Finiteness(stepper, course, last_good=self.last.last_good)
 

@@ -118,6 +118,10 @@ def test_a_module_that_only_a_file_names_is_not_imported(run: str):
         ),
         (("search", "--model", "ownnet:Net", "--fused", "true"), "fused would have no effect on the model ownnet:Net"),
         (("search", "--model", "ownnet:Net", "--time", "7s"), "7s is too short: the search needs --time"),
+        (
+            ("search", "--model", "ownnet:Net", "--task", "dnas.Regression"),
+            "A regression must give one number for each",
+        ),
         (("search", "--model", "ownnet:Net", "--recipe", "pc_darts"), "of its space, and ownnet:Net is a module"),
     ],
 )

@@ -101,3 +101,13 @@ def test_a_training_whose_checkpoint_is_from_before_tasks_is_still_finished(tmp_
     run.save_checkpoint("last", state)
     retrain(run)
     assert "task" not in run.load_checkpoint("last")  # no step was taken, and nothing written
+
+
+def test_a_search_goes_on_from_a_checkpoint_without_what_later_ones_have(tmp_path: Path):
+    run = Run(tmp_path)
+    search(run)
+    state = run.load_checkpoint("last")
+    del state["decisions"]
+    run.save_checkpoint("last", state)
+    search(run)
+    assert run.architecture_path.exists()

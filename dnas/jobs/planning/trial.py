@@ -52,6 +52,9 @@ class Trial:
         if job.model is None:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         self.batch = Batch(inputs.to(device), targets.to(device))
+        if job.task is not None:  # one that does not fit is told before anything is measured
+            with torch.no_grad():
+                job.task.check(job.task.read(self.supernet.model(self.batch.inputs)), self.batch.targets)
 
     def step(self) -> None:
         """One architecture step, if alphas are trained, and one weight step; then the observers look at them."""
