@@ -36,7 +36,7 @@ EXCEPTIONS = {
     ("shipping/exporters/onnx_graph.py", "onnxruntime.InferenceSession"): "bytes that it has just made",
     ("shipping/exporters/torch_program.py", "export.load"): "bytes that it has just made",
     ("shipping/exporters/state_dict.py", "read_bytes"): "what it has just written into a folder of its own",
-    ("system/devices.py", "read_text"): "a file of the kernel: the processor's name",
+    ("system/processor.py", "read_text"): "a file of the kernel: the processor's name",
     ("system/lock.py", "os.open"): "a lock that it makes, and reads through the boundary's parser of JSON",
     ("cost/milliseconds.py", "json.loads"): "what it has just written: tuples become lists, as in a file",
     ("cost/stopwatch.py", "onnxruntime.InferenceSession"): "bytes that it has just made, or that the boundary has read",

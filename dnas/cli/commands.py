@@ -21,3 +21,6 @@ COMMANDS = {
     "report": "Write runs as one page of HTML to look at.",
     "draw": "Draw an architecture, as SVG, PDF or PNG.",
 }
+
+# Commands that are answered without jsonargparse and torch, by `answer` in the file of their name.
+PLAIN_COMMANDS = {"doctor": "Print versions, devices, threads, memory, and what is missing."}

@@ -6,9 +6,10 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
-from dnas.cli.commands import COMMANDS
+from dnas.cli.commands import COMMANDS, PLAIN_COMMANDS
 from dnas.cli.overview import without_command
 from dnas.system.allocator import keep_freed_memory
 from dnas.system.errors import UserError, is_out_of_memory
@@ -52,8 +53,10 @@ def carry_out(words: Sequence[str]) -> int:
     Raises:
         UserError: a mistake in the arguments.
     """
+    if words and words[0] in PLAIN_COMMANDS:
+        return import_module(f"dnas.cli.{words[0]}").answer(words[1:])
     if not words or words[0] not in COMMANDS:
-        return without_command(words, COMMANDS)
+        return without_command(words, COMMANDS | PLAIN_COMMANDS)
     from dnas.cli.parser import load, parse
 
     command = load(words[0])

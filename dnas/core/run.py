@@ -163,11 +163,12 @@ class Run:
             self._writer = _summary_writer(self.path / "tensorboard")
         if isinstance(self._writer, _NoWriter):
             return
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto import summary_pb2
 
+        proto: Any = summary_pb2  # its classes are made when it is imported
         width, height = (int.from_bytes(png[start : start + 4]) for start in (16, 20))  # of its header
-        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
-        self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+        image = proto.Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+        self._writer.file_writer.add_summary(proto.Summary(value=[proto.Summary.Value(tag=name, image=image)]), step)
 
     def close(self) -> None:
         """Flush and close the TensorBoard file."""

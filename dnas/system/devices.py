@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import re
-from pathlib import Path
 
 import torch
 
 from dnas.system.errors import UserError
+from dnas.system.processor import processor_name
 
 
 def named_device(name: str) -> torch.device:
@@ -31,7 +30,4 @@ def device_name(device: torch.device) -> str:
     """What the machine calls a device, such as 'Intel(R) Xeon(R) CPU @ 2.20GHz'."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return processor_name()

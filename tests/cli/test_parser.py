@@ -76,7 +76,7 @@ def test_the_text_of_a_genotype_is_described():
 
 def options_in(text: str) -> dict[str, str]:
     """Option -> its explanation, from the text of --help."""
-    found = re.findall(r"^  (?:-\w, )?(--[\w.]+)\b(.*(?:\n {10,}.*)*)", text, flags=re.MULTILINE)
+    found = re.findall(r"^  (?:-\w(?: [A-Z]+)?, )?(--[\w.]+)\b(.*(?:\n {10,}.*)*)", text, flags=re.MULTILINE)
     return {name: " ".join(explanation.split()) for name, explanation in found}
 
 
@@ -88,7 +88,7 @@ def test_help_explains_each_setting(command: str):
     explained = options_in(text)
     defaults = build_parser(load(command)).get_defaults()
     names = {re.sub(r"\.(class_path|init_args).*", "", name) for name, _ in defaults.items()}
-    for name in names - {"run", "images", "architecture", "source", "target", "text", "model"}:
+    for name in names - {"run", "runs", "images", "architecture", "source", "target", "text", "model"}:
         shown = re.sub(r"\((required, )?(type|default): .*", "", explained[f"--{name}"])
         words = re.sub(r"^(\{.*?\}|\[.*?\]|[A-Z_]+)", "", shown).split()
         assert len(words) >= 2, f"--{name}: {explained[f'--{name}']}"
