@@ -33,6 +33,8 @@ from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.jobs.run_folder import check_new, new_run_folder
 from dnas.jobs.search import begin_search, plan_search, search_command
 from dnas.report.live import ShowArchitecture
+from dnas.searching.decidedness import AGREEING, agreement
+from dnas.searching.result import SearchResult
 from dnas.system.compute import compute_clock
 from dnas.system.devices import named_device
 from dnas.system.display import Display, RichDisplay
@@ -51,6 +53,8 @@ class SearchOptions:
             measured before the search.
         run: folder for the results; by default runs/DATA-DATE-TIME.
         resume: folder of a search to go on with; all settings are read from it.
+        other_seed: folder of a finished search of the same space, such as one with another seed; how many of its
+            choices are the same says how decided both are.
         baseline: 'random' retrains the found architecture and random ones after the search, and compares them.
         num_random: number of random architectures for the baseline; by default 8.
         table: file of a benchmark's table, in which the architecture that is found is looked up (see `dnas table`).
@@ -63,6 +67,7 @@ class SearchOptions:
     milliseconds: Path | None = None
     run: Path | None = None
     resume: Path | None = None
+    other_seed: Path | None = None
     baseline: Literal["none", "random"] = "none"
     num_random: int | None = None
     table: Path | None = None
@@ -114,25 +119,31 @@ def _run(config: Namespace, given: Arguments) -> None:
     with RichDisplay() as display:
         run, job = _asked(config, options, given, display)
         with writing(run, display.say):
-            _searched(run, job, config, options, display)
+            _searched(run, job, config, options, given, display)
 
 
-def _searched(run: Run, job: Job, config: Namespace, options: SearchOptions, display: Display) -> None:
+def _searched(
+    run: Run, job: Job, config: Namespace, options: SearchOptions, given: Arguments, display: Display
+) -> None:
     """Search in the run, from its beginning or from where it was stopped."""
     data: JobData | None = None
     if options.baseline == "random":
         check_baseline(job)
+    if options.other_seed is not None:
+        Run.open(options.other_seed).load_architecture()  # before anything that takes long
     table = table_for(options.table, job.space.name)
     watching = _agreement(table, options)
     clock = compute_clock(named_device(job.device))
     started = clock()
     if options.resume is None:
-        job = plan_search(run, job, display)
+        job = plan_search(run, job, display, fits_rate="--search.alphas.lr" not in given.names)
         data = begin_search(run, job, display, options.milliseconds)
     with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
         data = read_data(run, job, display) if data is None else data
         live = [*watching, ShowArchitecture(display, run, job.search.epochs)]
         found = search_command(run, job, data, display, live, planning=clock() - started)
+        if options.other_seed is not None:
+            display.say(_agreement_with(Run.open(options.other_seed), found))
         if table is not None:
             display.say(_kept_standing(run, table, found.architecture))
         if watching:
@@ -184,6 +195,20 @@ def _compared_with_random(run: Run, job: Job, data: JobData, num: int, display: 
         job = plan_retrain(run, job, data, time=job.time, threads=None, display=display)
     retrain_command(run, job, data, display)
     return baseline_command(run, job, data, num, display)
+
+
+def _agreement_with(other: Run, found: SearchResult) -> str:
+    """How many choices another search has made in the same way, and what that says."""
+    before = other.load_architecture()
+    if before.space != found.architecture.space or set(before.decisions) != set(found.architecture.decisions):
+        raise UserError(f"--other_seed: {other.path} has searched another space, so the two cannot be compared.")
+    share = agreement(found.architecture.decisions, before.decisions, found.supernet.decisions)
+    verdict = (
+        "the data decide"
+        if share >= AGREEING
+        else "the seed decides more than the data: take the better of the two by held-out images, or search longer"
+    )
+    return f"{share:.0%} of the choices are those of {other.path}: {verdict}."
 
 
 def _kept_standing(run: Run, table: Table, architecture: Architecture) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,8 @@ from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.milliseconds import is_limited, take_table
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.own_model import searchable_model
-from dnas.jobs.planning.ladder import images_to_search_with
+from dnas.jobs.planning.ladder import images_to_search_with, leaves_a_choice
+from dnas.jobs.planning.rate import said_of_rate, with_fitted_rate
 from dnas.jobs.planning.retrain_plan import plan_retraining_of
 from dnas.jobs.planning.search_plan import plan
 from dnas.jobs.planning.time_budget import OUTLOOK_PLANNING, TooShort, planning_seconds
@@ -38,8 +40,14 @@ from dnas.system.threads import num_threads
 from dnas.task.classification import Classification
 
 
-def plan_search(run: Run, job: Job, display: Display) -> Job:
+def plan_search(run: Run, job: Job, display: Display, *, fits_rate: bool = True) -> Job:
     """The job with all sizes; it also tells the user what was chosen and how long search and retraining will take.
+
+    Args:
+        run: the folder.
+        job: the job as it was given.
+        display: where messages are shown.
+        fits_rate: whether the alphas' learning rate may be raised where sizes are chosen by time.
 
     Raises:
         UserError: the folder cannot take a run, or the job does not fit the time or the memory.
@@ -56,6 +64,11 @@ def plan_search(run: Run, job: Job, display: Display) -> Job:
         searchable_model(job, num_classes=len(catalog.class_names), in_channels=3)
     chosen = plan(job, catalog, device)
     display.say(str(chosen))
+    if fits_rate and leaves_a_choice(job):
+        fitted = with_fitted_rate(chosen.job, catalog)
+        if fitted != chosen.job:
+            display.say(said_of_rate(chosen.job, fitted, catalog))
+        chosen = replace(chosen, job=fitted)
     if job.batch_size is not None and chosen.job.batch_size != job.batch_size:
         display.say(f"Note: batch_size {job.batch_size} is more than the images in each half of the data, and lowered.")
     with num_threads(chosen.job.threads):
@@ -150,6 +163,8 @@ def search_command(
         searched = _search_space if job.model is None else _search_own
         before = result = searched(run, job, data, display, observers, bounds)
         display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
+        if result.decidedness is not None:
+            display.say(str(result.decidedness))
         if job.finalists.num:
             result = choose_finalist(run, job, data, result, bounds, display)
     if result.architecture != before.architecture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NoReturn
 
@@ -17,10 +18,12 @@ from dnas.method.discretization.genome import is_whole
 from dnas.method.discretization.genome import kept as kept_of
 from dnas.method.discretization.within import WithinBudget
 from dnas.searching.course import Course
+from dnas.searching.decidedness import Decidedness, decidedness
 from dnas.searching.execution import Stepper
 from dnas.searching.measured_budget import within_measured
 from dnas.searching.observer import skip_share
 from dnas.searching.settings import SearchSettings
+from dnas.searching.supernet import relaxed_mixtures
 from dnas.searching.supernet_measures import evaluate_supernet, goodness, mean_entropy
 from dnas.system.display import Display
 
@@ -169,6 +172,34 @@ class Judging:
             discretization = WithinBudget(discretization, limits, is_pushed=held is not None and held.has_pushed)
         kept = discretization(self.supernet.decisions, mixtures, evaluate=evaluate, train=train)
         return self.stamp(kept)
+
+    def decidedness(self, architecture: Architecture) -> Decidedness | None:
+        """How decided the search is that ends in this architecture; None if mixtures do not decide.
+
+        The last quarter of the epochs in which alphas moved is looked at.
+        """
+        settings, course = self.settings, self.course
+        if settings.discretization.needs_training or not settings.relaxation.trains_alphas:
+            return None
+        last = course.result_epoch or len(course.alphas_by_epoch)
+        moving = max(last - course.part.warmup_end, 0)
+        first = max(last - math.ceil(moving / 4), course.part.first + 1)
+        before = [self.architecture(self._mixtures_of(epoch)).decisions for epoch in range(first, last)]
+        return decidedness(
+            architecture.decisions,
+            before,
+            self.mixtures(),
+            self.supernet.decisions,
+            gates=settings.relaxation.gates,
+        )
+
+    def _mixtures_of(self, epoch: int) -> dict[str, Mixture]:
+        """The expected mixtures after an epoch, counted from 1."""
+        relaxation, progress = self.settings.relaxation, self.course.progress_tensor
+        alphas, supernet = self.course.alphas_by_epoch[epoch - 1], self.supernet
+        return relaxed_mixtures(
+            supernet.decisions, alphas, supernet.allowed, lambda alpha: relaxation.expected(alpha, progress)
+        )
 
     def _train_weights(self, epochs: int, active: Mapping[str, Active], heed: Callable[[], None]) -> None:
         """Train only the weights for more epochs, at a constant learning rate; the batches continue where they were."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -266,13 +267,16 @@ class SearchLoop:
                 for name, alpha in course.alphas_by_epoch[course.result_epoch - 1].items():
                     self.supernet.alphas[name].copy_(alpha)
         architecture = self.judging.final_architecture(heed)
+        decided = self.judging.decidedness(architecture)
         course.seconds += time.perf_counter() - started
         if self.run is not None:
             architecture.save(self.run.architecture_path if is_final else self.run.path / SEARCHED)
-            summary = {"seconds": course.seconds, "steps": course.steps_taken, "epochs": course.epoch}
+            summary: dict[str, Any] = {"seconds": course.seconds, "steps": course.steps_taken, "epochs": course.epoch}
+            if decided is not None:
+                summary["decidedness"] = decided.to_data()
             self.run.save_json("search", summary)
         self.checkpoint.forget_kept()
-        return SearchResult(architecture, self.supernet, course.epoch_rows, course.seconds)
+        return SearchResult(architecture, self.supernet, course.epoch_rows, course.seconds, decidedness=decided)
 
     # What is shown
 

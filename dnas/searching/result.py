@@ -8,6 +8,7 @@ from torch import nn
 
 from dnas.core.architecture import Architecture
 from dnas.core.derive import derive
+from dnas.searching.decidedness import Decidedness
 from dnas.searching.notebook import result_html
 from dnas.searching.start import Start
 from dnas.searching.supernet import Supernet
@@ -25,6 +26,7 @@ class SearchResult:
             given up are still there, and later rows have an entry `attempt`.
         seconds: time spent in steps, evaluation and discretization, over all parts of a resumed run.
         start: the weights that the model came with; None after a search in stages, whose models are built for it.
+        decidedness: how decided the search was; None where it is not the strength of mixtures that decides.
     """
 
     architecture: Architecture
@@ -32,6 +34,7 @@ class SearchResult:
     metrics: list[dict[str, float]]
     seconds: float
     start: Start | None = None
+    decidedness: Decidedness | None = None
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the architecture as a picture, and the accuracies over the epochs."""

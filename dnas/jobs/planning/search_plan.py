@@ -253,7 +253,8 @@ def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float)
     least = min(MIN_EPOCHS, job.search.epochs)
     needed = 0.0
     for epochs in range(job.search.epochs, least - 1, -1):
-        search = replace(job.search, epochs=epochs, warmup_epochs=min(job.search.warmup_epochs, epochs // 2))
+        warmup = min(job.search.warmup_epochs * epochs // job.search.epochs, epochs // 2)
+        search = replace(job.search, epochs=epochs, warmup_epochs=warmup)
         needed = work.seconds(search, job.batch_size, measured)
         if needed <= budget:
             return search, needed
