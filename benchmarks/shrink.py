@@ -1,0 +1,290 @@
+"""Shrinking a trained ResNet of 8 layers on CIFAR-10 at 16x16, beside uniform, random, new and magnitude-pruned ones.
+
+    python benchmarks/cifar16.py CIFAR10 cifar16.npz
+    python benchmarks/shrink.py OUT.jsonl --data cifar16.npz --folder RUNS [--seeds 0 1 2] [--limits 50 25 10]
+
+For each seed the network is trained once, on 45,000 images; the other 5,000 decide the widths. For each budget, a share
+of its FLOPs in percent, come: `one-shot` and `masked` (a search of one epoch), each with what was found; and from
+the first of them the uniform network, the same from scratch with the compute of the original and the fine-tuning, and
+random ones. All are fine-tuned alike for 5 epochs, with distillation from the original. Where Torch-Pruning 1.6 is
+installed (`pip install torch-pruning`; MIT), its magnitude pruning by one ratio for all layers is a row as well. Rows
+are measured on the 10,000 test images. A row is a line of JSON; rows that are there are not made again, and finished
+trainings in RUNS are taken as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnas import (
+    Cosine,
+    RetrainSettings,
+    Run,
+    ShrinkSettings,
+    Silent,
+    WeightSGD,
+    evaluate,
+    retrain,
+    shrink,
+)
+from dnas.cost import count_flops, count_parameters
+from dnas.data import Batches, ImageBatches, ImageSet, load_source, measure_normalization, standard_augmentation
+from dnas.data.split import stratified_split
+from dnas.shrinking.statistics import reestimate
+
+WIDTHS, BATCH = (16, 32, 64), 128
+RANDOM = 3
+WAYS = {"one-shot": 0, "masked": 1}  # epochs of search
+SAMPLE = torch.zeros(1, 3, 16, 16)
+
+
+class Block(nn.Module):
+    """relu(x + two 3x3 convolutions); a 1x1 convolution where the shape changes (He et al. 2016)."""
+
+    def __init__(self, old: int, new: int) -> None:
+        super().__init__()
+        stride = 1 if old == new else 2
+        self.conv1, self.bn1 = nn.Conv2d(old, new, 3, stride, padding=1, bias=False), nn.BatchNorm2d(new)
+        self.conv2, self.bn2 = nn.Conv2d(new, new, 3, padding=1, bias=False), nn.BatchNorm2d(new)
+        projection = nn.Sequential(nn.Conv2d(old, new, 1, stride, bias=False), nn.BatchNorm2d(new))
+        self.shortcut = nn.Identity() if old == new else projection
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return torch.relu(y + self.shortcut(x))
+
+
+def resnet8() -> nn.Module:
+    """A stem, three blocks and a classifier: 8 layers with weights."""
+    first, second, third = WIDTHS
+    stem = (nn.Conv2d(3, first, 3, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU())
+    blocks = Block(first, first), Block(first, second), Block(second, third)
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, 10))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images in three parts."""
+
+    train: Batches
+    held_out: Batches
+    test: Batches
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Lengths in epochs, and the number of images; None for all."""
+
+    training: int
+    fine_tuning: int
+    images: int | None
+
+    @property
+    def trained(self) -> RetrainSettings:
+        return self._settings(self.training, 0.1)
+
+    @property
+    def tuned(self) -> RetrainSettings:
+        return self._settings(self.fine_tuning, 0.01)
+
+    def _settings(self, epochs: int, lr: float) -> RetrainSettings:
+        weights = WeightSGD(lr=Cosine(lr, 0.0), weight_decay=5e-4)
+        return RetrainSettings(epochs=epochs, weights=weights, auxiliary=False, drop_path=0.0, cutout=0)
+
+
+def data_of(path: Path, seed: int, images: int | None) -> Data:
+    source = load_source(str(path))
+    assert source.test is not None, f"{path} has no test part"
+    whole, test = _first(source.train, images), _first(source.test, images)
+    held, kept = stratified_split(whole.labels, [0.1, 0.9], seed=seed, class_names=whole.class_names)
+    train = whole.subset(kept, name="train")
+    normalization = measure_normalization(train)
+
+    def batches(part: ImageSet, stream: int, *, augmented: bool) -> ImageBatches:
+        return ImageBatches(
+            part,
+            batch_size=BATCH,
+            augmentation=standard_augmentation(whole) if augmented else None,
+            normalization=normalization,
+            seed=3 * seed + stream,
+            shuffle=True,
+            drop_last=augmented,
+            merge_last=not augmented,
+        )
+
+    held_out = whole.subset(held, name="held out")
+    return Data(
+        batches(train, 0, augmented=True), batches(held_out, 1, augmented=False), batches(test, 2, augmented=False)
+    )
+
+
+def _first(images: ImageSet, count: int | None) -> ImageSet:
+    return images if count is None else images.subset(torch.arange(min(count, len(images))), name=images.name)
+
+
+def trained(data: Data, sizes: Sizes, folder: Path, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    settings = replace(sizes.trained, seed=seed)
+    return retrain(resnet8(), data.train, settings=settings, run=Run(folder / f"seed-{seed}"), display=Silent())
+
+
+def shrunk_rows(model: nn.Module, data: Data, sizes: Sizes, limit: int, way: str, folder: Path) -> list[dict[str, Any]]:
+    """Rows of `dnas.shrink`; rivals come with the first way only."""
+    rivals = way == next(iter(WAYS))
+    settings = ShrinkSettings(
+        fine_tuning=sizes.tuned,
+        scratch=sizes.trained,
+        from_scratch=sizes.training if rivals else 0,
+        random=RANDOM if rivals else 0,
+        onnx=False,
+    )
+    small = shrink(
+        model,
+        data.train,
+        data.held_out,
+        budget=f"flops<={limit}%",
+        test=data.test,
+        example=SAMPLE,
+        search_epochs=WAYS[way],
+        settings=settings,
+        run=Run(folder / f"{way}-{limit}"),
+        display=Silent(),
+    )
+    report: Any = small.shrink_report
+    whole = report.row("original").flops
+    rows = [row for row in report.rows if row.name == "found" or rivals]
+    return [
+        {
+            "kind": f"{way}, found" if row.name == "found" else row.name,
+            "top1": row.score.value,
+            "use": 100 * row.flops / whole / limit,
+            "flops": row.flops,
+            "parameters": row.parameters,
+            "milliseconds": row.milliseconds,
+            "seconds": row.seconds,
+        }
+        for row in rows
+    ]
+
+
+def pruned_row(model: nn.Module, data: Data, sizes: Sizes, limit: int, folder: Path) -> dict[str, Any]:
+    """Torch-Pruning (Fang et al. 2023, https://arxiv.org/abs/2301.12900): the largest network that keeps the budget."""
+    import copy
+
+    import torch_pruning  # pyright: ignore[reportMissingImports]
+
+    started, whole = time.perf_counter(), count_flops(model, SAMPLE)
+
+    def cut(ratio: float) -> nn.Module:
+        copied = copy.deepcopy(model).eval().to(memory_format=torch.contiguous_format)  # pyright: ignore
+        pruner = torch_pruning.pruner.MagnitudePruner(
+            copied,
+            SAMPLE,
+            importance=torch_pruning.importance.MagnitudeImportance(p=2),
+            pruning_ratio=ratio,
+            ignored_layers=[copied[-1]],
+        )
+        pruner.step()
+        return copied
+
+    ratios = [step / 64 for step in range(64)]
+    network = next(one for one in map(cut, ratios) if count_flops(one, SAMPLE) <= whole * limit / 100)
+    reestimate(network, [batch for _, batch in zip(range(8), data.train.epoch(0), strict=False)])
+    run = Run(folder / f"torch-pruning-{limit}")
+    network = retrain(network, data.train, settings=sizes.tuned, run=run, display=Silent(), teacher=model)
+    return {
+        "kind": "torch-pruning",
+        "top1": evaluate(network, data.test, display=Silent()).score.value,
+        "use": 100 * count_flops(network, SAMPLE) / whole / limit,
+        "flops": count_flops(network, SAMPLE),
+        "parameters": count_parameters(network),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def has_torch_pruning() -> bool:
+    try:
+        import torch_pruning  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return False
+    return True
+
+
+def estimated_minutes(data: Data, sizes: Sizes, seeds: int, limits: int) -> float:
+    """From the time of a few steps of the original network, in which every network is taken to be as large."""
+    network, batches = resnet8(), data.train.epoch(0)
+    network(next(batches).inputs).sum().backward()
+    started = time.perf_counter()
+    for _, batch in zip(range(5), batches, strict=False):
+        network(batch.inputs).sum().backward()
+    epoch = (time.perf_counter() - started) / 5 * len(data.train)
+    # The teacher's forward pass is a third more; a training from scratch takes as much as the original and the tuning.
+    tuned = (2 + 2 + RANDOM + has_torch_pruning()) * sizes.fine_tuning * 4 / 3
+    searched = 3 * sum(WAYS.values())
+    each = tuned + searched + (sizes.training + sizes.fine_tuning) * 4 / 3
+    return epoch * seeds * (sizes.training + limits * each) / 60
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """The mean over seeds of each kind, beside the first way's found network on the same seeds."""
+    lines = []
+    for limit in sorted({row["limit"] for row in rows}, reverse=True):
+        lines.append(f"{limit} % of the FLOPs")
+        these = [row for row in rows if row["limit"] == limit]
+        for kind in dict.fromkeys(row["kind"] for row in these):
+            own = [row for row in these if row["kind"] == kind]
+            tops = [row["top1"] for row in own]
+            spread = f" +- {statistics.stdev(tops):.4f}" if len(tops) > 1 else ""
+            uses = ", ".join(f"{row['use']:.1%}" for row in own)
+            lines.append(f"  {kind}: top1 {statistics.mean(tops):.4f}{spread} ({len(tops)} seeds); use {uses}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--limits", type=int, nargs="+", default=[50, 25, 10])
+    parser.add_argument("--training", type=int, default=30, help="epochs of the original's training")
+    parser.add_argument("--fine_tuning", type=int, default=5, help="epochs of fine-tuning")
+    parser.add_argument("--images", type=int, default=None, help="of the training and of the test part; by default all")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    sizes = Sizes(options.training, options.fine_tuning, options.images)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    there = {(row["way"], row["limit"], row["seed"]) for row in rows}
+    ways = [*WAYS, *(["torch-pruning"] if has_torch_pruning() else [])]
+    wanted = [(way, limit, seed) for seed in options.seeds for limit in options.limits for way in ways]
+    missing = [one for one in wanted if one not in there]
+    minutes = estimated_minutes(data_of(options.data, 0, sizes.images), sizes, len(options.seeds), len(options.limits))
+    share = len(missing) / len(wanted) if wanted else 0.0
+    print(f"{len(missing)} parts to make, about {minutes * share:.0f} min on one core", file=sys.stderr, flush=True)
+    for way, limit, seed in missing:
+        data, folder = data_of(options.data, seed, sizes.images), options.folder / f"shrink-{seed}"
+        model = trained(data, sizes, options.folder, seed)
+        if way == "torch-pruning":
+            made = [pruned_row(model, data, sizes, limit, folder)]
+        else:
+            made = shrunk_rows(model, data, sizes, limit, way, folder)
+        made = [{"way": way, "limit": limit, "seed": seed, **row} for row in made]
+        with options.out.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in made)
+        rows += made
+    print(report(rows))
+
+
+if __name__ == "__main__":
+    main()
