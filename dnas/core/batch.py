@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -61,11 +62,14 @@ def first_tensor(inputs: Any) -> Tensor:
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and dicts, in order."""
+    """The tensors in nested tuples, lists, dicts and dataclasses, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, PackedSequence):
         yield value.data
+    elif _is_dataclass(value):
+        for field in fields(value):
+            yield from tensors_in(getattr(value, field.name))
     elif isinstance(value, tuple | list | dict):
         for part in value.values() if isinstance(value, dict) else value:
             yield from tensors_in(part)
@@ -75,7 +79,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """`value` with `function` applied to every tensor in nested tuples, lists and dicts."""
+    """`value` with `function` applied to every tensor in nested tuples, lists, dicts and dataclasses."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, PackedSequence):  # its lengths and orders stay where they are
@@ -84,11 +88,19 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         value, "_fields"
     ):  # a namedtuple, such as Batch, takes its parts one by one
         return type(value)(*(map_tensors(function, part) for part in value))
+    if _is_dataclass(value):  # such as the outputs of models of transformers
+        return replace(
+            value, **{f.name: map_tensors(function, getattr(value, f.name)) for f in fields(value) if f.init}
+        )
     if isinstance(value, tuple | list):
         return type(value)(map_tensors(function, part) for part in value)
     if isinstance(value, dict):
         return {key: map_tensors(function, part) for key, part in value.items()}
     return value
+
+
+def _is_dataclass(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, type)
 
 
 def to_device(value: Any, device: torch.device) -> Any:

@@ -12,7 +12,7 @@ from torch import nn
 from dnas.core.candidates import Zero
 from dnas.core.choice import Choice
 from dnas.core.described import described
-from dnas.core.mixing import structure
+from dnas.core.mixing import structure, unmixable
 from dnas.system.errors import UserError, in_own_code
 from dnas.system.random_state import random_state, restore_random_state
 
@@ -48,6 +48,11 @@ def _try_each(choice: nn.Module, inputs: tuple[Any, ...]) -> None:
     for name, candidate in zip(decision.candidates, choice.candidates, strict=True):
         if not isinstance(candidate, Zero):  # adds nothing, whatever its shape
             given[name] = _given(decision.name, name, candidate, inputs)
+            if (bad := unmixable(given[name])) is not None:
+                raise UserError(
+                    f"Candidate {name!r} of choice {decision.name!r} gives {described(bad)}, which cannot be mixed: a "
+                    "candidate must give tensors, or tuples, lists, dicts or packed sequences of them."
+                )
     first = next(iter(given), None)
     if any(structure(given[name]) != structure(given[first]) for name in given):
         each = "; ".join(f"{name!r} gives {described(output)}" for name, output in given.items())

@@ -53,6 +53,15 @@ def structure(output: Any) -> Any:
     return type(output), names, tuple(structure(part) for part in _parts(output))
 
 
+def unmixable(output: Any) -> Any:
+    """The first part of a candidate's output that is no tensor, container of tensors, number, text or None; or None."""
+    if output is None or isinstance(output, Tensor | bool | int | float | str):
+        return None
+    if not isinstance(output, tuple | list | dict | PackedSequence):
+        return output
+    return next((bad for bad in map(unmixable, _parts(output)) if bad is not None), None)
+
+
 def _mixes(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 

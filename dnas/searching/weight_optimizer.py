@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 
 import torch
 from torch import nn
@@ -160,6 +161,12 @@ class OwnOptimizer(WeightOptimizer):
         optimizer = self.make(weights)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise UserError(f"make must give a torch.optim.Optimizer; it gave a {type(optimizer).__name__}.")
+        closure = signature(optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is Parameter.empty:
+            raise UserError(
+                f"{type(optimizer).__name__} calls the loss several times per step, by a closure, which is not "
+                "given here: take an optimizer of one gradient per step, such as torch.optim.AdamW."
+            )
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]  # the name that torch.optim.lr_scheduler gives it
         return optimizer

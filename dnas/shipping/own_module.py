@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from dnas.core.architecture import Architecture
@@ -121,6 +121,8 @@ def export_module(
         in_own_code(lambda: f"{type(network).__name__} cannot take the example, {described(example)}"),
     ):
         expected = [(one, call(network, one)) for one in inputs]
+    if {*formats} != {"state_dict"}:
+        _check_plain(expected[0][1])
     if not packed:
         check_rows_are_independent(network, expected, dims)
 
@@ -175,6 +177,23 @@ def _is_packed(inputs: Any) -> bool:
         return True
     parts = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple | list) else ()
     return any(map(_is_packed, parts))
+
+
+def _check_plain(outputs: Any) -> None:
+    """Check that outputs are tensors in tuples, lists and dicts, the only ones that graphs have.
+
+    Raises:
+        UserError: names what is none of them.
+    """
+    if outputs is None or isinstance(outputs, Tensor):
+        return
+    if type(outputs) is not dict and not isinstance(outputs, tuple | list):
+        raise UserError(
+            f"ONNX and torch.export give tensors, or tuples and dicts of them, and the network gives "
+            f"{described(outputs)}: give formats=('state_dict',), or export a module that returns its tensors."
+        )
+    for part in outputs.values() if isinstance(outputs, dict) else outputs:
+        _check_plain(part)
 
 
 def _metadata(architecture: Architecture | None) -> dict[str, str]:

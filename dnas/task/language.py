@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dnas.core.described import described
 from dnas.system.accepted import accept
 from dnas.system.errors import UserError
-from dnas.task.base import Task, divergence
+from dnas.task.base import Task, divergence, logits_of
 from dnas.task.classification import check_labels
 from dnas.task.metric import Metric
 
@@ -58,6 +58,9 @@ class LanguageModelling(Task):
         for name in ("activation", "slowness"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be 0 or more; got {getattr(self, name)}.")
+
+    def read(self, outputs: Any) -> Any:
+        return outputs if isinstance(outputs, LanguageOutput) else logits_of(outputs)
 
     def criterion(self, outputs: Tensor | LanguageOutput, targets: Tensor) -> dict[str, Tensor]:
         output = _output(outputs)

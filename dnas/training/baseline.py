@@ -213,6 +213,8 @@ def num_used_parameters(network: nn.Module, batch: Batch) -> int:
     with evaluation_mode(network), torch.enable_grad():
         outputs, _ = call_carried(network, to_device(batch.inputs, device_of(network)), batch.carry)
         totals = [tensor.sum() for tensor in tensors_in(outputs) if tensor.requires_grad]
+        if not totals:  # outputs of a class of their own: nobody can tell which parameters they need
+            return sum(weight.numel() for weight in network.parameters())
         gradients = torch.autograd.grad(totals, weights, allow_unused=True)
     unused = sum(weight.numel() for weight, gradient in zip(weights, gradients, strict=True) if gradient is None)
     return sum(weight.numel() for weight in network.parameters()) - unused

@@ -108,6 +108,7 @@ def test_the_groups_of_an_own_optimizer_keep_the_ratio_of_their_rates():
         (lambda: OwnOptimizer("adam"), r"make must be a .*; got the text 'adam'"),  # type: ignore[arg-type]
         (lambda: OwnOptimizer(rmsprop, schedule=Constant(math.inf)), r"schedule must be 0 or more; at the start"),
         (lambda: OwnOptimizer(lambda weights: 3).build([]), r"must give a torch.optim.Optimizer; it gave a int"),  # type: ignore[arg-type]
+        (lambda: OwnOptimizer(torch.optim.LBFGS).build([torch.nn.Parameter(torch.ones(1))]), r"LBFGS .* by a closure"),
         (lambda: Warmup(Constant(1.0), share=0.0), r"share of a warm-up must be over 0"),
         (lambda: Warmup(Constant(1.0), start=2.0), r"start of a warm-up must be from 0 to 1"),
     ],

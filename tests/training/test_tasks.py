@@ -1,4 +1,4 @@
-"""Search, retraining and evaluation of five tasks, each with a model of its own."""
+"""Search, retraining and evaluation of six tasks, each with a model of its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import dnas
 from dnas.core.run import Run
+from dnas.data import ContinuedBatches, TextBatches
 from dnas.system.errors import UserError
 from dnas.task import Task
 
@@ -98,6 +99,11 @@ CASES = {
         dnas.Classification(balanced=True),
         lambda: (random(8, 5), labels(4, 8)),
     ),
+    "language": Case(
+        lambda: nn.Sequential(nn.Embedding(6, 4), dnas.Choice("act", [nn.ReLU(), nn.Tanh()]), nn.Linear(4, 6)),
+        dnas.LanguageModelling(),
+        lambda: (labels(6, 8, 5), labels(6, 8, 5)),
+    ),
 }
 SEARCH = dnas.SearchSettings(epochs=2, warmup_epochs=0)
 RETRAIN = dnas.RetrainSettings(epochs=3, auxiliary=False, weights=dnas.WeightSGD(lr=dnas.Constant(0.05)))
@@ -151,13 +157,122 @@ def test_a_training_goes_on_with_the_same_task_and_refuses_another(name, tmp_pat
     dnas.retrain(network, data, task=case.task, settings=RETRAIN, run=Run(tmp_path))
     assert all(torch.equal(network.state_dict()[key], value) for key, value in trained.items())
     with pytest.raises(UserError, match="task"):
-        dnas.retrain(network, data, task=dnas.LanguageModelling(), settings=RETRAIN, run=Run(tmp_path))
+        dnas.retrain(network, data, task=dnas.OwnTask(nn.functional.mse_loss), settings=RETRAIN, run=Run(tmp_path))
 
 
 def only(model: nn.Module) -> dnas.Architecture:
     """The first candidate of the only choice."""
     (decision,) = dnas.Supernet(model).decisions.values()
     return dnas.Architecture({decision.name: decision.candidates[0]})
+
+
+class Writer(nn.Module):
+    """A language model that takes its state, of two tensors, and returns the new one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(6, 8)
+        self.layer = dnas.Choice("layer", {"lstm": nn.LSTM(8, 8), "bare": nn.LSTM(8, 8, bias=False)})
+        self.head = nn.Linear(8, 6)
+
+    def forward(self, tokens: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        outputs, state = self.layer(self.embedding(tokens), state)
+        return self.head(outputs), state
+
+
+def test_a_language_model_that_hands_on_its_state_goes_all_the_way(tmp_path):
+    text, state = torch.arange(300) % 5, (torch.zeros(1, 4, 8), torch.zeros(1, 4, 8))
+    train, val, test = (
+        ContinuedBatches(TextBatches(part, batch_size=4, bptt=5, whole=True), state)
+        for part in text.split([140, 80, 80])
+    )
+    torch.manual_seed(0)
+    run, task = Run(tmp_path / "run"), dnas.LanguageModelling()
+    found = dnas.search(Writer(), train, val, task=task, settings=SEARCH, run=run)
+    assert not list(found.supernet.model.buffers())  # the states of the streams are gone
+    assert found.metrics[-1]["validation_perplexity"] < found.metrics[0]["validation_perplexity"]
+    settings = dnas.RetrainSettings(epochs=3, weights=dnas.WeightAdamW(lr=dnas.Constant(0.03)), keep_best=True)
+    network = dnas.retrain(
+        found.network(), train, task=task, settings=settings, run=run.child("retrain"), validation=val
+    )
+    measured = dnas.evaluate(network, test, task=task).measurement
+    assert (measured.deciding, measured.score.better) == ("perplexity", "lower")
+    # In one piece, without batches that hand on: the state is that of the whole text.
+    rows = test.batches.tokens_LB
+    with torch.no_grad():
+        logits, _ = network(rows[:-1], state)
+    whole = nn.functional.cross_entropy(logits.flatten(0, 1), rows[1:].flatten())
+    assert measured.loss == pytest.approx(float(whole), rel=1e-5)
+    compared = dnas.baseline(Writer, train, val, test, run=run, task=task, settings=settings, num=1).comparison
+    assert (compared.metric, compared.found.test) == ("perplexity", measured.score.value)
+    assert compared.found.parameters == sum(weight.numel() for weight in network.parameters())
+    dnas.save(network, found.architecture, tmp_path / "model")
+    loaded = dnas.load(tmp_path / "model", model=Writer)
+    assert dnas.evaluate(loaded, test, task=task).measurement == measured
+    example = (rows[:5], state)
+    files = dnas.export(loaded, example, tmp_path / "export", architecture=found.architecture, batch_dim=1)
+    assert [file.format for file in files] == ["onnx", "torch", "state_dict"]
+    with pytest.raises(UserError, match=r"cannot take the example, a tensor .* 'state'"):
+        dnas.export(loaded, rows[:5], tmp_path / "other", batch_dim=1)
+
+
+@dataclass
+class Named:
+    """What models of transformers give out."""
+
+    logits: Tensor
+    loss: Tensor
+
+
+class WithLoss(nn.Module):
+    """Scores and their loss in one object, as those models compute it where they are given labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = dnas.Choice("act", [nn.ReLU(), nn.Tanh()])
+        self.head = nn.Linear(5, 4)
+
+    def forward(self, x: Tensor, targets: Tensor) -> Named:
+        logits = self.head(self.act(x))
+        return Named(logits, nn.functional.cross_entropy(logits, targets))
+
+
+@pytest.mark.parametrize(
+    "task", [dnas.Classification(), dnas.OwnTask(lambda outputs, targets: outputs.loss)], ids=["logits", "loss"]
+)
+def test_a_network_that_gives_an_object_with_logits_and_loss_goes_all_the_way(task, tmp_path):
+    torch.manual_seed(0)
+    targets = [labels(4, 8) for _ in range(2)]
+    data, run = [({"x": random(8, 5), "targets": target}, target) for target in targets], Run(tmp_path / "run")
+    found = dnas.search(WithLoss(), data, data, task=task, settings=SEARCH, run=run)
+    compared = dnas.baseline(WithLoss, data, data, data, run=run, task=task, settings=RETRAIN, num=1).comparison
+    assert compared.found.parameters == 5 * 4 + 4
+    network = dnas.load(run.path, model=WithLoss)
+    measured = dnas.evaluate(network, data, task=task).measurement
+    assert measured.loss == pytest.approx(sum(network(**inputs).loss.item() for inputs, _ in data) / 2, rel=1e-5)
+    with pytest.raises(UserError, match=r"the network gives a Named: give formats=\('state_dict',\)"):
+        dnas.export(network, data[0][0], tmp_path / "export")
+    files = dnas.export(network, data[0][0], tmp_path / "export", formats=("state_dict",))
+    assert [file.deviation for file in files] == [0.0]
+    assert found.architecture == compared.found.architecture
+
+
+def test_candidates_that_give_objects_are_refused():
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Named:
+            return Named(x, x.mean())
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.choice, self.head = dnas.Choice("odd", [Odd(), Odd()]), nn.Linear(5, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.choice(x).logits)
+
+    data = [(random(8, 5), labels(4, 8))]
+    with pytest.raises(UserError, match="of choice 'odd' gives a Named, which cannot be mixed"):
+        dnas.search(Net(), data, data, settings=SEARCH)
 
 
 def test_a_criterion_alone_is_enough():
