@@ -61,6 +61,10 @@ def save(network: nn.Module, architecture: Architecture, path: Path | str) -> No
     write_module_file(folder, network)
 
 
+# Formats that hold no graph, so that inputs and outputs may be of any kind.
+WEIGHTS_ALONE = {"state_dict", "safetensors"}
+
+
 def export_module(
     network: nn.Module,
     example: Any,
@@ -109,7 +113,7 @@ def export_module(
     network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     example = to_device(example, torch.device("cpu"))
     packed = _is_packed(example)
-    if packed and {*formats} != {"state_dict"}:
+    if packed and not {*formats} <= WEIGHTS_ALONE:
         raise UserError(
             "ONNX and torch.export take no packed sequences: give formats=('state_dict',), or let the network take "
             "padded tensors."
@@ -121,7 +125,7 @@ def export_module(
         in_own_code(lambda: f"{type(network).__name__} cannot take the example, {described(example)}"),
     ):
         expected = [(one, call(network, one)) for one in inputs]
-    if {*formats} != {"state_dict"}:
+    if not {*formats} <= WEIGHTS_ALONE:
         _check_plain(expected[0][1])
     if not packed:
         check_rows_are_independent(network, expected, dims)

@@ -319,7 +319,7 @@ def test_a_trained_network_is_exported_and_loaded(tmp_path: Path):
     network = builder.network(found)
     network(torch.randn(16, 3, 8, 8))
     save_network(Run(tmp_path / "retrain"), network, NetworkSpec(found, builder, interface))
-    assert [file.format for file in export(tmp_path)] == ["onnx", "torch", "state_dict"]
+    assert [file.format for file in export(tmp_path)] == ["onnx", "torch", "state_dict", "safetensors"]
     x = images().float()
     assert torch.equal(load(tmp_path)(x), network.eval()(x))
 

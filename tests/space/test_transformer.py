@@ -283,7 +283,7 @@ def test_a_trained_network_is_exported_and_loaded(tmp_path: Path, kept: tuple[st
     interface = Interface(("a", "b", "c"), ResizeRule(9), Normalization((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)))
     network = builder.network(architecture(*kept))
     save_network(Run(tmp_path / "retrain"), network, NetworkSpec(architecture(*kept), builder, interface))
-    assert [file.format for file in export(tmp_path)] == ["onnx", "torch", "state_dict"]
+    assert [file.format for file in export(tmp_path)] == ["onnx", "torch", "state_dict", "safetensors"]
     x = images(size=9).float()
     assert torch.equal(load(tmp_path)(x), network.eval()(x))
 

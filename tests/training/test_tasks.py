@@ -143,7 +143,7 @@ def test_what_was_found_is_compared_saved_loaded_and_exported(name, tmp_path):
     loaded = dnas.load(tmp_path / "model", model=case.model)
     assert dnas.evaluate(loaded, data, task=case.task).measurement == measured
     files = dnas.export(network, data[0][0], tmp_path / "export", architecture=found.architecture)
-    assert [file.format for file in files] == ["onnx", "torch", "state_dict"]
+    assert [file.format for file in files] == ["onnx", "torch", "state_dict", "safetensors"]
     assert dnas.evaluate(dnas.load(tmp_path / "export", model=case.model), data, task=case.task).measurement == measured
 
 
@@ -211,7 +211,7 @@ def test_a_language_model_that_hands_on_its_state_goes_all_the_way(tmp_path):
     assert dnas.evaluate(loaded, test, task=task).measurement == measured
     example = (rows[:5], state)
     files = dnas.export(loaded, example, tmp_path / "export", architecture=found.architecture, batch_dim=1)
-    assert [file.format for file in files] == ["onnx", "torch", "state_dict"]
+    assert [file.format for file in files] == ["onnx", "torch", "state_dict", "safetensors"]
     with pytest.raises(UserError, match=r"cannot take the example, a tensor .* 'state'"):
         dnas.export(loaded, rows[:5], tmp_path / "other", batch_dim=1)
 
