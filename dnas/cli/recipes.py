@@ -41,7 +41,7 @@ def add_image_recipe(parser: ArgumentParser) -> None:
 
 def with_default(given: Arguments, recipe: str) -> Arguments:
     """`given`, and a recipe where none is named, nor a run to go on with."""
-    if given.names & {RECIPE, "--resume", "--help", "-h"}:
+    if given.names & {RECIPE, "--resume", "--repeat", "--help", "-h"}:
         return given
     return given.beginning_with(RECIPE, recipe)
 

@@ -28,10 +28,11 @@ from dnas.cost.budget import Budget
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.judge import baseline_command, check_baseline
+from dnas.jobs.repeat import outcome
 from dnas.jobs.report import report_at_end
 from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.jobs.run_folder import check_new, new_run_folder
-from dnas.jobs.search import begin_search, plan_search, search_command
+from dnas.jobs.search import begin_search, plan_search, repeat_search, search_command
 from dnas.report.live import ShowArchitecture
 from dnas.searching.decidedness import AGREEING, agreement
 from dnas.searching.result import SearchResult
@@ -55,6 +56,8 @@ class SearchOptions:
         resume: folder of a search to go on with; all settings are read from it.
         other_seed: folder of a finished search of the same space, such as one with another seed; how many of its
             choices are the same says how decided both are.
+        repeat: folder of a search to carry out again in a new folder, with all its settings; what is other in versions,
+            machine and data is told, and whether the result is the same.
         baseline: 'random' retrains the found architecture and random ones after the search, and compares them.
         num_random: number of random architectures for the baseline; by default 8.
         table: file of a benchmark's table, in which the architecture that is found is looked up (see `dnas table`).
@@ -68,6 +71,7 @@ class SearchOptions:
     run: Path | None = None
     resume: Path | None = None
     other_seed: Path | None = None
+    repeat: Path | None = None
     baseline: Literal["none", "random"] = "none"
     num_random: int | None = None
     table: Path | None = None
@@ -101,6 +105,7 @@ def _understood(given: Arguments) -> Arguments:
     given = with_files(with_default(given, "default"), {**job_settings(SearchOptions), "trust": bool})
     _check_own_model(given)
     check_resume(given, {"--baseline", "--num_random", "--table", "--agreement", "--agreement_every"})
+    check_resume(given, {"--run"}, "--repeat")
     return with_warmup_in_proportion(given)
 
 
@@ -135,7 +140,9 @@ def _searched(
     watching = _agreement(table, options)
     clock = compute_clock(named_device(job.device))
     started = clock()
-    if options.resume is None:
+    if options.repeat is not None:
+        data = repeat_search(run, job, Run(options.repeat), display)
+    elif options.resume is None:
         job = plan_search(run, job, display, fits_rate="--search.alphas.lr" not in given.names)
         data = begin_search(run, job, display, options.milliseconds)
     with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
@@ -152,6 +159,8 @@ def _searched(
             # Parts that were named on the command line just now are trusted in the run's folder too.
             job = with_retraining(run, job, trust=config.trust or options.resume is None)
             display.say(_compared_with_random(run, job, data, options.num_random or 8, display))
+    if options.repeat is not None:
+        display.say(outcome(Run(options.repeat), run))
     report_at_end(run, job.search, display)
     display.say(f"Everything is in {run.path}.")
     say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
@@ -159,6 +168,12 @@ def _searched(
 
 def _asked(config: Namespace, options: SearchOptions, given: Arguments, display: Display) -> tuple[Run, Job]:
     """The run to search in, new or begun, and its job."""
+    if options.repeat is not None:
+        before = Run.open(options.repeat)
+        job = job_of(before, trust=config.trust)
+        run = Run(options.run or new_run_folder(job.data))
+        check_new(run)
+        return run, job
     if options.resume is None:
         job = with_budget(part_of(config, Job), options.budget)
         for note in notes_on_space(config, job):

@@ -29,16 +29,16 @@ def add_trust(parser: ArgumentParser) -> None:
     )
 
 
-def check_resume(given: Arguments, fine: set[str]) -> None:
-    """See that beside --resume only `fine` options are given, which have an effect, nor --trust without it."""
-    if "--resume" not in given.names and "--trust" in given.names:
+def check_resume(given: Arguments, fine: set[str], resume: str = "--resume") -> None:
+    """See that beside `resume` only `fine` options are given, which have an effect, and --trust not with neither."""
+    if not given.names & {"--resume", "--repeat"} and "--trust" in given.names:
         raise UserError(
             "--trust has no effect on a new search: parts that you name yourself are trusted. Leave it out."
         )
-    idle = {name for name in given.names if name.startswith("--")} - fine - {"--resume", "--trust", "--help"}
-    if "--resume" in given.names and idle:
+    idle = {name for name in given.names if name.startswith("--")} - fine - {resume, "--trust", "--help"}
+    if resume in given.names and idle:
         raise UserError(
-            f"{', '.join(sorted(idle))} would have no effect: with --resume all settings come from the run. "
+            f"{', '.join(sorted(idle))} would have no effect: with {resume} all settings come from the run. "
             "Leave it out, or start a new run."
         )
 

@@ -27,6 +27,7 @@ from dnas.data import (
 )
 from dnas.data.keyed_random import stream_key
 from dnas.jobs.job import Job
+from dnas.jobs.repeat import remember_data
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 
@@ -80,6 +81,7 @@ def read_data(run: Run, job: Job, display: Display) -> JobData:
     started = time.monotonic()
     data = load_data(job, progress)
     remember_test_part(run, data)
+    remember_data(run, {"test": data.test, "rest": data.rest})
     for note in data.notes:
         display.say(f"Note: {note}")
     if time.monotonic() - started > 10:

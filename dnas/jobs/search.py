@@ -18,7 +18,7 @@ from dnas.jobs.compute import counted
 from dnas.jobs.finalists import choose_finalist
 from dnas.jobs.images import JobData, read_data, search_streams
 from dnas.jobs.job import Job, job_of_stage, seeded_search
-from dnas.jobs.milliseconds import is_limited, take_table
+from dnas.jobs.milliseconds import FILE, is_limited, take_table
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.own_model import searchable_model
 from dnas.jobs.planning.ladder import images_to_search_with, leaves_a_choice
@@ -27,6 +27,7 @@ from dnas.jobs.planning.retrain_plan import plan_retraining_of
 from dnas.jobs.planning.search_plan import plan
 from dnas.jobs.planning.time_budget import OUTLOOK_PLANNING, TooShort, planning_seconds
 from dnas.jobs.planning.tried import any_architecture, channels_tried
+from dnas.jobs.repeat import circumstances
 from dnas.jobs.run_folder import begin, check_new
 from dnas.searching.observer import Observer
 from dnas.searching.search import SearchResult, search, search_in_stages
@@ -106,6 +107,30 @@ def begin_search(run: Run, job: Job, display: Display, milliseconds: Path | None
     assert bounds is not None
     say_range(job, bounds, display)
     begin(run, job)
+    return data
+
+
+def repeat_search(run: Run, job: Job, before: Run, display: Display) -> JobData:
+    """Begin a run with the settings of an earlier one, and tell what is other in versions, machine and data.
+
+    Args:
+        run: the new folder.
+        job: the job of the earlier run.
+        before: the earlier run.
+        display: where messages are shown.
+
+    Raises:
+        UserError: as `begin_search`.
+    """
+    table = before.path / FILE
+    data = begin_search(run, job, display, table if is_limited(job) and table.exists() else None)
+    data = read_data(run, job, display) if data is None else data
+    others = circumstances(before, run)
+    display.say(
+        f"Other than in {before.path}: {'; '.join(others)}."
+        if others
+        else f"Versions, machine, threads and data are those of {before.path}."
+    )
     return data
 
 
