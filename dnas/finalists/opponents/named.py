@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any
 
+from dnas.finalists.opponents.by_score import SCORES, ByScore
 from dnas.finalists.opponents.evolution import RegularizedEvolution
 from dnas.finalists.opponents.opponent import Opponent
 from dnas.finalists.opponents.random_halving import RandomHalving
@@ -16,7 +17,12 @@ from dnas.system.words import did_you_mean
 
 # A new opponent is one more entry here.
 OPPONENTS: Mapping[str, Opponent] = MappingProxyType(
-    {"random_search": RandomSearch(), "random_halving": RandomHalving(), "evolution": RegularizedEvolution()}
+    {
+        "random_search": RandomSearch(),
+        "random_halving": RandomHalving(),
+        "evolution": RegularizedEvolution(),
+        **{score: ByScore(score) for score in SCORES},
+    }
 )
 
 
@@ -43,24 +49,23 @@ def named_opponents(given: Sequence[str]) -> dict[str, Opponent]:
             raise UserError(
                 f"There is no opponent {name!r}{did_you_mean(name, OPPONENTS)}; there are {', '.join(OPPONENTS)}."
             )
-        kind = type(OPPONENTS[name])
-        values = _values(settings, kind) if settings else {}
+        values = _values(settings, OPPONENTS[name]) if settings else {}
         row = "-".join([name, *(f"{key}{value}" for key, value in values.items())])
         if row in found:
             raise UserError(f"The opponent {text} is given twice.")
-        found[row] = kind(**values)
+        found[row] = replace(OPPONENTS[name], **values)
     return found
 
 
-def _values(text: str, kind: type[Opponent]) -> dict[str, Any]:
-    known = [entry.name for entry in fields(kind)]
+def _values(text: str, opponent: Opponent) -> dict[str, Any]:
+    known = [entry.name for entry in fields(opponent) if isinstance(getattr(opponent, entry.name), int)]
     found: dict[str, Any] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
         if name not in known or not equals or not value.isdigit():
             raise UserError(
-                f"An opponent's settings are written as {known[0]}=2, separated by commas; {kind.__name__} has "
-                f"{', '.join(known)}; got {part!r}."
+                f"An opponent's settings are written as {known[0]}=2, separated by commas; "
+                f"{type(opponent).__name__} has {', '.join(known)}; got {part!r}."
             )
         found[name] = int(value)
     return found

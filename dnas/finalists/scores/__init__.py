@@ -1,0 +1,1 @@
+"""Scores of networks without training, one file each."""
