@@ -143,7 +143,9 @@ def open_session(content: bytes, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingPackage('Running ONNX files needs onnxruntime: pip install "dnas[export]"') from error
+        raise MissingPackage(
+            'Running ONNX files needs onnxruntime: pip install ".[export]" in a clone of dnas'
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
