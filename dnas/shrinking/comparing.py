@@ -10,6 +10,7 @@ from itertools import islice
 import torch
 from torch import nn
 
+from dnas.core.described import described
 from dnas.core.run import Run
 from dnas.cost.flops import Inputs, count_flops
 from dnas.cost.params import count_parameters
@@ -23,7 +24,7 @@ from dnas.shrinking.settings import ShrinkSettings
 from dnas.shrinking.statistics import reestimate
 from dnas.shrinking.trace import copied
 from dnas.system.display import Display, Silent
-from dnas.system.errors import UserError
+from dnas.system.errors import UserError, in_own_code
 from dnas.task.base import Task
 from dnas.task.measurement import Measurement
 from dnas.training.evaluate import evaluate
@@ -118,7 +119,11 @@ class Comparison:
 
     def _fine_tuned(self, name: str, network: nn.Module) -> nn.Module:
         if self.fine_tune is not None:
-            return self.fine_tune(network).eval()
+            with in_own_code(lambda: "fine_tune failed"):
+                trained = self.fine_tune(network)
+            if not isinstance(trained, nn.Module):
+                raise UserError(f"fine_tune must return the trained network; it returned {described(trained)}.")
+            return trained.eval()
         return self._trained(name, network, self.settings.fine_tuning)
 
     def _trained(self, name: str, network: nn.Module, settings: RetrainSettings) -> nn.Module:

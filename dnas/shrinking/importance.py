@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dnas.core.batch import Batch, to_device
+from dnas.core.described import described
 from dnas.shrinking.groups import Structure
 from dnas.shrinking.trace import copied
+from dnas.system.errors import UserError, in_own_code
 from dnas.task.base import Task
 from dnas.training.evaluate import call, device_of
 
@@ -28,6 +31,9 @@ def importance(model: nn.Module, structure: Structure, batches: Iterable[Batch],
         structure: its groups.
         batches: of training data.
         task: whose criterion is the loss.
+
+    Raises:
+        UserError: model, data and task do not fit, or the loss is not finite.
     """
     copy = copied(model)
     parameters = dict(copy.named_parameters())
@@ -37,9 +43,8 @@ def importance(model: nn.Module, structure: Structure, batches: Iterable[Batch],
     found = {group.name: np.zeros(len(group)) for group in structure.groups}
     for batch in batches:
         inputs, targets = (to_device(part, device_of(copy)) for part in (batch.inputs, batch.targets))
-        gradients = torch.autograd.grad(
-            total_loss(task, call(copy, inputs), targets), [*parameters.values()], allow_unused=True
-        )
+        loss = _checked_loss(task, copy, inputs, targets)
+        gradients = torch.autograd.grad(loss, [*parameters.values()], allow_unused=True)
         for (name, weight), gradient in zip(parameters.items(), gradients, strict=True):
             if gradient is None:
                 continue
@@ -56,6 +61,20 @@ def importance(model: nn.Module, structure: Structure, batches: Iterable[Batch],
                         group, index = owners[label]
                         found[group][index] += value**2
     return {name: torch.from_numpy(values) for name, values in found.items()}
+
+
+def _checked_loss(task: Task, network: nn.Module, inputs: Any, targets: Any) -> Tensor:
+    with in_own_code(lambda: f"The model {type(network).__name__} cannot take the inputs, {described(inputs)}"):
+        outputs = call(network, inputs)
+    task.check(outputs, targets)
+    came = f"outputs, {described(outputs)}, and targets, {described(targets)}"
+    with in_own_code(lambda: f"The criterion of {task.name()} cannot take {came}"):
+        loss = total_loss(task, outputs, targets)
+    if not loss.requires_grad:
+        raise UserError(f"The loss of {type(network).__name__} has no gradient: leave out detach() and no_grad().")
+    if not bool(loss.isfinite()):
+        raise UserError(f"The loss of the model on the training data is {loss.item()}: look for non-finite inputs.")
+    return loss
 
 
 def ranking(scores: dict[str, Tensor]) -> dict[str, list[int]]:

@@ -11,12 +11,12 @@ from dnas.cost.flops import Inputs
 from dnas.shrinking.costs import Polynomial, flops_of, parameters_of
 from dnas.shrinking.groups import Frozen, Selection, Structure, find_groups
 from dnas.shrinking.masking import masked
+from dnas.shrinking.model_checks import check_model
 from dnas.shrinking.program import Program
 from dnas.shrinking.rules import Rule, ruled
 from dnas.shrinking.slicing import sliced
 from dnas.shrinking.trace import trace
 from dnas.shrinking.verification import verified
-from dnas.system.errors import UserError
 
 # From so many classes on, widths are multiples of eight, which suits matrix units.
 _WIDE, _MULTIPLE = 64, 8
@@ -117,7 +117,7 @@ def make_searchable(model: nn.Module, example: Inputs, *, rules: Sequence[Rule] 
           (2): Linear(in_features=3, out_features=2, bias=True)
         )
     """
-    _check(model)
+    check_model(model)
     structure = verified(model, example, ruled(model, find_groups(trace(model, example)), rules))
     return _with_costs_of_two(model, structure)
 
@@ -132,21 +132,6 @@ def widths(count: int, steps: int) -> tuple[int, ...]:
     unit = _MULTIPLE if count >= _WIDE else 1
     found = {min(count, max(1, unit * round(count * step / steps / unit))) for step in range(1, steps)}
     return tuple(sorted({*found, count}))
-
-
-def _check(model: nn.Module) -> None:
-    """One device, one dtype, no wrapper of data parallelism."""
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise UserError(f"The model is wrapped in {type(model).__name__}; give the module inside, `model.module`.")
-    weights = [*model.parameters()]
-    if not weights:
-        raise UserError(f"{type(model).__name__} has no parameters, so nothing of it may become smaller.")
-    for what, found in (
-        ("devices", {str(weight.device) for weight in weights}),
-        ("dtypes", {str(weight.dtype) for weight in weights}),
-    ):
-        if len(found) > 1:
-            raise UserError(f"The model has parameters of several {what} ({', '.join(sorted(found))}); expected one.")
 
 
 def _with_costs_of_two(model: nn.Module, structure: Structure) -> Narrowable:

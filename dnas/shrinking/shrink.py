@@ -23,16 +23,18 @@ from dnas.shrinking.deciding import decide, worth_of
 from dnas.shrinking.load import SHRINK, described_example
 from dnas.shrinking.memory import Memory
 from dnas.shrinking.milliseconds import TESTED, Predicted, predicted_milliseconds, whole_milliseconds
+from dnas.shrinking.model_checks import check_model
 from dnas.shrinking.program import Program
 from dnas.shrinking.report import Report
 from dnas.shrinking.rivals import random_widths, uniform_widths
 from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import Narrowable, make_searchable
 from dnas.shrinking.settings import ShrinkSettings
+from dnas.system.accepted import accepted, accepted_list
 from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
-from dnas.system.processes import check_not_wrapped, check_one_process
+from dnas.system.processes import check_one_process
 from dnas.task.base import Task
 from dnas.task.choose import chosen_task
 from dnas.task.classification import Classification
@@ -99,10 +101,19 @@ def shrink(
         True
     """
     check_one_process("shrinking")
-    check_not_wrapped(model)
-    folder = as_run(run)
+    check_model(model)
+    folder, settings = as_run(run), accepted(settings, ShrinkSettings, "settings")
+    rules, search_epochs = accepted_list(rules, Rule, "rules"), accepted(search_epochs, int, "search_epochs")
+    limits = Budget(accepted_list(budget, str, "budget"))
     if search_epochs < 0:
         raise UserError(f"search_epochs must be 0 (one-shot) or more; got {search_epochs}.")
+    if fine_tune is None and not any(weight.requires_grad for weight in model.parameters()):
+        raise UserError(
+            "All weights of the model are frozen, so nothing could be fine-tuned: call model.requires_grad_(True), or "
+            "give fine_tune."
+        )
+    if fine_tune is not None and not callable(fine_tune):
+        raise UserError(f"fine_tune must be a function that trains a network and returns it; got {fine_tune!r}.")
     shrinking = _Shrinking(
         train=as_batches(train),
         validation=as_batches(validation),
@@ -114,7 +125,6 @@ def shrink(
         run_folder=folder,
         display=display,
     )
-    limits = Budget((budget,) if isinstance(budget, str) else tuple(budget))
     with writing(folder, display.say):
         return shrinking.run(model, limits, example, rules)
 

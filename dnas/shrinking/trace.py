@@ -129,8 +129,13 @@ class _Run(TorchDispatchMode):
         try:
             with self:
                 return self._model(*arguments, **keywords)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise UserError(f"The model refuses the example inputs: {error}") from error
+        except (_ReadsData, UserError):
+            raise
+        except Exception as error:  # whatever the user's own code raises
+            raise UserError(
+                f"The model refuses the example inputs ({type(error).__name__}: {error}). Give inputs that it takes as "
+                "example, as a tensor, a tuple of arguments or a dict."
+            ) from error
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         keywords = kwargs or {}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from dnas.core.batch import Batch
+from dnas.core.choice import Choice
 from dnas.core.run import Run
 from dnas.core.schedule import Cosine
 from dnas.cost import count_flops, count_parameters
@@ -44,6 +45,11 @@ def images(count: int, classes: int = 10) -> Data:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(count, 3, 8, 8, generator=generator)
     return [(part, part.flatten(1).sum(1).long() % classes) for part in inputs.split(16)]
+
+
+def infinite(layer: nn.Linear) -> nn.Module:
+    nn.init.constant_(layer.weight, math.inf)
+    return layer
 
 
 @pytest.fixture
@@ -217,11 +223,37 @@ def test_rules_keep_modules_by_name_by_class_and_by_predicate(resnet: nn.Module)
         (nn.DataParallel(nn.Linear(3, 2)), "wrapped in DataParallel"),
         (nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2).double()), "several dtypes"),
         (nn.ReLU(), "no parameters"),
+        (nn.Linear(3, 2, device="meta"), "on the device meta"),
+        (nn.Sequential(Choice("act", [nn.ReLU(), nn.Tanh()]), nn.Linear(3, 2)), "part '0' still has choices"),
+        (nn.Linear, "must be a trained torch.nn.Module; got the class Linear"),
+        (infinite(nn.Linear(3, 2)), "weight holds NaN or infinity"),
+        (nn.Linear(4, 2), r"refuses the example inputs \(RuntimeError"),
     ],
 )
 def test_models_that_cannot_be_shrunk_are_refused(model: nn.Module, message: str):
     with pytest.raises(UserError, match=message):
         make_searchable(model, torch.zeros(1, 3))
+
+
+def test_what_cannot_be_meant_is_refused_and_the_model_left_as_it_was():
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).train()
+    before = copy.deepcopy(model.state_dict())
+    good = [(torch.ones(4, 3), torch.zeros(4, dtype=torch.int64))]
+
+    def message(data: Any = good, **given: Any) -> str:
+        with pytest.raises(UserError) as caught:
+            shrink(model, data, data, **{"budget": "flops<=50%", "settings": QUICK, **given})
+        return str(caught.value)
+
+    assert "budget must be" in message(budget=3)
+    assert "rules[0] must be a Rule" in message(rules=["*"])
+    assert "search_epochs must be 0 (one-shot) or more" in message(search_epochs=-1)
+    assert "fine_tune must be a function" in message(fine_tune="mine")
+    assert "fine_tune must return the trained network; it returned None" in message(fine_tune=lambda network: None)
+    assert "are no class of the network" in message([(torch.ones(4, 3), torch.full((4,), 7))])
+    assert "The loss of the model on the training data is nan" in message([(torch.full((4, 3), math.nan), good[0][1])])
+    assert "All weights of the model are frozen" in message(model.requires_grad_(False) and good)
+    assert model.training and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_widths_are_equal_steps_and_multiples_of_eight_where_there_are_many():
