@@ -29,6 +29,7 @@ test-fast: .venv/ready
 
 soak: .venv/ready
 	$(BIN)/python -m pytest -m soak
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_properties.py
 
 # What CI runs besides the tests and the demo.
 check lint: .venv/ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,9 +37,19 @@ def to_safetensors(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
 
     plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
     with refusing("The network", "cannot be written as safetensors"):
-        content = save(plain, {**metadata, _ENTRY: _BLANK})
+        content = _in_order(save(plain, {**metadata, _ENTRY: _BLANK}))
     at = content.index(_MARK + _BLANK.encode()) + len(_MARK)
     return content[:at] + hashlib.sha256(content).hexdigest().encode() + content[at + LENGTH :]
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with its header in the order of names, which the package leaves to chance."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    ordered = {**header, "__metadata__": dict(sorted(header["__metadata__"].items()))}
+    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def tensors_of(content: bytes, *, source: str) -> dict[str, Tensor]:

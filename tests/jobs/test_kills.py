@@ -50,17 +50,17 @@ def worked(run: Path, photos: Path, kills: int, seed: int) -> dict[str, int]:
         "retrain": (["retrain", str(run)],) * 2,
         "baseline": (["baseline", str(run), "--num_random", "2"],) * 2,
         "evaluate": (["evaluate", str(run)],) * 2,
-        "export": (["export", str(run), "--formats", "state_dict", "safetensors"],) * 2,
+        "export": (["export", str(run)],) * 2,
     }
     draw, counts = random.Random(seed), {}
     for name, (begin, again) in commands.items():
-        counts[name], longest, status = 0, 1.0, None
+        counts[name], longest, status = 0, 0.1, None
         while status is None:
             has_begun = name != "search" or (run / "config.yaml").exists()
             seconds = draw.uniform(0.02, longest) if counts[name] < kills else 600.0
             status = in_child(again if has_begun else begin, seconds)
             counts[name] += status is None
-            longest = min(longest * 1.05, 4.0)  # what came to nothing gets more time
+            longest = min(longest * 1.1, 4.0)  # what came to nothing gets more time
         assert status == 0, f"{name} ended with {status}"
     return counts
 

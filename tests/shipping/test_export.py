@@ -25,7 +25,7 @@ from dnas.shipping.export import ExportedFile, export, metadata_of
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
 from dnas.shipping.package import save_network
-from dnas.shipping.safetensors_file import tensors_of
+from dnas.shipping.safetensors_file import tensors_of, to_safetensors
 from dnas.shipping.spec import ModuleBuilder, NetworkSpec, SpaceBuilder
 from dnas.space import DartsSpace
 from dnas.space.ops import OPERATIONS
@@ -138,6 +138,8 @@ def test_load_reads_safetensors_where_there_is_no_other_file_of_weights(run: Pat
     images = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         assert torch.equal(load(tmp_path)(images), load(run)(images))
+    again = to_safetensors(load(run).state_dict(), metadata_of(load_spec(run)))
+    assert exported["safetensors"].path.read_bytes() == again
     tensors = safetensors.torch.load_file(exported["safetensors"].path)
     assert tensors.keys() == load(run).state_dict().keys()
     with safetensors.safe_open(exported["safetensors"].path, "pt") as file:
