@@ -67,7 +67,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield value
     elif isinstance(value, PackedSequence):
         yield value.data
-    elif _is_dataclass(value):
+    elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
             yield from tensors_in(getattr(value, field.name))
     elif isinstance(value, tuple | list | dict):
@@ -88,7 +88,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         value, "_fields"
     ):  # a namedtuple, such as Batch, takes its parts one by one
         return type(value)(*(map_tensors(function, part) for part in value))
-    if _is_dataclass(value):  # such as the outputs of models of transformers
+    if is_dataclass(value) and not isinstance(value, type):  # such as the outputs of models of transformers
         return replace(
             value, **{f.name: map_tensors(function, getattr(value, f.name)) for f in fields(value) if f.init}
         )
@@ -97,10 +97,6 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, dict):
         return {key: map_tensors(function, part) for key, part in value.items()}
     return value
-
-
-def _is_dataclass(value: Any) -> bool:
-    return is_dataclass(value) and not isinstance(value, type)
 
 
 def to_device(value: Any, device: torch.device) -> Any:
