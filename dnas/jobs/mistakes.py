@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dnas.core.run import Run
 from dnas.data import ImageBatches, Normalization
 from dnas.picture.png import png
+from dnas.task.base import logits_of
 
 FILE = "mistakes"  # name of the JSON file in RUN/evaluation
 _MOST = 24  # images that are kept
@@ -34,7 +35,7 @@ def keep_mistakes(
     with torch.no_grad():
         for batch in batches.epoch(0):
             assert isinstance(batch.inputs, Tensor) and isinstance(batch.targets, Tensor)
-            predicted = network(batch.inputs).argmax(dim=1)
+            predicted = logits_of(network(batch.inputs)).argmax(dim=1)
             for index in (predicted != batch.targets).nonzero().flatten().tolist():
                 true, taken = int(batch.targets[index]), int(predicted[index])
                 picture = base64.b64encode(_png(batch.inputs[index], normalization)).decode()

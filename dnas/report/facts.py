@@ -52,6 +52,7 @@ class Facts:
         fronts: unit -> the places of a front.
         compared: the rows of table.csv of a comparison of recipes, the first with the names; empty where there is none.
         caption: what its table.md says above the table.
+        cells: the table of a language run, comparison.txt; empty where there is none.
     """
 
     name: str
@@ -71,6 +72,12 @@ class Facts:
     fronts: Mapping[str, Sequence[Any]]
     compared: Sequence[Sequence[str]]
     caption: str = ""
+    cells: str = ""
+
+    @property
+    def is_language(self) -> bool:
+        """Whether it is a run of `dnas language`."""
+        return "language" in self.config
 
 
 def facts_of(run: Run, mixtures: Sequence[EpochMixtures] = ()) -> Facts:
@@ -108,6 +115,7 @@ def facts_of(run: Run, mixtures: Sequence[EpochMixtures] = ()) -> Facts:
         fronts={unit: _list(run.child("front").child(unit), "front") for unit in units},
         compared=_table(run.path / "table.csv"),
         caption=_caption(run.path / "table.md"),
+        cells=_text(run.path / "comparison.txt"),
     )
 
 
@@ -155,7 +163,11 @@ def _table(path: Path) -> list[list[str]]:
 
 
 def _caption(path: Path) -> str:
-    return read_text(path).partition("\n")[0] if path.exists() else ""
+    return _text(path).partition("\n")[0]
+
+
+def _text(path: Path) -> str:
+    return read_text(path) if path.exists() else ""
 
 
 def _confusion(path: Path) -> Confusion | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 from dnas.report.facts import Facts
 from dnas.report.html import paragraph, table
 from dnas.report.plain import entry, items, number, pair, words
-from dnas.system.words import readable_time
+from dnas.system.words import number_of, readable_time
 from dnas.task.words import called, shown
 
 USE = "use this one"
@@ -22,6 +23,8 @@ def result(facts: Facts) -> str:
         return paragraph(sentence(facts), "lead") + (paragraph(facts.caption) if facts.caption else "") + shown
     if facts.shrinking:
         return paragraph(sentence(facts), "lead") + _shrunk_table(facts)
+    if facts.is_language:
+        return paragraph(sentence(facts), "lead") + (f"<pre>{escape(facts.cells)}</pre>" if facts.cells else "")
     if facts.comparison:
         findings = [paragraph(found) for found in items(facts.comparison, "findings") if isinstance(found, str)]
         return paragraph(sentence(facts), "lead") + _comparison_table(facts) + "".join(findings)
@@ -35,16 +38,26 @@ def sentence(facts: Facts) -> str:
         return f"A comparison of {', '.join(names)} over seeds."
     if facts.shrinking:
         return _shrunk(facts.shrinking)
+    if facts.is_language:
+        return _language(facts)
     if facts.comparison:
         return _against_random(facts)
     if facts.evaluation:
         return f"The network that was found reaches {_evaluated(facts)} on the test part."
     if facts.retraining:
-        return f"The network that was found was retrained; it has not seen the test part: dnas evaluate {facts.folder}"
+        to_do = f"dnas evaluate {facts.folder}"
+        return f"The network that was found was retrained; it has not seen the test part; to measure it there: {to_do}"
     if facts.architecture is not None:
-        return f"The search has ended; its network has not been trained yet: dnas retrain {facts.folder}"
-    done = len(facts.epochs)
-    return f"The search has not ended; it has done {done} epochs: dnas search --resume {facts.folder}"
+        return f"The search has ended; its network has not been trained yet; to train it: dnas retrain {facts.folder}"
+    done = number_of(len(facts.epochs), "epoch")
+    return f"The search has not ended; it has done {done}; to go on: dnas search --resume {facts.folder}"
+
+
+def _language(facts: Facts) -> str:
+    if facts.cells:
+        return "Recurrent cells in a language model, trained alike; the lower the perplexity, the better."
+    how = f"dnas language --resume {facts.folder}"
+    return f"The search for a recurrent cell has done {number_of(len(facts.epochs), 'epoch')}; to go on: {how}"
 
 
 def measures(facts: Facts) -> dict[str, str]:

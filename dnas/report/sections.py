@@ -26,6 +26,7 @@ from dnas.report.plain import entry, items, number, words
 from dnas.report.result import rows_of
 from dnas.searching.mixture_history import EpochMixtures
 from dnas.system.errors import UserError
+from dnas.system.words import number_of
 from dnas.task.words import called
 
 _MOST_IMAGES, _LARGEST_IMAGE = 24, 40_000  # characters of a PNG in base 64
@@ -60,7 +61,11 @@ def evolution(facts: Facts) -> str:
         heat = _mixtures(mixtures[epoch]) if epoch in mixtures else ""
         frames.append((f"epoch {epoch}" if epoch else "result", body + about + heat))
     changes = sum(one.decisions != other.decisions for (_, one), (_, other) in pairwise(course))
-    note = f"The architecture that each epoch would have given; it changed {changes} times." if len(course) > 1 else ""
+    note = (
+        f"The architecture that each epoch would have given; it changed {number_of(changes, 'time')}."
+        if len(course) > 1
+        else ""
+    )
     return (paragraph(note, "soft") if note else "") + film(frames)
 
 
@@ -128,6 +133,7 @@ def search_curves(facts: Facts) -> str:
         for title, y_axis, names in (
             ("Search: loss", "loss", ("train_loss", "val_loss", "validation_loss")),
             ("Search: accuracy", "share right", ("train_accuracy", "validation_accuracy")),
+            ("Search: perplexity", "perplexity", ("validation_perplexity",)),
             ("Search: how decided it is", "from 0 to 1", ("entropy", "skip_share")),
         )
     )

@@ -115,6 +115,14 @@ def test_a_comparison_of_recipes_shows_its_table(tmp_path):
     assert "93.12" in text
 
 
+def test_a_language_run_shows_its_table_of_cells(tmp_path):
+    run = dnas.Run(tmp_path)
+    run.write_config({"language": {}})
+    assert "has done 0 epochs; to go on: dnas language --resume" in sentence(facts_of(run))
+    (tmp_path / "comparison.txt").write_text("cell <b> 7.2")
+    assert "cell <b> 7.2" in Elements(report([facts_of(run)])).text
+
+
 def test_a_long_run_is_shown_by_its_first_its_last_and_evenly_spaced_epochs():
     shown = some(range(1, 601))
     assert len(shown) == 60
