@@ -16,6 +16,7 @@ from dnas.cli.run_settings import built, entry_of, trust_words
 from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
 from dnas.core.run import Run, writing
 from dnas.jobs.recipe import LANGUAGE, recipe_names
+from dnas.jobs.report import report_at_end
 from dnas.jobs.run_folder import check_new, new_run_folder
 from dnas.language.commands import ENTRY, begin_language, language_command, plan_language, read_text
 from dnas.language.job import LanguageJob
@@ -106,6 +107,7 @@ def _searched(run: Run, job: LanguageJob, config: Namespace, display: Display) -
     words = ("--num", job.num, *beside_words(job.beside), *trust_words(job))
     with goes_on_with("language", "--resume", run.path, *words):
         display.say(language_command(run, job, corpus, beside, display))
+    report_at_end(run, job.search, display)
     display.say(f"Everything is in {run.path}.")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.language import language_job_of
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import job_of
 from dnas.cli.shared import add_trust
@@ -32,10 +33,11 @@ def _run(config: Namespace, given: Arguments) -> None:
 
 def _settings(run: Run, *, trust: bool) -> SearchSettings | None:
     """The settings of a search, with which its mixtures can be computed; None of other runs, and of untrusted parts."""
-    if not run.config_path.exists() or "job" not in run.read_config():
-        return None
+    config = run.read_config() if run.config_path.exists() else {}
     try:
-        return job_of(run, trust=trust).search
+        if "language" in config:
+            return language_job_of(run, trust=trust).search
+        return job_of(run, trust=trust).search if "job" in config else None
     except UserError as error:
         print(f"dnas: no mixtures of {run.path} in the report: {error}", file=sys.stderr)
         return None
