@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnas.core.batch import tensors_in
 
@@ -17,14 +17,20 @@ class Block:
     Args:
         name: of the module.
         activation: whether a ReLU follows; leaving the block out is then exact where its input is not negative.
+        takes_more: whether it is called with more than its input, such as a mask.
     """
 
     name: str
     activation: bool
+    takes_more: bool = False
 
     def holds(self, name: str) -> bool:
         """Whether a module, or a tensor of one, is part of the block."""
         return name == self.name or name.startswith(f"{self.name}.")
+
+    def stand_in(self) -> nn.Module:
+        """What stands in the place of the block where it is left out."""
+        return First() if self.takes_more else nn.Identity()
 
     def without(self, x: Tensor) -> Tensor:
         """What is left where the block is left out."""
@@ -41,6 +47,13 @@ class Block:
         return stays * output + (1 - stays) * self.without(x)
 
 
+class First(nn.Module):
+    """Gives back the first of its arguments."""
+
+    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+        return x
+
+
 @dataclass
 class Passage:
     """One call of a module, and the tensors in it that are its input with something added.
@@ -50,18 +63,23 @@ class Passage:
         kind: its class.
         through: the input, the sums that it is part of, and these after a ReLU.
         activation: whether there was a ReLU.
+        takes_more: whether it was given more than its input.
+        others: tensors that it was given besides; what adds one of these is no branch of its own.
     """
 
     name: str
     kind: type
     through: list[Tensor] = field(default_factory=list)
     activation: bool = False
+    takes_more: bool = False
+    others: list[Tensor] = field(default_factory=list)
 
     @staticmethod
     def of(name: str, kind: type, arguments: Any, keywords: Any) -> Passage:
-        """A call; only one with a single tensor and nothing else can be left out."""
-        plain = len(arguments) == 1 and isinstance(arguments[0], Tensor) and not keywords
-        return Passage(name, kind, [arguments[0]] if plain else [])
+        """A call; only one whose first argument is a tensor can be left out."""
+        through = [arguments[0]] if arguments and isinstance(arguments[0], Tensor) else []
+        others = [*tensors_in(arguments[1:]), *tensors_in(keywords)]
+        return Passage(name, kind, through, takes_more=len(arguments) > 1 or bool(keywords), others=others)
 
     def follow(self, operator: str, arguments: tuple[Any, ...], out: Any) -> None:
         """One operator that ran in the module itself."""
@@ -69,7 +87,8 @@ class Passage:
             return
         passing = [tensor for tensor in tensors_in(arguments) if self._passes(tensor)]
         summed = operator == "add" and len(passing) == 1 and arguments[-1] == 1 and out.shape == passing[0].shape
-        if summed:
+        own = not any(tensor is other for tensor in tensors_in(arguments) for other in self.others)
+        if summed and own:
             self.through.append(out)
         elif operator == "relu" and len(passing) == 1 and len(self.through) > 1:
             self.through.append(out)
@@ -86,7 +105,7 @@ class Passage:
     def block(self, output: Any) -> Block | None:
         """The block, if what the module returns is its input plus something."""
         if len(self.through) > 1 and isinstance(output, Tensor) and self._passes(output):
-            return Block(self.name, self.activation)
+            return Block(self.name, self.activation, self.takes_more)
         return None
 
     def _passes(self, tensor: Tensor) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dnas.shrinking.blocks import Block
 from dnas.shrinking.channels import Field
 from dnas.shrinking.groups import Selection, Structure
 from dnas.shrinking.slicing import replace_module
@@ -40,8 +43,7 @@ def masked(model: nn.Module, structure: Structure, selection: Selection) -> nn.M
         replace_module(copy, name, _LayerNormOfKept(norm, stays))
     for block in structure.blocks:
         if block.name in selection.skipped:
-            # Its input plus nothing, through its activation.
-            replace_module(copy, block.name, nn.ReLU() if block.activation else nn.Identity())
+            replace_module(copy, block.name, _Without(block))
     return copy
 
 
@@ -54,6 +56,17 @@ def _normalised(structure: Structure, removed: Field) -> dict[str, Field]:
             if not stays.all():
                 found[size.module] = stays
     return found
+
+
+class _Without(nn.Module):
+    """A block's input plus nothing, through its activation."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+        return self.block.without(x)
 
 
 class _LayerNormOfKept(nn.Module):

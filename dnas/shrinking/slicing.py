@@ -30,8 +30,9 @@ def sliced(model: nn.Module, structure: Structure, selection: Selection) -> nn.M
         _adjust_sizes(copy, structure, removed)
         for module in copy.modules():
             _count_again(module)
-    for name in selection.skipped:
-        replace_module(copy, name, nn.Identity())
+    for block in structure.blocks:
+        if block.name in selection.skipped:
+            replace_module(copy, block.name, block.stand_in())
     return copy
 
 

@@ -11,7 +11,7 @@ from dnas.shrinking.groups import Selection, find_groups
 from dnas.shrinking.slicing import sliced
 from dnas.shrinking.trace import trace
 from dnas.shrinking.verification import verified
-from tests.support.shrinking import made
+from tests.support.shrinking import made, transformers_model
 
 FOUND = {
     "plain": [],
@@ -29,6 +29,44 @@ def test_the_blocks_that_may_be_left_out(name: str):
     model, example = made(name)
     structure = verified(model, example, find_groups(trace(model, example)))
     assert [block.name for block in structure.blocks] == FOUND[name]
+
+
+def test_layers_of_transformers_that_take_a_mask_may_be_left_out():
+    model, example = transformers_model("ViT")
+    structure = verified(model, example, find_groups(trace(model, example)))
+    names = ["vit.layers.0", "vit.layers.1"]
+    assert [block.name for block in structure.blocks] == names
+    small = sliced(model, structure, Selection({}, ("vit.layers.0",)))
+    del model.get_submodule("vit.layers")[0]
+    with torch.no_grad():
+        assert torch.equal(small(**example).logits, model(**example).logits)
+
+
+class Adding(nn.Module):
+    """Adds something that it is given: no branch of its own."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Merging(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.branch, self.adding, self.last = (
+            nn.Linear(3, 4),
+            nn.Linear(4, 4),
+            Adding(),
+            nn.Linear(4, 2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return self.last(self.adding(y, self.branch(y)))
+
+
+def test_a_module_that_adds_what_it_is_given_is_no_block():
+    structure = find_groups(trace(Merging(), torch.zeros(1, 3)))
+    assert structure.blocks == ()
 
 
 class Residual(nn.Module):
