@@ -98,7 +98,8 @@ def counted(settings: SearchSettings) -> tuple[Counts, int]:
         display=tuning,
     )
     seen = steps.seen
-    return Counts(seen["both"], seen["weights"], seen["epochs"], 0, 0, tuning.steps), validation.taken
+    # One batch is taken before the first step, to be tried.
+    return Counts(seen["both"], seen["weights"], seen["epochs"], 0, 0, tuning.steps), validation.taken - 1
 
 
 @pytest.mark.parametrize(
