@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.network import add_network, network_of
 from dnas.cli.own_model import add_model, model_for
 from dnas.cli.parser import Command
 from dnas.shipping.export import FORMATS, Format, export
@@ -26,6 +27,7 @@ def _fill(parser: ArgumentParser) -> None:
         help="also write network_int8.onnx in 8-bit integers, calibrated on held-out images, and compare the two",
     )
     parser.add_argument("--threads", type=int, default=1, help="number of CPU threads with which --int8 is timed")
+    add_network(parser)
     add_model(parser)
 
 
@@ -37,8 +39,11 @@ def _run(config: Namespace, given: Arguments) -> None:
 
 
 def _exported(config: Namespace) -> None:
-    model = model_for(config.run, config)
-    for file in export(config.run, formats=tuple(config.formats), output=config.output, model=model):
+    path, why = network_of(config)
+    if why:
+        print(why)
+    output = config.output or config.run / "export"
+    for file in export(path, formats=tuple(config.formats), output=output, model=model_for(path, config)):
         checked = "" if file.deviation is None else f", differs from PyTorch by {file.deviation:.1e} at most"
         print(f"{file.format}: {file.path} ({file.num_bytes / 1e6:.2f} MB{checked})")
     if config.int8:

@@ -54,7 +54,7 @@ def _target(path: Path, config: Namespace) -> str:
 
     if config.model is not None:
         return config.model
-    folders = (path, path.absolute().parent)
+    folders = (path, *path.absolute().parents[:2])  # retrain/ and baseline/000/ lie in the run
     recorded = next((model for folder in folders if (model := recorded_model(Run(folder)))), None)
     if recorded is None:
         raise UserError(

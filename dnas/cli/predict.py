@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.network import add_network, network_of
 from dnas.cli.own_model import add_model, model_for
 from dnas.cli.parser import Command
 from dnas.system.errors import UserError
@@ -18,6 +20,7 @@ def _fill(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of a search that has been retrained, or an exported .onnx file")
     parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument("--top", type=int, default=3, help="number of classes to print for each image")
+    add_network(parser)
     add_model(parser)
 
 
@@ -26,9 +29,14 @@ def _run(config: Namespace, given: Arguments) -> None:
 
     files = _files(config.images)
     if config.run.suffix == ".onnx":
+        if config.network is not None:
+            raise UserError(f"--network has no effect on {config.run}, which is one network. Leave it out.")
         predictions = predict_onnx(config.run, files, top=config.top)
     else:
-        predictions = predict(config.run, files, top=config.top, model=model_for(config.run, config))
+        path, why = network_of(config)
+        if why:
+            print(why, file=sys.stderr)  # the classes alone go to the output
+        predictions = predict(path, files, top=config.top, model=model_for(path, config))
     for prediction in predictions:
         classes = "  ".join(f"{name} {probability:.1%}" for name, probability in prediction.classes)
         print(printable(f"{prediction.path}: {classes}"))

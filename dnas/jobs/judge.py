@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
+from torch import nn
 
 from dnas.core.architecture import Architecture
 from dnas.core.derive import derive
@@ -17,7 +20,10 @@ from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.mistakes import keep_mistakes
 from dnas.jobs.networks import network_builder
 from dnas.jobs.own_model import model_to_load, own_fresh_model
+from dnas.jobs.retrain import interface_of
 from dnas.shipping.load import load, load_spec
+from dnas.shipping.package import save_network
+from dnas.shipping.spec import ModuleBuilder, NetworkSpec
 from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.errors import UserError
@@ -83,11 +89,23 @@ def baseline_command(
     training = comparable_training(run, job, data)
     with num_threads(job.threads):
         found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
-        others = train_beside(beside or {}, training, run=run, display=display)
+        others = train_beside(beside or {}, replace(training, keep=_keeper(job, data)), run=run, display=display)
         draw = random_architectures(job, run, data.rest.num_classes, data.rest.num_channels)
-        random = train_random_baseline(draw, training, run=run, num=num, display=display)
+        kept = replace(training, keep=_keeper(job, data))
+        random = train_random_baseline(draw, kept, run=run, num=num, display=display)
     comparison = Comparison(found, tuple(random), seconds, len(data.test), tuple(others))
     return write_comparison(run, comparison)
+
+
+def _keeper(job: Job, data: JobData) -> Callable[[Run, nn.Module, Architecture], None]:
+    """Writes a trained network into its folder, for `--network`."""
+    classes, channels = data.rest.num_classes, data.rest.num_channels
+    builder = ModuleBuilder() if job.model is not None else network_builder(job, classes, channels)
+
+    def keep(run: Run, network: nn.Module, architecture: Architecture) -> None:
+        save_network(run, network, NetworkSpec(architecture, builder, interface_of(data)))
+
+    return keep
 
 
 def comparable_training(run: Run, job: Job, data: JobData) -> Training:
@@ -117,12 +135,20 @@ def comparable_training(run: Run, job: Job, data: JobData) -> Training:
     )
 
 
-def evaluate_command(run: Run, job: Job, display: Display) -> str:
-    """Measure the retrained network on the test part, in RUN/evaluation; returns the result as a sentence."""
+def evaluate_command(run: Run, job: Job, display: Display, network_path: Path | None = None) -> str:
+    """Measure a trained network on the test part, in RUN/evaluation; returns the result as a sentence.
+
+    Args:
+        run: run of the search.
+        job: its job.
+        display: shows progress.
+        network_path: folder of the network; None for the run's own.
+    """
+    path = network_path or run.path
     device = named_device(job.device)
-    interface, task = load_spec(run.path).interface, job.task or Classification()
+    interface, task = load_spec(path).interface, job.task or Classification()
     model = model_to_load(job, num_classes=interface.num_classes, in_channels=interface.shape[0])
-    network = load(run.path, model=model, device=device)
+    network = load(path, model=model, device=device)
     data = read_data(run, job, display)
     batches = test_batches(job, data, job.retrain.batch_size, device)
     with num_threads(job.threads):

@@ -111,7 +111,7 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display, *, teac
     if train.note:
         display.say(f"Note: {train.note}")
     finished_before = (child.path / f"{SUMMARY}.json").exists()
-    spec = NetworkSpec(architecture, builder, _interface_of(data))
+    spec = NetworkSpec(architecture, builder, interface_of(data))
     taught_by = None if teacher is None else teacher_network(teacher, spec.interface)
     try_to_save(child, network, spec)
     with num_threads(job.threads):
@@ -143,6 +143,6 @@ def _on_held_out(network: nn.Module, job: Job, held_out: Batches) -> str:
     return f"{called(measured.deciding)} {shown(measured.deciding, measured.score.value)} on held-out images"
 
 
-def _interface_of(data: JobData) -> Interface:
+def interface_of(data: JobData) -> Interface:
     """What a network for these images takes as input and gives as output."""
     return Interface(data.rest.class_names, data.rule, data.normalization)

@@ -43,6 +43,7 @@ class Training:
         test: the test part; no network is chosen by it.
         settings: settings of the training.
         task: criterion and metrics; None for a classification with the settings' label smoothing.
+        keep: writes a trained network into the folder of its training; None to keep its checkpoint alone.
     """
 
     build: Callable[[Architecture], nn.Module]
@@ -51,6 +52,7 @@ class Training:
     test: Batches
     settings: RetrainSettings
     task: Task | None = None
+    keep: Callable[[Run, nn.Module, Architecture], None] | None = None
 
     @property
     def judged_by(self) -> Task:
@@ -79,6 +81,8 @@ class Training:
             validation=self.validation,
         )
         task, quiet = self.judged_by, Silent()
+        if self.keep is not None:
+            self.keep(run, network, architecture)
         validation = evaluate(network, self.validation, task=task, intervals=False, display=quiet).measurement
         test = evaluate(network, self.test, task=task, display=quiet).score
         return Row(

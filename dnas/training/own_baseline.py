@@ -100,13 +100,15 @@ def baseline(
     architecture.check(decisions := find_decisions(fresh))
     device = device_of(fresh)
     streams = {"train": train, "validation": validation, "test": test}
-    batches = {
-        name: seeded_batches(name, data, device=device, seed=stream_key(settings.seed, stream))
+    trained_on, held_out, tested = (
+        seeded_batches(name, data, device=device, seed=stream_key(settings.seed, stream))
         for stream, (name, data) in enumerate(streams.items())
-    }
+    )
     training = Training(
         build=lambda architecture: derive(fresh, architecture),
-        **batches,
+        train=trained_on,
+        validation=held_out,
+        test=tested,
         settings=settings,
         task=task_of(task, criterion, settings),
     )
@@ -119,7 +121,7 @@ def baseline(
         return Architecture(draws(Random(stream_key(settings.seed, index))))
 
     random = train_random_baseline(draw, training, run=run, num=num, display=display)
-    num_test = sum(batch.num_samples for batch in batches["test"].epoch(0))
+    num_test = sum(batch.num_samples for batch in tested.epoch(0))
     comparison = Comparison(found, tuple(random), seconds, num_test)
     write_comparison(run, comparison)
     return Baseline(comparison)

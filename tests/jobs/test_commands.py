@@ -65,14 +65,22 @@ def test_the_whole_job_on_digits(tmp_path):
     assert out.rstrip().endswith(f"Next: dnas evaluate {run}; dnas export {run}")
     assert (run / "baseline" / "comparison.txt").read_text().strip() in out
 
-    evaluated = done("evaluate", run)
+    rows = Run(run / "baseline").load_json("comparison")
+    best = max([rows["found"], *rows["random"]], key=lambda row: row["validation"])  # the first of equals
+    chosen = done("evaluate", run)
+    assert f"the best of 3 by held-out top-1 ({best['validation']:.2%}" in chosen
+    assert Run(run / "evaluation").load_json("evaluation")["top1"] == best["test"]
+    done("evaluate", run, "--network", "random 1")
+    assert Run(run / "evaluation").load_json("evaluation")["top1"] == rows["random"][1]["test"]
+
+    evaluated = done("evaluate", run, "--network", "found")
     measured = Run(run / "evaluation").load_json("evaluation")
     assert f"top-1 {measured['top1']:.2%}" in evaluated
     assert measured["num_images"] == Run(run).load_json("test_part")["num_images"] == 270
-    rows = (run / "evaluation" / "confusion.csv").read_text().splitlines()
-    assert len(rows) == 11
-    assert sum(int(cell) for row in rows[1:] for cell in row.split(",")[1:]) == 270
-    assert Run(run / "baseline").load_json("comparison")["found"]["test"] == measured["top1"]
+    lines = (run / "evaluation" / "confusion.csv").read_text().splitlines()
+    assert len(lines) == 11
+    assert sum(int(cell) for line in lines[1:] for cell in line.split(",")[1:]) == 270
+    assert rows["found"]["test"] == measured["top1"]
 
     twin = tmp_path / "twin.json"
     twin.write_text((run / "architecture.json").read_text())
@@ -85,11 +93,11 @@ def test_the_whole_job_on_digits(tmp_path):
     assert described["parameters"] == parameters == measured["parameters"]
     assert described["flops"] == measured["forward_flops"]
 
-    exported = done("export", run)
+    exported = done("export", run, "--network", "found")
     for name in ("network.onnx", "network.pt2", "network.pt"):
         assert str(run / "export" / name) in exported
     Image.fromarray(np.tile(np.arange(0, 240, 20, dtype=np.uint8), (12, 1))).save(image)
-    predicted = done("predict", run, image)
+    predicted = done("predict", run, image, "--network", "found")
     assert re.fullmatch(rf"{re.escape(str(image))}: \d [\d.]+%  \d [\d.]+%  \d [\d.]+%\n", predicted)
     assert done("predict", run / "export" / "network.onnx", image) == predicted
     assert done("predict", run / "export", image) == predicted
