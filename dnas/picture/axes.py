@@ -56,13 +56,15 @@ class Axes:
 
 
 def ticks(values: Sequence[float]) -> list[float]:
-    """Round numbers around all values, two or more."""
+    """Round numbers around all values, two or more; whole ones for whole values, such as epochs."""
     low, high = min(values), max(values)
     if low == high:
         low, high = low - (abs(low) or 1.0) / 10, high + (abs(high) or 1.0) / 10
     rough = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    if all(float(value).is_integer() for value in values):
+        step = max(step, 1.0)
     first, last = math.floor(low / step), math.ceil(high / step)
     return [step * number for number in range(first, last + 1)]
 

@@ -52,6 +52,7 @@ class Facts:
         fronts: unit -> the places of a front.
         compared: the rows of table.csv of a comparison of recipes, the first with the names; empty where there is none.
         caption: what its table.md says above the table.
+        trajectory: the rows of its trajectory.csv, likewise.
         cells: the table of a language run, comparison.txt; empty where there is none.
     """
 
@@ -72,6 +73,7 @@ class Facts:
     fronts: Mapping[str, Sequence[Any]]
     compared: Sequence[Sequence[str]]
     caption: str = ""
+    trajectory: Sequence[Sequence[str]] = ()
     cells: str = ""
 
     @property
@@ -115,6 +117,7 @@ def facts_of(run: Run, mixtures: Sequence[EpochMixtures] = ()) -> Facts:
         fronts={unit: _list(run.child("front").child(unit), "front") for unit in units},
         compared=_table(run.path / "table.csv"),
         caption=_caption(run.path / "table.md"),
+        trajectory=_table(run.path / "trajectory.csv"),
         cells=_text(run.path / "comparison.txt"),
     )
 

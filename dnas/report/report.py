@@ -19,6 +19,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Facts], str]], ...] = (
     ("What to know", sections.signs),
     ("Layers, before and after", sections.layers),
     ("The architecture, epoch by epoch", sections.evolution),
+    ("Course of the recipes", sections.trajectories),
     ("Curves of the search", sections.search_curves),
     ("Curves of the retraining", sections.training_curves),
     ("Beside random networks", sections.networks),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
@@ -29,6 +30,8 @@ from dnas.system.errors import UserError
 from dnas.system.words import number_of
 from dnas.task.words import called
 
+_EPOCH, _VALUE, _MOST_LINES = 2, 4, 12  # columns of trajectory.csv, and runs that are drawn
+_NUMBER = re.compile(r"\d{1,9}(\.\d{1,30})?")
 _MOST_IMAGES, _LARGEST_IMAGE = 24, 40_000  # characters of a PNG in base 64
 
 
@@ -137,6 +140,21 @@ def search_curves(facts: Facts) -> str:
             ("Search: how decided it is", "from 0 to 1", ("entropy", "skip_share")),
         )
     )
+
+
+def trajectories(facts: Facts) -> str:
+    """What each run of a comparison would have found after each epoch."""
+    if not facts.trajectory or len(facts.trajectory[0]) <= _VALUE:
+        return ""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in facts.trajectory[1:]:
+        if len(row) > _VALUE and all(_NUMBER.fullmatch(row[column]) for column in (_EPOCH, _VALUE)):
+            lines.setdefault(f"{row[0]}, seed {row[1]}", []).append((float(row[_EPOCH]), float(row[_VALUE])))
+    series = [Series(name, tuple(sorted(points))) for name, points in lines.items()][:_MOST_LINES]
+    if not series:
+        return ""
+    name = facts.trajectory[0][_VALUE]
+    return plot(curves(series, title="What each run would have found", x_axis="epoch", y_axis=name))
 
 
 def training_curves(facts: Facts) -> str:

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from dnas.picture.axes import ticks
 from dnas.picture.scatter import Point, scatter
 
 
@@ -25,3 +26,8 @@ def test_larger_numbers_are_further_right_and_higher():
     left, right = root.findall("{http://www.w3.org/2000/svg}circle")
     assert float(left.attrib["cx"]) < float(right.attrib["cx"])
     assert float(left.attrib["cy"]) > float(right.attrib["cy"])
+
+
+def test_whole_numbers_have_whole_ticks_around_them():
+    assert ticks([0, 1, 2]) == [0, 1, 2]
+    assert ticks([0.0, 0.5]) == [0, 0.1, 0.2, pytest.approx(0.3), 0.4, 0.5]

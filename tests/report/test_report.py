@@ -110,9 +110,12 @@ def test_a_shrunk_model_is_told_by_what_is_left_of_it(tmp_path):
 
 def test_a_comparison_of_recipes_shows_its_table(tmp_path):
     (tmp_path / "table.csv").write_text("recipe,mean\ndarts,93.123456\n")
+    (tmp_path / "trajectory.csv").write_text("recipe,seed,epoch,string,test\ndarts,0,1,x,90.5\ndarts,0,2,x,nan\n")
     text = Elements(report([facts_of(dnas.Run(tmp_path))])).text
     assert "A comparison of darts" in text
     assert "93.12" in text
+    assert "darts, seed 0: 90.5 at 1" in text
+    assert "at 2" not in text
 
 
 def test_a_language_run_shows_its_table_of_cells(tmp_path):
