@@ -107,7 +107,7 @@ def _searched(run: Run, job: LanguageJob, config: Namespace, display: Display) -
     words = ("--num", job.num, *beside_words(job.beside), *trust_words(job))
     with goes_on_with("language", "--resume", run.path, *words):
         display.say(language_command(run, job, corpus, beside, display))
-    report_at_end(run, job.search, display)
+    report_at_end(run, job.search.search, display)
     display.say(f"Everything is in {run.path}.")
 
 

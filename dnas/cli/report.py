@@ -36,7 +36,7 @@ def _settings(run: Run, *, trust: bool) -> SearchSettings | None:
     config = run.read_config() if run.config_path.exists() else {}
     try:
         if "language" in config:
-            return language_job_of(run, trust=trust).search
+            return language_job_of(run, trust=trust).search.search
         return job_of(run, trust=trust).search if "job" in config else None
     except UserError as error:
         print(f"dnas: no mixtures of {run.path} in the report: {error}", file=sys.stderr)

@@ -115,6 +115,7 @@ def test_what_is_printed_is_written_and_every_cell_has_its_row(whole: Path, text
     assert table in printed
     assert [line.split("  ")[0] for line in table.splitlines()[1:5]] == ["found", "mine", "random 0", "random 1"]
     assert "of 2 random ones on the test part" in table
+    assert "recurrent: weight of each candidate" in (whole / "report.html").read_text()
     found = read_architecture(whole)
     assert read_architecture(whole / "genotype.txt") == found == read_architecture(whole / "cells" / "found")
     kinds = json.loads((whole / "text.json").read_text())
