@@ -41,6 +41,21 @@ def find_decisions(model: nn.Module) -> dict[str, Decision]:
     return found
 
 
+def check_derived(network: nn.Module) -> None:
+    """Check that no choice is left in a network.
+
+    Raises:
+        UserError: names the first one.
+    """
+    left = next((module for module in network.modules() if isinstance(module, Searchable)), None)
+    if left is not None:
+        name = left.decisions()[0].name
+        raise UserError(
+            f"{type(network).__name__} still has choices, such as {name!r}: derive what was found from it first, "
+            "dnas.derive(model, result.architecture)."
+        )
+
+
 def derive(model: nn.Module, architecture: Architecture | Mapping[str, Kept]) -> nn.Module:
     """A copy of `model` in which every choice is replaced by what the architecture keeps of it.
 

@@ -13,9 +13,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from dnas.core.architecture import Architecture
 from dnas.core.batch import to_device
+from dnas.core.derive import check_derived
 from dnas.core.described import described
 from dnas.core.run import Run
-from dnas.core.searchable import Searchable
 from dnas.shipping.batch_dims import BatchDim, dims_of, samples
 from dnas.shipping.deviation import batches_of, check_rows_are_independent
 from dnas.shipping.export import FORMATS, ExportedFile, convert_all, exporters_of
@@ -152,21 +152,6 @@ def export_module(
         dims=dims,
     )
     return convert_all(exporters, subject, expected, folder, check=check)
-
-
-def check_derived(network: nn.Module) -> None:
-    """Check that no choice is left in a network.
-
-    Raises:
-        UserError: names the first one.
-    """
-    left = next((module for module in network.modules() if isinstance(module, Searchable)), None)
-    if left is not None:
-        name = left.decisions()[0].name
-        raise UserError(
-            f"{type(network).__name__} still has choices, such as {name!r}: derive what was found from it first, "
-            "dnas.derive(model, result.architecture)."
-        )
 
 
 def _folder(path: Path | str) -> Path:

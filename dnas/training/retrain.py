@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from dnas.core.derive import check_derived
 from dnas.core.run import Run, as_run, writing
 from dnas.data.batches import Batches
 from dnas.system.accepted import accepted
@@ -64,8 +65,9 @@ def retrain(
             not changed.
 
     Raises:
-        UserError: there is nothing to train, the teacher does not fit, outputs do not fit the task or have no gradient,
-            there are several processes, or the checkpoint belongs to another network or other settings.
+        UserError: there is nothing to train, the network has choices left, the teacher does not fit, outputs do not fit
+            the task or have no gradient, there are several processes, or the checkpoint belongs to another network or
+            other settings.
         NonFiniteLoss: the loss or a weight became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint has been written.
 
@@ -86,13 +88,14 @@ def retrain(
 
 
 def check_can_train(network: nn.Module) -> None:
-    """Check that nothing beside the network itself takes part in its training.
+    """Check that a network has no choices left, and that nothing beside it takes part in its training.
 
     Raises:
-        UserError: there are several processes, or the network is wrapped for several devices.
+        UserError: there are several processes, the network is wrapped for several devices, or it has choices.
     """
     check_one_process("a training")
     check_not_wrapped(network)
+    check_derived(network)
 
 
 def trained_by(loop: TrainingLoop) -> None:

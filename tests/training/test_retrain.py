@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dnas.core.batch import Batch
+from dnas.core.choice import Choice
 from dnas.core.run import Run
 from dnas.core.schedule import Constant, Cosine
 from dnas.data.augmentation import Augmentation
@@ -624,6 +625,12 @@ class Detached(nn.Module):
 
     def forward(self, x):
         return self.layer(x).detach()
+
+
+def test_a_network_with_choices_left_is_refused():
+    network = nn.Sequential(Choice("act", {"relu": nn.ReLU(), "skip": nn.Identity()}), nn.Linear(4, 3))
+    with pytest.raises(UserError, match="still has choices, such as 'act': derive"):
+        retrain(network, [(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long))])
 
 
 def test_a_network_whose_outputs_have_no_gradient_is_refused_at_the_first_step():
