@@ -74,14 +74,33 @@ def read_data(run: Run, job: Job, display: Display) -> JobData:
     Raises:
         UserError: the images have changed since the run began, or cannot be read.
     """
+    data = show_reading(job, display)
+    remember_parts(run, data)
+    return data
+
+
+def remember_parts(run: Run, data: JobData) -> None:
+    """Keep in the run folder which images it has; if that is there, check that they are still the same.
+
+    Raises:
+        UserError: they have changed since the run began.
+    """
+    remember_test_part(run, data)
+    remember_data(run, {"test": data.test, "rest": data.rest})
+
+
+def show_reading(job: Job, display: Display) -> JobData:
+    """Read the images of a job, with the progress and what a user should know about them on the display.
+
+    Raises:
+        UserError: they cannot be read.
+    """
 
     def progress(done: int, total: int) -> None:
         display.update("images", done, total, {})
 
     started = time.monotonic()
     data = load_data(job, progress)
-    remember_test_part(run, data)
-    remember_data(run, {"test": data.test, "rest": data.rest})
     for note in data.notes:
         display.say(f"Note: {note}")
     if time.monotonic() - started > 10:

@@ -16,6 +16,7 @@ from dnas.cost.stopwatch import Stopwatch, measured
 from dnas.jobs.job import Job
 from dnas.system.devices import named_device
 from dnas.system.display import Display
+from dnas.system.errors import UserError
 
 # Name of the file in a run folder.
 FILE = "milliseconds.json"
@@ -55,39 +56,43 @@ def measure_table(
 
 
 def take_table(
-    run: Run,
     job: Job,
     delivered: Delivered,
     source: Path | None,
     draw: Callable[[int], Architecture],
     display: Display,
-) -> None:
-    """Put the table of a new run into its folder: a copy of the given one, or one that is measured now.
+) -> Milliseconds:
+    """The table of a new run: the given one, or one that is measured now.
 
     Raises:
         UserError: the given one is damaged, of other networks, or of another number of threads on this machine.
     """
     device, threads = named_device(job.device), job.threads or torch.get_num_threads()
     if source is None:
-        table = measure_table(delivered, Stopwatch(threads=threads), device, draw, display)
-    else:
-        table = Milliseconds.load(source)
-        table.check_sizes(delivered, str(source))
-        table.check_threads(device, threads, str(source))
-        display.say(f"The table {source}: {table}.")
-        if not table.is_of_here(device):
-            display.say("It is of another machine: its predictions decide, and no network is measured here.")
-    table.save(run.path / FILE)
+        return measure_table(delivered, Stopwatch(threads=threads), device, draw, display)
+    table = Milliseconds.load(source)
+    table.check_sizes(delivered, str(source))
+    table.check_threads(device, threads, str(source))
+    display.say(f"The table {source}: {table}.")
+    if not table.is_of_here(device):
+        display.say("It is of another machine: its predictions decide, and no network is measured here.")
+    return table
 
 
 def table_of(run: Run, delivered: Delivered) -> Milliseconds:
     """The table of a run.
 
     Raises:
-        FileNotFoundError, UserError: it is missing, damaged, or of networks of other sizes.
+        UserError: it is missing, damaged, or of networks of other sizes.
     """
-    table = Milliseconds.load(run.path / FILE)
-    table.check_sizes(delivered, str(run.path / FILE))
+    path = run.path / FILE
+    if not path.exists():
+        raise UserError(
+            f"{run.path} has no table of milliseconds, since its search had no budget in them: make one of its "
+            f"networks with dnas measure --output {path}, and the sizes of their retraining."
+        )
+    table = Milliseconds.load(path)
+    table.check_sizes(delivered, str(path))
     return table
 
 

@@ -16,7 +16,7 @@ from dnas.formats import architecture_text
 from dnas.jobs.budget import bounds_of_job, delivered_network, draws_of, keep_budget, say_range
 from dnas.jobs.compute import counted
 from dnas.jobs.finalists import choose_finalist
-from dnas.jobs.images import JobData, read_data, search_streams
+from dnas.jobs.images import JobData, read_data, remember_parts, search_streams, show_reading
 from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.milliseconds import FILE, is_limited, take_table
 from dnas.jobs.networks import build_supernet_model
@@ -30,6 +30,7 @@ from dnas.jobs.planning.tried import any_architecture, channels_tried
 from dnas.jobs.repeat import circumstances
 from dnas.jobs.run_folder import begin, check_new
 from dnas.searching.observer import Observer
+from dnas.searching.own_bounds import bounds_on
 from dnas.searching.search import SearchResult, search, search_in_stages
 from dnas.searching.stage import Stage
 from dnas.system.devices import named_device
@@ -96,16 +97,18 @@ def begin_search(run: Run, job: Job, display: Display, milliseconds: Path | None
             f"--milliseconds {milliseconds} has no effect without a budget in milliseconds: give --budget "
             '"milliseconds<=8" too, or leave it out.'
         )
-    if job.search.budget is None:
+    budget, rule = job.search.budget, job.search.discretization
+    if budget is None:
         begin(run, job)
         return None
-    data = read_data(run, job, display)
-    if is_limited(job):
-        delivered = delivered_network(job, data.rest.num_classes, data.rest.num_channels)
-        take_table(run, job, delivered, milliseconds, draws_of(job, delivered), display)
-    bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
-    assert bounds is not None
-    say_range(job, bounds, display)
+    data = show_reading(job, display)
+    delivered = delivered_network(job, data.rest.num_classes, data.rest.num_channels)
+    table = take_table(job, delivered, milliseconds, draws_of(job, delivered), display) if is_limited(job) else None
+    say_range(job, bounds_on(delivered, budget, rule, None if table is None else table.cost), display)
+    # Nothing is written before the budget is known to be met.
+    remember_parts(run, data)
+    if table is not None:
+        table.save(run.path / FILE)
     begin(run, job)
     return data
 

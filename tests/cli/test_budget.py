@@ -69,10 +69,10 @@ def test_retraining_at_other_sizes_is_checked_again(run, tmp_path):
         ("flops", ("UNIT<=NUMBER",)),
     ],
 )
-def test_a_budget_that_cannot_be_is_one_line_and_leaves_no_run(photos, tmp_path, budget, words):
+def test_a_budget_that_cannot_be_is_one_line_and_leaves_no_folder(photos, tmp_path, budget, words):
     message = refused("search", "--data", photos, "--run", tmp_path / "run", *SMALL, "--budget", budget)
     assert all(word in message for word in words), message
-    assert not (tmp_path / "run" / "config.yaml").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -101,6 +101,7 @@ def test_a_front_has_the_best_architecture_for_each_budget_and_retrains_what_is_
         (("--at", "much"), "number above 0"),
         (("--points", 1), "points must be 2 or more"),
         (("--retrain", 9), "the front has the numbers 1 to 5"),
+        (("--budget", "milliseconds"), "has no table of milliseconds"),
     ],
 )
 def test_bad_fronts_are_refused_in_one_line(run, options, words):
