@@ -80,7 +80,18 @@ def _out_of_memory(error: BaseException, words: Sequence[str]) -> str:
 
     tried = re.search(r"ried to allocate ([\d.]+ ?\w+)", str(error))
     what = f" ({tried[1]} more were needed)" if tried else ""
-    return f"Out of memory{what}. Lower {load(words[0]).sizes_to_lower}."
+    return f"Out of memory{what}. Lower {load(words[0]).sizes_to_lower}{_how_far(str(error))}."
+
+
+def _how_far(said: str) -> str:
+    """An estimate of the share of the memory's use that would fit, in words; empty where torch does not say enough."""
+    from dnas.system.memory import share_that_fits
+
+    needed = re.search(r"tried to allocate (\d+) bytes", said)  # as torch says it of a CPU
+    if not needed:
+        return ""
+    share = share_that_fits(int(needed[1]))
+    return f": about {share:.0%} of the batch would fit, as memory grows with it" if share > 0 else ""
 
 
 def _stop() -> NoReturn:

@@ -50,6 +50,16 @@ def available_memory(device: torch.device) -> int:
     return 1024 * (_kibibytes("/proc/meminfo", "MemAvailable") + _kibibytes("/proc/self/status", "VmRSS"))
 
 
+def share_that_fits(needed: int) -> float:
+    """Share, 0 to 0.9, of work on a CPU that memory would hold, which failed as it asked for `needed` bytes more.
+
+    It is estimated as if all that the process holds now grew with the work.
+    """
+    cpu = torch.device("cpu")
+    held = peak_memory(cpu)
+    return min(0.9, (1 - RESERVE) * available_memory(cpu) / (held + needed))
+
+
 def most_memory() -> float:
     """Most bytes that this process may hold: all of the machine, or its limit; infinite if neither is known."""
     known = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names

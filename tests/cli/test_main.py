@@ -45,6 +45,12 @@ def test_the_exit_status_and_the_line_tell_how_a_command_ended(monkeypatch, erro
     assert (ended.code, ended.err) == (code, said)
 
 
+def test_out_of_memory_on_a_cpu_says_about_how_much_would_fit(monkeypatch):
+    words = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+    ends_with(monkeypatch, RuntimeError(words))
+    assert "or --cells: about 90% of the batch would fit, as memory grows with it." in dnas("search").err
+
+
 def test_with_a_variable_set_a_users_mistake_shows_where_it_was_found(monkeypatch):
     ends_with(monkeypatch, UserError("wrong"))
     monkeypatch.setenv("DNAS_TRACEBACK", "1")

@@ -13,6 +13,7 @@ from dnas.system.memory import (
     largest_batch,
     peak_memory,
     reset_peak_memory,
+    share_that_fits,
 )
 
 CPU = torch.device("cpu")
@@ -99,3 +100,9 @@ def test_more_data_than_memory_holds_is_refused():
     with pytest.raises(ValueError, match=r"9 images of 5 x 5 pixels take .* GiB, but there are .* GiB of memory"):
         check_holds(10**18, "9 images of 5 x 5 pixels")
     check_holds(1, "1 image of 1 x 1 pixel")
+
+
+def test_twice_what_memory_holds_fits_to_less_than_half_and_little_to_ninety_per_cent():
+    available, held = (work(torch.device("cpu")) for work in (available_memory, peak_memory))
+    assert share_that_fits(2 * available - held) == pytest.approx(0.45, rel=0.2)
+    assert share_that_fits(1) == 0.9
