@@ -13,12 +13,12 @@ from dnas.cli.arguments import Arguments
 from dnas.cli.beside import add_opponents
 from dnas.cli.parser import Command, build_parser, settings_of
 from dnas.cli.recipes import RECIPE, add_recipe, job_settings, with_files, with_warmup_in_proportion
-from dnas.cli.shared import goes_on_with, part_of
+from dnas.cli.shared import fitted, goes_on_with, part_of
 from dnas.compare.compare import compare
 from dnas.compare.grid import Grid, columns_of
 from dnas.core.run import Run
 from dnas.finalists.opponents.named import named_opponents
-from dnas.jobs.job import Job, fitted_to_space
+from dnas.jobs.job import Job
 from dnas.jobs.recipe import recipe_names, recipe_path, what_its_space_lacks
 from dnas.jobs.report import report_at_end
 from dnas.system.display import Display, RichDisplay
@@ -124,7 +124,7 @@ def _jobs(recipes: Sequence[str], given: Arguments, display: Display) -> dict[st
         path, name = recipe_path(recipe), Path(recipe).stem
         if name in jobs:
             raise UserError(f"Two recipes are called {name!r}; give each once, or rename a file.")
-        jobs[name] = fitted_to_space(job_of_recipe(recipe, given))
+        jobs[name] = fitted(job_of_recipe(recipe, given), given)
         note = what_its_space_lacks(path, jobs[name].space)
         if note:
             display.say(note)

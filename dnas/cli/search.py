@@ -20,13 +20,13 @@ from dnas.cli.recipes import (
     with_warmup_in_proportion,
 )
 from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
-from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
+from dnas.cli.shared import add_trust, check_resume, fitted, goes_on_with, part_of
 from dnas.cli.table import table_for
 from dnas.core.architecture import Architecture
 from dnas.core.run import RETRAIN, Run, writing
 from dnas.cost.budget import Budget
 from dnas.jobs.images import JobData, read_data
-from dnas.jobs.job import Job, fitted_to_space
+from dnas.jobs.job import Job
 from dnas.jobs.judge import baseline_command, check_baseline
 from dnas.jobs.repeat import outcome
 from dnas.jobs.report import report_at_end
@@ -178,12 +178,7 @@ def _asked(config: Namespace, options: SearchOptions, given: Arguments, display:
         job = with_budget(part_of(config, Job), options.budget)
         for note in notes_on_space(config, job):
             display.say(note)
-        fitted = fitted_to_space(job)
-        if "--retrain.auxiliary" in given.names and fitted != job:
-            raise UserError(
-                f"--retrain.auxiliary: the networks of {type(job.space).__name__} have no auxiliary head; leave it out."
-            )
-        job = fitted
+        job = fitted(job, given)
         run = Run(options.run or new_run_folder(job.data))
         check_new(run)
         return run, job

@@ -40,7 +40,7 @@ class Outcome:
         if len(self.equals) > 1:
             others = ", ".join(f"{one.name} ({one.source})" for one in self.equals if one is not self.winner)
             lines.append(
-                f"It cannot be told apart from {others} by the samples that judged them, and is the cheapest of them "
+                f"It cannot be told apart from {others} by the samples that judged them, and none of these is cheaper "
                 f"({self.winner.flops:,} FLOPs)."
             )
         if self.finalists:

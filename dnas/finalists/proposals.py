@@ -97,24 +97,29 @@ class Proposals:
         """`num` proposals, or fewer where there are no more functions; the result of the search comes first.
 
         What the search knows takes turns: an architecture of an epoch, the last first, a runner-up, a sample. Where
-        that is exhausted, random ones take the places.
+        that is exhausted random ones take the places, and where those are, what the search knows.
 
         Args:
             num: how many.
             random_share: share of uniform random ones among them.
         """
+        if self._known is None:
+            return self.random(num)
+        found = self._possible.new([Proposal(self._known.result, "the search's result")], 1)
+        streams = self._streams(self._known, num)
+        found += self._in_turn(streams, num - round(random_share * num) - len(found))
+        found += self.random(num - len(found))
+        return found + self._in_turn(streams, num - len(found))
+
+    def _in_turn(self, streams: list[Iterator[Proposal]], num: int) -> list[Proposal]:
+        """`num` proposals, one of each stream in turn; streams without new ones are removed."""
         found: list[Proposal] = []
-        if self._known is not None:
-            found += self._possible.new([Proposal(self._known.result, "the search's result")], 1)
-            streams = self._streams(self._known, num)
-            wanted = num - round(random_share * num)
-            while streams and len(found) < wanted:
-                for stream in list(streams):
-                    new = self._possible.new(stream, 1) if len(found) < wanted else []
-                    found += new
-                    if not new and len(found) < wanted:
-                        streams.remove(stream)
-        return found + self.random(num - len(found))
+        while streams and len(found) < num:
+            stream = streams.pop(0)
+            new = self._possible.new(stream, 1)
+            found += new
+            streams += [stream] if new else []
+        return found
 
     def random(self, num: int) -> list[Proposal]:
         """`num` random proposals, or fewer where there are no more new functions."""
