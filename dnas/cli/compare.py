@@ -12,8 +12,8 @@ from jsonargparse import ArgumentParser, Namespace
 from dnas.cli.arguments import Arguments
 from dnas.cli.beside import add_opponents
 from dnas.cli.parser import Command, build_parser, settings_of
-from dnas.cli.recipes import RECIPE, add_recipe, job_settings, with_files, with_warmup_in_proportion
-from dnas.cli.shared import fitted, goes_on_with, part_of
+from dnas.cli.recipes import RECIPE, add_recipe, fitted, job_settings, with_files, with_warmup_in_proportion
+from dnas.cli.shared import goes_on_with, part_of
 from dnas.compare.compare import compare
 from dnas.compare.grid import Grid, columns_of
 from dnas.core.run import Run

@@ -13,7 +13,7 @@ from jsonargparse import (
 )
 
 from dnas.cli.arguments import Arguments
-from dnas.jobs.job import Job
+from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.recipe import (
     FOLDER,
     check_recipe,
@@ -87,6 +87,20 @@ def with_warmup_in_proportion(given: Arguments) -> Arguments:
     if not 0 < warmup <= epochs or int(number) < 1:
         return given
     return given.ending_with("--search.warmup_epochs", str(scaled_warmup(warmup, epochs, int(number))))
+
+
+def fitted(job: Job, given: Arguments) -> Job:
+    """The job as its space's networks can be retrained.
+
+    Raises:
+        UserError: an auxiliary head is asked for, and they have none.
+    """
+    found = fitted_to_space(job)
+    if "--retrain.auxiliary" in given.names and found != job:
+        raise UserError(
+            f"--retrain.auxiliary: the networks of {type(job.space).__name__} have no auxiliary head; leave it out."
+        )
+    return found
 
 
 def notes_on_space(config: Namespace, job: Job) -> list[str]:

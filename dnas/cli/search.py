@@ -13,6 +13,7 @@ from dnas.cli.arguments import Arguments
 from dnas.cli.parser import Command
 from dnas.cli.recipes import (
     add_image_recipe,
+    fitted,
     job_settings,
     notes_on_space,
     with_default,
@@ -20,7 +21,7 @@ from dnas.cli.recipes import (
     with_warmup_in_proportion,
 )
 from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
-from dnas.cli.shared import add_trust, check_resume, fitted, goes_on_with, part_of
+from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
 from dnas.cli.table import table_for
 from dnas.core.architecture import Architecture
 from dnas.core.run import RETRAIN, Run, writing

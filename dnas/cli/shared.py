@@ -11,7 +11,6 @@ from typing import TypeVar
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
-from dnas.jobs.job import Job, fitted_to_space
 from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted
 
@@ -21,20 +20,6 @@ _Settings = TypeVar("_Settings")
 def part_of(config: Namespace, kind: type[_Settings]) -> _Settings:
     """A dataclass from those entries of a parsed command that have the names of its fields."""
     return kind(**{field.name: config[field.name] for field in fields(kind)})  # type: ignore[arg-type]
-
-
-def fitted(job: Job, given: Arguments) -> Job:
-    """The job as its space's networks can be retrained.
-
-    Raises:
-        UserError: an auxiliary head is asked for, and they have none.
-    """
-    found = fitted_to_space(job)
-    if "--retrain.auxiliary" in given.names and found != job:
-        raise UserError(
-            f"--retrain.auxiliary: the networks of {type(job.space).__name__} have no auxiliary head; leave it out."
-        )
-    return found
 
 
 def add_trust(parser: ArgumentParser) -> None:
