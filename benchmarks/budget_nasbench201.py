@@ -215,7 +215,7 @@ def report(rows: list[dict[str, Any]], benchmark: Table) -> str:
         if limit == DIRECT:
             lines.append(_line("random, chosen by held-out images", best, chosen(rows), benchmark))
         spread = distribution(limit, benchmark)
-        bound = ", ".join(f"{best - best_of(n, spread):.2f} (best of {n:.1f})" for n in (1.0, draws / 5, draws))
+        bound = ", ".join(f"{best - best_of(n, spread):.2f} (best of {n:.1f})" for n in (1.0, max(draws, 1.0)))
         lines.append(f"  random, expected, chosen by {VALIDATION}: {bound}")
     return "\n".join(lines)
 
