@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from dnas.core.batch import tensors_in
 from dnas.cost.flops import Inputs
-from dnas.cost.stopwatch import Stopwatch, measured
+from dnas.cost.stopwatch import TURNS, Stopwatch, Work, measured
 from dnas.shrinking.costs import Names
 from dnas.shrinking.expected import own_values
-from dnas.shrinking.operations import Operation, OperationTimes
+from dnas.shrinking.operations import Operation, OperationTimes, Timed
 from dnas.shrinking.program import Program
 from dnas.shrinking.searchable import Narrowable
 from dnas.shrinking.time_table import TimeTable
@@ -56,15 +56,20 @@ class Predicted:
         return Predicted(TimeTable.from_data(data["table"]), data["whole"], data["error"])
 
 
-def whole_milliseconds(network: nn.Module, example: Inputs) -> float:
+def whole_work(network: nn.Module, example: Inputs) -> Work:
     """One forward pass over the example, here, with as many threads as torch uses; on one thread its CPU time."""
     tensors = tuple(tensors_in(example if isinstance(example, Tensor | dict) else list(example)))
-    return measured(Stopwatch(threads=torch.get_num_threads()).network(_Called(network, example), tensors))
+    return Stopwatch(threads=torch.get_num_threads()).network(_Called(network, example), tensors)
 
 
-def operator_milliseconds(operator: nn.Module, tensors: tuple[Tensor, ...]) -> float:
+def whole_milliseconds(network: nn.Module, example: Inputs) -> float:
+    """Milliseconds of `whole_work`."""
+    return measured(whole_work(network, example))
+
+
+def operator_work(operator: nn.Module, tensors: tuple[Tensor, ...]) -> Timed:
     """One call of an operator, likewise."""
-    return measured(Stopwatch(threads=torch.get_num_threads()).part(operator, tensors))
+    return Stopwatch(threads=torch.get_num_threads()).part(operator, tensors)
 
 
 class _Called(nn.Module):
@@ -85,8 +90,8 @@ def predicted_milliseconds(
     example: Inputs,
     *,
     delivered: Callable[[nn.Module], nn.Module] = lambda network: network,
-    operator: Callable[[nn.Module, tuple[Tensor, ...]], float] = operator_milliseconds,
-    whole: Callable[[nn.Module, Inputs], float] = whole_milliseconds,
+    operator: Callable[[nn.Module, tuple[Tensor, ...]], Timed] = operator_work,
+    whole: Callable[[nn.Module, Inputs], Timed] = whole_work,
     seed: int = 0,
 ) -> Predicted:
     """Measures the operators of the model at some widths, each pair of widths that meets in one, and whole networks.
@@ -95,31 +100,34 @@ def predicted_milliseconds(
 
     where t_i is measured by itself, with the tensors that a network of these widths gives it, and r is what a network
     takes beyond its operators, in equal parts. Constant and scale are fitted on whole networks by least squares, since
-    an operator that is repeated finds its tensors in the cache.
+    an operator that is repeated finds its tensors in the cache. All that is measured takes turns, so that what disturbs
+    the machine for a while disturbs all alike.
 
     Args:
         searchable: the model.
         program: its decisions and values.
         example: inputs, whose time it is.
         delivered: puts a network into the form in which it will be delivered, such as its memory format.
-        operator: measures an operator in milliseconds.
-        whole: measures a network in milliseconds.
+        operator: what measures an operator.
+        whole: what measures a network.
         seed: of the networks that are measured.
 
     Raises:
         UserError: which operators the model runs changes with its widths.
     """
-    networks = _Networks(searchable, example, delivered)
-    knots = {name: _knots(own_values(program, name)) for name in program.values}
+    networks, times = _Networks(searchable, example, delivered), OperationTimes(operator)
     generator = torch.Generator().manual_seed(seed)
-    table = _Tables(networks, OperationTimes(operator), program, knots, generator).table(whole)
     options = {name: own_values(program, name) for name in program.values}
+    tables = _Tables(networks, times, program, {name: _knots(some) for name, some in options.items()}, generator)
     drawn = [_drawn(searchable, options, generator) for _ in range(FITTED + TESTED)]
-    predicted = [table.of(values) for values in drawn]
-    taken = [whole(networks.of(values), example) for values in drawn]
-    original = whole(networks.of(searchable.largest), example)
-    fitted = [*predicted[:FITTED], table.of(searchable.largest)], [*taken[:FITTED], original]
-    table = table.corrected(*_line(*fitted))
+    wholes = [whole(networks.of(values), example) for values in (searchable.largest, *drawn)]
+    for _ in range(TURNS):
+        for work in (*times.works.values(), *wholes):
+            work.turn()
+    original, *taken = (work.milliseconds for work in wholes)
+    table = tables.table(original)
+    fitted = [table.of(values) for values in (searchable.largest, *drawn[:FITTED])]
+    table = table.corrected(*_line(fitted, [original, *taken[:FITTED]]))
     errors = [abs(table.of(v) - m) / m for v, m in zip(drawn[FITTED:], taken[FITTED:], strict=True)]
     return Predicted(table, original, mean(errors))
 
@@ -138,7 +146,7 @@ class _Networks:
 
 
 class _Tables:
-    """Measures operators until every pair of knots that meets in one was seen."""
+    """Has networks run until every pair of knots that meets in an operator was seen."""
 
     def __init__(
         self,
@@ -159,13 +167,17 @@ class _Tables:
         self._largest = networks.searchable.largest
         self._base = self._operations({})
         self._depends = self._dependences()
+        self._operations_seen = self._seen()
 
-    def table(self, whole: Callable[[nn.Module, Inputs], float]) -> TimeTable:
-        beyond = whole(self._networks.of(self._largest), self._networks.example) - sum(
-            one.milliseconds for one in self._base
-        )
+    def table(self, whole: float) -> TimeTable:
+        """The table, once all operators were measured.
+
+        Args:
+            whole: milliseconds of the model as it is.
+        """
+        beyond = whole - sum(map(self._times.milliseconds, self._base))
         each = max(beyond, 0.0) / max(len(self._base), 1)
-        seen = self._seen()
+        seen = {at: self._times.milliseconds(operation) for at, operation in self._operations_seen.items()}
         tables: dict[Names, dict[tuple[int, ...], float]] = defaultdict(lambda: defaultdict(float))
         for index, operation in enumerate(self._base):
             names = self._names(index)
@@ -175,12 +187,12 @@ class _Tables:
                 continue
             # Three or more decisions: what each does alone.
             always = tuple(name for name in names if name in self._blocks)
-            tables[always][(1,) * len(always)] += operation.milliseconds + each
+            tables[always][(1,) * len(always)] += self._times.milliseconds(operation) + each
             for name in names:
                 if name not in self._blocks:
                     for knot in self._knots[name]:
                         at = tuple(sorted([*((block, 1) for block in always), (name, knot)]))
-                        change = seen[index, ((name, knot),)] - operation.milliseconds
+                        change = seen[index, ((name, knot),)] - self._times.milliseconds(operation)
                         tables[tuple(one for one, _ in at)][tuple(value for _, value in at)] += change
         constant = sum(tables.pop((), {}).values())
         return TimeTable(constant, self._knots, {names: dict(table) for names, table in tables.items()})
@@ -191,14 +203,14 @@ class _Tables:
         told = block is None or any(self._program.inside.get(name) == block for name in names)
         return tuple(sorted(names if told else (*names, str(block))))
 
-    def _seen(self) -> dict[tuple[int, tuple[tuple[str, int], ...]], float]:
-        """Milliseconds of operators, by index and by the values of what they depend on."""
+    def _seen(self) -> dict[tuple[int, tuple[tuple[str, int], ...]], Operation]:
+        """Operators, by index and by the values of what they depend on."""
         wanted = {
             tuple(zip(names, at, strict=True))
             for names in self._pairs()
             for at in product(*(self._knots[name] for name in names))
         }
-        seen: dict[tuple[int, tuple[tuple[str, int], ...]], float] = {}
+        seen: dict[tuple[int, tuple[tuple[str, int], ...]], Operation] = {}
         alone = {
             name for index in range(len(self._base)) if len(self._names(index)) > 2 for name in self._depends[index]
         }
@@ -232,14 +244,14 @@ class _Tables:
         return {name: draw(self._knots[name]) for name in self._groups}
 
     def _note(self, seen: dict, chosen: Mapping[str, int], *, alone: bool) -> None:
-        """Measure a network of these widths and blocks that all stay; the others are as large as they can be."""
+        """Run a network of these widths and blocks that all stay; the others are as large as they can be."""
         values = {**self._largest, **chosen}
         for index, operation in enumerate(self._operations(chosen)):
             if alone:
-                seen.setdefault((index, tuple(chosen.items())), operation.milliseconds)
+                seen.setdefault((index, tuple(chosen.items())), operation)
             elif len(self._names(index)) <= 2:
                 at = tuple((name, values[name]) for name in self._names(index))
-                seen.setdefault((index, at), operation.milliseconds)
+                seen.setdefault((index, at), operation)
 
     def _operations(self, chosen: Mapping[str, int]) -> list[Operation]:
         network = self._networks.of({**self._largest, **chosen})

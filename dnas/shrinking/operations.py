@@ -1,11 +1,11 @@
-"""The operators that a network runs one after the other, and how long each takes here."""
+"""The operators that a network runs one after the other, each kind of which can be measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,25 +28,36 @@ class Operation:
         name: such as 'convolution'.
         signature: what its time depends on.
         block: name of the block that it is in; None outside.
-        milliseconds: that it takes.
     """
 
     name: str
     signature: Signature
     block: str | None
-    milliseconds: float
+
+
+class Timed(Protocol):
+    """Something that is measured in turns, such as `dnas.cost.stopwatch.Work`."""
+
+    def turn(self) -> None: ...
+
+    @property
+    def milliseconds(self) -> float: ...
 
 
 class OperationTimes:
-    """Measures operators where a network runs them, each kind once.
+    """Operators where networks run them, each kind once.
 
     Args:
-        stopwatch: milliseconds of a module for inputs.
+        prepare: makes of an operator and its tensors something that is measured.
     """
 
-    def __init__(self, stopwatch: Callable[[nn.Module, tuple[Tensor, ...]], float]) -> None:
-        self._stopwatch = stopwatch
-        self._known: dict[Signature, float] = {}
+    def __init__(self, prepare: Callable[[nn.Module, tuple[Tensor, ...]], Timed]) -> None:
+        self._prepare = prepare
+        self.works: dict[Signature, Timed] = {}
+
+    def milliseconds(self, operation: Operation) -> float:
+        """What it takes, once it was measured."""
+        return self.works[operation.signature].milliseconds
 
     def of(self, network: nn.Module, example: Inputs, blocks: Sequence[str] = ()) -> list[Operation]:
         """The operators of one forward pass, without views, in order.
@@ -56,16 +67,15 @@ class OperationTimes:
             example: its inputs.
             blocks: names of modules whose operators are told from others.
         """
-        recorder = _Recorder(self._milliseconds)
+        recorder = _Recorder(self._note)
         with torch.no_grad(), _places(network, blocks, recorder), recorder:
             call(network, example)
         return recorder.found
 
-    def _milliseconds(self, signature: Signature, func: Any, arguments: Any, keywords: Any) -> float:
-        if signature not in self._known:
+    def _note(self, signature: Signature, func: Any, arguments: Any, keywords: Any) -> None:
+        if signature not in self.works:
             operator = _Operator(func, map_tensors(Tensor.clone, arguments), map_tensors(Tensor.clone, keywords))
-            self._known[signature] = self._stopwatch(operator, tuple(tensors_in((arguments, keywords))))
-        return self._known[signature]
+            self.works[signature] = self._prepare(operator, tuple(tensors_in((arguments, keywords))))
 
 
 class _Operator(nn.Module):
@@ -80,9 +90,9 @@ class _Operator(nn.Module):
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, measure: Callable[[Signature, Any, Any, Any], float]) -> None:
+    def __init__(self, note: Callable[[Signature, Any, Any, Any], None]) -> None:
         super().__init__()
-        self._measure = measure
+        self._note = note
         self.found: list[Operation] = []
         self.block: str | None = None
 
@@ -90,8 +100,8 @@ class _Recorder(TorchDispatchMode):
         keywords = kwargs or {}
         if not _is_view(func):
             signature = (str(func), _described(args), _described(keywords))
-            milliseconds = self._measure(signature, func, args, keywords)
-            self.found.append(Operation(name_of(func), signature, self.block, milliseconds))
+            self._note(signature, func, args, keywords)
+            self.found.append(Operation(name_of(func), signature, self.block))
         return func(*args, **keywords)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,13 +24,23 @@ from dnas.system.errors import UserError
 from tests.support.shrinking import made
 
 
-def numbers(operator: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    """In the place of a clock: how many numbers an operator is given."""
-    return float(sum(tensor.numel() for tensor in inputs))
+@dataclass(frozen=True)
+class Counted:
+    """In the place of a clock: a number that is known."""
+
+    milliseconds: float
+
+    def turn(self) -> None: ...
 
 
-def numbers_of_all(network: nn.Module, example: Inputs) -> float:
-    return sum(one.milliseconds for one in OperationTimes(numbers).of(network, example))
+def numbers(operator: nn.Module, inputs: tuple[Tensor, ...]) -> Counted:
+    """How many numbers an operator is given."""
+    return Counted(float(sum(tensor.numel() for tensor in inputs)))
+
+
+def numbers_of_all(network: nn.Module, example: Inputs) -> Counted:
+    times = OperationTimes(numbers)
+    return Counted(sum(times.milliseconds(one) for one in times.of(network, example)))
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("resnet", 1e-9), ("vit", 1e-9), ("dense", 0.05)])
@@ -46,8 +58,8 @@ def test_the_prediction_is_the_sum_over_the_operators_of_the_network(name: str, 
         values = {name: some[int(torch.randint(len(some), (), generator=generator))] for name, some in options.items()}
         values = searchable.consistent(values)
         network = searchable.derive(searchable.selection(values, ranking))
-        assert again.table.of(values) == pytest.approx(numbers_of_all(network, example), rel=tolerance)
-    assert found.whole == numbers_of_all(model, example)
+        assert again.table.of(values) == pytest.approx(numbers_of_all(network, example).milliseconds, rel=tolerance)
+    assert found.whole == numbers_of_all(model, example).milliseconds
 
 
 def test_a_table_is_linear_between_its_knots_and_0_without_its_block():
