@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture
+from dnas.core.curves import Curves
 from dnas.system.atomic import cannot_write, write_text
 from dnas.system.digest import sealed_json, without_seal
 from dnas.system.errors import MissingPackage, UserError
@@ -48,7 +49,7 @@ class Run:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self._writer: Any = None
+        self.curves = Curves(self.path / "tensorboard")
 
     def __fspath__(self) -> str:
         """The folder, so that a run can be given where a path is wanted."""
@@ -116,7 +117,7 @@ class Run:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
             raise cannot_write(self.metrics_path, error) from error
-        self._to_tensorboard(row)
+        self.curves.add_row(row)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All rows; a last line that was cut short by a kill is left out.
@@ -144,37 +145,17 @@ class Run:
         """Remove all rows after `step` from metrics.jsonl and TensorBoard, before a resumed run writes them again."""
         kept = [row for row in self.metrics() if row["step"] <= step]
         write_text(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
-        self.close()
-        for events in (self.path / "tensorboard").glob("events.*"):
-            events.unlink()
+        self.curves.remove()
         for row in kept:
-            self._to_tensorboard(row)
-
-    def _to_tensorboard(self, row: Mapping[str, Any]) -> None:
-        if self._writer is None:
-            self._writer = _summary_writer(self.path / "tensorboard")
-        for name, value in row.items():
-            if name != "step" and isinstance(value, int | float):
-                self._writer.add_scalar(name, value, row["step"])
+            self.curves.add_row(row)
 
     def log_picture(self, step: int, name: str, png: bytes) -> None:
         """Put a PNG into TensorBoard, if that is installed; a resumed run does not write earlier ones again."""
-        if self._writer is None:
-            self._writer = _summary_writer(self.path / "tensorboard")
-        if isinstance(self._writer, _NoWriter):
-            return
-        from tensorboard.compat.proto import summary_pb2
-
-        proto: Any = summary_pb2  # its classes are made when it is imported
-        width, height = (int.from_bytes(png[start : start + 4]) for start in (16, 20))  # of its header
-        image = proto.Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
-        self._writer.file_writer.add_summary(proto.Summary(value=[proto.Summary.Value(tag=name, image=image)]), step)
+        self.curves.add_picture(step, name, png)
 
     def close(self) -> None:
         """Flush and close the TensorBoard file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self.curves.close()
 
     # Checkpoints and architectures
 
@@ -329,18 +310,3 @@ def _yaml() -> Any:
 def _finite_or_text(value: float | int | str) -> float | int | str:
     """JSON has no NaN or infinity: they are written as text."""
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _summary_writer(path: Path) -> Any:
-    """A TensorBoard writer, or one that writes nothing if tensorboard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return _NoWriter()
-    return SummaryWriter(str(path))
-
-
-class _NoWriter:
-    def add_scalar(self, name: str, value: float, step: int) -> None: ...
-
-    def close(self) -> None: ...

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -21,16 +21,17 @@ from dnas.searching.capture import Recorder
 from dnas.space.drop_path import DropPath, set_drop_path
 from dnas.system.difference import first_difference
 from dnas.system.display import Display, Silent
-from dnas.system.errors import NonFiniteLoss, UserError
+from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted, StopRequest
 from dnas.system.random_state import random_state, restore_random_state
 from dnas.task.base import Task
 from dnas.task.batch_check import BatchCheck, steps_on
 from dnas.training.distillation import Teacher
+from dnas.training.divergence import Divergence
 from dnas.training.epoch_sums import EpochSums
 from dnas.training.evaluate import as_batches, device_of, evaluate
 from dnas.training.kept import KeptWeights
-from dnas.training.network_checks import digest_of_modules, first_non_finite, first_non_finite_gradient
+from dnas.training.network_checks import digest_of_modules
 from dnas.training.settings import RetrainSettings
 from dnas.training.step import TrainingStep
 
@@ -40,6 +41,9 @@ MODULES = "modules_sha256"  # entry of that file: identifies the network that th
 
 class TrainingLoop:
     """Takes a training through its epochs; everything that changes is in `state()`.
+
+    It is longer than other classes, since steps, epochs and checkpoints all move or save the same position; a step,
+    the kept weights and the checks of finiteness are in classes of their own.
 
     Args:
         network: the network; it is trained in place.
@@ -118,6 +122,7 @@ class TrainingLoop:
             # choice of weights while the last ones were kept.
             added={"task": task.name(), "teacher": None, "kept": {}, "carry": None, "conditions": {}},
         )
+        self.divergence = Divergence(network, self.optimizer, settings.weights.clip, self.checkpoint.last_good)
 
     # The loop
 
@@ -160,24 +165,17 @@ class TrainingLoop:
         self.kept.step_taken()
         self.totals.add(sums)
         if self.device.type == "cpu":  # elsewhere reading these numbers at every step would wait for the device
-            self._check_step(float(sums[1]), float(self.training_step.gradient_norm), batch)
-
-    def _check_step(self, loss: float, gradient_norm: float, batch: Batch) -> None:
-        """Check that a step's loss and gradient are finite; if not, say first whether its inputs were."""
-        what = "" if math.isfinite(loss) else f"the loss is {loss}"
-        if not what and not math.isfinite(gradient_norm):  # which also overflows where all entries are finite
-            bad = first_non_finite_gradient(self.network)
-            what = bad and f"the gradient of {bad} holds NaN or infinity"
-        if what:
-            inputs = self.batch_check.said_of_inputs(self.step - 1, batch)
-            raise NonFiniteLoss(self._what_diverged(f"{what}.{inputs}".rstrip(".")))
+            said_of_inputs = partial(self.batch_check.said_of_inputs, self.step - 1, batch)
+            self.divergence.check_step(
+                self.step, float(sums[1]), float(self.training_step.gradient_norm), said_of_inputs
+            )
 
     # After some steps, and after an epoch
 
     def _log_step(self, epoch: int) -> None:
         """Write the means over the epoch so far."""
         means = self.totals.means()
-        self._check_loss(means["loss"])
+        self.divergence.check_loss(self.step, means["loss"])
         self.shown = {**means, "lr": self.optimizer.param_groups[0]["lr"]}
         if self.run is not None:
             self.run.log(self.step, {"phase": "step", "epoch": epoch, **self.shown})
@@ -206,22 +204,13 @@ class TrainingLoop:
         The training counts as finished once that file exists.
         """
         self.kept.load_final()
-        self._check_weights()
+        self.divergence.check_weights(self.step)
         if self.run is not None:
             self.run.save_weights(self.network)
             summary = {"epochs": self.settings.epochs, "steps": self.step, "seconds": self.seconds}
             summary |= {} if self.taught_by is None else {"teacher": self.taught_by}
             modules = digest_of_modules(self.network)
             self.run.save_json(SUMMARY, {**summary, "settings": self.settings.to_data(), MODULES: modules})
-
-    def _check_loss(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise NonFiniteLoss(self._what_diverged(f"the loss is {loss}"))
-
-    def _check_weights(self) -> None:
-        name = first_non_finite(self.network)
-        if name:
-            raise NonFiniteLoss(self._what_diverged(f"{name} holds NaN or infinity"))
 
     # Checkpoints
 
@@ -245,8 +234,8 @@ class TrainingLoop:
 
     def save(self) -> None:
         """Write a checkpoint, after checking that its contents are finite."""
-        self._check_loss(self.totals.means()["loss"])
-        self._check_weights()
+        self.divergence.check_loss(self.step, self.totals.means()["loss"])
+        self.divergence.check_weights(self.step)
         self.checkpoint.save()
 
     def resume(self) -> None:
@@ -276,11 +265,3 @@ class TrainingLoop:
     @property
     def _place(self) -> str:
         return f"step {self.step} of {self.total_steps}"
-
-    def _what_diverged(self, what: str) -> str:
-        rate = self.optimizer.param_groups[0]["lr"]
-        text = (
-            f"The training diverged at or before step {self.step}: {what}. Lower the learning rate (now {rate:.3g}) or "
-            f"the largest gradient norm, clip (now {self.settings.weights.clip}), or mend the data."
-        )
-        return text + self.checkpoint.last_good()
