@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from dnas import Choice, RetrainSettings, SearchSettings, retrain, search
+from dnas.core.derive import derive
 from dnas.core.training_mode import set_training_mode
 
 
@@ -33,8 +34,9 @@ def test_a_search_and_a_training_leave_a_frozen_backbone_as_it_was():
     model = with_backbone()
     before = {name: tensor.clone() for name, tensor in model[0].state_dict().items()}
     head = model[3].weight.clone()
-    search(model, data(), data(), settings=SearchSettings(epochs=2))
+    result = search(model, data(), data(), settings=SearchSettings(epochs=2))
     assert not any(part.training for part in model[0].modules())
-    retrain(model, data(), settings=RetrainSettings(epochs=2))
-    assert all(torch.equal(before[name], tensor) for name, tensor in model[0].state_dict().items())
-    assert not torch.equal(head, model[3].weight)
+    network = retrain(derive(model, result.architecture), data(), settings=RetrainSettings(epochs=2))
+    for backbone in (model[0], network[0]):
+        assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())
+    assert not torch.equal(head, network[3].weight)
