@@ -376,7 +376,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(
 def test_a_search_that_is_killed_again_and_again_gets_there(start: Start, references, tmp_path: Path):
     statuses = []
     while not statuses or statuses[-1] != 0:
-        statuses.append(start("hard Gumbel", tmp_path, "in a forward pass", 13))
+        statuses.append(start("hard Gumbel", tmp_path, "in a forward pass", 15))
         assert len(statuses) < 10
     assert statuses[:-1] == [-signal.SIGKILL] * 3
     assert_as_if_uninterrupted(tmp_path, references("hard Gumbel"))
@@ -423,7 +423,7 @@ def interrupt_in_forward(model: nn.Module, at: int, number: int) -> nn.Module:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stopped_search_saves_where_it_is_and_goes_on(references, tmp_path: Path, method: str, number: int):
     with pytest.raises(Interrupted, match=r"stopped and saved after step \d+ \(epoch \d\) in .*" + tmp_path.name):
-        run_search(method, tmp_path, model=interrupt_in_forward(net(), 16, number), checkpoint_minutes=EVERY_EPOCH)
+        run_search(method, tmp_path, model=interrupt_in_forward(net(), 18, number), checkpoint_minutes=EVERY_EPOCH)
     step = Run(tmp_path).load_checkpoint("last")["step"]
     assert step % STEPS != 0  # in the middle of an epoch
     result = run_search(method, tmp_path)
@@ -439,14 +439,14 @@ def test_the_handlers_of_the_signals_are_as_before(tmp_path: Path):
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path: Path):
-    model = interrupt_in_forward(interrupt_in_forward(net(), 4, signal.SIGINT), 4, signal.SIGINT)
+    model = interrupt_in_forward(interrupt_in_forward(net(), 6, signal.SIGINT), 6, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run_search("first order", tmp_path, model=model)
-    assert Run(tmp_path).load_checkpoint("last")["step"] == 1  # passes 3 and 4 belong to step 2
+    assert Run(tmp_path).load_checkpoint("last")["step"] == 1  # after 3 trials, passes 5 and 6 belong to step 2
 
 
 def test_a_search_without_a_run_folder_says_that_nothing_was_saved():
-    model = interrupt_in_forward(net(), 4, signal.SIGINT)  # the first pass is the trial of the batch
+    model = interrupt_in_forward(net(), 6, signal.SIGINT)  # the first passes try a batch of each loader
     with pytest.raises(Interrupted, match=r"stopped after step 2 \(epoch 0\); without a run folder nothing was saved"):
         search(model, data(STEPS, 1, shuffled=False), data(3, 2, shuffled=False), settings=settings("first order"))
 
@@ -505,7 +505,7 @@ def test_weights_that_an_observer_froze_stay_frozen_when_the_search_goes_on(tmp_
 
 def test_another_number_of_threads_is_told(tmp_path: Path):
     with pytest.raises(Interrupted):
-        run_search("first order", tmp_path, model=interrupt_in_forward(net(), 4, signal.SIGINT))
+        run_search("first order", tmp_path, model=interrupt_in_forward(net(), 6, signal.SIGINT))
     torch.set_num_threads(2)
     display = AtUpdate(lambda: None)
     run_search("first order", tmp_path, display=display)
@@ -518,7 +518,7 @@ def test_another_number_of_threads_is_told(tmp_path: Path):
 
 def test_the_same_number_of_threads_is_not_mentioned(tmp_path: Path):
     with pytest.raises(Interrupted):
-        run_search("first order", tmp_path, model=interrupt_in_forward(net(), 4, signal.SIGINT))
+        run_search("first order", tmp_path, model=interrupt_in_forward(net(), 6, signal.SIGINT))
     display = AtUpdate(lambda: None)
     run_search("first order", tmp_path, display=display)
     assert display.said == [f"Going on with {tmp_path} after step 2 (epoch 0)."]
