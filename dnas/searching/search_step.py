@@ -200,7 +200,8 @@ def update_weights(
     """
     # A weight that took no part gets a zero gradient, so that momentum and decay act on it as on any other.
     for name, weight in weights.items():
-        weight.grad = found[name]
+        gradient = found[name]
+        weight.grad = gradient.clone() if 0 in gradient.stride() else gradient  # one of a sum is one number, expanded
     _forget_frozen(optimizer)
     own = [weight.grad for weight in weights.values() if weight.grad is not None]
     norm = torch.nn.utils.get_total_norm([*own, *beside.values()])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dnas.core.run import Run
+from tests.support.cli import dnas as run_command
 from tests.support.cli import done, refused
 
 MODULE = """
@@ -68,7 +69,9 @@ def test_all_commands_follow_from_the_run_folder(run: str, tmp_path: Path):
     start = Run(run).load_checkpoint("start")["state"]
     assert set(start) > {"first.weight", "head.weight"}
     assert "differs from PyTorch" in done("export", run, "--trust", "--formats", "torch", "state_dict")
-    assert done("predict", run, str(photo(tmp_path)), "--model", "ownnet:Net").startswith(str(tmp_path / "photo.png"))
+    predicted = run_command("predict", run, str(photo(tmp_path)), "--model", "ownnet:Net")
+    assert predicted.out.startswith(str(tmp_path / "photo.png"))
+    assert predicted.err.startswith("Network: ")  # the standard output holds the table alone
     assert "parameters" in done("describe", run, "--trust")
 
 

@@ -775,6 +775,26 @@ def test_a_loss_that_reaches_no_weight_leaves_zero_gradients():
           {name: 0.95 * weight for name, weight in before.items()}, 1e-7)  # fmt: skip
 
 
+class Shifted(nn.Module):
+    """Adds the sum of a weight, whose gradient is one number, expanded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.op, self.shift = Choice("op", {"tanh": nn.Tanh(), "skip": nn.Identity()}), nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x) + self.shift.sum()
+
+
+def test_a_weight_that_enters_as_a_sum_is_clipped_as_any_other():
+    supernet = Supernet(Shifted(), criterion=lambda outputs, targets: outputs.mean())
+    batch = Batch(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))
+    optimizer = torch.optim.SGD(supernet.weights().values(), lr=1.0)
+    search_step(supernet, weight_batch=batch, weight_optimizer=optimizer, clip=0.5)
+    # Its gradient is (1, 1, 1, 1), of norm 2; clip_grad_norm_ adds 1e-6 to that.
+    close({"shift": supernet.model.shift.detach()}, {"shift": torch.full((4,), -0.25)}, 1e-6)
+
+
 def test_weights_frozen_before_or_during_a_search_stay_as_they_are():
     torch.manual_seed(0)
     supernet = Supernet(Drawn().double())
