@@ -73,6 +73,11 @@ def test_all_commands_follow_from_the_run_folder(run: str, tmp_path: Path):
     assert predicted.out.startswith(str(tmp_path / "photo.png"))
     assert predicted.err.startswith("Network: ")  # the standard output holds the table alone
     assert "parameters" in done("describe", run, "--trust")
+    without = run_command("report", run, "-o", str(tmp_path / "without.html"))
+    assert without.err.startswith(f"dnas: no mixtures of {run} in the report: ")
+    done("report", run, "--trust", "-o", str(tmp_path / "with.html"))
+    drawn = [(tmp_path / name).read_text().count("Mixtures") for name in ("without.html", "with.html")]
+    assert drawn[0] < drawn[1]
 
 
 GREY = """

@@ -39,11 +39,12 @@ def without_times(data: Any) -> Any:
 def results(run: Path) -> dict[str, Any]:
     """All numbers and architectures that commands left in a run, by file; times are left out.
 
-    So is the comparison, since it buys random search as many networks as the time of the search pays for; its rows are
-    in results.json too.
+    So are the compute of the run, which is a time, and the comparison, since it buys random search as many networks as
+    the time of the search pays for; its rows are in results.json too.
     """
+    of_times = {run / "compute.json", run / "baseline" / "comparison.json"}
     found: dict[str, Any] = {}
-    for path in sorted(set(run.rglob("*.json*")) - {run / "baseline" / "comparison.json"}):
+    for path in sorted(set(run.rglob("*.json*")) - of_times):
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.suffix == ".jsonl" else None
         found[str(path.relative_to(run))] = without_times(json.loads(path.read_text()) if rows is None else rows)
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dnas.system.errors import UserError
-from dnas.system.reading.refusal import in_one_line, shortened
+from dnas.system.reading.refusal import in_one_line
 
 # Default limit, in bytes, for a text such as architecture.json or a log of metrics.
 LARGEST_TEXT = 64 * 2**20
@@ -32,7 +32,7 @@ def open_file(path: Path | str) -> Iterator[BinaryIO]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file {path}.") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        raise UserError(f"Cannot read {shortened(str(path))}: {_reason(error)}.") from error
+        raise UserError(f"Cannot read {str(path)!r}: {_reason(error)}.") from error
     kind = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(kind):
         os.close(descriptor)

@@ -86,9 +86,12 @@ def _refusing(name: str) -> AbstractContextManager[None]:
 
 
 def _opened(stream: BinaryIO) -> Any:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    return Image.open(stream, formats=_formats())
+    try:
+        return Image.open(stream, formats=_formats())
+    except UnidentifiedImageError as error:  # whose text names the stream, not the file
+        raise ValueError("it is none of " + ", ".join(_formats())) from error
 
 
 @cache
