@@ -106,17 +106,13 @@ class Front:
         return "\n".join(aligned(rows, "><>" + ">" * len(units) + ">>>>"))
 
     def picture(self) -> str:
-        """Cost and, where networks were trained, what they reach on held-out images; as SVG."""
-        trained = [place for place in self.places if place.trained is not None]
+        """Cost and, where networks were trained, what they reach on held-out images; numbered as the table, as SVG."""
+        trained = [(n, place, place.trained) for n, place in enumerate(self.places, 1) if place.trained is not None]
         if trained:
-            metric = trained[0].trained.metric if trained[0].trained else ""
-            points = [
-                Point(place.costs[self.unit], place.trained.validation, str(place.limit))
-                for place in trained
-                if place.trained is not None
-            ]
-            return scatter(points, title="What a budget buys", x_axis=self.unit, y_axis=f"{metric}, held-out images")
-        points = [Point(place.most, place.costs[self.unit], str(place.limit)) for place in self.places]
+            points = [Point(place.costs[self.unit], row.validation, str(number)) for number, place, row in trained]
+            y_axis = f"{trained[0][2].metric}, held-out images"
+            return scatter(points, title="What a budget buys", x_axis=self.unit, y_axis=y_axis)
+        points = [Point(place.most, place.costs[self.unit], str(n)) for n, place in enumerate(self.places, 1)]
         return scatter(points, title="Budgets and costs", x_axis=f"budget, {self.unit}", y_axis=f"cost, {self.unit}")
 
     def write(self, run: Run) -> None:
