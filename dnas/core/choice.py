@@ -13,12 +13,12 @@ from dnas.core.candidates import add_up, weighted_terms
 from dnas.core.decision import Decision
 from dnas.core.described import described
 from dnas.core.mixing import scaled, shifted
-from dnas.core.mixture import Mixture, uniform
-from dnas.core.searchable import Searchable, checked_names
+from dnas.core.mixture import uniform
+from dnas.core.searchable import OneDecision, checked_names
 from dnas.system.errors import UserError
 
 
-class Choice(Searchable):
+class Choice(OneDecision):
     """A choice among candidate modules of equal output shape: `sum_k mixture[k] * candidate_k(inputs)`.
 
     Candidates that give tuples, lists or dicts, such as an LSTM's `(output, state)`, are mixed entry by entry.
@@ -42,18 +42,10 @@ class Choice(Searchable):
     def __init__(
         self, name: str, candidates: Mapping[str, nn.Module] | Sequence[nn.Module], *, excluded: Sequence[str] = ()
     ):
-        super().__init__()
         candidates = checked_candidates(name, candidates)
         names = checked_names(name, tuple(candidates), excluded)
-        self.decision = Decision(name, "choice", names, excluded=tuple(excluded))
+        super().__init__(Decision(name, "choice", names, excluded=tuple(excluded)))
         self.candidates = nn.ModuleList(candidates.values())
-        self._mixture: Mixture | None = None
-
-    def decisions(self) -> tuple[Decision, ...]:
-        return (self.decision,)
-
-    def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
-        self._mixture = None if mixtures is None else mixtures[self.decision.name]
 
     def forward(self, *inputs: Any) -> Any:
         mixture = self._mixture or uniform(self.decision.shape, first_tensor(inputs))
@@ -113,7 +105,7 @@ class InputSum(nn.Module):
         return f"indices={list(self.indices)}"
 
 
-class InputChoice(Searchable):
+class InputChoice(OneDecision):
     """A choice of connections: `num_chosen` of several inputs of equal shape are kept and added up.
 
     During search the result is `sum_i mixture[i] * input_i`; afterwards the kept inputs are added with weight 1.
@@ -125,18 +117,10 @@ class InputChoice(Searchable):
     """
 
     def __init__(self, name: str, inputs: Sequence[str], *, num_chosen: int = 1):
-        super().__init__()
         names = checked_names(name, tuple(inputs))
         if not 1 <= num_chosen <= len(names):
             raise UserError(f"Choice {name!r} cannot keep {num_chosen} of {len(names)} inputs.")
-        self.decision = Decision(name, "inputs", names, num_kept=num_chosen)
-        self._mixture: Mixture | None = None
-
-    def decisions(self) -> tuple[Decision, ...]:
-        return (self.decision,)
-
-    def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
-        self._mixture = None if mixtures is None else mixtures[self.decision.name]
+        super().__init__(Decision(name, "inputs", names, num_kept=num_chosen))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if len(inputs) != len(self.decision.candidates):

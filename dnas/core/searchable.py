@@ -29,6 +29,25 @@ class Searchable(nn.Module, ABC):
         """The module with only the `kept` part of this one; both share the kept candidates."""
 
 
+class OneDecision(Searchable):
+    """A searchable module that leaves a single decision to a search, which all of it follows.
+
+    Args:
+        decision: the decision.
+    """
+
+    def __init__(self, decision: Decision):
+        super().__init__()
+        self.decision = decision
+        self._mixture: Mixture | None = None
+
+    def decisions(self) -> tuple[Decision, ...]:
+        return (self.decision,)
+
+    def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
+        self._mixture = None if mixtures is None else mixtures[self.decision.name]
+
+
 def checked_names(name: str, names: Sequence[str], excluded: Sequence[str] = ()) -> tuple[str, ...]:
     """The candidates' names of a choice, after checking them.
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from dnas.core.architecture import Kept
 from dnas.core.decision import Decision
-from dnas.core.mixture import Mixture, uniform
-from dnas.core.searchable import Searchable
+from dnas.core.mixture import uniform
+from dnas.core.searchable import OneDecision
 
 
-class Width(Searchable):
+class Width(OneDecision):
     """How many classes of a group stay: gives how much of each class does.
 
         mask_c = sum over widths w of mixture_w [rank of c < w]
@@ -28,18 +28,10 @@ class Width(Searchable):
     """
 
     def __init__(self, name: str, widths: Sequence[int], ranking: Sequence[int]) -> None:
-        super().__init__()
-        self.decision = Decision(name, "choice", tuple(str(width) for width in widths))
+        super().__init__(Decision(name, "choice", tuple(str(width) for width in widths)))
         self.widths = tuple(widths)
         rank = torch.tensor(ranking).argsort()
         self.register_buffer("stays", rank[:, None] < torch.tensor(widths), persistent=False)
-        self._mixture: Mixture | None = None
-
-    def decisions(self) -> tuple[Decision, ...]:
-        return (self.decision,)
-
-    def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
-        self._mixture = None if mixtures is None else mixtures[self.decision.name]
 
     @property
     def is_whole(self) -> bool:
@@ -60,19 +52,11 @@ class Width(Searchable):
         return Decided(stays[:, place], is_whole=place == len(self.widths) - 1)
 
 
-class Stays(Searchable):
+class Stays(OneDecision):
     """Whether a block stays: gives how much of it does, a scalar."""
 
     def __init__(self, name: str) -> None:
-        super().__init__()
-        self.decision = Decision(name, "choice", ("out", "in"))
-        self._mixture: Mixture | None = None
-
-    def decisions(self) -> tuple[Decision, ...]:
-        return (self.decision,)
-
-    def bind(self, mixtures: Mapping[str, Mixture] | None) -> None:
-        self._mixture = None if mixtures is None else mixtures[self.decision.name]
+        super().__init__(Decision(name, "choice", ("out", "in")))
 
     @property
     def is_whole(self) -> bool:
