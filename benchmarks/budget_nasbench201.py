@@ -21,7 +21,6 @@ A row is a line of JSON; rows that are there are not made again, and finished ru
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 import subprocess
@@ -33,6 +32,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import torch
+from rows import complete
 from torch import Tensor, nn
 
 from dnas import Argmax, Budget, NasBench201Space
@@ -244,17 +244,14 @@ def main() -> None:
     torch.set_num_threads(1)
     files = Files(options.data, options.folder)
     options.folder.mkdir(parents=True, exist_ok=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    there = {(row["kind"], row["seed"]) for row in rows}
-    missing = [(kind, seed) for seed in options.seeds for kind in PARTS if (kind, seed) not in there]
-    minutes = MINUTES_OF_A_SEED * len(missing) / len(PARTS)
-    print(f"{len(missing)} parts to make, about {minutes:.0f} min on one core", file=sys.stderr, flush=True)
-    for kind, seed in missing:
-        made = PARTS[kind](files, seed)
-        with options.out.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in made)
-        rows += made
+    wanted = [(kind, seed) for seed in options.seeds for kind in PARTS]
+    rows = complete(
+        options.out,
+        ("kind", "seed"),
+        wanted,
+        lambda kind, seed: PARTS[kind](files, seed),
+        minutes=MINUTES_OF_A_SEED / len(PARTS),
+    )
     print(report(rows, load_table(options.table)))
 
 

@@ -22,9 +22,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from budgets import Projection
+from rows import complete
 from torch import nn
 
 from dnas import Argmax, Budget, Choice, Softmax, Supernet
@@ -208,18 +207,8 @@ def main() -> None:
     parser.add_argument("--instances", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    there = {(row["way"], row["limit"], row["seed"]) for row in rows}
     wanted = [(way, limit, seed) for seed in range(options.instances) for limit in LIMITS for way in WAYS]
-    missing = [key for key in wanted if key not in there]
-    print(
-        f"{len(missing)} rows to make, about {2 * len(missing) / 60:.0f} min on one core", file=sys.stderr, flush=True
-    )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    for key in missing:
-        rows.append(one_row(*key))
-        with options.out.open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
+    rows = complete(options.out, ("way", "limit", "seed"), wanted, lambda *key: [one_row(*key)], minutes=2 / 60)
     print(table(rows))
 
 

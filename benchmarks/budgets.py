@@ -12,15 +12,14 @@ power of 4 (nearer to what will be kept), and a projection of the alphas onto th
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+from rows import complete
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -189,18 +188,8 @@ def main() -> None:
     parser.add_argument("--limits", type=int, nargs="+", default=[20, 40, 60, 80, 100])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    there = {(row["way"], row["limit"], row["seed"]) for row in rows}
     wanted = [(w, limit, s) for s in options.seeds for w in options.ways for limit in options.limits]
-    missing = [key for key in wanted if key not in there]
-    print(
-        f"{len(missing)} rows to make, about {20 * len(missing) / 60:.0f} min on one core", file=sys.stderr, flush=True
-    )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    for key in missing:
-        rows.append(one_row(*key))
-        with options.out.open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
+    rows = complete(options.out, ("way", "limit", "seed"), wanted, lambda *key: [one_row(*key)], minutes=20 / 60)
     print(table(rows))
 
 

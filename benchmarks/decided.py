@@ -10,7 +10,6 @@ are kept.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from itertools import combinations, product
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from rows import complete
 from torch import Tensor, nn
 
 from dnas import AlphaAdam, Choice, Cosine, Dirichlet, SearchSettings, Softmax, Supernet, WeightSGD, search
@@ -93,14 +93,8 @@ def row(relaxation: str, steps: int, reach: float, seed: int) -> dict[str, objec
 
 def main(path: Path) -> None:
     torch.set_num_threads(1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    there = {(each["relaxation"], each["steps"], each["reach"], each["seed"]) for each in rows}
-    for key in product(RELAXATIONS, STEPS, REACHES, SEEDS):
-        if key not in there:
-            rows.append(row(*key))
-            with path.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+    wanted = product(RELAXATIONS, STEPS, REACHES, SEEDS)
+    rows = complete(path, ("relaxation", "steps", "reach", "seed"), wanted, lambda *key: [row(*key)], minutes=0.02)
     print("relaxation steps reach  moved/reach  most/reach  stability  lead  entropy  other seeds")
     for key in product(RELAXATIONS, STEPS, REACHES):
         own = [each for each in rows if (each["relaxation"], each["steps"], each["reach"]) == key]

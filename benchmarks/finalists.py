@@ -34,6 +34,7 @@ from random import Random
 from typing import Any
 
 import torch
+from rows import append_rows, read_rows
 
 from dnas import FinalistSettings, NasBench201Space, Run, Silent
 from dnas.core.architecture import Architecture
@@ -160,8 +161,7 @@ def make_rows(setup: Setup, seeds: Sequence[int], out: Path, folder: Path, table
     def add(name: str, seed: int, architecture: Architecture, **more: Any) -> None:
         found = {} if table is None else {name: table.accuracy(architecture, name) for name in (VALIDATION, TEST)}
         row = {"row": name, "seed": seed, "string": write_nasbench201(architecture), **found, **more}
-        with out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_rows(out, [row])
         print(json.dumps(row), flush=True)
 
     for seed in seeds:
@@ -185,10 +185,6 @@ def make_rows(setup: Setup, seeds: Sequence[int], out: Path, folder: Path, table
                 limit = compute_to_spend(Run(folder / f"default-{seed}"))
                 found, spent, num = halved(conditions, opponent, seed, bank, setup.bank, limit)
                 add(name, seed, found, compute=spent, networks=num)
-
-
-def read_rows(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:

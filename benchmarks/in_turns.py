@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import torch
 
 from dnas.system import memory
+from dnas.system.processor import processor_name
 
 T = TypeVar("T")
 
@@ -108,17 +109,11 @@ def machine(device: str) -> dict[str, str]:
     return {
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "processor": processor_name(),
+        "processor": f"{processor_name()}, {os.cpu_count()} threads",
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "commit": commit(),
     }
-
-
-def processor_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} threads" if names else platform.processor()
 
 
 def commit() -> str:

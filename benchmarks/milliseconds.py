@@ -11,15 +11,14 @@ runtime and number of threads are not made again. The load of the machine before
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from rows import complete
 
 from dnas import MobileSpace, NasBench201Space, Space
 from dnas.cost.milliseconds import measure_milliseconds
@@ -62,17 +61,15 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     here = device_name(torch.device("cpu"))
-    there = {(row["space"], row["runtime"], row["device"], row["threads"]) for row in rows}
     wanted = [(name, runtime, here, options.threads) for name in CASES for runtime in get_args(Runtime)]
-    missing = [key for key in wanted if key not in there]
-    print(f"{len(missing)} rows to make, about {0.7 * len(missing):.0f} min on one core", file=sys.stderr, flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    for name, runtime, _, threads in missing:
-        rows.append(one_row(name, runtime, threads))
-        with options.out.open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
+    rows = complete(
+        options.out,
+        ("space", "runtime", "device", "threads"),
+        wanted,
+        lambda name, runtime, _, threads: [one_row(name, runtime, threads)],
+        minutes=0.7,
+    )
     for row in rows:
         print(
             f"{row['space']:12} {row['runtime']:12} {row['device']}, {row['threads']} thread(s), load "

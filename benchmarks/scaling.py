@@ -41,12 +41,14 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
+from rows import append_rows, read_rows  # noqa: E402
+
 from dnas.jobs.job import Job  # noqa: E402
 from dnas.jobs.planning.trial import Trial  # noqa: E402
-from dnas.jobs.profile.profile import device_name  # noqa: E402
 from dnas.jobs.profile.values import Timing  # noqa: E402
 from dnas.method.hypergradient import FirstOrder, OneStep  # noqa: E402
 from dnas.searching.settings import SearchSettings  # noqa: E402
+from dnas.system.devices import device_name  # noqa: E402
 from dnas.system.memory import peak_memory, reset_peak_memory  # noqa: E402
 from dnas.system.peak import measured_seconds  # noqa: E402
 
@@ -175,14 +177,8 @@ def _circumstances() -> dict[str, Any]:
     }
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """All rows of the output file; none where it does not exist."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    append_rows(path, [row])
     print(json.dumps(row), file=sys.stderr, flush=True)
 
 

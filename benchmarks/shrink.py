@@ -15,15 +15,14 @@ trainings in RUNS are taken as they are.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from rows import complete
 from torch import Tensor, nn
 
 from dnas import (
@@ -263,27 +262,21 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     sizes = Sizes(options.training, options.fine_tuning, options.images)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    there = {(row["way"], row["limit"], row["seed"]) for row in rows}
     ways = [*WAYS, *(["torch-pruning"] if has_torch_pruning() else [])]
     wanted = [(way, limit, seed) for seed in options.seeds for limit in options.limits for way in ways]
-    missing = [one for one in wanted if one not in there]
     minutes = estimated_minutes(data_of(options.data, 0, sizes.images), sizes, len(options.seeds), len(options.limits))
-    share = len(missing) / len(wanted) if wanted else 0.0
-    print(f"{len(missing)} parts to make, about {minutes * share:.0f} min on one core", file=sys.stderr, flush=True)
-    for way, limit, seed in missing:
+
+    def made(way: str, limit: int, seed: int) -> list[dict[str, Any]]:
         data, folder = data_of(options.data, seed, sizes.images), options.folder / f"shrink-{seed}"
         model = trained(data, sizes, options.folder, seed)
         if way == "torch-pruning":
-            made = [pruned_row(model, data, sizes, limit, folder)]
+            rows = [pruned_row(model, data, sizes, limit, folder)]
         else:
-            made = shrunk_rows(model, data, sizes, limit, way, folder)
-        made = [{"way": way, "limit": limit, "seed": seed, **row} for row in made]
-        with options.out.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in made)
-        rows += made
-    print(report(rows))
+            rows = shrunk_rows(model, data, sizes, limit, way, folder)
+        return [{"way": way, "limit": limit, "seed": seed, **row} for row in rows]
+
+    keys = ("way", "limit", "seed")
+    print(report(complete(options.out, keys, wanted, made, minutes=minutes / max(len(wanted), 1))))
 
 
 if __name__ == "__main__":
