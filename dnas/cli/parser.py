@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import Action
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from dnas.cli.messages import plainer
 from dnas.system.errors import MissingPackage, UserError
 
 try:
-    from jsonargparse import ArgumentError, ArgumentParser, Namespace
+    from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 except ImportError as error:
     raise MissingPackage('The command dnas needs more packages: pip install ".[cli]" in a clone of dnas') from error
 
@@ -59,6 +60,18 @@ def load(name: str) -> Command:
     return import_module(f"dnas.cli.{name}").COMMAND
 
 
+class _Help(DefaultHelpFormatter):
+    """Help that names the public parts alone: jsonargparse lists every class that it finds."""
+
+    def _expand_help(self, action: Action) -> str:
+        return re.sub(r"(?<=known subclasses: )[\w., ]+", _public, super()._expand_help(action))
+
+
+def _public(paths: re.Match[str]) -> str:
+    """Those of a list of classes that have a short name, dnas.Name or dnas.room.Name: the others are internal."""
+    return ", ".join(path for path in paths[0].split(", ") if not path.startswith("dnas.") or path.count(".") <= 2)
+
+
 def build_parser(command: Command, summary: str = "") -> ArgumentParser:
     """The parser of a command, with all its options.
 
@@ -66,7 +79,13 @@ def build_parser(command: Command, summary: str = "") -> ArgumentParser:
         command: what will be parsed.
         summary: one line for its help.
     """
-    parser = ArgumentParser(prog=f"dnas {command.name}", description=summary, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=f"dnas {command.name}",
+        description=summary,
+        formatter_class=_Help,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
     command.fill(parser)
     return parser
 

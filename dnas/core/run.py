@@ -27,6 +27,7 @@ from dnas.version import __version__
 
 _LARGEST_METRICS = 2**30  # bytes; a row has a few hundred
 WEIGHTS_FILE = "network.pt"  # of a trained network
+_ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package: of a checkout, its top
 RETRAIN = "retrain"  # the run inside a search run that holds the retrained network
 
 
@@ -287,12 +288,28 @@ def environment() -> dict[str, Any]:
     }
 
 
-def commit() -> str | None:
-    """The git commit of this source tree; None if dnas was installed from a package or git is missing."""
-    here = Path(__file__).resolve().parent
+def commit(root: Path = _ROOT) -> str | None:
+    """The git commit of dnas's own checkout.
+
+    None if dnas was installed from a package or copied into another repository, whose commits say nothing of it, or if
+    git is missing.
+
+    Args:
+        root: the folder that holds the package.
+    """
+    if (
+        not (root / ".git").exists()
+        or _git(root, "grep", "-e", '^name = "dnas"$', "HEAD", "--", "pyproject.toml") is None
+    ):
+        return None
+    return _git(root, "rev-parse", "HEAD")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git answers in a folder; None if it finds nothing, fails or is missing."""
     try:
         answer = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -24,29 +24,7 @@ from dnas.training.network_checks import digest_of_modules
 
 
 def load(path: Path | str, *, model: OwnModule | None = None, device: torch.device | str = "cpu") -> nn.Module:
-    """The trained network of a run, in evaluation mode.
-
-    It is read from network.json and network.pt in the folder itself or in its `retrain` folder. A network of one of our
-    spaces comes without its auxiliary head. Files are read as data; no code in them is executed.
-
-    The files do not contain a user's own module: give a new one, made as for the search. The found architecture is
-    derived from it (the given module does not change) and gets the weights that were trained last: those of the
-    retraining in the folder itself or in `retrain`, or, without a retraining, those of the search.
-
-    Args:
-        path: a run, its retraining, or any folder with the two files, such as an export.
-        model: the searchable module, or a function that makes it, such as its class; only for a user's own module.
-        device: device for the network.
-
-    Raises:
-        FileNotFoundError: the folder does not exist, or holds no trained network.
-        UserError: files are damaged, weights belong to another network, the model does not fit, or a retraining has not
-            finished.
-
-    Example:
-        >>> network = load("runs/flowers")  # doctest: +SKIP
-        >>> logits = network(images)  # (batch, classes) from normalised images  # doctest: +SKIP
-    """
+    """The trained network of a run that was searched or retrained; `dnas.load`, which calls it, says more."""
     folder = find_network(Path(path))
     made = None if model is None else made_model(model)
     if folder is not None:

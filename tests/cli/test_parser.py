@@ -115,7 +115,11 @@ def test_help_names_units(option: str, unit: str):
 
 
 def test_help_lists_the_known_parts_and_explains_their_settings():
-    assert "dnas.GumbelSoftmax" in options_in(done("search", "--help"))["--search.relaxation"]
+    options = options_in(done("search", "--help"))
+    assert "dnas.GumbelSoftmax" in options["--search.relaxation"]
+    assert "dnas.table.RankAgreement" in options["--search.observers"]
+    for name in ("discretization", "penalties", "observers"):  # which have internal ones, such as WithinBudget
+        assert not re.search(r"dnas\.\w+\.\w+\.[A-Z]", options[f"--search.{name}"])
     assert "--search.relaxation.temperature" in done("search", "--search.relaxation.help", "dnas.GumbelSoftmax")
 
 

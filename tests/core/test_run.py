@@ -3,6 +3,8 @@
 import json
 import math
 import pickle
+import shutil
+import subprocess
 import sys
 import threading
 import zipfile
@@ -314,6 +316,22 @@ def test_a_changed_number_in_a_json_file_of_a_run_is_refused(tmp_path):
 def test_without_git_no_commit_is_recorded(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert commit() is None
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_is_that_of_a_checkout_of_dnas_and_of_no_other_repository(tmp_path):
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    git("init")
+    for name in ("flowers", "dnas"):
+        (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
+        git("add", "pyproject.toml")
+        git("commit", "-m", name)
+        assert commit(tmp_path) == (git("rev-parse", "HEAD").strip() if name == "dnas" else None)
+    (tmp_path / "lib").mkdir()
+    assert commit(tmp_path / "lib") is None  # a package within a checkout
 
 
 def test_a_run_without_yaml_says_what_to_install(tmp_path, monkeypatch):
