@@ -33,6 +33,7 @@ ROOMS = [
     "task",
     "core",
     "picture",
+    "distributed",
     "system",
     "version",
 ]

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from dnas.core.run import Run
+from dnas.distributed.ranks import ranks
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.tensor_file import check_finite, first_nan
+from dnas.system.words import number_of
 
 # Name of the file, in the folder of checkpoints.
 CHECKPOINT = "last"
@@ -69,13 +71,16 @@ class LastCheckpoint:
         self.display = display
         self.added = added
         self._last_saved = time.monotonic()
-        self._threads = torch.get_num_threads()  # the number under which the checkpoint that is resumed was written
+        # Under which the checkpoint that is resumed was written.
+        self._threads, self._ranks = torch.get_num_threads(), ranks().size
 
     # Writing
 
     def save(self) -> None:
         if self.run is not None:
-            self.run.save_checkpoint(CHECKPOINT, {**self.state(), "threads": torch.get_num_threads()})
+            self.run.save_checkpoint(
+                CHECKPOINT, {**self.state(), "threads": torch.get_num_threads(), "ranks": ranks().size}
+            )
         self._last_saved = time.monotonic()
 
     def is_due(self, minutes: float) -> bool:
@@ -98,7 +103,7 @@ class LastCheckpoint:
         state = {**self.added, **self.run.load_checkpoint(CHECKPOINT, self.device)}
         with self.checked(state):
             self.restore(state)
-        self._threads = state.get("threads", self._threads)
+        self._threads, self._ranks = state.get("threads", self._threads), state.get("ranks", 1)
         return True
 
     @contextmanager
@@ -156,6 +161,12 @@ class LastCheckpoint:
             self.display.say(
                 f"Note: this {self.of} began with {self._threads} threads and goes on with {torch.get_num_threads()}; "
                 f"its numbers will differ in the last digits from an uninterrupted {self.of}."
+            )
+        if self._ranks != ranks().size:
+            self.display.say(
+                f"Note: this {self.of} began with {number_of(self._ranks, 'rank')} and goes on with "
+                f"{ranks().size}; sums over ranks are rounded in another order, so its numbers will differ in the last "
+                "digits."
             )
         self.display.say(f"Going on with {self.run.path} after {place}.")
 

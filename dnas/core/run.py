@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture
 from dnas.core.curves import Curves
+from dnas.distributed.folder import folder_of_rank
+from dnas.distributed.ranks import ranks
 from dnas.system.atomic import cannot_write, write_text
 from dnas.system.digest import sealed_json, without_seal
 from dnas.system.errors import MissingPackage, UserError
@@ -252,6 +254,16 @@ def as_run(run: Run | Path | str | None) -> Run | None:
     if isinstance(run, str | Path):
         return Run(run)
     raise UserError(f"run must be the path of a folder, such as 'runs/x', or a dnas.Run; got {run!r}.")
+
+
+@contextmanager
+def run_of_rank(run: Run | None) -> Iterator[Run | None]:
+    """The run itself on the first of several ranks, on the others one in a temporary copy of its folder."""
+    if run is None or ranks().size == 1:
+        yield run
+        return
+    with folder_of_rank(run.path) as path:
+        yield run if path == run.path else Run(path)
 
 
 @contextmanager

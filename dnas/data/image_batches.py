@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from dnas.data.batches import Batches, check_start
 from dnas.data.image_set import ImageSet
 from dnas.data.keyed_random import permutation, stream_key
 from dnas.data.normalization import Normalization
+from dnas.distributed.ranks import own_rows
 from dnas.system.errors import UserError
 
 # Numbers that keep the order and the augmentation of one seed and epoch apart.
@@ -87,6 +90,23 @@ class ImageBatches(Batches):
         self.dtype = dtype
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._ends = _batch_ends(len(images), self.batch_size, drop_last=drop_last, merge_last=merge_last)
+        self._rank, self._num_ranks = 0, 1
+
+    def of_rank(self, rank: int, num_ranks: int) -> Self:
+        """The same batches, of which only this rank's images are made.
+
+        Raises:
+            UserError: a batch has fewer images than there are ranks.
+        """
+        fewest = min(self.batch_size, self._ends[-1] - self.batch_size * (len(self) - 1))
+        if fewest < num_ranks:
+            raise UserError(
+                f"A batch of {self.images.name} has {fewest} of its {len(self.images)} images, fewer than the "
+                f"{num_ranks} ranks that share it: use another batch size, or fewer processes."
+            )
+        own = copy.copy(self)
+        own._rank, own._num_ranks = rank, num_ranks
+        return own
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -106,7 +126,8 @@ class ImageBatches(Batches):
         order = self.order(epoch)
         key = stream_key(self.seed, epoch, _AUGMENTATION)
         for at in range(start, len(self)):
-            yield self._batch(order[at * self.batch_size : self._ends[at]], key)
+            sample_N = order[at * self.batch_size : self._ends[at]]
+            yield self._batch(sample_N[own_rows(len(sample_N), self._rank, self._num_ranks)], key)
 
     def order(self, epoch: int) -> Tensor:
         """Indices of the images in the order of an epoch, `(images,)` int64 on the device of the set."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from dnas.core.batch import Batch
 from dnas.cost import Costs, candidate_costs, candidate_parameters
 from dnas.cost.limits import Limits
+from dnas.distributed.ranks import ranks
 from dnas.method.discretization.within import rules_of
 from dnas.method.hypergradient.precision import in_precision
 from dnas.method.hypergradient.randomness import draws_random_numbers, generators_of, nothing_is_drawn
@@ -161,6 +162,8 @@ class Stepper:
     def _why_not(self, batches: Sequence[Batch]) -> str | None:
         """Why steps cannot be recorded, in words; None if they can."""
         settings, supernet = self.settings, self.supernet
+        if ranks().size > 1:
+            return "several processes exchange gradients"
         if self.watched:
             return "an observer looks at the gradients after every step"
         if not is_recordable(self.weight_optimizer):

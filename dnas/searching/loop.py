@@ -17,8 +17,10 @@ from dnas.cost.bounds import Bounds
 from dnas.cost.limits import Limits
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
+from dnas.distributed.ranks import ranks
 from dnas.searching.checkpoint import SearchCheckpoint
 from dnas.searching.course import Course
+from dnas.searching.equal_ranks import check_equal
 from dnas.searching.execution import Stepper
 from dnas.searching.first_batch import FirstBatches
 from dnas.searching.judging import Judging
@@ -130,9 +132,10 @@ class SearchLoop:
                 self._end_epoch()
             self._show_progress()
             course.seconds += time.perf_counter() - started
-            if epoch_ended or request.made or self.checkpoint.last.is_due(self.settings.checkpoint_minutes):
+            is_stopped = ranks().any(request.made)
+            if epoch_ended or is_stopped or self.checkpoint.last.is_due(self.settings.checkpoint_minutes):
                 self.checkpoint.save()
-            if request.made:
+            if is_stopped:
                 raise self._interrupted()
 
     # A step
@@ -208,6 +211,7 @@ class SearchLoop:
         answers = self.watching.epoch_ended(scalars, mixtures, architecture)
         self._log_epoch(scalars, architecture)
         self._obey(answers)
+        check_equal(self.supernet, course.epoch)
 
     def _log_epoch(self, scalars: dict[str, float], architecture: Architecture | None) -> None:
         course = self.course
@@ -258,7 +262,7 @@ class SearchLoop:
         """
 
         def heed() -> None:
-            if request.made:
+            if ranks().any(request.made):
                 raise self._interrupted()
 
         started, course = time.perf_counter(), self.course

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dnas.core.architecture import Architecture
 from dnas.cost.bounds import Bounds
 from dnas.cost.tightening import until_measured
+from dnas.distributed.ranks import ranks
 
 
 def within_measured(
@@ -28,7 +29,7 @@ def within_measured(
     return until_measured(
         limit.most,
         lambda factor: decide(bounds if factor == 1 else bounds.tightened(factor)),
-        measure=lambda architecture: measured(architecture.decisions),
+        measure=lambda architecture: ranks().from_first(lambda: measured(architecture.decisions)),
         predict=lambda architecture: limit.cost.of(architecture.decisions, bounds.program.decisions),
         advice="Raise the budget, or measure candidates anew on a quiet machine (dnas measure).",
         say=say,

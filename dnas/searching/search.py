@@ -10,14 +10,18 @@ from pathlib import Path
 from torch import nn
 
 from dnas.core.architecture import Architecture, Kept
-from dnas.core.run import Run, as_run, writing
+from dnas.core.run import Run, as_run, run_of_rank, writing
 from dnas.core.trial_write import check_search_can_be_saved
 from dnas.cost.bounds import Bounds
 from dnas.cost.limits import Limits
 from dnas.data.batches import Batches
 from dnas.data.carried import CarriedBatches, ContinuedBatches
 from dnas.data.keyed_random import stream_key
+from dnas.data.rank_rows import rows_of
+from dnas.distributed.ranks import ranks
+from dnas.distributed.together import check_same, together
 from dnas.searching.checkpoint import stage_reached
+from dnas.searching.equal_ranks import check_data, make_equal
 from dnas.searching.handover import check_num_candidates
 from dnas.searching.loop import SearchLoop
 from dnas.searching.observer import Observer
@@ -29,11 +33,10 @@ from dnas.searching.stage import Stage, stage_seed
 from dnas.searching.start import keep_start
 from dnas.searching.supernet import Criterion, Supernet
 from dnas.system.accepted import accepted, accepted_list
-from dnas.system.display import TERMINAL, Display
+from dnas.system.display import TERMINAL, Display, Silent
 from dnas.system.errors import UserError
 from dnas.system.interrupt import stop_request
 from dnas.system.plain_data import to_plain
-from dnas.system.processes import check_one_process
 from dnas.system.random_state import seeded
 from dnas.task.base import Task
 from dnas.task.choose import chosen_task, named_criterion
@@ -61,6 +64,9 @@ def search(
     With a run folder, a search that was stopped by Ctrl-C or killed continues from its last checkpoint when it is
     called again; on the CPU the results are bit-identical. A loader of your own may draw from torch's global generator,
     as `DataLoader(shuffle=True)` does; what it draws from elsewhere is not repeated.
+
+    Under torchrun or srun, or in a process group that is there, all processes search together (docs/clusters.md): each
+    is given the same arguments and takes its rows of every batch, and the first one writes.
 
     Before the first step the model, every candidate of a `Choice` and the criterion are tried on the first batch.
 
@@ -110,7 +116,8 @@ def search(
         )
     observers = accepted_list(observers, Observer, "observers")
     _check_decisions(_built(lambda stage: model, settings, 0, task, criterion), settings, observers)
-    with writing(run, accepted(display, Display, "display").say):
+    accepted(display, Display, "display")
+    with together(), run_of_rank(run) as run, writing(run, display.say):
         start = keep_start(model.model if isinstance(model, Supernet) else model, run)
         result = search_in_stages(
             lambda stage: model,
@@ -173,32 +180,40 @@ def search_in_stages(
         >>> [len(row) for row in result.supernet.allowed["act"]]
         [2]
     """
-    check_one_process("a search")
     settings, run = accepted(settings, SearchSettings, "settings"), as_run(run)
     observers, display = accepted_list(observers, Observer, "observers"), accepted(display, Display, "display")
     settings.check_length()
     settings.check_observers(observers)
     streams = {"train": train, "val": val, "validation": val if validation is None else validation}
-    stages = _Stages(build, streams, task, criterion, settings, stamp, run, observers, display, bounds, held)
-    with writing(run, display.say), closing(stages):
-        index, before = stage_reached(run, settings)
-        loop = stages.loop(index)
-        _say_without_choice(loop.supernet, display)
-        if run is not None:
-            check_search_can_be_saved(run, loop.supernet.model.state_dict(), loop.judging.draft())
-        if run is not None and not run.config_path.exists():
-            run.write_config({"search": to_plain(settings)})
-        with seeded(settings.seed), stop_request() as request:
-            while True:
-                if before is None:
-                    loop.checkpoint.resume()
-                else:
-                    loop.checkpoint.take_over(before)
-                loop.run_epochs(request)
-                if loop.course.stopped or index == len(settings.all_stages) - 1:
-                    return loop.finish(request, is_final=is_final)
-                before, index = loop.checkpoint.state(), index + 1
-                loop = stages.loop(index)
+    with together() as current, run_of_rank(run) as run:
+        check_same(current, "settings", repr(settings))
+        display = display if current.is_first else Silent()
+        stages = _Stages(build, streams, task, criterion, settings, stamp, run, observers, display, bounds, held)
+        with writing(run, display.say), closing(stages):
+            return _searched(stages, is_final=is_final)
+
+
+def _searched(stages: _Stages, *, is_final: bool) -> SearchResult:
+    """Take the search from where it is to its end."""
+    run, settings = stages.run, stages.settings
+    index, before = stage_reached(run, settings)
+    loop = stages.loop(index)
+    _say_without_choice(loop.supernet, stages.display)
+    if run is not None:
+        check_search_can_be_saved(run, loop.supernet.model.state_dict(), loop.judging.draft())
+    if run is not None and not run.config_path.exists():
+        run.write_config({"search": to_plain(settings)})
+    with seeded(settings.seed), stop_request() as request:
+        while True:
+            if before is None:
+                loop.checkpoint.resume()
+            else:
+                loop.checkpoint.take_over(before)
+            loop.run_epochs(request)
+            if loop.course.stopped or index == len(settings.all_stages) - 1:
+                return loop.finish(request, is_final=is_final)
+            before, index = loop.checkpoint.state(), index + 1
+            loop = stages.loop(index)
 
 
 @dataclass
@@ -226,6 +241,10 @@ class _Stages:
             name: seeded_batches(name, data, device=supernet.device, seed=stream_key(self.settings.seed, stream))
             for stream, (name, data) in enumerate(self.streams.items())
         }
+        make_equal(supernet)
+        for name, data in batches.items():
+            check_data(name, data)
+        batches = {name: rows_of(ranks(), data) for name, data in batches.items()}
         batches = {name: self._handed_on(name, data, supernet.model) for name, data in batches.items()}
         self._find_bounds(supernet, batches["train"])
         return SearchLoop(

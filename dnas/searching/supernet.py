@@ -18,6 +18,7 @@ from dnas.core.derive import find_decisions
 from dnas.core.functional import call_with
 from dnas.core.mixture import Active, Mixture
 from dnas.core.searchable import Searchable
+from dnas.distributed.ranks import ranks
 from dnas.method.relaxation.base import Relaxation
 from dnas.searching.notebook import supernet_html
 from dnas.system.difference import first_difference
@@ -184,12 +185,16 @@ class Supernet:
     ) -> tuple[Tensor, Aux]:
         """The criterion on one batch, as a function of weights and mixtures.
 
+        Of several ranks each computes its own rows. The value, and with it every derivative in weights and mixtures, is
+        that of the whole batch, on all of them.
+
         Returns:
             A scalar, and the outputs with the named terms and the carried state.
 
         Raises:
             UserError: the criterion returned neither a scalar nor a dict of scalars, or one without a gradient.
         """
+        weights, mixtures = _spread(weights, mixtures)
         outputs = self.forward(weights, mixtures, batch, update_buffers=update_buffers)
         carry = None
         if batch.carry is not None:
@@ -204,7 +209,15 @@ class Supernet:
                 f"The criterion's loss has no gradient (a tensor of {total.dtype}), so that the search would move "
                 "nothing: leave out detach(), item(), argmax() and whole numbers on the way from outputs to loss."
             )
-        return total, Aux(outputs, terms, carry)
+        share = self._num_samples(outputs, batch)
+        terms = {name: ranks().mean(term, share) for name, term in terms.items()}
+        return ranks().mean(total, share), Aux(outputs, terms, carry)
+
+    def _num_samples(self, outputs: Any, batch: Batch) -> Tensor | float:
+        """How many samples the criterion's mean is over, as the task weighs them."""
+        if self.task is None or ranks().size == 1:
+            return batch.num_samples
+        return self.task.weights(self.task.read(outputs), batch.targets).sum()
 
     def read(self, outputs: Any) -> Any:
         """What the criterion looks at in the model's outputs."""
@@ -262,6 +275,17 @@ class Supernet:
             for name, alpha in self.alphas.items():
                 alpha.copy_(state["alphas"][name])
         self.allowed = {name: tuple(tuple(row) for row in rows) for name, rows in state["allowed"].items()}
+
+
+def _spread(
+    weights: Mapping[str, Tensor], mixtures: Mapping[str, Mixture]
+) -> tuple[Mapping[str, Tensor], Mapping[str, Mixture]]:
+    """The same, for this rank's rows: gradients through them are summed over ranks."""
+    if ranks().size == 1:
+        return weights, mixtures
+    spread = iter(ranks().spread([*weights.values(), *(mixture.values for mixture in mixtures.values())]))
+    weights = {name: next(spread) for name in weights}
+    return weights, {name: mixture.with_values(next(spread)) for name, mixture in mixtures.items()}
 
 
 def relaxed_mixtures(

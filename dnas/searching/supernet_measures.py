@@ -11,6 +11,7 @@ from torch import Tensor
 from dnas.core.batch import Batch
 from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
+from dnas.distributed.ranks import ranks
 from dnas.searching.supernet import Supernet
 from dnas.searching.totals import Totals
 from dnas.task.base import Task
@@ -25,7 +26,7 @@ def evaluate_supernet(
 
     Without a task, or with a classification, `accuracy` is the share of right first guesses, if outputs are class
     scores. The model is in evaluation mode meanwhile. If its batch norm uses batch statistics, batches should be
-    large and shuffled, since folder data are ordered by class.
+    large and shuffled, since folder data are ordered by class. Of several ranks each evaluates its rows.
     """
     modes = [(module, module.training) for module in supernet.model.modules()]
     supernet.model.eval()
@@ -38,7 +39,7 @@ def evaluate_supernet(
                 if tally is None:
                     totals.add(0, {"loss": loss}, batch.num_samples, aux.outputs, batch.targets)
                 else:
-                    tally.add(aux.outputs, batch.targets)
+                    tally.add(ranks().rows(aux.outputs), ranks().rows(batch.targets))
     finally:
         for module, training in modes:
             module.training = training

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dnas.distributed.ranks import ranks
+
 
 class Totals:
     """Sums of the scalars of an epoch, kept on the device until somebody asks."""
@@ -19,11 +21,13 @@ class Totals:
         self._first_non_finite: Tensor | None = None  # number of a step, or 0
 
     def add(self, step: int, scalars: Mapping[str, Tensor], num_samples: int, outputs: Any, targets: Any) -> None:
+        """Add a step's scalars, which are the same on all ranks, and the accuracy of this rank's outputs."""
         self.last = dict(scalars)
         self._note_non_finite(step)
         accuracy = batch_accuracy(outputs, targets)
         if accuracy is not None:
-            self.last["train_accuracy"] = accuracy
+            self.last["train_accuracy"] = ranks().mean(accuracy, num_samples)
+        num_samples = ranks().total(num_samples)
         for name, value in self.last.items():
             weighted = value.double() * num_samples
             self.sums[name] = weighted if name not in self.sums else self.sums[name] + weighted

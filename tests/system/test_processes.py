@@ -70,6 +70,7 @@ def test_two_processes_are_refused_in_both(tmp_path: Path):
     for process in processes:
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 0
-        for name in ("search", "retrain", "evaluate", "search_language", "train_language"):
+        assert "search refused: The data (train, 1 batches) of rank 1 are other than those of rank 0" in said
+        for name in ("retrain", "evaluate", "search_language", "train_language"):
             assert f"{name} refused: torch.distributed is initialised with 2 processes" in said
         assert "derive refused: the model's part '1' is wrapped in DistributedDataParallel" in said

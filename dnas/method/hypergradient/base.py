@@ -7,7 +7,6 @@ are dictionaries of tensors by name. Nothing here depends on networks or archite
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,10 +35,6 @@ class BilevelProblem(Protocol):
         ...
 
 
-def _unchanged(gradients: Tensors) -> Tensors:
-    return gradients
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InnerStep(ABC):
     """One step of the weights' optimizer as a pure, differentiable function (`functional_step` makes one).
@@ -49,14 +44,11 @@ class InnerStep(ABC):
         weight_decay: decay of every weight that the step moves; weights without an entry (frozen ones) stay as they
             are. The implicit methods read the inner objective `L_train + sum weight_decay / 2 |w|^2` from it.
         decoupled: whether the decay acts beside the gradient (AdamW), so that it belongs to no inner objective.
-        average: applied to the weights' gradients before they are used: the differentiable mean over ranks in
-            distributed training, otherwise the identity.
     """
 
     state: State
     weight_decay: dict[str, float]
     decoupled: bool = False
-    average: Callable[[Tensors], Tensors] = _unchanged
 
     @abstractmethod
     def __call__(self, weights: Tensors, gradients: Tensors, state: State) -> tuple[Tensors, State]:

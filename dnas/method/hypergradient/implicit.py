@@ -161,7 +161,6 @@ class _InnerObjective:
         """H `vector`."""
         pairs = [(self._g[name], vector[name]) for name in self._g]
         (product,) = pull_back(pairs, self._w, retain_graph=True)
-        product = self._step.average(product)
         return {name: product[name] + self._step.weight_decay[name] * vector[name] for name in product}
 
     def mixed_product(self, vector: Tensors) -> Tensors:
@@ -176,7 +175,7 @@ def _val_gradients(
     w, m = leaves(step.moved(weights)), leaves(outer)
     val_loss = problem.val(detached(weights) | w, m)
     by_weights, by_outer = gradients(val_loss, w, m)
-    return step.average(by_weights), by_outer, val_loss.detach()
+    return by_weights, by_outer, val_loss.detach()
 
 
 def _check_inner_objective(step: InnerStep, method: Hypergradient) -> None:

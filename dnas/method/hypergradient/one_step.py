@@ -57,7 +57,7 @@ class OneStep(Hypergradient):
                 lambda w, m: problem.train(weights | w, m, 0), step.moved(weights), outer
             )
             g, m = leaves(g), leaves(outer)
-            w_next, _ = step(weights, clip(step.average(g), self.clip), step.state)
+            w_next, _ = step(weights, clip(g, self.clip), step.state)
             val_loss = problem.val(w_next, m)
             v, direct = gradients(val_loss, g, m)
             return HypergradientResult(add(direct, mixed_product(v)), val_loss.detach())

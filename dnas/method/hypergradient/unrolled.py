@@ -58,7 +58,7 @@ class Unrolled(Hypergradient):
                 path.append((w, state))
                 w = leaves(w)
                 (g,) = gradients(problem.train(weights | w, detached(outer), k), w)
-                w, state = step(detached(w), clip(step.average(g), self.clip), state)
+                w, state = step(detached(w), clip(g, self.clip), state)
 
             w, m = leaves(w), leaves(outer)
             val_loss = problem.val(weights | w, m)
@@ -69,7 +69,7 @@ class Unrolled(Hypergradient):
                 w, state = path.pop()
                 w, m, state = leaves(w), leaves(outer), {name: leaves(tensors) for name, tensors in state.items()}
                 (g,) = gradients(problem.train(weights | w, m, k), w, create_graph=True)
-                w_next, state_next = step(w, clip(step.average(g), self.clip), state)
+                w_next, state_next = step(w, clip(g, self.clip), state)
                 outputs = [(w_next[name], w_adjoint[name]) for name in w]
                 outputs += [(s[key], state_adjoint[name][key]) for name, s in state_next.items() for key in s]
                 # w_0 and state_0 are constants.

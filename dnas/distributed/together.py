@@ -1,0 +1,108 @@
+"""Working with the processes that a launcher started, or with those of a process group that is there already."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from dnas.distributed.batch_norm import SynchronisedBatchNorm
+from dnas.distributed.environment import SECONDS, Launched, launched, seconds_to_wait
+from dnas.distributed.group import Group
+from dnas.distributed.ranks import ALONE, Ranks, names_of, ranks, working_with
+from dnas.system.errors import UserError
+from dnas.version import __version__
+
+# What tensors on the CPU and on a GPU are sent with.
+BACKENDS = ("gloo", "nccl")
+
+
+@contextmanager
+def together() -> Iterator[Ranks]:
+    """Within the block this process works with the others, if there are others.
+
+    It takes the process group that is initialised, or makes one as torchrun or srun say, which ends with the block.
+    Batch norm uses the rows of all ranks. Within a block of its own kind nothing changes.
+
+    Raises:
+        UserError: the group's backend cannot be used, ranks have other versions, or they do not meet in time.
+    """
+    if ranks() is not ALONE:
+        yield ranks()
+        return
+    is_ours = not (dist.is_available() and dist.is_initialized())
+    place = launched() if is_ours else None
+    if (is_ours and place is None) or (not is_ours and dist.get_world_size() == 1):
+        yield ALONE
+        return
+    if place is not None:
+        _meet(place)
+    _check_backend()
+    group = Group()
+    try:
+        check_same(group, "versions", (__version__, str(torch.__version__), sys.version_info[:2]))
+        with working_with(group), SynchronisedBatchNorm(group):
+            yield group
+    finally:
+        if is_ours:
+            group.close()
+
+
+def check_same(current: Ranks, what: str, value: object) -> None:
+    """Check that a plain value is the same on all ranks.
+
+    Args:
+        current: the ranks.
+        what: what it is, in the plural, such as 'settings'.
+        value: the value, of which the message shows the beginning.
+
+    Raises:
+        UserError: it is not; raised on all ranks, with the ranks that differ from the first.
+    """
+    found = current.each(value)
+    if any(other != found[0] for other in found):
+        other = next(value for value in found if value != found[0])
+        raise UserError(
+            f"The {what} of {names_of(found)} are other than those of rank 0: {str(other)[:200]} instead of "
+            f"{str(found[0])[:200]}. Start all ranks with the same command, data and versions."
+        )
+
+
+def _meet(place: Launched) -> None:
+    on_gpu = torch.cuda.is_available()
+    if on_gpu and place.local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"Rank {place.rank} is process {place.local_rank} of its machine, which has "
+            f"{torch.cuda.device_count()} GPUs: start one process for each GPU."
+        )
+    if on_gpu:
+        torch.cuda.set_device(place.local_rank)
+    seconds = seconds_to_wait()
+    address = f"tcp://{place.address}:{place.port}"
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+            # torchrun has a store of its own, which outlives a rank that is lost
+            init_method="env://" if "RANK" in os.environ else address,
+            rank=place.rank,
+            world_size=place.size,
+            timeout=timedelta(seconds=seconds),
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(
+            f"Rank {place.rank} of {place.size} did not meet the others at {address} within {seconds:.0f} s (set "
+            f"{SECONDS} for another limit): {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _check_backend() -> None:
+    if not any(backend in str(dist.get_backend_config()) for backend in BACKENDS):
+        raise UserError(
+            f"The process group has the backend {dist.get_backend()!r}; dnas works with gloo on CPUs and nccl on GPUs: "
+            'init_process_group("gloo"), or none, so that dnas makes it.'
+        )
