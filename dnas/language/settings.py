@@ -14,6 +14,7 @@ from dnas.searching.weight_optimizer import WeightOptimizer, WeightSGD
 from dnas.space.recurrent import RecurrentDropout
 from dnas.space.recurrent_model import SEARCH_DROPOUT
 from dnas.system.accepted import accept
+from dnas.system.difference import free
 from dnas.system.errors import UserError
 from dnas.task.language import LanguageModelling
 from dnas.training.settings import RetrainSettings
@@ -95,6 +96,8 @@ class LanguageTraining:
         average_after: weights are averaged (ASGD, Polyak and Juditsky 1992) from the epoch on in which the validation
             loss is above the lowest of all but the last `average_after` epochs (Merity et al. 2017); None for never.
         seed: seed of initial weights, dropout, and the position in the text at which each epoch starts.
+        skip_non_finite: steps that may be left out because their loss or gradient is NaN or infinite; the training
+            stops at the next one.
     """
 
     epochs: int = 1600
@@ -108,11 +111,14 @@ class LanguageTraining:
     loss: LanguageLoss = LanguageLoss()
     average_after: int | None = 5
     seed: int = 0
+    skip_non_finite: int = free(0)
 
     def __post_init__(self) -> None:
         accept(self)
         if self.epochs < 1:
             raise UserError(f"epochs must be 1 or more; got {self.epochs}.")
+        if self.skip_non_finite < 0:
+            raise UserError(f"skip_non_finite must be 0 (none) or more; got {self.skip_non_finite}.")
         if self.average_after is not None and self.average_after < 1:
             raise UserError(f"average_after must be 1 or more epochs, or None for never; got {self.average_after}.")
 
@@ -129,4 +135,5 @@ class LanguageTraining:
             keep_best=True,
             precision="float32",
             seed=self.seed,
+            skip_non_finite=self.skip_non_finite,
         )

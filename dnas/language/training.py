@@ -18,9 +18,9 @@ from dnas.data.text import Corpus, TextBatches
 from dnas.language.evaluation import continued_text, whole_text
 from dnas.language.settings import LanguageTraining
 from dnas.system.accepted import accepted
+from dnas.system.difference import fixed_settings
 from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import UserError
-from dnas.system.plain_data import to_plain
 from dnas.training.evaluate import device_of
 from dnas.training.loop import TrainingLoop
 from dnas.training.retrain import check_can_train, trained_by
@@ -91,7 +91,7 @@ def train_language(
             continued_text(valid, network),
             settings.loss.task,
             average_after=settings.average_after,
-            conditions=to_plain(settings),
+            conditions=fixed_settings(settings),
         )
         trained_by(loop)
     kept = loop.kept

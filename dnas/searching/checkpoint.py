@@ -14,7 +14,7 @@ from dnas.core.last_checkpoint import CHECKPOINT, LastCheckpoint
 from dnas.core.run import Run
 from dnas.searching.course import Course
 from dnas.searching.execution import Stepper
-from dnas.searching.finiteness import Finiteness
+from dnas.searching.finiteness import Finiteness, non_finite_of
 from dnas.searching.handover import Widening, load_optimizer, load_pruned, load_widened, names_in
 from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import stage_seed
@@ -56,9 +56,19 @@ class SearchCheckpoint:
             finite=finite_part,
             device=stepper.device,
             display=display,
-            added={"decisions": {}},  # which only pictures of the course read
+            added={"decisions": {}, "skipped": 0},  # pictures of the course read the decisions
         )
-        self.finiteness = Finiteness(stepper, course, last_good=self.last.last_good)
+        self.finiteness = Finiteness(
+            "search",
+            stepper.weight_optimizer,
+            settings.weights.clip,
+            at_most=settings.skip_non_finite,
+            moving=self._moving,
+            put_back=self._put_all_back,
+            looks=stepper.device.type == "cpu",  # elsewhere reading losses at every step would wait for the device
+            last_good=self.last.last_good,
+            say=display.say,
+        )
 
     # Saving
 
@@ -68,6 +78,7 @@ class SearchCheckpoint:
         return {
             "step": course.step,
             "steps_per_epoch": course.steps_per_epoch,
+            "skipped": self.finiteness.num_skipped,
             "attempt": course.attempt,
             "given_up": course.given_up,
             "settings": fixed_settings(self.settings),
@@ -98,9 +109,28 @@ class SearchCheckpoint:
 
     def save(self) -> None:
         """Write a checkpoint to the run folder, if there is one; non-finite losses and weights are never written."""
-        self.finiteness.check_losses()
-        self.finiteness.check_weights()
+        self.check_losses()
+        self._check_weights()
         self.last.save()
+
+    def check_losses(self) -> None:
+        """Check that all scalars of the epoch so far are finite.
+
+        Raises:
+            NonFiniteLoss: one is not; the message names its step.
+        """
+        step = self.course.totals.first_non_finite()
+        if step is not None:
+            bad = non_finite_of(self.course.totals.latest())
+            raise self.finiteness.diverged(self.course.at(step), bad or "a loss was NaN or infinite")
+
+    def _check_weights(self) -> None:
+        """Check that weights, alphas and the optimizers' states are finite."""
+        tensors = {**dict(self.supernet.model.named_parameters()), **self.supernet.alphas}
+        for optimizer in (self.stepper.weight_optimizer, self.stepper.alpha_optimizer):
+            for index, state in enumerate(optimizer.state.values()):
+                tensors |= {f"{name} of weight {index}": t for name, t in state.items() if isinstance(t, Tensor)}
+        self.finiteness.check_tensors(f"in step {self.course.step} (epoch {self.course.epoch})", tensors)
 
     # Resuming
 
@@ -123,14 +153,19 @@ class SearchCheckpoint:
         check_rows(state["epoch_rows"])
         if state["stage"] != course.stage:
             raise TypeError(f"the stage must be {course.stage} here; got {state['stage']!r}.")
-        self._put_back(state)
-        self.stepper.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        self.stepper.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        self._put_all_back(state)
+        self.finiteness.num_skipped = state["skipped"]
         course.totals = Totals.from_state(state["totals"])
         course.step, course.stopped, course.seconds = state["step"], state["stopped"], state["seconds"]
         course.attempt, course.given_up = state["attempt"], state["given_up"]
         course.epoch_rows, course.alphas_by_epoch = state["epoch_rows"], state["alphas_by_epoch"]
         course.result_epoch = state["result_epoch"]
+
+    def _put_all_back(self, state: Mapping[str, Any]) -> None:
+        """Put back everything in `_moving()`."""
+        self._put_back(state)
+        self.stepper.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        self.stepper.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
 
     def _put_back(self, state: Mapping[str, Any]) -> None:
         """Put back everything in `_moving()`, in place, except the optimizers."""
@@ -152,6 +187,7 @@ class SearchCheckpoint:
 
     def take_over(self, state: Mapping[str, Any]) -> None:
         """Begin a stage at the end of the one before."""
+        state = {**self.last.added, **state}
         with self.last.checked(state):
             self._take_over(state)
         self.last.forget_rows_after(self.course.steps_taken)  # rows of this stage, if it was begun before and killed
@@ -171,6 +207,7 @@ class SearchCheckpoint:
         if stage.carry:
             self._carry_on(state)
         self._put_back_budget(state)
+        self.finiteness.num_skipped = state["skipped"]
         self.stepper.generator.set_state(state["generator"].cpu())
         course.seconds, course.given_up, course.attempt = state["seconds"], state["given_up"], state["attempt"]
         course.epoch_rows, course.alphas_by_epoch = list(state["epoch_rows"]), list(state["alphas_by_epoch"])

@@ -90,3 +90,7 @@ class Course:
     def place(self) -> str:
         """Step and epoch, in words."""
         return f"step {self.step} (epoch {self.epoch})"
+
+    def at(self, step: int) -> str:
+        """Such as 'at step 3 (epoch 0)', both counted from 1 and 0."""
+        return f"at step {step} (epoch {step // self.steps_per_epoch})"

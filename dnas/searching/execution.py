@@ -164,6 +164,8 @@ class Stepper:
         settings, supernet = self.settings, self.supernet
         if ranks().size > 1:
             return "several processes exchange gradients"
+        if settings.skip_non_finite:
+            return "skip_non_finite takes steps back"
         if self.watched:
             return "an observer looks at the gradients after every step"
         if not is_recordable(self.weight_optimizer):

@@ -12,7 +12,6 @@ from dnas.core.mixture import Active, Mixture
 from dnas.core.progress import set_progress
 from dnas.cost.bounds import Bounds
 from dnas.data.batches import Batches
-from dnas.data.cycle import Cycle
 from dnas.method.discretization import Argmax
 from dnas.method.discretization.genome import is_whole
 from dnas.method.discretization.genome import kept as kept_of
@@ -36,10 +35,10 @@ class Judging:
     """Measures a supernet, and finds the architecture in it.
 
     Args:
-        stepper: trains the weights further for a discretization that needs it.
+        stepper: holds the supernet, its weights' optimizer and the budget.
         course: how far the search has come.
         settings: the settings of the search.
-        train: batches for the weights.
+        train_on: trains the weights alone on the training batch of a number, for a discretization that needs it.
         validation: batches on which the supernet is measured.
         bounds: limits of the settings' budget; None without one.
         stamp: turns what is kept into an `Architecture`.
@@ -52,7 +51,7 @@ class Judging:
         course: Course,
         settings: SearchSettings,
         *,
-        train: Cycle,
+        train_on: Callable[[int], None],
         validation: Batches,
         bounds: Bounds | None,
         stamp: Callable[[dict[str, Kept]], Architecture],
@@ -62,7 +61,7 @@ class Judging:
         self.supernet = stepper.supernet
         self.course = course
         self.settings = settings
-        self.train = train
+        self.train_on = train_on
         self.validation = validation
         self.bounds = bounds
         self.stamp = stamp
@@ -211,7 +210,7 @@ class Judging:
         with self.supernet.only(active):
             for step in range(total):
                 heed()
-                self.stepper.take([self.train.batch(course.step + self._tuning_steps)], None, course.progress)
+                self.train_on(course.step + self._tuning_steps)
                 self._tuning_steps += 1
                 self.display.update("tuning", step + 1, total, {})
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.nn.utils import get_total_norm
 
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.batch import Batch
@@ -22,6 +23,7 @@ from dnas.searching.checkpoint import SearchCheckpoint
 from dnas.searching.course import Course
 from dnas.searching.equal_ranks import check_equal
 from dnas.searching.execution import Stepper
+from dnas.searching.finiteness import non_finite_of
 from dnas.searching.first_batch import FirstBatches
 from dnas.searching.judging import Judging
 from dnas.searching.observer import GoBack, Observer, Stop
@@ -34,7 +36,8 @@ from dnas.searching.watching import Watching
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted, StopRequest
-from dnas.task.batch_check import steps_on
+from dnas.system.tensor_file import first_non_finite
+from dnas.task.batch_check import Given, bad_inputs
 
 SEARCHED = "searched.json"  # the architecture of a search whose result is chosen among finalists
 
@@ -94,7 +97,7 @@ class SearchLoop:
             self.stepper,
             self.course,
             settings,
-            train=self.train,
+            train_on=self._train_on,
             validation=validation,
             bounds=bounds,
             stamp=stamp,
@@ -146,22 +149,44 @@ class SearchLoop:
         alphas_move = due and settings.relaxation.trains_alphas
         look_ahead = 0 if settings.one_level or not alphas_move else settings.hypergradient.num_train_batches
         weight_batches = self._next_batches(max(look_ahead, 1))
-        if not self._batch_is_tried:
-            self._batch_is_tried = True
-            self.first_batches.try_all(self.supernet, course.step, weight_batches[0])
         alpha_batch, checks = None, self.first_batches.checks
         given = [(checks["train"], course.step, weight_batches[0])]
         if alphas_move:
             alpha_step = course.step // settings.weight_steps
             alpha_batch = weight_batches[0] if settings.one_level else self.val.batch(alpha_step)
             given += [] if settings.one_level else [(checks["val"], alpha_step, alpha_batch)]
-        with steps_on(*given):
-            result = self.stepper.take(weight_batches, alpha_batch, course.progress)
-        self._note(weight_batches[0], alpha_batch, result)
-        if self.stepper.device.type == "cpu":  # elsewhere reading the losses at every step would wait for the device
-            self.checkpoint.finiteness.check_losses(
-                lambda: "".join(check.said_of_inputs(index, batch) for check, index, batch in given)
-            )
+        if not self._batch_is_tried and not (settings.skip_non_finite and bad_inputs(given)):
+            self._batch_is_tried = True
+            self.first_batches.try_all(self.supernet, course.step, weight_batches[0])
+        result = self._taken(given, weight_batches, alpha_batch, course.step + 1)
+        course.step += 1
+        if result is None:
+            self.watching.step_left_out(weight_batches[0], alpha_batch)
+        else:
+            self._note(weight_batches[0], alpha_batch, result)
+
+    def _taken(
+        self, given: Sequence[Given], weight_batches: Sequence[Batch], alpha_batch: Batch | None, step: int
+    ) -> StepResult | None:
+        """The result of a step, counted from 1; None if it is left out."""
+        return self.checkpoint.finiteness.taken(
+            given,
+            lambda: self.stepper.take(weight_batches, alpha_batch, self.course.progress),
+            wrong_with=self._wrong_with,
+            when=self.course.at(step),
+        )
+
+    def _wrong_with(self, result: StepResult) -> str:
+        """What of a step is NaN or infinite, in words; empty if all is finite."""
+        bad = non_finite_of(result.scalars)
+        if not bad and not bool(get_total_norm(self.supernet.alpha_parameters()).isfinite()):
+            bad = f"{first_non_finite(self.supernet.alphas)} holds NaN or infinity"
+        return bad
+
+    def _train_on(self, index: int) -> None:
+        """Train the weights alone on the training batch of this number."""
+        batch = self.train.batch(index)
+        self._taken([(self.first_batches.checks["train"], index, batch)], [batch], None, index + 1)
 
     def _next_batches(self, count: int) -> list[Batch]:
         """The training batch of this step, and the following ones if several inner steps look ahead."""
@@ -172,9 +197,8 @@ class SearchLoop:
         return batches
 
     def _note(self, weight_batch: Batch, alpha_batch: Batch | None, result: StepResult) -> None:
-        """Count a step, add up its scalars, and tell the observers."""
-        course, epoch = self.course, self.course.epoch
-        course.step += 1
+        """Add up the scalars of the step that was counted last, and tell the observers."""
+        course, epoch = self.course, (self.course.step - 1) // self.course.steps_per_epoch
         course.totals.add(course.step, result.scalars, result.num_samples, result.aux.outputs, weight_batch.targets)
         self.watching.step_ended(epoch, weight_batch, alpha_batch)
 
@@ -185,7 +209,7 @@ class SearchLoop:
 
     def _log_step(self) -> None:
         course = self.course
-        self.checkpoint.finiteness.check_losses()
+        self.checkpoint.check_losses()
         scalars = course.totals.latest()
         if self.run is not None:
             self.run.log(course.steps_taken, {"epoch": course.epoch, "phase": "step", **course.labels, **scalars})
@@ -196,11 +220,12 @@ class SearchLoop:
     def _end_epoch(self) -> None:
         course = self.course
         scalars = course.totals.means()
+        self.checkpoint.finiteness.check_epoch(course.epoch - 1, has_trained=bool(scalars))
         course.totals = Totals()
         if self.stepper.held is not None:
             self.stepper.held.end_epoch()
         mixtures = self.judging.mixtures()
-        scalars |= self.judging.epoch_scalars(mixtures)
+        scalars |= self.judging.epoch_scalars(mixtures) | self.checkpoint.finiteness.counted()
         self.shown |= {
             name: value for name, value in scalars.items() if name == "validation_accuracy" or name.endswith("_use")
         }
@@ -276,6 +301,7 @@ class SearchLoop:
         if self.run is not None:
             architecture.save(self.run.architecture_path if is_final else self.run.path / SEARCHED)
             summary: dict[str, Any] = {"seconds": course.seconds, "steps": course.steps_taken, "epochs": course.epoch}
+            summary |= self.checkpoint.finiteness.counted()
             if decided is not None:
                 summary["decidedness"] = decided.to_data()
             self.run.save_json("search", summary)

@@ -84,6 +84,8 @@ class SearchSettings:
         seed: seed of alphas and samples.
         log_every: steps between two rows of step metrics.
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch.
+        skip_non_finite: steps that may be left out, in all, because inputs, loss or gradient of their batches are NaN
+            or infinite; the search stops at the next one. With 0, the default, it stops at the first one.
         budget: what the network may cost that is delivered; null for any cost.
     """
 
@@ -110,6 +112,7 @@ class SearchSettings:
     seed: int = 0
     log_every: int = free(50)
     checkpoint_minutes: float = free(10.0)
+    skip_non_finite: int = free(0)
     budget: Budget | None = None
 
     def __post_init__(self) -> None:
@@ -123,6 +126,8 @@ class SearchSettings:
             )
         if self.log_every < 1:
             raise UserError(f"log_every must be at least 1; got {self.log_every}.")
+        if self.skip_non_finite < 0:
+            raise UserError(f"skip_non_finite must be 0 (none) or more; got {self.skip_non_finite}.")
         if self.weight_steps < 1:
             raise UserError(f"weight_steps must be at least 1; got {self.weight_steps}.")
         if not self.tuning_lr > 0:

@@ -59,6 +59,10 @@ class Watching:
                     StepReport(self.course.step, epoch, self.supernet, mixtures, weight_batch, alpha_batch, memory)
                 )
 
+    def step_left_out(self, weight_batch: Batch, alpha_batch: Batch | None) -> None:
+        """Remember batches whose step was left out where nothing better is known, as after a resume."""
+        self._last_batches = (self._last_batches[0] or weight_batch, self._last_batches[1] or alpha_batch)
+
     def epoch_ended(
         self, scalars: dict[str, float], mixtures: Mapping[str, Mixture], architecture: Architecture | None
     ) -> list[Stop | GoBack]:

@@ -60,19 +60,19 @@ class BatchCheck:
         return f" It came to {self.place(index)}: {bad}." if bad else f" The inputs of {self.place(index)} are finite."
 
 
-@contextmanager
-def steps_on(*given: tuple[BatchCheck, int, Batch]) -> Iterator[None]:
-    """Within the block a step is taken on batches of loaders.
+Given = tuple[BatchCheck, int, Batch]  # a batch with its loader's check and its number from 0 over all epochs
 
-    Args:
-        given: for each batch its loader's check, and its number from 0 over all epochs.
+
+@contextmanager
+def steps_on(*given: Given) -> Iterator[None]:
+    """Within the block a step is taken on batches of loaders.
 
     Raises:
         UserError: the step failed; the message names the batch, and what it holds that it should not.
     """
     for check, _, batch in given:
         check.note(batch)
-    places = " and ".join(check.place(index) for check, index, _ in given)
+    places = places_of(given)
     try:
         yield
     except UserError as error:
@@ -87,7 +87,18 @@ def steps_on(*given: tuple[BatchCheck, int, Batch]) -> Iterator[None]:
         raise UserError(wrong) from error
 
 
-def _first_wrong(given: Sequence[tuple[BatchCheck, int, Batch]]) -> str:
+def places_of(given: Sequence[Given]) -> str:
+    """The batches in words, such as 'batch 3 of train (epoch 1) and batch 3 of val (epoch 1)'."""
+    return " and ".join(check.place(index) for check, index, _ in given)
+
+
+def bad_inputs(given: Sequence[Given]) -> str:
+    """The first batch whose inputs hold NaN or infinity, in words; empty if there is none."""
+    found = ((check.place(index), non_finite_samples(batch.inputs)) for check, index, batch in given)
+    return next((f"{place}: {bad}" for place, bad in found if bad), "")
+
+
+def _first_wrong(given: Sequence[Given]) -> str:
     for check, index, batch in given:
         wrong = check.wrong_with(batch)
         if wrong:

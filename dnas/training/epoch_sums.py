@@ -23,6 +23,11 @@ class EpochSums:
         """Add the sums of one step: the samples' weights, then one sum for each name, `(1 + names,)`."""
         self.sums += sums
 
+    @property
+    def num_samples(self) -> float:
+        """The samples so far, each with its weight."""
+        return float(self.sums[0])
+
     def means(self) -> dict[str, float]:
         """Means so far; 0 before the first step."""
         weight, *sums = self.sums.tolist()

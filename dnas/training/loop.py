@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
-from functools import partial
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dnas.core.batch import Batch
 from dnas.core.last_checkpoint import LastCheckpoint
@@ -18,16 +18,17 @@ from dnas.core.training_mode import set_training_mode
 from dnas.core.trial_write import check_training_can_be_saved
 from dnas.data.batches import Batches
 from dnas.searching.capture import Recorder
+from dnas.searching.finiteness import Finiteness
 from dnas.space.drop_path import DropPath, set_drop_path
 from dnas.system.difference import first_difference
 from dnas.system.display import Display, Silent
 from dnas.system.errors import UserError
 from dnas.system.interrupt import Interrupted, StopRequest
 from dnas.system.random_state import random_state, restore_random_state
+from dnas.system.tensor_file import first_non_finite
 from dnas.task.base import Task
-from dnas.task.batch_check import BatchCheck, steps_on
+from dnas.task.batch_check import BatchCheck
 from dnas.training.distillation import Teacher
-from dnas.training.divergence import Divergence
 from dnas.training.epoch_sums import EpochSums
 from dnas.training.evaluate import as_batches, device_of, evaluate
 from dnas.training.kept import KeptWeights
@@ -120,9 +121,19 @@ class TrainingLoop:
             display=display,
             # Checkpoints had no task while classification was the only one, no teacher while there were none, and no
             # choice of weights while the last ones were kept.
-            added={"task": task.name(), "teacher": None, "kept": {}, "carry": None, "conditions": {}},
+            added={"task": task.name(), "teacher": None, "kept": {}, "carry": None, "conditions": {}, "skipped": 0},
         )
-        self.divergence = Divergence(network, self.optimizer, settings.weights.clip, self.checkpoint.last_good)
+        self.finiteness = Finiteness(
+            "training",
+            self.optimizer,
+            settings.weights.clip,
+            at_most=settings.skip_non_finite,
+            moving=self._moving,
+            put_back=self._put_back,
+            looks=self.device.type == "cpu",  # elsewhere reading numbers at every step would wait for the device
+            last_good=self.checkpoint.last_good,
+            say=display.say,
+        )
 
     # The loop
 
@@ -158,29 +169,51 @@ class TrainingLoop:
             set_drop_path(self.network, self.settings.drop_path_at(epoch))
 
     def _one_step(self, batch: Batch) -> None:
-        drop_path = self.settings.drop_path_at(self.step // self.steps_per_epoch)
-        with steps_on((self.batch_check, self.step, batch)):
-            sums = self.training_step.take(batch, drop_path, is_first=self.step == 0)
+        drop_path, is_first = self.settings.drop_path_at(self.step // self.steps_per_epoch), self.step == 0
+        sums = self.finiteness.taken(
+            [(self.batch_check, self.step, batch)],
+            lambda: self.training_step.take(batch, drop_path, is_first=is_first),
+            wrong_with=self._wrong_with,
+            when=_when(self.step + 1),
+        )
         self.step += 1
-        self.kept.step_taken()
-        self.totals.add(sums)
-        if self.device.type == "cpu":  # elsewhere reading these numbers at every step would wait for the device
-            said_of_inputs = partial(self.batch_check.said_of_inputs, self.step - 1, batch)
-            self.divergence.check_step(
-                self.step, float(sums[1]), float(self.training_step.gradient_norm), said_of_inputs
-            )
+        if sums is not None:
+            self.kept.step_taken()
+            self.totals.add(sums)
+
+    def _wrong_with(self, sums: Tensor) -> str:
+        """Whether loss or gradient of a step are NaN or infinite, in words; empty if they are finite."""
+        loss = float(sums[1])
+        if not math.isfinite(loss):
+            return f"the loss is {loss}"
+        if math.isfinite(float(self.training_step.gradient_norm)):  # it also overflows where all entries are finite
+            return ""
+        gradients = {name: weight.grad for name, weight in self.network.named_parameters() if weight.grad is not None}
+        bad = first_non_finite(gradients)
+        return bad and f"the gradient of {bad} holds NaN or infinity"
 
     # After some steps, and after an epoch
 
     def _log_step(self, epoch: int) -> None:
         """Write the means over the epoch so far."""
-        means = self.totals.means()
-        self.divergence.check_loss(self.step, means["loss"])
+        means = self._means()
         self.shown = {**means, "lr": self.optimizer.param_groups[0]["lr"]}
         if self.run is not None:
             self.run.log(self.step, {"phase": "step", "epoch": epoch, **self.shown})
 
+    def _means(self) -> dict[str, float]:
+        """The means over the epoch so far, which are finite."""
+        means = self.totals.means()
+        if not math.isfinite(means["loss"]):
+            raise self.finiteness.diverged(_when(self.step), f"the loss is {means['loss']}")
+        return means
+
+    def _check_weights(self) -> None:
+        state = self.network.state_dict().items()
+        self.finiteness.check_tensors(_when(self.step), {n: value for n, value in state if isinstance(value, Tensor)})
+
     def _end_epoch(self, epoch: int) -> None:
+        self.finiteness.check_epoch(epoch, has_trained=self.totals.num_samples > 0)
         row = {f"train_{name}": self.shown[name] for name in self.means_of}
         self.totals = EpochSums(self.means_of, self.device)
         if self.validation is not None:
@@ -192,6 +225,7 @@ class TrainingLoop:
             row |= {"validation_loss": measured.loss}
             row |= {f"validation_{name}": value.value for name, value in values.items()}
             self.shown = {**self.shown, "validation": measured.score.value}
+        row |= self.finiteness.counted()
         if self.has_drop_path:
             row["drop_path"] = self.settings.drop_path_at(epoch)
         if self.run is not None:
@@ -204,10 +238,11 @@ class TrainingLoop:
         The training counts as finished once that file exists.
         """
         self.kept.load_final()
-        self.divergence.check_weights(self.step)
+        self._check_weights()
         if self.run is not None:
             self.run.save_weights(self.network)
             summary = {"epochs": self.settings.epochs, "steps": self.step, "seconds": self.seconds}
+            summary |= self.finiteness.counted()
             summary |= {} if self.taught_by is None else {"teacher": self.taught_by}
             modules = digest_of_modules(self.network)
             self.run.save_json(SUMMARY, {**summary, "settings": self.settings.to_data(), MODULES: modules})
@@ -217,9 +252,9 @@ class TrainingLoop:
     def state(self) -> dict[str, Any]:
         return {
             "step": self.step,
+            "skipped": self.finiteness.num_skipped,
             "seconds": self.seconds,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **self._moving(),
             "random_state": random_state(),
             "totals": self.totals.state(),
             "shown": self.shown,
@@ -229,13 +264,25 @@ class TrainingLoop:
             "teacher": self.taught_by,
             "conditions": self.conditions,
             "kept": self.kept.state(),
+        }
+
+    def _moving(self) -> dict[str, Any]:
+        """The part of the state that a step changes, but sums and random numbers."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "carry": self.training_step.carry,
         }
 
+    def _put_back(self, moving: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(moving["network"])
+        self.optimizer.load_state_dict(moving["optimizer"])
+        self.training_step.carry = moving["carry"]
+
     def save(self) -> None:
         """Write a checkpoint, after checking that its contents are finite."""
-        self.divergence.check_loss(self.step, self.totals.means()["loss"])
-        self.divergence.check_weights(self.step)
+        self._means()
+        self._check_weights()
         self.checkpoint.save()
 
     def resume(self) -> None:
@@ -246,11 +293,10 @@ class TrainingLoop:
                 self.checkpoint.say_going_on(self._place)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._put_back(state)
         self.totals.load(state["totals"])
         self.kept.load(state["kept"])
-        self.training_step.carry = state["carry"]
+        self.finiteness.num_skipped = state["skipped"]
         self.step, self.seconds, self.shown = state["step"], state["seconds"], state["shown"]
         if not 0 <= self.step <= self.total_steps:
             raise ValueError(f"it is of step {self.step} of {self.total_steps}")
@@ -265,3 +311,7 @@ class TrainingLoop:
     @property
     def _place(self) -> str:
         return f"step {self.step} of {self.total_steps}"
+
+
+def _when(step: int) -> str:
+    return f"at or before step {step}"

@@ -27,21 +27,6 @@ def takes_channels_last(network: nn.Module, inputs: Any, carry: Any = None) -> b
     return True
 
 
-def first_non_finite(network: nn.Module) -> str:
-    """Name of the first weight or buffer that holds NaN or infinity; empty if there is none."""
-    state = network.state_dict().items()
-    tensors = {name: value for name, value in state if isinstance(value, Tensor) and value.is_floating_point()}
-    if not tensors or bool(torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).all()):
-        return ""
-    return next(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
-
-
-def first_non_finite_gradient(network: nn.Module) -> str:
-    """Name of the first weight whose gradient holds NaN or infinity; empty if there is none."""
-    gradients = ((name, weight.grad) for name, weight in network.named_parameters())
-    return next((name for name, grad in gradients if grad is not None and not bool(grad.isfinite().all())), "")
-
-
 def digest_of_modules(network: nn.Module) -> str:
     """A number that changes with the name or class of any module within the network.
 

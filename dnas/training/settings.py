@@ -42,6 +42,8 @@ class RetrainSettings:
         seed: seed of initial weights, drop-path and dropout.
         log_every: steps between two rows of step metrics.
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch; 0 writes one per step.
+        skip_non_finite: steps that may be left out, in all, because inputs, loss or gradient of their batches are NaN
+            or infinite; the training stops at the next one. With 0, the default, it stops at the first one.
 
     Raises:
         UserError: a value is out of its range.
@@ -64,13 +66,14 @@ class RetrainSettings:
     seed: int = 0
     log_every: int = free(50)
     checkpoint_minutes: float = free(10.0)
+    skip_non_finite: int = free(0)
 
     def __post_init__(self) -> None:
         accept(self)
         for name in ("epochs", "batch_size", "channels", "cells", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1; got {getattr(self, name)}.")
-        for name in ("auxiliary_weight", "cutout", "checkpoint_minutes"):
+        for name in ("auxiliary_weight", "cutout", "checkpoint_minutes", "skip_non_finite"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} must be 0 or more; got {getattr(self, name)}.")
         for name in ("drop_path", "label_smoothing"):

@@ -55,7 +55,8 @@ class TrainingStep:
         self.means_of = ("loss", "top1") if isinstance(task, Classification) else ("loss",)
         self.gradient_norm = torch.zeros(())  # of the latest step, before clipping
         self._memory_format: torch.memory_format | None = None  # determined at the first batch
-        if recorder is None and settings.capture and self.device.type == "cuda" and is_recordable(self.optimizer):
+        records = settings.capture and not settings.skip_non_finite  # which takes steps back
+        if recorder is None and records and self.device.type == "cuda" and is_recordable(self.optimizer):
             recorder = CudaRecorder()
         self._capture = recorder and StepCapture(
             recorder, state=self._moving, generators=generators_of({"": self.weights[0]}), say=say

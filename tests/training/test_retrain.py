@@ -453,7 +453,7 @@ def poisoned(batch: int) -> list[tuple[Tensor, Tensor]]:
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_the_rate_and_what_to_lower():
     with pytest.raises(
-        FloatingPointError, match=r"at or before step 2: the loss is nan.* Lower the learning rate.*0.025"
+        FloatingPointError, match=r"at or before step 2: the loss is nan.* Lower the weights' learning rate.*0.025"
     ):
         retrain(linear(), poisoned(1), settings=quick())
 
