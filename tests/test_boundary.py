@@ -1,7 +1,7 @@
 """Files that are not the user's own code are read through `dnas.system.reading` alone."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -50,27 +50,26 @@ EXCEPTIONS = {
 }
 
 
-def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+def calls(nodes: Sequence[ast.AST], imported: Mapping[str, str]) -> Iterator[tuple[str, ast.Call]]:
     """The last two parts of what is called, such as 'Image.open'; one part for a plain name of this file.
 
     Names count as what they were imported as: `from json import loads as l` makes of `l(...)` 'json.loads'.
     """
-    imported = dict(names_of_imports(tree))
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call):
             yield last_two(node.func, imported), node
 
 
-def names_of_imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+def names_of_imports(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, str]]:
     """A name in the file, and what it stands for: ('l', 'json.loads'); also `load = json.loads`."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((alias.asname, alias.name) for alias in node.names if alias.asname)
         elif isinstance(node, ast.ImportFrom) and not str(node.module).startswith("dnas"):
             yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def last_two(called: ast.expr, imported: dict[str, str]) -> str:
+def last_two(called: ast.expr, imported: Mapping[str, str]) -> str:
     if isinstance(called, ast.Name):
         return ".".join(imported.get(called.id, called.id).split(".")[-2:])
     if isinstance(called, ast.Attribute):
@@ -79,11 +78,10 @@ def last_two(called: ast.expr, imported: dict[str, str]) -> str:
     return ""
 
 
-def mentioned(tree: ast.AST) -> Iterator[str]:
+def mentioned(nodes: Sequence[ast.AST], imported: Mapping[str, str]) -> Iterator[str]:
     """Readers that are handed on without being called, such as `load = json.loads` or `map(json.loads, lines)`."""
-    imported = dict(names_of_imports(tree))
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    for node in ast.walk(tree):
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    for node in nodes:
         if isinstance(node, ast.Attribute | ast.Name) and id(node) not in called and isinstance(node.ctx, ast.Load):
             name = last_two(node, imported)
             if name in READERS or name == "open":
@@ -98,9 +96,10 @@ def writes(call: ast.Call, place: int) -> bool:
 
 def readers(source: str) -> Iterator[str]:
     """The calls in a text of code that read a file or data."""
-    tree = ast.parse(source)
-    yield from mentioned(tree)
-    for name, call in calls(tree):
+    nodes = list(ast.walk(ast.parse(source)))
+    imported = dict(names_of_imports(nodes))
+    yield from mentioned(nodes, imported)
+    for name, call in calls(nodes, imported):
         owner, _, last = name.rpartition(".")
         if name in READERS and not (name == "os.open" and "os.devnull" in ast.unparse(call)):
             yield name

@@ -60,7 +60,8 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 def test_the_whole_job_on_digits(tmp_path):
     run, image = tmp_path / "run", tmp_path / "digit.png"
-    out = done("search", "--data", "digits", "--run", run, *SMALL, "--baseline", "random", "--num_random", 2)
+    large = ("--batch_size", 64, "--retrain.batch_size", 64)  # few steps of 1,527 images
+    out = done("search", "--data", "digits", "--run", run, *SMALL, *large, "--baseline", "random", "--num_random", 2)
     assert "percentile" in out
     assert "random search" in out.lower()
     assert out.rstrip().endswith(f"Next: dnas evaluate {run}; dnas export {run}")
@@ -258,9 +259,13 @@ def uninterrupted(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return run
 
 
+# How search, retraining and baseline are stopped, one after the other.
+SIGNALS = [(signal.SIGKILL, signal.SIGINT, signal.SIGKILL), (signal.SIGHUP, signal.SIGKILL, signal.SIGINT)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
-def test_each_command_that_was_stopped_goes_on_to_the_same_bits(photos, uninterrupted, tmp_path, number):
+@pytest.mark.parametrize("signals", SIGNALS, ids=lambda numbers: " ".join(number.name for number in numbers))
+def test_each_command_that_was_stopped_goes_on_to_the_same_bits(photos, uninterrupted, tmp_path, signals):
     run = tmp_path / "my run"
     stages: list[tuple[tuple[object, ...], tuple[object, ...], Path, int]] = [
         (("search", "--data", photos, "--run", run, *LONGER), ("search", "--resume", run), run, 15),
@@ -272,7 +277,7 @@ def test_each_command_that_was_stopped_goes_on_to_the_same_bits(photos, uninterr
             20,
         ),
     ]
-    for command, again, folder, rows in stages:
+    for number, (command, again, folder, rows) in zip(signals, stages, strict=True):
         metrics = folder / "metrics.jsonl"
         said = stopped(started(*command), number, lambda metrics=metrics, rows=rows: lines(metrics) >= rows)
         if number != signal.SIGKILL:

@@ -40,7 +40,11 @@ from dnas import (
     UniformPath,
     ZeroOne,
 )
+from dnas.cli.parser import load, parse
+from dnas.cli.recipes import fitted
 from dnas.cli.run_settings import job_of
+from dnas.cli.shared import part_of
+from dnas.jobs.images import read_data
 from dnas.jobs.job import Job
 from dnas.jobs.recipe import (
     FOLDER,
@@ -51,7 +55,10 @@ from dnas.jobs.recipe import (
     recipe_path,
     what_its_space_lacks,
 )
+from dnas.jobs.run_folder import begin
+from dnas.jobs.search import search_command
 from dnas.searching.settings import AlphaAdam
+from dnas.system.display import Silent
 from dnas.system.words import did_you_mean
 from tests.support.cli import done, make_photos
 from tests.support.method import job_of_recipe
@@ -87,39 +94,42 @@ def num_stages(name: str) -> int:
     return len(yaml.safe_load(recipe_path(name).read_text())["search"].get("stages", [])) or 1
 
 
+def searched(name: str, photos: Path, path: Path) -> Run:
+    """A finished search of two steps by a recipe, with all that `dnas search` does but for its planning."""
+    whole = num_stages(name) == 1
+    epochs = ("--search.warmup_epochs", 0) if whole else ("--search.epochs", num_stages(name))
+    if name in SOON:
+        epochs = ("--search.epochs", 3, "--search.observers", SOON[name])
+    # One cell of NAS-Bench-201 is three; of two cells of DARTS the second is a reduction cell.
+    text = recipe_path(name).read_text()
+    cells = ("--cells", 2 if whole and "NasBench201Space" not in text else 1)
+    nodes = ("--space.nodes", 2) if "dnas.DartsSpace" in text else ()
+    words = ("--recipe", name, "--data", photos, *SHRUNK, *cells, *nodes, *epochs, *LESS.get(name, ()))
+    settings, given = parse(load("search"), [str(word) for word in words])
+    run, job = Run(path), fitted(part_of(settings, Job), given)
+    begin(run, job)
+    search_command(run, job, read_data(run, job, Silent()), Silent())
+    return run
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """A finished search of two steps by each recipe."""
-    folder = tmp_path_factory.mktemp("recipes")
-    photos = make_photos(folder / "photos", count=19)
-    runs = {name: Run(folder / name) for name in recipe_names()}
-    for name, run in runs.items():
-        whole = num_stages(name) == 1
-        epochs = ("--search.warmup_epochs", 0) if whole else ("--search.epochs", num_stages(name))
-        if name in SOON:
-            epochs = ("--search.epochs", 3, "--search.observers", SOON[name])
-        # One cell of NAS-Bench-201 is three; of two cells of DARTS the second is a reduction cell.
-        text = recipe_path(name).read_text()
-        cells = ("--cells", 2 if whole and "NasBench201Space" not in text else 1)
-        nodes = ("--space.nodes", 2) if "dnas.DartsSpace" in text else ()
-        sizes = (*SHRUNK, *cells, *nodes, *epochs, *LESS.get(name, ()))
-        done("search", "--recipe", name, "--data", photos, "--run", run.path, *sizes)
-    return runs
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photos(tmp_path_factory.mktemp("data") / "photos", count=19)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # the first one waits for the searches of all recipes
 @pytest.mark.parametrize("name", recipe_names())
-def test_each_recipe_runs_two_steps_of_both_kinds(runs: dict[str, Run], name: str):
-    steps = [row for row in runs[name].metrics() if row["phase"] == "step"]
-    job = job_of(runs[name], trust=False)
+def test_each_recipe_runs_two_steps_of_both_kinds(photos: Path, tmp_path: Path, name: str):
+    run = searched(name, photos, tmp_path / "run")
+    steps = [row for row in run.metrics() if row["phase"] == "step"]
+    job = job_of(run, trust=False)
     if name in SOON:  # of three epochs, of which the last may be left out, or repeated
         assert len(steps) >= 4
     else:
         assert len(steps) == (4 if job.search.one_level else 2) * num_stages(name)  # one level passes over both halves
     assert all(row["train_loss"] > 0 for row in steps)
     assert any("val_loss" in row for row in steps) == job.search.relaxation.trains_alphas
-    kept = set(runs[name].load_architecture().decisions)
+    kept = set(run.load_architecture().decisions)
     assert kept == {one for one in job.space.decisions() if not one.endswith(".edges")}
 
 
