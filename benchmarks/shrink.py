@@ -1,22 +1,27 @@
-"""Shrinking a trained ResNet of 8 layers on CIFAR-10 at 16x16, beside uniform, random, new and magnitude-pruned ones.
+"""Shrinking a trained ResNet of 8 layers on CIFAR-10 at 16x16, beside uniform, random, new and otherwise pruned ones.
 
     python benchmarks/cifar16.py CIFAR10 cifar16.npz
     python benchmarks/shrink.py OUT.jsonl --data cifar16.npz --folder RUNS [--seeds 0 1 2] [--limits 50 25 10]
 
 For each seed the network is trained once, on 45,000 images; the other 5,000 decide the widths. For each budget, a share
-of its FLOPs in percent, come: `one-shot` and `masked` (a search of one epoch), each with what was found; and from
-the first of them the uniform network, the same from scratch with the compute of the original and the fine-tuning, and
-random ones. All are fine-tuned alike for 5 epochs, with distillation from the original. Where Torch-Pruning 1.6 is
-installed (`pip install torch-pruning`; MIT), its magnitude pruning by one ratio for all layers is a row as well. Rows
-are measured on the 10,000 test images. A row is a line of JSON; rows that are there are not made again, and finished
-trainings in RUNS are taken as they are.
+of its FLOPs in percent, come three ways of `dnas.shrink`: `one-shot`, `finalists` (eight candidates, fine-tuned for a
+quarter or three quarters of an epoch) and `masked` (a search of one epoch), each with what was found; with the first of
+them the uniform network and random ones; and the uniform network from scratch with the compute of the original and the
+fine-tuning. All are fine-tuned alike for 5 epochs, with distillation from the original. Where Torch-Pruning 1.6 is
+installed (`pip install torch-pruning`; MIT), its magnitude pruning by one ratio for all layers is a row as well, and
+where NVIDIA ModelOpt 0.47 is (`pip install nvidia-modelopt torchprofile==0.0.4 requests`; Apache-2.0), its FastNAS.
+Rows are measured on the 10,000 test images. A row is a line of JSON; rows that are there are not made again, and
+finished trainings in RUNS are taken as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import importlib.util
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,13 +42,20 @@ from dnas import (
     shrink,
 )
 from dnas.cost import count_flops, count_parameters
+from dnas.cost.budget import Budget
 from dnas.data import Batches, ImageBatches, ImageSet, load_source, measure_normalization, standard_augmentation
 from dnas.data.split import stratified_split
+from dnas.shrinking.budget import limits_of
+from dnas.shrinking.rivals import uniform_widths
+from dnas.shrinking.scratch import with_new_weights, with_same_compute
+from dnas.shrinking.searchable import make_searchable
 from dnas.shrinking.statistics import reestimate
 
 WIDTHS, BATCH = (16, 32, 64), 128
-RANDOM = 3
-WAYS = {"one-shot": 0, "masked": 1}  # epochs of search
+RANDOM = 2
+FINALISTS = 8
+# In this order: all of what is compared first, then what takes longest.
+WAYS = ("one-shot", "finalists", "torch-pruning", "fastnas", "from scratch", "masked")
 SAMPLE = torch.zeros(1, 3, 16, 16)
 
 
@@ -138,15 +150,11 @@ def trained(data: Data, sizes: Sizes, folder: Path, seed: int) -> nn.Module:
 
 
 def shrunk_rows(model: nn.Module, data: Data, sizes: Sizes, limit: int, way: str, folder: Path) -> list[dict[str, Any]]:
-    """Rows of `dnas.shrink`; rivals come with the first way only."""
-    rivals = way == next(iter(WAYS))
-    settings = ShrinkSettings(
-        fine_tuning=sizes.tuned,
-        scratch=sizes.trained,
-        from_scratch=sizes.training if rivals else 0,
-        random=RANDOM if rivals else 0,
-        onnx=False,
-    )
+    """Rows of `dnas.shrink`; rivals come with the one-shot way only."""
+    rivals = way == "one-shot"
+    settings = ShrinkSettings(fine_tuning=sizes.tuned, random=RANDOM if rivals else 0, onnx=False)
+    if way == "finalists":
+        settings = replace(settings, finalists=replace(settings.finalists, num=FINALISTS))
     small = shrink(
         model,
         data.train,
@@ -154,7 +162,7 @@ def shrunk_rows(model: nn.Module, data: Data, sizes: Sizes, limit: int, way: str
         budget=f"flops<={limit}%",
         test=data.test,
         example=SAMPLE,
-        search_epochs=WAYS[way],
+        search_epochs=1 if way == "masked" else 0,
         settings=settings,
         run=Run(folder / f"{way}-{limit}"),
         display=Silent(),
@@ -171,21 +179,68 @@ def shrunk_rows(model: nn.Module, data: Data, sizes: Sizes, limit: int, way: str
             "parameters": row.parameters,
             "milliseconds": row.milliseconds,
             "seconds": row.seconds,
+            "widths": row.values,
         }
         for row in rows
     ]
 
 
-def pruned_row(model: nn.Module, data: Data, sizes: Sizes, limit: int, folder: Path) -> dict[str, Any]:
-    """Torch-Pruning (Fang et al. 2023, https://arxiv.org/abs/2301.12900): the largest network that keeps the budget."""
-    import copy
+def scratch_row(model: nn.Module, data: Data, sizes: Sizes, limit: int, folder: Path) -> dict[str, Any]:
+    """The uniform network with new weights and as much compute as the original and the fine-tuning took."""
+    started = time.perf_counter()
+    searchable = make_searchable(model, SAMPLE)
+    bounds = limits_of(Budget((f"flops<={limit}%",)), searchable, searchable.program()).bounds
+    values = uniform_widths(searchable, bounds)
+    assert values is not None
+    ranking = {group.name: range(len(group)) for group in searchable.structure.groups}
+    network = searchable.derive(searchable.selection(values, ranking))
+    with_new_weights(network, 0)
+    settings = with_same_compute(
+        sizes.trained,
+        epochs=sizes.training,
+        fine_tuning=sizes.fine_tuning,
+        original_flops=count_flops(model, SAMPLE),
+        flops=count_flops(network, SAMPLE),
+    )
+    run = Run(folder / f"from-scratch-{limit}")
+    network = retrain(network, data.train, settings=settings, run=run, display=Silent(), teacher=model)
+    return {**_measured("uniform from scratch", network, model, data, limit, started), "epochs": settings.epochs}
 
+
+def tuned_row(
+    name: str, pruned: nn.Module, started: float, model: nn.Module, data: Data, sizes: Sizes, limit: int, folder: Path
+) -> dict[str, Any]:
+    """A network that another tool made, statistics measured anew and fine-tuned as all are."""
+    reestimate(pruned, [batch for _, batch in zip(range(8), data.train.epoch(0), strict=False)])
+    run = Run(folder / f"{name}-{limit}")
+    network = retrain(pruned, data.train, settings=sizes.tuned, run=run, display=Silent(), teacher=model)
+    return _measured(name, network, model, data, limit, started)
+
+
+def _measured(
+    name: str, network: nn.Module, model: nn.Module, data: Data, limit: int, started: float
+) -> dict[str, Any]:
+    return {
+        "kind": name,
+        "top1": evaluate(network, data.test, display=Silent()).score.value,
+        "use": 100 * count_flops(network, SAMPLE) / count_flops(model, SAMPLE) / limit,
+        "flops": count_flops(network, SAMPLE),
+        "parameters": count_parameters(network),
+        "seconds": time.perf_counter() - started,
+        "weights": [list(weight.shape) for weight in network.parameters() if weight.ndim > 1],
+    }
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).eval().to(memory_format=torch.contiguous_format)  # pyright: ignore
+
+
+def by_magnitude(model: nn.Module, limit: int) -> nn.Module:
+    """Torch-Pruning (Fang et al. 2023, https://arxiv.org/abs/2301.12900): the largest network that keeps the budget."""
     import torch_pruning  # pyright: ignore[reportMissingImports]
 
-    started, whole = time.perf_counter(), count_flops(model, SAMPLE)
-
     def cut(ratio: float) -> nn.Module:
-        copied = copy.deepcopy(model).eval().to(memory_format=torch.contiguous_format)  # pyright: ignore
+        copied: Any = plain_copy(model)
         pruner = torch_pruning.pruner.MagnitudePruner(
             copied,
             SAMPLE,
@@ -197,29 +252,55 @@ def pruned_row(model: nn.Module, data: Data, sizes: Sizes, limit: int, folder: P
         return copied
 
     ratios = [step / 64 for step in range(64)]
-    network = next(one for one in map(cut, ratios) if count_flops(one, SAMPLE) <= whole * limit / 100)
-    reestimate(network, [batch for _, batch in zip(range(8), data.train.epoch(0), strict=False)])
-    run = Run(folder / f"torch-pruning-{limit}")
-    network = retrain(network, data.train, settings=sizes.tuned, run=run, display=Silent(), teacher=model)
-    return {
-        "kind": "torch-pruning",
-        "top1": evaluate(network, data.test, display=Silent()).score.value,
-        "use": 100 * count_flops(network, SAMPLE) / whole / limit,
-        "flops": count_flops(network, SAMPLE),
-        "parameters": count_parameters(network),
-        "seconds": time.perf_counter() - started,
+    most = count_flops(model, SAMPLE) * limit / 100
+    return next(one for one in map(cut, ratios) if count_flops(one, SAMPLE) <= most)
+
+
+def by_fastnas(model: nn.Module, data: Data, limit: int) -> nn.Module:
+    """FastNAS of NVIDIA ModelOpt, in sixteenths of all widths instead of its multiples of 32; judged by held-out top-1.
+
+    It counts FLOPs in its own way, so the network is the largest that it gives within the budget as counted here.
+    """
+    import modelopt.torch.prune as pruning  # pyright: ignore[reportMissingImports]
+
+    shares = tuple(step / 16 for step in range(1, 17))
+    convolution = {"channels_ratio": shares, "kernel_size": (), "channel_divisor": 1}
+    features = {"features_ratio": shares, "feature_divisor": 1}
+    spaces = {
+        "nn.Conv2d": {"*": convolution},
+        "nn.BatchNorm2d": {"*": features},
+        "nn.Linear": {"*": features},
     }
+    batches = [(batch.inputs, batch.targets) for _, batch in zip(range(8), data.train.epoch(0), strict=False)]
+
+    def pruned(percent: float) -> nn.Module:
+        found, _ = pruning.prune(
+            plain_copy(model),
+            mode=[("fastnas", spaces)],
+            constraints={"flops": f"{percent}%"},
+            dummy_input=SAMPLE,
+            config={
+                "data_loader": batches,
+                "collect_func": lambda batch: batch[0],
+                "score_func": lambda network: evaluate(network, data.held_out, display=Silent()).score.value,
+                "verbose": False,
+            },
+        )
+        return found
+
+    most = count_flops(model, SAMPLE) * limit / 100
+    return next(
+        one for one in (pruned(limit - step * limit / 20) for step in range(19)) if count_flops(one, SAMPLE) <= most
+    )
 
 
-def has_torch_pruning() -> bool:
-    try:
-        import torch_pruning  # noqa: F401  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        return False
-    return True
+def is_there(way: str) -> bool:
+    """Whether the other tool that a way needs is installed."""
+    module = {"torch-pruning": "torch_pruning", "fastnas": "modelopt"}.get(way)
+    return module is None or importlib.util.find_spec(module) is not None
 
 
-def estimated_minutes(data: Data, sizes: Sizes, seeds: int, limits: int) -> float:
+def estimated_minutes(data: Data, sizes: Sizes, ways: Sequence[str], seeds: int, limits: int) -> float:
     """From the time of a few steps of the original network, in which every network is taken to be as large."""
     network, batches = resnet8(), data.train.epoch(0)
     network(next(batches).inputs).sum().backward()
@@ -228,10 +309,14 @@ def estimated_minutes(data: Data, sizes: Sizes, seeds: int, limits: int) -> floa
         network(batch.inputs).sum().backward()
     epoch = (time.perf_counter() - started) / 5 * len(data.train)
     # The teacher's forward pass is a third more; a training from scratch takes as much as the original and the tuning.
-    tuned = (2 + 2 + RANDOM + has_torch_pruning()) * sizes.fine_tuning * 4 / 3
-    searched = 3 * sum(WAYS.values())
-    each = tuned + searched + (sizes.training + sizes.fine_tuning) * 4 / 3
-    return epoch * seeds * (sizes.training + limits * each) / 60
+    tuned = sizes.fine_tuning * 4 / 3
+    each = {
+        "one-shot": (2 + RANDOM) * tuned,
+        "finalists": 2 * tuned,
+        "masked": 3 + tuned,
+        "from scratch": (sizes.training + sizes.fine_tuning) * 4 / 3,
+    }
+    return epoch * seeds * (sizes.training + limits * sum(each.get(way, tuned) for way in ways)) / 60
 
 
 def report(rows: list[dict[str, Any]]) -> str:
@@ -256,24 +341,30 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--limits", type=int, nargs="+", default=[50, 25, 10])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--training", type=int, default=30, help="epochs of the original's training")
     parser.add_argument("--fine_tuning", type=int, default=5, help="epochs of fine-tuning")
     parser.add_argument("--images", type=int, default=None, help="of the training and of the test part; by default all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sizes = Sizes(options.training, options.fine_tuning, options.images)
-    ways = [*WAYS, *(["torch-pruning"] if has_torch_pruning() else [])]
+    ways = [way for way in options.ways if is_there(way)]
     wanted = [(way, limit, seed) for seed in options.seeds for limit in options.limits for way in ways]
-    minutes = estimated_minutes(data_of(options.data, 0, sizes.images), sizes, len(options.seeds), len(options.limits))
+    first = data_of(options.data, 0, sizes.images)
+    minutes = estimated_minutes(first, sizes, ways, len(options.seeds), len(options.limits))
 
     def made(way: str, limit: int, seed: int) -> list[dict[str, Any]]:
         data, folder = data_of(options.data, seed, sizes.images), options.folder / f"shrink-{seed}"
         model = trained(data, sizes, options.folder, seed)
-        if way == "torch-pruning":
-            rows = [pruned_row(model, data, sizes, limit, folder)]
+        started = time.perf_counter()
+        if way == "from scratch":
+            rows = [scratch_row(model, data, sizes, limit, folder)]
+        elif way in ("torch-pruning", "fastnas"):
+            pruned = by_magnitude(model, limit) if way == "torch-pruning" else by_fastnas(model, data, limit)
+            rows = [tuned_row(way, pruned, started, model, data, sizes, limit, folder)]
         else:
             rows = shrunk_rows(model, data, sizes, limit, way, folder)
-        return [{"way": way, "limit": limit, "seed": seed, **row} for row in rows]
+        return [{"way": way, "limit": limit, "seed": seed, "images": sizes.images, **row} for row in rows]
 
     keys = ("way", "limit", "seed")
     print(report(complete(options.out, keys, wanted, made, minutes=minutes / max(len(wanted), 1))))

@@ -28,6 +28,7 @@ from dnas.system.plain_data import to_plain
 from dnas.system.random_state import seeded
 from dnas.system.tensor_file import load_tensors
 from dnas.task.base import Task
+from dnas.training.distillation import Distillation
 from dnas.training.evaluate import device_of, evaluation_mode
 from dnas.training.retrain import retrain
 
@@ -48,6 +49,10 @@ class Conditions:
         judging: the batches that decide: the alphas' part, without augmentation.
         task: criterion and metrics; its first metric decides.
         settings: number, rungs and training.
+        by_loss: whether the loss ranks them and the best is taken; else the metric does, and of those that cannot be
+            told apart from the best the cheapest is taken.
+        teacher: a trained network that all learn from besides; None for none.
+        distillation: how much they learn from it.
     """
 
     build: Callable[[Architecture], nn.Module]
@@ -56,6 +61,13 @@ class Conditions:
     judging: Batches
     task: Task
     settings: FinalistSettings
+    by_loss: bool = False
+    teacher: nn.Module | None = None
+    distillation: Distillation = Distillation()
+
+    def order(self, judgement: Judgement) -> tuple[float, ...]:
+        """What finalists are sorted by: smaller is better."""
+        return (judgement.loss,) if self.by_loss else judgement.order
 
     @property
     def batch(self) -> Batch:
@@ -199,10 +211,11 @@ class Contest:
                 network,
                 LaterEpochs(conditions.train, rung.first_epoch),
                 task=conditions.task,
-                settings=settings.training(rung),
+                settings=replace(settings.training(rung), distillation=conditions.distillation),
                 run=folder,
                 display=bar,
                 phase=FOLDER,
+                teacher=conditions.teacher,
             )
             judgement = judge(network, conditions.judging, conditions.task)
         except NonFiniteLoss as error:

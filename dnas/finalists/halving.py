@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dnas.core.run import Run
 from dnas.finalists.contest import FOLDER, Conditions, Contest, Finalist
 from dnas.finalists.outcome import Outcome
-from dnas.finalists.proposals import Proposals
+from dnas.finalists.proposals import Proposer
 from dnas.finalists.settings import Rung
 from dnas.finalists.telling_apart import can_tell_apart
 from dnas.system.atomic import write_text
@@ -18,7 +18,7 @@ RESULT = "result"  # name of the JSON file that a finished contest leaves
 
 
 def successive_halving(
-    proposals: Proposals, conditions: Conditions, *, run: Run, display: Display = Silent()
+    proposals: Proposer, conditions: Conditions, *, run: Run, display: Display = Silent()
 ) -> Outcome:
     """Propose finalists, train them in rungs, and take the best; a call that was stopped goes on when it is repeated.
 
@@ -40,7 +40,9 @@ def successive_halving(
         entered = contest.enter(proposals.first(settings.num, settings.random_share))
         left = _left_after_rungs(contest, entered, proposals)
     equals = [one for one in left if one is left[0] or not can_tell_apart(left[0].last, one.last)]
-    winner = min(equals, key=lambda one: (one.flops, one.parameters, one.last.order)) if equals else entered[0]
+    winner = equals[0] if equals else entered[0]
+    if equals and not conditions.by_loss:
+        winner = min(equals, key=lambda one: (one.flops, one.parameters, one.last.order))
     outcome = Outcome(
         winner,
         tuple(equals),
@@ -54,7 +56,7 @@ def successive_halving(
     return outcome
 
 
-def _left_after_rungs(contest: Contest, entered: Sequence[Finalist], proposals: Proposals) -> list[Finalist]:
+def _left_after_rungs(contest: Contest, entered: Sequence[Finalist], proposals: Proposer) -> list[Finalist]:
     """Those that were trained in the last rung, best first; none where there is no choice or all have diverged."""
     settings, left = contest.conditions.settings, list(entered)
     rungs = settings.schedule_of(len(entered))
@@ -62,7 +64,7 @@ def _left_after_rungs(contest: Contest, entered: Sequence[Finalist], proposals: 
         left = _trained(contest, left[: rung.num], [rung])
         if left and rung is not rungs[-1]:
             near = proposals.changes(left[0].architecture, settings.changes, rung=rung.number)
-            left = _ranked([*left, *_trained(contest, contest.enter(near), rungs[: rung.number + 1])])
+            left = _ranked(contest, [*left, *_trained(contest, contest.enter(near), rungs[: rung.number + 1])])
         if len(left) < 2:
             break
     return left if rungs else []
@@ -74,12 +76,12 @@ def _trained(contest: Contest, finalists: Sequence[Finalist], rungs: Sequence[Ru
         for rung in rungs:
             if not finalist.failure:
                 contest.train(finalist, rung)
-    return _ranked([finalist for finalist in finalists if not finalist.failure])
+    return _ranked(contest, [finalist for finalist in finalists if not finalist.failure])
 
 
-def _ranked(finalists: Sequence[Finalist]) -> list[Finalist]:
+def _ranked(contest: Contest, finalists: Sequence[Finalist]) -> list[Finalist]:
     """Best first; of equal ones the one that was proposed first."""
-    return sorted(finalists, key=lambda finalist: finalist.last.order)
+    return sorted(finalists, key=lambda finalist: contest.conditions.order(finalist.last))
 
 
 def _notes(num: int, entered: Sequence[Finalist], finalists: Sequence[Finalist]) -> tuple[str, ...]:

@@ -39,16 +39,17 @@ class Outcome:
         lines = [*self.notes, f"Taken: {self.winner.name} ({self.winner.source}){self._figure()}."]
         if len(self.equals) > 1:
             others = ", ".join(f"{one.name} ({one.source})" for one in self.equals if one is not self.winner)
-            lines.append(
-                f"It cannot be told apart from {others} by the samples that judged them, and none of these is cheaper "
-                f"({self.winner.flops:,} FLOPs)."
-            )
+            lines.append(f"It cannot be told apart from {others} by the samples that judged them{self._why()}.")
         if self.finalists:
             lines.append(
                 f"{number_of(len(self.finalists), 'finalist')} took {readable_time(self.seconds)} "
                 f"({self.compute:.0f} s of compute)."
             )
         return "\n".join(lines)
+
+    def _why(self) -> str:
+        cheapest = self.winner.flops == min(one.flops for one in self.equals)
+        return f", and none of these is cheaper ({self.winner.flops:,} FLOPs)" if cheapest else ", and was the best"
 
     def _figure(self) -> str:
         if not self.winner.judgements:

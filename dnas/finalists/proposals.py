@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
+from typing import Protocol
 
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.decision import Decision
@@ -75,6 +76,18 @@ class Known:
     result: Architecture
     mixtures: Mapping[str, Mixture]
     of_epochs: Mapping[int, Architecture]
+
+
+class Proposer(Protocol):
+    """Proposes finalists, each function once."""
+
+    def first(self, num: int, random_share: float) -> list[Proposal]:
+        """`num` proposals, or fewer where there are no more, the expected result first."""
+        ...
+
+    def changes(self, best: Architecture, num: int, *, rung: int) -> list[Proposal]:
+        """Up to `num` architectures near the best one of a rung."""
+        ...
 
 
 class Proposals:

@@ -54,6 +54,10 @@ class WidthLimits(Limits):
         ]
         return replace(self, bounds=bounds)
 
+    def looser(self, factor: float) -> WidthLimits:
+        """The same with all limits higher by a factor."""
+        return replace(self, bounds=[Bound(bound.cost, bound.most * factor) for bound in self.bounds])
+
     def best(self, scores: Mapping[Value, float]) -> dict[str, int]:
         """The values of the highest sum of scores within all limits.
 

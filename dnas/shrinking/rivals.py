@@ -22,7 +22,7 @@ def uniform_widths(searchable: Narrowable, bounds: Sequence[Bound]) -> dict[str,
         widths = {group.name: max(1, int(len(group) * factor + 1e-9)) for group in searchable.structure.groups}
         return searchable.largest | widths
 
-    return _largest(at, bounds)
+    return largest_within(at, bounds)
 
 
 def random_widths(searchable: Narrowable, bounds: Sequence[Bound], generator: torch.Generator) -> dict[str, int] | None:
@@ -36,7 +36,7 @@ def random_widths(searchable: Narrowable, bounds: Sequence[Bound], generator: to
         shares = torch.rand(len(groups), generator=generator).tolist()
         stays = (torch.rand(len(blocks), generator=generator) >= 0.25).tolist()
         at = partial(_at_power, searchable, shares, stays)
-        found = _largest(at, bounds)
+        found = largest_within(at, bounds)
         if found is not None and any(bound.cost.of(found) >= BAND * bound.most for bound in bounds):
             return found
     return None
@@ -51,7 +51,7 @@ def _at_power(searchable: Narrowable, shares: Sequence[float], stays: Sequence[b
     return searchable.consistent(values)
 
 
-def _largest(at: Callable[[float], dict[str, int]], bounds: Sequence[Bound]) -> dict[str, int] | None:
+def largest_within(at: Callable[[float], dict[str, int]], bounds: Sequence[Bound]) -> dict[str, int] | None:
     """The values for the largest factor in [0, 1] that are within the bounds; costs rise with the factor."""
 
     def fits(values: dict[str, int]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dnas.core.schedule import Cosine
+from dnas.finalists.settings import FinalistSettings
 from dnas.searching.settings import SearchSettings, WeightSGD
 from dnas.shrinking.masked_search import SEARCHING
 from dnas.system.accepted import accept
@@ -14,6 +15,11 @@ from dnas.training.settings import RetrainSettings
 # Fine-tuning starts from trained weights: a tenth of the epochs' usual number, at a lower rate.
 FINE_TUNING = RetrainSettings(
     epochs=5, weights=WeightSGD(lr=Cosine(0.01, 0.0), weight_decay=5e-4), auxiliary=False, drop_path=0.0, cutout=0
+)
+
+# Two rungs, of a quarter and of half an epoch, with what enters in between: as long as the fine-tuning of one network.
+FINALISTS = FinalistSettings(
+    rungs=2, epochs=1, random_share=0.0, weights=WeightSGD(lr=Cosine(0.01, 0.0), weight_decay=5e-4)
 )
 
 # Of new weights: as DARTS trains networks on CIFAR-10, without what is about its cells.
@@ -29,6 +35,9 @@ class ShrinkSettings:
         batches: of training data for importance and statistics of batch norm, and of held-out data for sensitivity.
         statistics_batches: of training data for statistics of batch norm during sensitivity.
         search: method of the masked search, if there is one; its length is said elsewhere.
+        finalists: candidates that are fine-tuned for a short time, of which the best is taken; num=0 for none, 8 cost
+            about as much as five epochs of fine-tuning.
+        finalist_pieces: an epoch of the finalists' trainings is one of so many pieces of an epoch.
         fine_tuning: how every network is trained afterwards, if `fine_tune` is not given.
         distill: whether every network learns from the original as well (`fine_tuning.distillation`).
         from_scratch: epochs that the original was trained for: adds the uniform network with new weights, trained with
@@ -46,6 +55,8 @@ class ShrinkSettings:
     batches: int = 8
     statistics_batches: int = 2
     search: SearchSettings = SEARCHING
+    finalists: FinalistSettings = FINALISTS
+    finalist_pieces: int = 4
     fine_tuning: RetrainSettings = FINE_TUNING
     distill: bool = True
     from_scratch: int = 0
@@ -62,6 +73,7 @@ class ShrinkSettings:
             ("statistics_batches", 1),
             ("random", 0),
             ("from_scratch", 0),
+            ("finalist_pieces", 1),
         ):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}; got {getattr(self, name)}.")
@@ -69,6 +81,11 @@ class ShrinkSettings:
             raise UserError(
                 f"epochs = {self.search.epochs} of search has no effect: give the length of the masked search as "
                 "search_epochs."
+            )
+        if (self.finalists.channels, self.finalists.cells, self.finalists.begin_with) != (None, None, "new"):
+            raise UserError(
+                "channels, cells and begin_with of finalists have no effect in a shrinking, whose finalists are cut "
+                "from the model; leave them out."
             )
         if self.search.budget is not None or self.search.stages:
             raise UserError("search of a shrinking has no budget and no stages of its own; leave both out.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from dnas.cost.flops import Inputs
 from dnas.data.batches import Batches
 from dnas.shrinking.budget import WidthLimits, has_milliseconds, limits_of
 from dnas.shrinking.comparing import Comparison, FineTune, as_trained
-from dnas.shrinking.deciding import decide, worth_of
+from dnas.shrinking.deciding import Decision, Worth, decide, worth_of
+from dnas.shrinking.finalists import best_of_finalists
 from dnas.shrinking.load import SHRINK, described_example
 from dnas.shrinking.memory import Memory
 from dnas.shrinking.milliseconds import TESTED, Predicted, predicted_milliseconds, whole_milliseconds
@@ -41,6 +42,10 @@ from dnas.task.classification import Classification
 from dnas.task.own import Criterion
 from dnas.training.evaluate import as_batches, device_of
 from dnas.training.network_checks import digest_of_weights
+
+# Finalists are also what is decided for so many times the budget, scaled down: rises of the loss of one decision alone
+# tell less, the more is cut.
+_LOOSER = (2.0, 4.0)
 
 
 def shrink(
@@ -162,7 +167,7 @@ class _Shrinking:
         )
         measure = partial(self._measured, searchable, inputs)
         decision = decide(limits, worth, measure, memory, self.display)
-        values = decision.values
+        values, seconds = self._of_finalists(searchable, limits.tightened(decision.factor), decision, worth, measure)
         comparison = Comparison(
             searchable,
             worth.ranking,
@@ -176,7 +181,9 @@ class _Shrinking:
             display=self.display,
         )
         original, measured = comparison.original()
-        small, found = comparison.finished("found", values, worth.seconds, decision.milliseconds)
+        small, found = comparison.finished(
+            "found", values, worth.seconds + seconds, None if self.settings.finalists.num else decision.milliseconds
+        )
         rivals = self._rivals(searchable, limits.tightened(decision.factor))
         others = [comparison.finished(name, rival)[1] for name, rival in rivals]
         if self.settings.from_scratch and rivals and rivals[0][0] == "uniform":
@@ -229,6 +236,33 @@ class _Shrinking:
         ranking = {group.name: range(len(group)) for group in searchable.structure.groups}
         network = searchable.derive(searchable.selection(values, ranking))
         return whole_milliseconds(self._delivered(network, example), example)
+
+    def _of_finalists(
+        self,
+        searchable: Narrowable,
+        limits: WidthLimits,
+        decision: Decision,
+        worth: Worth,
+        measure: Callable[[Mapping[str, int]], float],
+    ) -> tuple[Mapping[str, int], float]:
+        """The values of the best finalist, and the seconds that it took; what was decided where there are none."""
+        if not self.settings.finalists.num:
+            return decision.values, 0.0
+        most = None if limits.milliseconds is None else limits.milliseconds.most / decision.factor
+
+        return best_of_finalists(
+            searchable,
+            limits.bounds,
+            [decision.values, *(limits.looser(factor).best(worth.scores) for factor in _LOOSER)],
+            worth.ranking,
+            fits=lambda values: most is None or measure(values) <= most,
+            train=self.train,
+            held_out=self.validation,
+            task=self.task,
+            settings=self.settings,
+            run=self.run_folder,
+            display=self.display,
+        )
 
     def _memory(self, searchable: Narrowable, budget: Budget) -> Memory:
         return Memory(
