@@ -52,7 +52,6 @@ from dnas.shrinking.searchable import make_searchable
 from dnas.shrinking.statistics import reestimate
 
 WIDTHS, BATCH = (16, 32, 64), 128
-RANDOM = 2
 FINALISTS = 8
 # In this order: all of what is compared first, then what takes longest.
 WAYS = ("one-shot", "finalists", "torch-pruning", "fastnas", "from scratch", "masked")
@@ -94,11 +93,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Lengths in epochs, and the number of images; None for all."""
+    """Lengths in epochs, the number of images (None for all) and of random networks."""
 
     training: int
     fine_tuning: int
     images: int | None
+    random: int
 
     @property
     def trained(self) -> RetrainSettings:
@@ -152,7 +152,7 @@ def trained(data: Data, sizes: Sizes, folder: Path, seed: int) -> nn.Module:
 def shrunk_rows(model: nn.Module, data: Data, sizes: Sizes, limit: int, way: str, folder: Path) -> list[dict[str, Any]]:
     """Rows of `dnas.shrink`; rivals come with the one-shot way only."""
     rivals = way == "one-shot"
-    settings = ShrinkSettings(fine_tuning=sizes.tuned, random=RANDOM if rivals else 0, onnx=False)
+    settings = ShrinkSettings(fine_tuning=sizes.tuned, random=sizes.random if rivals else 0, onnx=False)
     if way == "finalists":
         settings = replace(settings, finalists=replace(settings.finalists, num=FINALISTS))
     small = shrink(
@@ -311,7 +311,7 @@ def estimated_minutes(data: Data, sizes: Sizes, ways: Sequence[str], seeds: int,
     # The teacher's forward pass is a third more; a training from scratch takes as much as the original and the tuning.
     tuned = sizes.fine_tuning * 4 / 3
     each = {
-        "one-shot": (2 + RANDOM) * tuned,
+        "one-shot": (2 + sizes.random) * tuned,
         "finalists": 2 * tuned,
         "masked": 3 + tuned,
         "from scratch": (sizes.training + sizes.fine_tuning) * 4 / 3,
@@ -345,9 +345,10 @@ def main() -> None:
     parser.add_argument("--training", type=int, default=30, help="epochs of the original's training")
     parser.add_argument("--fine_tuning", type=int, default=5, help="epochs of fine-tuning")
     parser.add_argument("--images", type=int, default=None, help="of the training and of the test part; by default all")
+    parser.add_argument("--random", type=int, default=3, help="random networks for each budget and seed")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    sizes = Sizes(options.training, options.fine_tuning, options.images)
+    sizes = Sizes(options.training, options.fine_tuning, options.images, options.random)
     ways = [way for way in options.ways if is_there(way)]
     wanted = [(way, limit, seed) for seed in options.seeds for limit in options.limits for way in ways]
     first = data_of(options.data, 0, sizes.images)
