@@ -83,7 +83,9 @@ def _run(config: Namespace, given: Arguments) -> None:
             # What was planned within a time keeps it, unless sizes are asked for here.
             time = options.time or (job.time if settings == job.retrain else None)
             job = replace(job, retrain=settings)
-            job = plan_retrain(run, job, data, time=time, threads=options.threads, display=display)
+            job = plan_retrain(
+                run, job, data, time=time, threads=options.threads, display=display, teacher=options.teacher
+            )
             child.save_json(_ASKED, words)
         with goes_on_with("retrain", run.path, *trust_words(job)):
             teacher = _teacher(options, child, trust=config.trust)

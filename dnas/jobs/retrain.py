@@ -35,7 +35,16 @@ from dnas.training.loop import SUMMARY
 from dnas.training.retrain import retrain
 
 
-def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads: int | None, display: Display) -> Job:
+def plan_retrain(
+    run: Run,
+    job: Job,
+    data: JobData,
+    *,
+    time: str | None,
+    threads: int | None,
+    display: Display,
+    teacher: str | None = None,
+) -> Job:
     """The job with retraining settings that fit a time limit: channels, cells and epochs are lowered if necessary.
 
     It also tells the user what was chosen and how long retraining will take.
@@ -47,14 +56,16 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
         time: how long retraining may take, such as 30min; None for no limit.
         threads: number of CPU threads; None for the fewest that are as fast as all.
         display: shows messages.
+        teacher: of whom it learns, as for `teacher_network`, which takes time as well; None for none.
 
     Raises:
-        UserError: not even the smallest network fits the time or the memory, or the network is over the budget that it
-            was searched with.
+        UserError: not even the smallest network fits the time or the memory, there is no such teacher, or the network
+            is over the budget that it was searched with.
     """
     rest, device, architecture = data.rest, named_device(job.device), run.load_architecture()
     shape = (rest.num_channels, *rest.size)
     planning = planning_seconds(time)
+    taught_by = None if teacher is None else teacher_network(teacher, interface_of(data))
     with num_threads(threads or (threads_that_help() if device.type == "cpu" else None)):
         chosen = plan_retraining_of(
             job,
@@ -65,12 +76,13 @@ def plan_retrain(run: Run, job: Job, data: JobData, *, time: str | None, threads
             num_rest=len(rest),
             device=device,
             planning=(1 - THREADS_PLANNING) * planning,
+            teacher=taught_by,
         )
         job = replace(job, retrain=chosen.settings)
         check_budget_of(job, run, architecture, rest.num_classes, rest.num_channels)
         if device.type == "cpu" and threads is None:
             sizes = Sizes(shape[1], chosen.settings.batch_size, chosen.settings.channels, chosen.settings.cells)
-            measure = measure_of_retraining(job, architecture, shape, rest.num_classes, device)
+            measure = measure_of_retraining(job, architecture, shape, rest.num_classes, device, teacher=taught_by)
             threads = choose_threads(measure, sizes, chosen.step, patience=THREADS_PLANNING * planning)
     limit = "" if time else f" --time lowers {'these sizes' if job.model is None else 'the epochs'} to fit."
     display.say(f"Retraining: {chosen}{on_threads(threads)}.{limit}")

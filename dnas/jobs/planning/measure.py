@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +112,13 @@ def _mean_of(
 
 
 def measure_training(
-    network: nn.Module, settings: RetrainSettings, sizes: Sizes, *, in_channels: int, device: torch.device
+    network: nn.Module,
+    settings: RetrainSettings,
+    sizes: Sizes,
+    *,
+    in_channels: int,
+    device: torch.device,
+    teacher: nn.Module | None = None,
 ) -> Measured:
     """Run a few steps of training a network, on random images.
 
@@ -121,11 +128,13 @@ def measure_training(
         sizes: sizes of the network and of the batch.
         in_channels: number of channels of the images.
         device: device on which the steps run.
+        teacher: a network that runs forward in each step as well; None for none.
     """
     started = time.perf_counter()
     gc.collect()
     reset_peak_memory(device)
     network = network.to(device)
+    teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
     images = torch.randn(sizes.batch_size, in_channels, sizes.image_size, sizes.image_size, device=device)
     if takes_channels_last(network, images):
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -135,6 +144,9 @@ def measure_training(
     def step() -> None:
         set_training_mode(network)
         outputs = network(images)
+        if teacher is not None:
+            with torch.no_grad():
+                teacher(images)
         optimizer.zero_grad()
         torch.stack([part.square().mean() for part in tensors_in(outputs)]).sum().backward()
         optimizer.step()

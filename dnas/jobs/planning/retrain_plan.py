@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from dnas.core.architecture import Architecture
 from dnas.jobs.job import Job
@@ -61,6 +62,7 @@ def plan_retraining_of(
     num_rest: int,
     device: torch.device,
     planning: float,
+    teacher: nn.Module | None = None,
 ) -> RetrainPlan:
     """The plan for retraining an architecture by the settings of a job.
 
@@ -73,6 +75,7 @@ def plan_retraining_of(
         num_rest: number of images outside the test part.
         device: where the training runs.
         planning: seconds that measuring may take.
+        teacher: a network of which it learns; None for none.
 
     Raises:
         UserError: as `plan_retraining`.
@@ -80,7 +83,7 @@ def plan_retraining_of(
     num_held_out = round(job.validation_fraction * num_rest)
     return plan_retraining(
         job.retrain,
-        measure_of_retraining(job, architecture, shape, num_classes, device),
+        measure_of_retraining(job, architecture, shape, num_classes, device, teacher=teacher),
         time=time,
         image_size=shape[1],
         num_images=num_rest - num_held_out,
@@ -92,15 +95,21 @@ def plan_retraining_of(
 
 
 def measure_of_retraining(
-    job: Job, architecture: Architecture, shape: tuple[int, int, int], num_classes: int, device: torch.device
+    job: Job,
+    architecture: Architecture,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    device: torch.device,
+    *,
+    teacher: nn.Module | None = None,
 ) -> Measure:
-    """A function that measures a step of training an architecture's network on images of `shape`."""
+    """A function that measures a step of training an architecture's network, with its teacher, on images of `shape`."""
 
     def measure(sizes: Sizes) -> Measured:
         settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells)
         sized = replace(job, retrain=settings)
         network = network_to_train(sized, architecture, num_classes=num_classes, in_channels=shape[0])
-        return measure_training(network, settings, sizes, in_channels=shape[0], device=device)
+        return measure_training(network, settings, sizes, in_channels=shape[0], device=device, teacher=teacher)
 
     return measure
 

@@ -153,8 +153,18 @@ def test_all_that_a_training_does_is_measured(auxiliary: bool):
             logits = super().forward(input)
             return (logits, logits) if auxiliary and self.training else logits
 
+    taught: list[tuple[bool, bool]] = []
+
+    class Teaching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            taught.append((self.training, torch.is_grad_enabled()))
+            return x
+
     network = Network(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LazyLinear(2))
     network(torch.zeros(1, 1, 8, 8))
-    found = measure_training(network, RetrainSettings(), Sizes(8, 4, 1, 1), in_channels=1, device=CPU)
+    found = measure_training(
+        network, RetrainSettings(), Sizes(8, 4, 1, 1), in_channels=1, device=CPU, teacher=Teaching()
+    )
+    assert len(taught) > 3 and set(taught) == {(False, False)}  # once in each step, forward only
     assert min(found.step, found.evaluation) > 0
     assert found.taken > found.step
