@@ -33,4 +33,4 @@ def within_measured(
         predict=lambda architecture: limit.cost.of(architecture.decisions, bounds.program.decisions),
         advice="Raise the budget, or measure candidates anew on a quiet machine (dnas measure).",
         say=say,
-    )
+    ).decided

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -96,13 +97,32 @@ def test_a_network_that_takes_longer_than_predicted_tightens_the_limit():
 def test_after_three_tighter_limits_it_is_refused_with_the_figure():
     tried = []
 
-    def measure(values: dict[str, int]) -> float:
+    def measure(values: Mapping[str, int]) -> float:
         tried.append(values["a"])
         return 6.01
 
     with pytest.raises(UserError, match=r"takes 6 milliseconds or less as measured: the last of 4 took 6\.01"):
         decide(limits(6.0), WORTH, measure, Memory(None, {}), Silent())
-    assert len(tried) == 4
+    assert len(tried) == 8  # each is measured again before it counts as too slow
+
+
+def test_where_predictions_are_too_high_looser_limits_are_tried_until_the_limit_is_used():
+    found = decide(limits(6.0), WORTH, lambda values: 0.8 * values["a"], Memory(None, {}), Silent())
+    # 6 took 4.8 milliseconds; within 6 (6 / 4.8) = 7.5 predicted ones, 7 takes 5.6, and 6.4 of 8 would be too long.
+    assert (found.values, found.milliseconds) == ({"a": 7}, pytest.approx(5.6))
+
+
+def test_a_disturbance_of_one_measurement_does_not_tighten_the_limit():
+    times = iter([60.0, 6.0])
+    found = decide(limits(6.0), WORTH, lambda values: next(times), Memory(None, {}), Silent())
+    assert (found.values, found.factor, found.milliseconds) == ({"a": 6}, 1.0, 6.0)
+
+
+def test_after_a_limit_that_was_tightened_too_far_the_middle_is_tried():
+    # 6 seems to take 12: tightened to 3, which uses half; between 0.5 and 1 comes 0.75, and 4 fit.
+    took = {6: 12.0, 3: 3.0, 4: 5.9}
+    found = decide(limits(6.0), WORTH, lambda values: took[values["a"]], Memory(None, {}), Silent())
+    assert (found.values, found.factor) == ({"a": 4}, 0.75)
 
 
 class _Folding(nn.Module):
