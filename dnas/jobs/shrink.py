@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from dnas.data import Normalization, open_source
 from dnas.jobs.images import read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job
 from dnas.jobs.own_model import imported_model
+from dnas.jobs.planning.shrink_plan import Lengths, measured_steps, plan_shrinking
 from dnas.shipping.exporters.onnx_graph import onnx_graph
 from dnas.shipping.exporters.trace import trace
 from dnas.shipping.interface import Interface
@@ -23,6 +25,9 @@ from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
+from dnas.system.words import seconds_in
+
+_PLAN = "plan"  # name of the JSON file with what was planned for a time
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class ShrinkJob:
         seed: of splits and of the order of the data; it is added to settings.seed.
         search_epochs: passes over the training data in which widths and blocks are searched by gradient; 0 for the
             one-shot mode, which trains nothing before it decides.
+        time: how long the command may take, such as 10min; epochs of fine-tuning, and then random networks, are lowered
+            to fit.
         settings: sizes of the search, of fine-tuning and of the comparison.
 
     Raises:
@@ -66,10 +73,13 @@ class ShrinkJob:
     device: str = "auto"
     seed: int = 0
     search_epochs: int = 0
+    time: str | None = None
     settings: ShrinkSettings = ShrinkSettings()
 
     def __post_init__(self) -> None:
         Budget(self.budget)
+        if self.time is not None:
+            seconds_in(self.time)
         if self.search_epochs < 0:
             raise UserError(f"search_epochs must be 0 (one-shot) or more; got {self.search_epochs}.")
         if self.validation_fraction <= 0:
@@ -104,7 +114,7 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
     Raises:
         UserError, NonFiniteLoss, Interrupted: as `dnas.shrink`.
     """
-    device = named_device(job.device)
+    started, device = time.perf_counter(), named_device(job.device)
     model = imported_model(job.model).to(device)
     images = _images(job)
     data = read_data(run, images, display)
@@ -112,14 +122,22 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
         data = replace(data, normalization=Normalization(job.mean, job.std))
     train, held_out = retrain_streams(images, data, device)
     assert held_out is not None
+    test = test_batches(images, data, images.retrain.batch_size, device)
+    settings = job.settings
+    if job.time is not None:
+        example = torch.zeros(1, data.rest.num_channels, *data.rest.size, device=device)
+        lengths = Lengths(len(train), len(held_out), len(test))
+        settings = _fitted(
+            run, job, model, example, lengths, seconds_in(job.time) - (time.perf_counter() - started), display
+        )
     small = shrink(
         model,
         train,
         held_out,
         budget=job.budget,
         search_epochs=job.search_epochs,
-        test=test_batches(images, data, images.retrain.batch_size, device),
-        settings=replace(job.settings, seed=job.seed + job.settings.seed),
+        test=test,
+        settings=replace(settings, seed=job.seed + settings.seed),
         run=run,
         display=display,
     )
@@ -129,6 +147,40 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
         interface = Interface(data.rest.class_names, data.rule, data.normalization)
         contents = onnx_graph(trace(small.cpu().float(), torch.zeros(2, *interface.shape))).SerializeToString()
         write(run.path / "network.onnx", lambda file: file.write(contents))
+
+
+def _fitted(
+    run: Run,
+    job: ShrinkJob,
+    model: torch.nn.Module,
+    example: torch.Tensor,
+    lengths: Lengths,
+    seconds: float,
+    display: Display,
+) -> ShrinkSettings:
+    """The settings that fit the time; a run that goes on keeps those that it began with.
+
+    Args:
+        run: keeps what was planned.
+        job: as the user gave it.
+        model: the trained model.
+        example: one image, as a batch.
+        lengths: of the data.
+        seconds: that are left.
+        display: is told the plan.
+    """
+    assert job.time is not None
+    if not (run.path / f"{_PLAN}.json").exists():
+        steps = measured_steps(model, example, Budget(job.budget), job.settings, device=example.device)
+        plan = plan_shrinking(
+            job.settings, steps, lengths, search_epochs=job.search_epochs, budget=seconds, time=job.time
+        )
+        display.say(f"{plan}.")
+        chosen = plan.settings
+        run.save_json(_PLAN, {"epochs": chosen.fine_tuning.epochs, "random": chosen.random, "seconds": plan.seconds})
+    planned = run.load_json(_PLAN)
+    tuning = replace(job.settings.fine_tuning, epochs=planned["epochs"])
+    return replace(job.settings, fine_tuning=tuning, random=planned["random"])
 
 
 def _images(job: ShrinkJob) -> Job:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dnas.core.batch import tensors_in
 from dnas.cost.flops import Inputs
-from dnas.cost.stopwatch import TURNS, Stopwatch, Work, measured
+from dnas.cost.stopwatch import SECONDS, TURNS, Stopwatch, Work, measured
 from dnas.shrinking.costs import Names
 from dnas.shrinking.expected import own_values
 from dnas.shrinking.operations import Operation, OperationTimes, Timed
@@ -70,6 +70,12 @@ def whole_milliseconds(network: nn.Module, example: Inputs) -> float:
 def operator_work(operator: nn.Module, tensors: tuple[Tensor, ...]) -> Timed:
     """One call of an operator, likewise."""
     return Stopwatch(threads=torch.get_num_threads()).part(operator, tensors)
+
+
+def seconds_to_predict(searchable: Narrowable, example: Inputs) -> float:
+    """Seconds that `predicted_milliseconds` takes at most, if each operator runs for a turn's least time."""
+    operators = OperationTimes(operator_work).of(searchable.model, example)
+    return len(operators) * KNOTS**2 * TURNS * SECONDS
 
 
 class _Called(nn.Module):

@@ -56,10 +56,14 @@ def test_a_model_becomes_smaller_and_the_same_command_goes_on(folder: Path):
         "--budget",
         "flops<=50%",
         "parameters<=60%",
+        "--time",
+        "1h",
         "--run",
         "small",
     )
+    assert "1s is too short: shrinking needs --time" in refused(*words[:-3], "1s", *words[-2:-1], "short", *SMALL)
     out = done(*words, *SMALL)
+    assert "Shrinking: 1 epoch of fine-tuning, 1 random network: about" in out
     assert "uniform" in out and "Everything is in small." in out
     run = Run("small")
     assert (run.path / "comparison.txt").read_text().splitlines()[0].split()[0] == "top1"
@@ -77,7 +81,7 @@ def test_a_model_becomes_smaller_and_the_same_command_goes_on(folder: Path):
     torch.testing.assert_close(torch.from_numpy(logits), small(images), rtol=1e-4, atol=1e-4)
 
     assert "uniform" in done(*words, *SMALL)
-    assert "has begun with other settings" in refused(*words[:-4], "flops<=40%", "--run", "small", *SMALL)
+    assert "has begun with other settings" in refused(*words[:-6], "flops<=40%", *words[-4:], *SMALL)
 
 
 @pytest.mark.parametrize(
