@@ -23,7 +23,6 @@ from dnas.jobs.recipe import recipe_names, recipe_path, what_its_space_lacks
 from dnas.jobs.report import report_at_end
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
-from dnas.system.lock import locked
 from dnas.table import load_table
 from dnas.task.classification import Classification
 
@@ -107,9 +106,10 @@ def _run(config: Namespace, given: Arguments) -> None:
             agreement=options.agreement or 0,
             opponents=named_opponents(config.opponents),
         )
-        with goes_on_with("compare", *given.words), locked(grid.out, display.say):
+        with goes_on_with("compare", *given.words):
             rows = compare(grid, display)
-        report_at_end(Run(grid.out), None, display)
+        with grid.writing(display):
+            report_at_end(Run(grid.out), None, display)
         display.say(f"Everything is in {grid.out}: table.md, table.csv, trajectory.csv, rows, searches.")
     failed = [f"{row.recipe}, seed {row.seed}" for row in rows if row.failure]
     if failed:

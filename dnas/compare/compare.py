@@ -49,9 +49,8 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
         check_run(grid, grid.job(recipe, jobs), recipe, seed)
     for index, (recipe, seed) in enumerate(grid.cases):
         job = replace(grid.job(recipe, jobs), seed=seed)
-        with only_process(grid.run(recipe, seed).path) as alone:
+        with only_process(grid.run(recipe, seed).path, display) as alone:
             if not alone:
-                display.say(f"{recipe}, seed {seed}: another process is at work on it; left to that.")
                 continue
             bar = PartOfBar(display, "search", shown_as="compare", unit="run", part=index, num=len(grid.cases))
             complete(grid, job, recipe, seed, bar)
@@ -87,9 +86,10 @@ def _write_tables(
         return
     lines = table_lines(grid, usable, random)
     text = to_markdown(lines, caption=caption, baseline=grid.baseline)
-    write_text(grid.out / "table.md", text)
-    write_text(grid.out / "table.csv", to_csv(lines))
-    write_text(grid.out / "trajectory.csv", trajectory_csv(usable, grid.columns))
+    with grid.writing(display):
+        write_text(grid.out / "table.md", text)
+        write_text(grid.out / "table.csv", to_csv(lines))
+        write_text(grid.out / "trajectory.csv", trajectory_csv(usable, grid.columns))
     if display.console.is_terminal:
         tests = verdicts_text(lines, baseline=grid.baseline)
         display.console.print(caption, rich_table(lines), tests, sep="\n", markup=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from dnas.core.run import Run
 from dnas.finalists.opponents.opponent import Opponent
 from dnas.jobs.job import Job
 from dnas.space import NasBench201Space
+from dnas.system.display import Display
 from dnas.system.errors import UserError
+from dnas.system.lock import locked
 from dnas.table import RankAgreement, Table
 from dnas.task.base import Task
 from dnas.task.classification import Classification
@@ -23,6 +26,10 @@ from dnas.task.measurement import LOSS
 RETRAINED = Columns("retrained_validation", "retrained_test")
 # The columns by default, if the table has them.
 DEFAULTS = Columns("valid200_c10", "test200_c10")
+
+
+# Seconds for which a process waits while another one writes a row or the tables, which takes a fraction of one.
+_WAIT = 60.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,15 @@ class Grid:
     def run(self, recipe: str, seed: int) -> Run:
         """The search of one recipe and seed."""
         return Run(self.out / "searches" / recipe / f"seed-{seed}")
+
+    @contextmanager
+    def writing(self, display: Display) -> Iterator[None]:
+        """Within the block this process alone writes rows and tables, beside other processes that search.
+
+        What a killed process left unfinished there is removed.
+        """
+        with locked(self.out, display.say, wait=_WAIT):
+            yield
 
     def row_path(self, recipe: str, seed: int) -> Path:
         return self.out / "rows" / f"{recipe}-seed-{seed}.json"

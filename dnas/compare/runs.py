@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from dnas.jobs.run_folder import begin
 from dnas.jobs.search import search_command
 from dnas.system.devices import named_device
 from dnas.system.display import Display, PartOfBar
-from dnas.system.errors import NonFiniteLoss, UserError
+from dnas.system.errors import FolderInUse, NonFiniteLoss, UserError
+from dnas.system.lock import locked
 from dnas.system.threads import num_threads
 from dnas.table.supernet_agreement import LOGGED
 from dnas.training.baseline import train_random_baseline
@@ -37,13 +38,13 @@ def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -
     else:
         is_opponent = recipe in grid.opponents
         row = _opposed(grid, job, recipe, display) if is_opponent else _searched(grid, job, recipe, display)
-        row.save(path)
+        _keep(grid, row, display)
     if row.found is not None and grid.table is not None and row.table != table_digest(grid.table):
         row = looked_up(row, grid.table)
-        row.save(path)
+        _keep(grid, row, display)
     if row.found is not None and grid.table is None and RETRAINED.report not in row.values:
         row = retrained(run, job, row, display)
-        row.save(path)
+        _keep(grid, row, display)
     if row.found is not None:
         columns = (grid.columns.select, grid.columns.report)
         unknown = [name for name in columns if name not in row.values]
@@ -56,6 +57,11 @@ def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -
         display.finished(f"{recipe}, seed {seed}: {report}; {row.seconds:.0f} s")
     else:
         display.finished(f"{recipe}, seed {seed}: no result ({row.failure})")
+
+
+def _keep(grid: Grid, row: CompareRow, display: Display) -> None:
+    with grid.writing(display):
+        row.save(grid.row_path(row.recipe, row.seed))
 
 
 def _opposed(grid: Grid, job: Job, name: str, display: PartOfBar) -> CompareRow:
@@ -120,9 +126,8 @@ def _trajectory(run: Run) -> Iterator[Found]:
 def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]]:
     """Random architectures of the space, trained like the found ones, with seed 0."""
     folder = grid.out / "random"
-    with only_process(folder) as alone:
+    with only_process(folder, display) as alone:
         if not alone:
-            display.say("The random architectures: another process is at work on them; left to that.")
             return []
         run = Run(folder)
         data = read_data(run, job, display)
@@ -138,21 +143,13 @@ def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]
 
 
 @contextmanager
-def only_process(folder: Path) -> Iterator[bool]:
-    """Whether no other process of this machine works on a folder; until the block ends, none will.
-
-    The operating system frees the lock of a process that is killed. Where it has no such locks, always True.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield True
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+def only_process(folder: Path, display: Display) -> Iterator[bool]:
+    """Whether no other process works on a folder; until the block ends, none will."""
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(locked(folder, display.say))
+        except FolderInUse as error:
+            display.say(f"{error} Its result is left to that process.")
             yield False
             return
         yield True

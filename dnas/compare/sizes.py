@@ -25,8 +25,9 @@ def settled(grid: Grid, display: Display) -> dict[str, Job]:
     path = grid.out / "sizes.json"
     if not path.exists():
         chosen = _choose_sizes(grid, display)
-        if not path.exists():  # another process may have been faster
-            Run(grid.out).save_json("sizes", chosen)
+        with grid.writing(display):
+            if not path.exists():  # another process may have been faster
+                Run(grid.out).save_json("sizes", chosen)
     sizes = Run(grid.out).load_json("sizes")
     if not isinstance(sizes, Mapping) or set(sizes) != {*SIZES, "threads"}:
         raise UserError(f"{path} is damaged: expected the entries {[*SIZES, 'threads']}. Remove it.")

@@ -21,6 +21,10 @@ class CannotWrite(UserError, OSError):
     """A file cannot be written: no room, no permission, or its folder is gone; the message names it."""
 
 
+class FolderInUse(UserError):
+    """Another process works in a folder; the message names both."""
+
+
 class NonFiniteLoss(UserError, FloatingPointError):
     """A loss or a weight became NaN or infinite; the last good checkpoint is kept."""
 

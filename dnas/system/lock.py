@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnas.system.atomic import UNFINISHED, cannot_write
-from dnas.system.errors import UserError
+from dnas.system.errors import FolderInUse, UserError
 from dnas.system.reading import parse_json, shortened
 from dnas.system.words import number_of
 
@@ -27,6 +27,9 @@ except ImportError:  # not a POSIX system: nothing is locked there
 NAME = ".lock"  # of the file, in the folder
 # Nothing that a link leads to is written, and nothing waits for the other end of a pipe.
 _OPENED = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+_PAUSE = 0.05  # seconds between two looks at a folder that another process has locked
 
 
 @dataclass
@@ -43,7 +46,7 @@ _held: dict[str, _Held] = {}  # by the folder's real path
 
 
 @contextmanager
-def locked(folder: Path, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+def locked(folder: Path, say: Callable[[str], None] = lambda text: None, *, wait: float = 0.0) -> Iterator[None]:
     """Within the block no other process may lock the folder; the same thread may again.
 
     The system itself ends the lock of a process that was killed, also where another process has its number now. The
@@ -53,9 +56,11 @@ def locked(folder: Path, say: Callable[[str], None] = lambda text: None) -> Iter
     Args:
         folder: the folder; it is made if there is none.
         say: is told that a killed process has left something.
+        wait: seconds for which another process may go on before this one gives up.
 
     Raises:
-        UserError: another process or thread works in it, or it was removed within the block.
+        FolderInUse: another process works in it.
+        UserError: another thread does, or it was removed within the block.
         CannotWrite: the folder cannot be made or written to.
     """
     key = os.path.realpath(folder)
@@ -72,7 +77,7 @@ def locked(folder: Path, say: Callable[[str], None] = lambda text: None) -> Iter
             mine.depth -= 1
         return
     new = [above for above in (folder.absolute(), *folder.absolute().parents) if not above.exists()]
-    descriptor, left_by = _taken(folder)
+    descriptor, left_by = _taken(folder, time.monotonic() + wait)
     _held[key] = _Held(descriptor, threading.get_ident(), os.getpid())
     try:
         removed = _remove_unfinished(folder)
@@ -104,7 +109,7 @@ def check_still_there(folder: Path) -> None:
         )
 
 
-def _taken(folder: Path) -> tuple[int, str]:
+def _taken(folder: Path, until: float) -> tuple[int, str]:
     """The locked file, and the process that was killed with the lock, in words; empty where there is none."""
     path = folder / NAME
     while True:
@@ -119,7 +124,10 @@ def _taken(folder: Path) -> tuple[int, str]:
         if not _lock(descriptor):
             owner = _owner(descriptor)
             os.close(descriptor)
-            raise UserError(f"{folder} is in use by {owner}. Wait until it has ended, or use another folder.")
+            if time.monotonic() < until:
+                time.sleep(_PAUSE)
+                continue
+            raise FolderInUse(f"{folder} is in use by {owner}. Wait until it has ended, or use another folder.")
         if _is_at(folder, descriptor):  # else its owner removed it between our two calls
             break
         os.close(descriptor)

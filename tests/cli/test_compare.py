@@ -16,6 +16,7 @@ from dnas.compare.row import CompareRow, Found
 from dnas.system.display import RichDisplay
 from dnas.table import Table, load_table, save_table
 from tests.support.cli import dnas, done, refused
+from tests.support.lock import other_process
 
 SIZES = (
     *("--data", "digits", "--space", "dnas.NasBench201Space", "--channels", "2", "--cells", "1", "--image_size", "8"),
@@ -304,14 +305,15 @@ def test_a_search_that_was_stopped_goes_on(whole: Path, out: Path, again, monkey
 
 
 def test_a_run_at_which_another_process_works_is_left_to_it(out: Path, again):
-    import fcntl
-
     (out / "rows" / "mine-seed-0.json").unlink()
-    with (out / "searches" / "mine" / ".seed-0.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        printed = done(*again)
-    assert "mine, seed 0: another process is at work on it" in printed
+    other = other_process(out / "searches" / "mine" / "seed-0", "sys.stdin.read()")
+    printed = done(*again)
+    assert f"seed-0 is in use by process {other.pid}" in printed
+    assert "left to that process" in printed
     assert not (out / "rows" / "mine-seed-0.json").exists()
+    other.communicate()
+    assert "mine, seed 0" in done(*again)
+    assert [path.name for path in out.rglob(".*")] == []
 
 
 def test_the_agreement_of_new_searches_is_in_row_and_table(out: Path, again, whole: Path):

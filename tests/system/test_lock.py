@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -11,24 +9,7 @@ import pytest
 from dnas.system.atomic import UNFINISHED
 from dnas.system.errors import CannotWrite, UserError
 from dnas.system.lock import NAME, check_still_there, locked
-
-
-def other_process(folder, then: str) -> subprocess.Popen[str]:
-    """A process that has locked the folder, left an unfinished file in it, and does `then`."""
-    code = f"""
-import os, signal, sys
-from pathlib import Path
-from dnas.system.lock import locked
-with locked(Path({str(folder)!r})):
-    Path({str(folder)!r}, ".network.pt.01234567{UNFINISHED}").touch()
-    print("locked", flush=True)
-    {then}
-"""
-    pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "locked\n"
-    return process
+from tests.support.lock import other_process
 
 
 def test_a_folder_in_use_is_refused_with_process_and_host_until_that_has_ended(tmp_path):
@@ -39,6 +20,13 @@ def test_a_folder_in_use_is_refused_with_process_and_host_until_that_has_ended(t
     assert other.returncode == 0
     with locked(tmp_path):
         pass
+
+
+def test_a_process_that_waits_gets_the_folder_once_the_other_has_ended(tmp_path):
+    other = other_process(tmp_path, "import time; time.sleep(0.3)")
+    with locked(tmp_path, wait=60.0):
+        other.communicate()
+        assert other.returncode == 0
 
 
 def test_the_lock_of_a_killed_process_is_taken_over_with_a_line_and_its_unfinished_files_are_removed(tmp_path):
