@@ -1,4 +1,9 @@
-"""Residual blocks that may be left out: those that return what came in, plus what their branches add."""
+"""Residual blocks that may be left out: those that return what came in, plus what their branches add.
+
+Layers of transformers that normalise last, LN(x + branch(x)), count as well, perhaps several such steps one after the
+other, where what comes in was normalised by the layer before: without the layer that is what goes on (LayerDrop, Fan et
+al. 2020, https://arxiv.org/abs/1909.11556, leaves out the same layers).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from dnas.core.batch import tensors_in
+
+# The operator of layer norms; it gives mean and deviation as well.
+LAYER_NORM = "native_layer_norm"
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ class Passage:
         activation: whether there was a ReLU.
         takes_more: whether it was given more than its input.
         others: tensors that it was given besides; what adds one of these is no branch of its own.
+        comes_normalised: whether its input is what a layer norm gave.
+        normalised: those among `through` that a layer norm of a sum gave, and sums with them.
     """
 
     name: str
@@ -73,16 +83,32 @@ class Passage:
     activation: bool = False
     takes_more: bool = False
     others: list[Tensor] = field(default_factory=list)
+    comes_normalised: bool = False
+    normalised: list[Tensor] = field(default_factory=list)
 
     @staticmethod
-    def of(name: str, kind: type, arguments: Any, keywords: Any) -> Passage:
-        """A call; only one whose first argument is a tensor can be left out."""
+    def of(name: str, kind: type, arguments: Any, keywords: Any, normalised: list[Tensor]) -> Passage:
+        """A call; only one whose first argument is a tensor can be left out.
+
+        Args:
+            name: of the module.
+            kind: its class.
+            arguments: of the call.
+            keywords: likewise.
+            normalised: what layer norms have given so far.
+        """
         through = [arguments[0]] if arguments and isinstance(arguments[0], Tensor) else []
         others = [*tensors_in(arguments[1:]), *tensors_in(keywords)]
-        return Passage(name, kind, through, takes_more=len(arguments) > 1 or bool(keywords), others=others)
+        comes = any(_holds(normalised, tensor) for tensor in through)
+        takes_more = len(arguments) > 1 or bool(keywords)
+        return Passage(name, kind, through, takes_more=takes_more, others=others, comes_normalised=comes)
 
     def follow(self, operator: str, arguments: tuple[Any, ...], out: Any) -> None:
-        """One operator that ran in the module itself."""
+        """One operator that ran in the module, or in one inside of it."""
+        if operator == LAYER_NORM and len(self.through) > 1 and self._passes(arguments[0]):
+            self.through.append(out[0])
+            self.normalised.append(out[0])
+            return
         if not isinstance(out, Tensor):
             return
         passing = [tensor for tensor in tensors_in(arguments) if self._passes(tensor)]
@@ -90,6 +116,8 @@ class Passage:
         own = not any(tensor is other for tensor in tensors_in(arguments) for other in self.others)
         if summed and own:
             self.through.append(out)
+            if _holds(self.normalised, passing[0]):
+                self.normalised.append(out)
         elif operator == "relu" and len(passing) == 1 and len(self.through) > 1:
             self.through.append(out)
             self.activation = True
@@ -97,19 +125,20 @@ class Passage:
             # Written over by something else, such as an activation in place.
             self.through = []
 
-    def take_inner(self, inner: Passage, output: Any) -> None:
-        """A module inside that gave back its input, or a ReLU of it: `nn.ReLU` and empty shortcuts."""
-        if isinstance(output, Tensor) and inner.kind.__name__ == "ReLU" and inner.through:
-            self.follow("relu", (inner.through[0],), output)
-
     def block(self, output: Any) -> Block | None:
         """The block, if what the module returns is its input plus something."""
-        if len(self.through) > 1 and isinstance(output, Tensor) and self._passes(output):
+        if not isinstance(output, Tensor) or len(self.through) < 2 or not self._passes(output):
+            return None
+        if self.comes_normalised or not _holds(self.normalised, output):
             return Block(self.name, self.activation, self.takes_more)
         return None
 
     def _passes(self, tensor: Tensor) -> bool:
-        return any(tensor is one for one in self.through)
+        return _holds(self.through, tensor)
+
+
+def _holds(tensors: list[Tensor], tensor: Tensor) -> bool:
+    return any(tensor is one for one in tensors)
 
 
 def innermost(blocks: list[Block | None]) -> tuple[Block, ...]:

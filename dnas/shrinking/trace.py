@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnas.core.batch import map_tensors, tensors_in
 from dnas.cost.flops import Inputs, call_arguments, operator_flops
-from dnas.shrinking.blocks import Block, Passage, innermost
+from dnas.shrinking.blocks import LAYER_NORM, Block, Passage, innermost
 from dnas.shrinking.book import Book, Call, Term
 from dnas.shrinking.channels import Field, Fields, compress, vary
 from dnas.shrinking.operators.pointwise import unknown
@@ -103,6 +103,7 @@ class _Run(TorchDispatchMode):
         self._opaque = opaque
         self._book = Book()
         self._stack: list[Passage] = []
+        self._normalised: list[Tensor] = []
         self._blocks: list[Block | None] = []
         self._hidden = 0
         self._used: set[int] = set()
@@ -154,7 +155,10 @@ class _Run(TorchDispatchMode):
             self._book.flops.append(Term(operator_flops(func, args, keywords, out), (), passage.name))
         if not self._hidden:
             arguments = _in_order(func, args, keywords)
-            passage.follow(name, arguments, out)
+            for one in self._stack:
+                one.follow(name, arguments, out)
+            if name == LAYER_NORM:
+                self._normalised.append(out[0])
             rule_of(func)(Call(self._book, name, passage.name, passage.kind, arguments, out))
         return out
 
@@ -185,7 +189,7 @@ class _Run(TorchDispatchMode):
 
     def _enter(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: Any, keywords: Any) -> None:
-            self._stack.append(Passage.of(name, type(module), arguments, keywords))
+            self._stack.append(Passage.of(name, type(module), arguments, keywords, self._normalised))
             if name in self._opaque:
                 self._hidden += 1
                 for tensor in (*tensors_in(arguments), *tensors_in(keywords), *module.parameters(), *module.buffers()):
@@ -197,8 +201,6 @@ class _Run(TorchDispatchMode):
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
             passage = self._stack.pop()
             self._blocks.append(passage.block(output))
-            if self._stack:
-                self._stack[-1].take_inner(passage, output)
             self._hidden -= name in self._opaque
 
         return hook

@@ -31,13 +31,14 @@ def test_the_blocks_that_may_be_left_out(name: str):
     assert [block.name for block in structure.blocks] == FOUND[name]
 
 
-def test_layers_of_transformers_that_take_a_mask_may_be_left_out():
-    model, example = transformers_model("ViT")
+@pytest.mark.parametrize(("name", "layers"), [("ViT", "vit.layers"), ("Bert", "bert.encoder.layer")])
+def test_layers_of_transformers_that_normalise_first_or_last_may_be_left_out(name: str, layers: str):
+    pytest.importorskip("transformers")
+    model, example = transformers_model(name)
     structure = verified(model, example, find_groups(trace(model, example)))
-    names = ["vit.layers.0", "vit.layers.1"]
-    assert [block.name for block in structure.blocks] == names
-    small = sliced(model, structure, Selection({}, ("vit.layers.0",)))
-    del model.get_submodule("vit.layers")[0]
+    assert [block.name for block in structure.blocks] == [f"{layers}.0", f"{layers}.1"]
+    small = sliced(model, structure, Selection({}, (f"{layers}.0",)))
+    del model.get_submodule(layers)[0]  # pyright: ignore[reportIndexIssue]
     with torch.no_grad():
         assert torch.equal(small(**example).logits, model(**example).logits)
 
@@ -107,6 +108,12 @@ def test_a_block_with_a_relu_stays_where_its_input_may_be_negative():
 @pytest.mark.parametrize("after", [nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 4)])
 def test_what_changes_its_input_afterwards_is_no_block(after: nn.Module):
     assert not trace(around(Residual(after), nn.ReLU()), torch.randn(5, 3)).blocks
+
+
+def test_a_block_that_normalises_last_may_go_where_its_input_is_normalised():
+    blocks = [Residual(nn.LayerNorm(4)) for _ in range(2)]
+    model = nn.Sequential(nn.Linear(3, 4), *blocks, nn.Linear(4, 2))
+    assert [block.name for block in trace(model, torch.randn(5, 3)).blocks] == ["2"]
 
 
 def test_a_block_that_runs_twice_is_no_choice():
