@@ -25,6 +25,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 TO_THE_END = ("frozen_backbone", "recurrent", "regression_table", "segmentation", "signals", "two_losses")
 # ONNX takes no packed sequences.
 PACKED = ("recurrent",)
+# A text that is shorter than the whole documentation.
+WORDS = {"language_model": (EXAMPLES.parent / "docs" / "report.md",)}
 
 
 def run(name: str, *words: object, folder: Path) -> str:
@@ -59,7 +61,7 @@ def test_the_code_that_docs_walk_through_is_that_of_the_example():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({path.stem for path in EXAMPLES.glob("*.py")} - set(TO_THE_END)))
 def test_an_example_runs(name: str, tmp_path: Path):
-    assert run(name, folder=tmp_path).strip()
+    assert run(name, *WORDS.get(name, ()), folder=tmp_path).strip()
 
 
 @pytest.mark.slow

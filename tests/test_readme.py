@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from dnas.jobs.recipe import recipe_names
+from tests.support.cli import dnas
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 # The one change to the commands: sizes that take seconds where a reader's take the time that is given.
 SMALLER = {
-    "search": ["--channels", "4", "--cells", "2", "--image-size", "16", "--search.epochs", "2"],
+    "search": ["--channels", "4", "--cells", "2", "--image-size", "8", "--search.epochs", "2"],
     "retrain": ["--channels", "4", "--cells", "2", "--epochs", "2"],
 }
 
@@ -40,29 +41,29 @@ def make_photos(folder: Path) -> None:
             Image.fromarray(pixels).save(folder / name / f"{index}.jpg")
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(len(blocks("python"))))
 def test_the_python_blocks_run(block: int, tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(blocks("python")[block])
-    result = run([sys.executable, "block.py"], tmp_path)
+    command = [sys.executable, "block.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
     assert "kernel" in result.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_commands_for_own_images_run_in_the_order_shown(tmp_path: Path) -> None:
-    make_photos(tmp_path / "photos")
+def test_the_commands_for_own_images_run_in_the_order_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_photos(Path("photos"))
+    said = ""
     for line in blocks("bash")[0].splitlines():
-        command = shlex.split(line)
-        result = run([sys.executable, "-m", "dnas", *command[1:], *SMALLER.get(command[1], [])], tmp_path)
-        assert result.returncode == 0, f"{line}\n{result.stderr}"
-    assert (tmp_path / "runs/photos/export/network.onnx").exists()
-    assert "cat" in result.stdout
+        program, *words = shlex.split(line, comments=True)
+        assert program == "dnas"
+        ended = dnas(*words, *SMALLER.get(words[0], []))
+        assert ended.code == 0, f"{line}\n{ended.err}"
+        said = ended.out
+    assert Path("runs/photos/export/network.onnx").exists()
+    assert "cat" in said
 
 
 def test_the_table_of_methods_has_every_recipe_and_no_other() -> None:

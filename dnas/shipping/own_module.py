@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,8 @@ def export_module(
     network = copy.deepcopy(network).cpu().eval()
     network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     example = to_device(example, torch.device("cpu"))
-    packed = _is_packed(example)
-    if packed and not {*formats} <= WEIGHTS_ALONE:
+    packed, weights_alone = _is_packed(example), {*formats} <= WEIGHTS_ALONE
+    if packed and not weights_alone:
         raise UserError(
             "ONNX and torch.export take no packed sequences: give formats=('state_dict',), or let the network take "
             "padded tensors."
@@ -125,33 +126,36 @@ def export_module(
         in_own_code(lambda: f"{type(network).__name__} cannot take the example, {described(example)}"),
     ):
         expected = [(one, call(network, one)) for one in inputs]
-    if not {*formats} <= WEIGHTS_ALONE:
+    if not weights_alone:
         _check_plain(expected[0][1])
     if not packed:
         check_rows_are_independent(network, expected, dims)
-
-    def save_into(folder: Path) -> None:
-        if architecture is not None:
-            save(network, architecture, folder)
-        else:
-            Run(folder).save_weights(network)
-
-    def loaded(folder: Path) -> nn.Module:
-        again = copy.deepcopy(network)
-        for tensor in again.state_dict().values():
-            tensor.zero_()
-        again.load_state_dict(read_weights(folder))
-        return again
-
     subject = Subject(
         network,
         example=example if packed else samples(example, (0, 1), dims),
         metadata=_metadata(architecture),
-        save=save_into,
-        load=loaded,
+        save=partial(_save, network, architecture),
+        load=partial(_loaded, network),
         dims=dims,
     )
     return convert_all(exporters, subject, expected, folder, check=check)
+
+
+def _save(network: nn.Module, architecture: Architecture | None, folder: Path) -> None:
+    """Write the weights into a folder, with the architecture where there is one."""
+    if architecture is not None:
+        save(network, architecture, folder)
+    else:
+        Run(folder).save_weights(network)
+
+
+def _loaded(network: nn.Module, folder: Path) -> nn.Module:
+    """A copy of the network that has its weights from a folder."""
+    again = copy.deepcopy(network)
+    for tensor in again.state_dict().values():
+        tensor.zero_()
+    again.load_state_dict(read_weights(folder))
+    return again
 
 
 def _folder(path: Path | str) -> Path:

@@ -1,13 +1,14 @@
 """The demo plans by what is measured, does less on a slower machine, and refuses where not even the least fits."""
 
 import doctest
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import dnas.cli.demo
-from dnas.cli.demo import PLANS, demo
+from dnas.cli.demo import PLANS, demo, main
 from dnas.core.run import Run
 from dnas.jobs.planning.time_budget import TooShort
 
@@ -66,3 +67,18 @@ def test_below_the_smallest_plan_it_is_refused_with_what_would_do(tmp_path: Path
         Machine(7, too_slow=len(PLANS)).demo(tmp_path)
     with pytest.raises(ValueError, match=r"needs one random network: give twice as much, --time 600s"):
         Machine(150).demo(tmp_path)
+
+
+def test_a_time_that_is_none_is_told_in_one_line_and_an_earlier_demo_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(sys, "argv", ["demo", str(tmp_path / "run"), "--time", "soon"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("dnas: ")
+    assert "soon" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()

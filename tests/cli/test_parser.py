@@ -17,6 +17,7 @@ from dnas.cli.main import is_out_of_memory
 from dnas.cli.messages import plainer
 from dnas.cli.parser import build_parser, load
 from dnas.cli.run_settings import command_line, job_of
+from dnas.core.architecture import CellArchitecture
 from dnas.formats import published, write_genotype
 from dnas.jobs.job import Job
 from tests.support.cli import SMALL, dnas, done, make_photos, refused
@@ -245,29 +246,45 @@ def test_retraining_takes_its_defaults_from_the_run_wherever_options_stand(photo
     assert (settings.epochs, settings.channels, settings.cells, settings.auxiliary) == (1, 2, 3, False)
 
 
-def test_a_finished_search_can_be_asked_for_again_and_gives_the_same(photos, tmp_path):
-    run = tmp_path / "run"
+@pytest.fixture(scope="module")
+def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search that nothing changes."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
     done("search", "--data", photos, "--run", run, *SMALL)
+    return run
 
+
+def test_a_finished_search_can_be_asked_for_again_and_gives_the_same(finished):
     def contents() -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in run.rglob("*.json*") if path.name not in timed}
+        return {path: path.read_bytes() for path in finished.rglob("*.json*") if path.name not in timed}
 
     timed = ("search.json", "compute.json")  # say how long it took
     before = contents()
-    done("search", "--resume", run)
+    done("search", "--resume", finished)
     assert contents() == before
 
 
-def test_a_seed_changes_split_alphas_and_samples(photos, tmp_path):
-    def searched(name: str, *words: object) -> tuple[list, list]:
-        done("search", "--data", photos, "--run", tmp_path / name, *SMALL, *words)
-        run = Run(tmp_path / name)
-        return run.load_json("test_part")["images"], [row["train_loss"] for row in run.metrics()]
+def kept_edges(run: Run) -> set[tuple]:
+    cells = run.load_architecture().decisions.items()
+    return {(name, edge) for name, cell in cells if isinstance(cell, CellArchitecture) for edge in cell.edges}
 
-    plain, other, shifted = searched("a"), searched("b", "--seed", 1), searched("c", "--search.seed", 1)
-    assert other[0] != plain[0]
-    assert shifted[0] == plain[0]
-    assert shifted[1] != plain[1]
+
+def test_a_seed_changes_split_alphas_and_samples_and_the_choices_of_two_are_compared(photos, tmp_path, finished):
+    def searched(name: str, *words: object) -> tuple[str, Run]:
+        said = done("search", "--data", photos, "--run", tmp_path / name, *SMALL, *words)
+        return said, Run(tmp_path / name)
+
+    def losses(run: Run) -> list[float]:
+        return [row["train_loss"] for row in run.metrics()]
+
+    plain, (_, other) = Run(finished), searched("b", "--seed", 1)
+    said, shifted = searched("c", "--search.seed", 1, "--other_seed", finished)
+    parts = [run.load_json("test_part")["images"] for run in (plain, other, shifted)]
+    assert parts[0] == parts[2] != parts[1]
+    assert losses(shifted) != losses(plain)
+    first, second = kept_edges(plain), kept_edges(shifted)
+    assert len(first) == len(second) == 4
+    assert f"{len(first & second) / 4:.0%} of the choices are those of {finished}: the " in said
 
 
 # Messages

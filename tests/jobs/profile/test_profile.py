@@ -30,10 +30,21 @@ from dnas.method.relaxation import GumbelSoftmax, UniformPath
 from dnas.searching.observer import OperationFreeze, SkipStop
 from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import Stage
+from dnas.space import DartsSpace
+from dnas.system import peak
 from dnas.system.peak import Peak
 from dnas.system.threads import num_threads
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def small_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The highest rates of the machine are measured with less than the 200 GFLOP of each profile."""
+    monkeypatch.setitem(peak._SIZE, "cpu", 128)
+    monkeypatch.setitem(peak._COPIED, "cpu", 2**16)
+
+
 JOB = Job(image_size=8, batch_size=4, channels=2, cells=1)
 
 
@@ -279,7 +290,7 @@ def test_the_json_holds_everything():
 
 @pytest.mark.slow
 def test_a_search_is_profiled_and_leaves_the_random_generators_as_they_were():
-    job = replace(JOB, batch_size=16, search=SearchSettings(epochs=3))
+    job = replace(JOB, batch_size=16, space=DartsSpace(nodes=1), search=SearchSettings(epochs=3))
     before = torch.get_rng_state()
     profile = profile_search(job, num_classes=5, num_images=100, device=CPU, repeats=2, warmup=1)
     assert torch.equal(torch.get_rng_state(), before)
@@ -360,6 +371,7 @@ def test_mistakes_on_the_command_line_are_told(words, message):
 @pytest.mark.slow
 def test_the_command_takes_a_recipe_by_name_and_prints_json(capfd):
     words = "digits --channels 2 --cells 1 --batch-size 8 --search.epochs 2 --search.warmup_epochs 0 --json"
+    words += " --space.nodes 1"
     assert carry_out(["profile", *words.split()]) == 0
     data = json.loads(capfd.readouterr().out)
     assert (data["image_size"], data["batch_size"], data["channels"], data["cells"]) == (8, 8, 2, 1)
@@ -370,7 +382,8 @@ def test_the_command_takes_a_recipe_by_name_and_prints_json(capfd):
 def test_the_command_measures_each_stage(capfd):
     stages = "[{epochs: 1, cells: 1}, {epochs: 1, cells: 2, num_candidates: 2}]"
     words = ["--channels", "2", "--batch-size", "8", "--search.epochs", "2", "--search.stages", stages]
-    assert carry_out(["profile", "--data", "digits", *words]) == 0
+    space = ["--space", "dnas.DartsSpace", "--space.nodes", "1"]
+    assert carry_out(["profile", "--data", "digits", *words, *space]) == 0
     out = capfd.readouterr().out
     assert ", 1 cells\n" in out
     assert ", 2 cells\n" in out
