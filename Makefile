@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two processes of one thread each: the tests are many small tensors.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-fast soak check lint format clean
+.PHONY: demo test test-fast soak check lint format site clean
 
 # The main job on scikit-learn's handwritten digits within TIME, planned by what is measured here; the results are in
 # runs/demo. One thread: for images of 8x8 a second one brings nothing (22 against 25 ms per training step on 2 idle cores
@@ -32,6 +32,10 @@ check lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# The pages of docs/, all commands and all docstrings as a site; warnings are errors, and nothing is loaded from elsewhere.
+site: .venv/ready
+	$(BIN)/python website/build.py
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

@@ -20,6 +20,7 @@ COMMANDS = {
     "describe": "Print parameters and FLOPs of an architecture.",
     "report": "Write runs as one page of HTML to look at.",
     "draw": "Draw an architecture, as SVG, PDF or PNG.",
+    "completion": "Print a script by which a shell fills in commands and options.",
 }
 
 # Commands that are answered without jsonargparse and torch, by `answer` in the file of their name.

@@ -19,7 +19,7 @@ from dnas.version import __version__
 
 NEEDED = ("torch", "numpy")
 _HINT = 'pip install ".[{}]" in a clone of dnas'
-_NOT_FOR_USERS = ("dev", "all")
+_NOT_FOR_USERS = ("dev", "docs", "all")
 
 
 @dataclass(frozen=True)

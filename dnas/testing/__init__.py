@@ -3,6 +3,7 @@
 No other room imports these; tests of dnas itself are in `tests/`.
 """
 
+from dnas.testing.batches import check_batches
 from dnas.testing.discretization import check_discretization
 from dnas.testing.hypergradient import QuadraticProblem, check_hypergradient
 from dnas.testing.observer import check_observer
@@ -14,6 +15,7 @@ from dnas.testing.space import check_space
 
 __all__ = [
     "QuadraticProblem",
+    "check_batches",
     "check_discretization",
     "check_hypergradient",
     "check_observer",
