@@ -89,7 +89,7 @@ def test_help_explains_each_setting(command: str):
     explained = options_in(text)
     defaults = build_parser(load(command)).get_defaults()
     names = {re.sub(r"\.(class_path|init_args).*", "", name) for name, _ in defaults.items()}
-    for name in names - {"run", "runs", "images", "architecture", "source", "target", "text", "model"}:
+    for name in names - {"run", "runs", "images", "architecture", "source", "target", "text", "model", "shell"}:
         shown = re.sub(r"\((required, )?(type|default): .*", "", explained[f"--{name}"])
         words = re.sub(r"^(\{.*?\}|\[.*?\]|[A-Z_]+)", "", shown).split()
         assert len(words) >= 2, f"--{name}: {explained[f'--{name}']}"
