@@ -17,6 +17,7 @@ from dnas.shrinking.groups import Structure
 # A decision and one of its values.
 Value = tuple[str, int]
 Pair = tuple[Value, Value]
+Triple = tuple[Pair, Value]
 
 # Names of decisions whose values are multiplied, in order; one may stand twice.
 Names = tuple[str, ...]
@@ -29,11 +30,13 @@ class ByValue(NamedTuple):
         single: the cost of a value.
         pairs: the cost of two values together.
         constant: what is always there.
+        triples: the cost of three values together.
     """
 
     single: dict[Value, float]
     pairs: dict[Pair, float]
     constant: float
+    triples: Mapping[Triple, float] = {}
 
 
 class Cost(ABC):
@@ -64,10 +67,11 @@ class Polynomial(Cost):
     def by_value(self, values: Mapping[str, Sequence[int]]) -> ByValue:
         single: dict[Value, float] = defaultdict(float)
         pairs: dict[Pair, float] = defaultdict(float)
+        triples: dict[Triple, float] = defaultdict(float)
         constant = 0.0
         for names, scale in self.terms.items():
             distinct = sorted(set(names))
-            assert len(distinct) <= 2, f"three decisions in one product: {names}"
+            assert len(distinct) <= 3, f"four decisions in one product: {names}"
             if not distinct:
                 constant += scale
                 continue
@@ -75,9 +79,11 @@ class Polynomial(Cost):
                 amount = scale * prod(dict(chosen)[name] for name in names)
                 if len(chosen) == 1:
                     single[chosen[0]] += amount
-                else:
+                elif len(chosen) == 2:
                     pairs[chosen[0], chosen[1]] += amount
-        return ByValue(single, pairs, constant)
+                else:
+                    triples[(chosen[0], chosen[1]), chosen[2]] += amount
+        return ByValue(single, pairs, constant, triples)
 
 
 def parameters_of(structure: Structure) -> Polynomial:
@@ -98,12 +104,16 @@ def flops_of(structure: Structure) -> Polynomial:
 def _cost(structure: Structure, terms: list[tuple[str, Term]]) -> Polynomial:
     sums: dict[Names, float] = defaultdict(float)
     groups = _groups_of_labels(structure)
+    kernels = {f"{kernel.module}{end}": kernel for kernel in structure.kernels for end in ("", ".weight")}
     for place, term in terms:
+        kernel = kernels.get(place)
+        size: Names = () if kernel is None else (kernel.name,) * kernel.dims
+        whole = 1 if kernel is None else kernel.largest**kernel.dims
         found: dict[Names, float] = {(): float(term.scale)}
         for labels in term.factors:
             found = _times(found, _count(structure, labels, groups))
         for names, scale in found.items():
-            sums[_with_block(structure, place, names)] += scale
+            sums[tuple(sorted((*_with_block(structure, place, names), *size)))] += scale / whole
     return Polynomial({names: scale for names, scale in sums.items() if scale})
 
 

@@ -20,7 +20,7 @@ class ExpectedCosts:
     Args:
         program: decisions with their values; a mixture has one entry for each, but for the 0 of a width inside of a
             block, which it leaves to the block.
-        costs: sums over values and over pairs of values.
+        costs: sums over values, pairs and triples of values.
     """
 
     def __init__(self, program: Program, costs: Sequence[Cost]) -> None:
@@ -32,9 +32,11 @@ class ExpectedCosts:
         self._factors: dict[tuple[int, ...], int] = {}
         rows: list[dict[int, float]] = []
         for cost in costs:
-            single, pairs, constant = cost.by_value(program.values)
-            row = {self._factor(): constant}
-            for values, amount in [*(((value,), one) for value, one in single.items()), *pairs.items()]:
+            found = cost.by_value(program.values)
+            row = {self._factor(): found.constant}
+            singles = [((value,), one) for value, one in found.single.items()]
+            threes = [((*pair, third), one) for (pair, third), one in found.triples.items()]
+            for values, amount in [*singles, *found.pairs.items(), *threes]:
                 if amount:
                     column = self._factor(*values)
                     row[column] = row.get(column, 0.0) + amount

@@ -11,6 +11,7 @@ import numpy as np
 from dnas.shrinking.blocks import Block
 from dnas.shrinking.book import KERNEL
 from dnas.shrinking.channels import FIXED, Field, vary
+from dnas.shrinking.kernels import Kernel
 from dnas.shrinking.trace import Trace
 
 # A dimension of a parameter or buffer.
@@ -24,10 +25,12 @@ class Selection:
     Args:
         kept: for a group by name, the indices of its classes that stay; other groups stay whole.
         skipped: names of the blocks that are left out.
+        kernels: for a kernel by name, the size that stays; others stay as they are.
     """
 
     kept: Mapping[str, Sequence[int]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    kernels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ class Structure:
         groups: decisions about widths.
         blocks: residual blocks that may be left out.
         frozen: dimensions, as 'features.0.weight, dimension 1', or groups that stay, with the reason.
+        kernels: of convolutions that may become smaller, where a rule lets them.
     """
 
     trace: Trace
     groups: tuple[Group, ...]
     blocks: tuple[Block, ...]
     frozen: tuple[Frozen, ...]
+    kernels: tuple[Kernel, ...] = ()
 
     def removed(self, kept: Mapping[str, Sequence[int]]) -> Field:
         """The labels of the classes that go, for the indices of classes that stay by name of a group."""

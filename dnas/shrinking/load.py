@@ -14,6 +14,7 @@ from dnas.core.run import Run
 from dnas.shipping.load import load as load_network
 from dnas.shipping.package import SPEC_FILE, check_state, read_weights
 from dnas.shrinking.groups import Selection
+from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import make_searchable
 from dnas.system.errors import UserError
 from dnas.system.reading import shortened
@@ -65,12 +66,15 @@ def _shrunk(folder: Path, model: nn.Module) -> nn.Module:
     try:
         chosen = kept["selection"]
         selection = Selection(
-            {str(name): tuple(map(int, classes)) for name, classes in chosen["kept"].items()}, tuple(chosen["skipped"])
+            {str(name): tuple(map(int, classes)) for name, classes in chosen["kept"].items()},
+            tuple(chosen["skipped"]),
+            {str(name): int(size) for name, size in chosen.get("kernels", {}).items()},
         )
         example = example_of(kept["example"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{source} is damaged ({type(error).__name__}: {error}).") from error
-    searchable = make_searchable(model, example)
+    rules = [Rule(name.removesuffix(".kernel"), kernel=True) for name in selection.kernels]
+    searchable = make_searchable(model, example, rules=rules)
     structure = searchable.structure
     sizes = {group.name: len(group) for group in structure.groups}
     blocks = {block.name for block in structure.blocks}
@@ -79,6 +83,10 @@ def _shrunk(folder: Path, model: nn.Module) -> nn.Module:
             raise UserError(f"{source} is of another model: the one given has no {name} of such a width.")
     if not set(selection.skipped) <= blocks:
         raise UserError(f"{source} is of another model: the one given has no block {shortened(selection.skipped)}.")
+    kernels = {kernel.name: kernel.sizes for kernel in structure.kernels}
+    for name, size in selection.kernels.items():
+        if size not in kernels.get(name, ()):
+            raise UserError(f"{source} is of another model: the one given has no {name} of size {size}.")
     network = searchable.derive(selection)
     state = read_weights(folder)
     check_state(network, state, source=str(folder / "network.pt"))

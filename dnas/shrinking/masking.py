@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dnas.shrinking.blocks import Block
 from dnas.shrinking.channels import Field
 from dnas.shrinking.groups import Selection, Structure
+from dnas.shrinking.kernels import inside
 from dnas.shrinking.slicing import replace_module
 from dnas.shrinking.trace import copied
 
@@ -41,6 +42,11 @@ def masked(model: nn.Module, structure: Structure, selection: Selection) -> nn.M
         norm = copy.get_submodule(name)
         assert isinstance(norm, nn.LayerNorm)
         replace_module(copy, name, _LayerNormOfKept(norm, stays))
+    for kernel in structure.kernels:
+        weight = tensors[f"{kernel.module}.weight"]
+        stays = inside(kernel, selection.kernels.get(kernel.name, kernel.largest))
+        with torch.no_grad():
+            weight.masked_fill_(~stays.to(weight.device), 0)
     for block in structure.blocks:
         if block.name in selection.skipped:
             replace_module(copy, block.name, _Without(block))

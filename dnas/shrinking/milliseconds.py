@@ -168,7 +168,7 @@ class _Tables:
         self._knots = knots
         self._generator = generator
         structure = networks.searchable.structure
-        self._groups = [group.name for group in structure.groups]
+        self._groups = [part.name for part in (*structure.groups, *structure.kernels)]
         self._blocks = [block.name for block in structure.blocks]
         self._largest = networks.searchable.largest
         self._base = self._operations({})

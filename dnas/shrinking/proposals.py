@@ -129,8 +129,8 @@ class WidthProposals:
 
 
 def architecture_of(values: Mapping[str, int]) -> Architecture:
-    """Values of decisions as an architecture, as files hold it."""
-    return Architecture({name: str(value) for name, value in values.items()})
+    """Values of decisions as an architecture, as files hold it, always in one order."""
+    return Architecture({name: str(values[name]) for name in sorted(values)})
 
 
 def values_of(architecture: Architecture) -> dict[str, int]:

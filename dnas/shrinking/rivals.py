@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -29,23 +29,30 @@ def random_widths(searchable: Narrowable, bounds: Sequence[Bound], generator: to
     """Random widths and blocks that use 95 to 100 % of a bound and pass none; None where 1,000 draws gave none.
 
     Each width is a share drawn from (0, 1), all to the least power that is within the bounds; each block is left out
-    with probability 1/4.
+    with probability 1/4, and sizes of kernels are drawn.
     """
     groups, blocks = searchable.structure.groups, searchable.structure.blocks
     for _ in range(_TRIES):
         shares = torch.rand(len(groups), generator=generator).tolist()
         stays = (torch.rand(len(blocks), generator=generator) >= 0.25).tolist()
-        at = partial(_at_power, searchable, shares, stays)
+        kernels = {
+            kernel.name: kernel.sizes[int(torch.randint(len(kernel.sizes), (), generator=generator))]
+            for kernel in searchable.structure.kernels
+        }
+        at = partial(_at_power, searchable, shares, stays, kernels)
         found = largest_within(at, bounds)
         if found is not None and any(bound.cost.of(found) >= BAND * bound.most for bound in bounds):
             return found
     return None
 
 
-def _at_power(searchable: Narrowable, shares: Sequence[float], stays: Sequence[bool], factor: float) -> dict[str, int]:
+def _at_power(
+    searchable: Narrowable, shares: Sequence[float], stays: Sequence[bool], kernels: Mapping[str, int], factor: float
+) -> dict[str, int]:
     """Widths of share^(1 / factor - 1): from one class each at a factor of 0 to all of them at 1."""
     structure = searchable.structure
     values = {block.name: int(stay) for block, stay in zip(structure.blocks, stays, strict=True)}
+    values |= kernels
     for group, share in zip(structure.groups, shares, strict=True):
         values[group.name] = max(1, round(len(group) * share ** (1 / factor - 1))) if factor else 1
     return searchable.consistent(values)

@@ -42,11 +42,13 @@ class Narrowable:
     def largest(self) -> dict[str, int]:
         """Every decision at its largest: the model as it is."""
         widths = {group.name: len(group) for group in self.structure.groups}
-        return widths | {block.name: 1 for block in self.structure.blocks}
+        kernels = {kernel.name: kernel.largest for kernel in self.structure.kernels}
+        return widths | {block.name: 1 for block in self.structure.blocks} | kernels
 
     def program(self, steps: int = 8) -> Program:
         """The decisions, with widths in steps such as eighths, at least one class each."""
         values: dict[str, Sequence[int]] = {block.name: (0, 1) for block in self.structure.blocks}
+        values |= {kernel.name: kernel.sizes for kernel in self.structure.kernels}
         inside = {}
         for group in self.structure.groups:
             block = self.structure.block_of(group.name)
@@ -67,7 +69,7 @@ class Narrowable:
         """The first classes of each group's ranking, as many as its value says.
 
         Args:
-            values: numbers of classes; 0 or 1 for blocks.
+            values: numbers of classes; 0 or 1 for blocks; sizes of kernels.
             ranking: for each group, the indices of its classes, the most important first.
         """
         skipped = tuple(block.name for block in self.structure.blocks if not values[block.name])
@@ -77,7 +79,7 @@ class Narrowable:
             for group in self.structure.groups
             if self.structure.block_of(group.name) not in gone
         }
-        return Selection(kept, skipped)
+        return Selection(kept, skipped, {kernel.name: values[kernel.name] for kernel in self.structure.kernels})
 
     def consistent(self, values: Mapping[str, int]) -> dict[str, int]:
         """The values with 0 for the widths inside of blocks that are left out."""
@@ -119,7 +121,7 @@ def make_searchable(model: nn.Module, example: Inputs, *, rules: Sequence[Rule] 
     """
     check_model(model)
     structure = verified(model, example, ruled(model, find_groups(trace(model, example)), rules))
-    return _with_costs_of_two(model, structure)
+    return _with_small_costs(model, structure)
 
 
 def widths(count: int, steps: int) -> tuple[int, ...]:
@@ -134,17 +136,24 @@ def widths(count: int, steps: int) -> tuple[int, ...]:
     return tuple(sorted({*found, count}))
 
 
-def _with_costs_of_two(model: nn.Module, structure: Structure) -> Narrowable:
-    """The choices, without those that are multiplied with two others: the program takes products of two."""
+def _with_small_costs(model: nn.Module, structure: Structure) -> Narrowable:
+    """The choices, without those that are multiplied with too many others.
+
+    The program takes products of three, of which two are widths or blocks: a kernel counts with both of its widths.
+    """
     while True:
         flops, parameters = flops_of(structure), parameters_of(structure)
-        many = next((set(names) for cost in (flops, parameters) for names in cost.terms if len(set(names)) > 2), None)
-        if many is None:
+        kernels = {kernel.name for kernel in structure.kernels}
+        terms = [set(names) for cost in (flops, parameters) for names in cost.terms]
+        # A kernel goes before a width does.
+        name = next((min(names & kernels) for names in terms if len(names) > 3 and names & kernels), None)
+        name = name or next((max(names - kernels) for names in terms if len(names - kernels) > 2), None)
+        if name is None:
             return Narrowable(model, structure, flops, parameters)
-        name = max(many)
         structure = replace(
             structure,
             groups=tuple(group for group in structure.groups if group.name != name),
             blocks=tuple(block for block in structure.blocks if block.name != name),
-            frozen=(*structure.frozen, Frozen(name, "three decisions would be multiplied in one cost")),
+            kernels=tuple(kernel for kernel in structure.kernels if kernel.name != name),
+            frozen=(*structure.frozen, Frozen(name, "too many decisions would be multiplied in one cost")),
         )

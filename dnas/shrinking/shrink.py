@@ -208,7 +208,7 @@ class _Shrinking:
             names = [one.name for one in frozen if one.reason == reason]
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             self.display.say(f"Stays as it is: {', '.join(names[:3])}{more} ({reason}).")
-        if not searchable.structure.groups and not searchable.structure.blocks:
+        if not searchable.largest:
             reasons = "; ".join(dict.fromkeys(one.reason for one in frozen))
             raise UserError(f"Nothing in this model may become smaller: {reasons}.")
         return searchable

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dnas.shrinking.channels import Field
 from dnas.shrinking.groups import Selection, Structure
+from dnas.shrinking.kernels import cut_kernel
 from dnas.shrinking.trace import copied
 
 
@@ -30,6 +31,8 @@ def sliced(model: nn.Module, structure: Structure, selection: Selection) -> nn.M
         _adjust_sizes(copy, structure, removed)
         for module in copy.modules():
             _count_again(module)
+    for kernel in structure.kernels:
+        cut_kernel(copy.get_submodule(kernel.module), selection.kernels.get(kernel.name, kernel.largest))
     for block in structure.blocks:
         if block.name in selection.skipped:
             replace_module(copy, block.name, block.stand_in())

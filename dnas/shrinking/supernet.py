@@ -15,20 +15,21 @@ from dnas.shrinking.blocks import Block
 from dnas.shrinking.channels import Field
 from dnas.shrinking.groups import Structure
 from dnas.shrinking.trace import copied
-from dnas.shrinking.width import Stays, Width
+from dnas.shrinking.width import KernelSize, Stays, Width
 
 
 class MaskedModel(nn.Module):
     """A copy of a model whose channels are weighed where they are consumed, and whose blocks are weighed whole.
 
-    A channel's mask multiplies the input columns that belong to it, and weighs the statistics of layer norms; a block
+    A channel's mask multiplies the input columns that belong to it, and weighs the statistics of layer norms; that of a
+    kernel multiplies its entries; a block
     gives m block(x) + (1 - m) x, with the ReLU that ends it around the x. With every decision at its largest the
     model takes its own path and equals the original bit for bit; with one value for each decision it equals the
     smaller network.
 
     Args:
         model: the one that was traced; it is not changed.
-        structure: its groups and blocks.
+        structure: its groups, blocks and kernels.
         widths: for each group by name, the numbers of classes to choose from, in ascending order.
         ranking: for each group, the indices of its classes, the most important first.
     """
@@ -45,6 +46,8 @@ class MaskedModel(nn.Module):
         groups = structure.groups
         self.widths = nn.ModuleList(Width(group.name, widths[group.name], ranking[group.name]) for group in groups)
         self.stays = nn.ModuleList(Stays(block.name) for block in structure.blocks)
+        self.kernels = nn.ModuleList(KernelSize(kernel) for kernel in structure.kernels)
+        self._weights = [f"{kernel.module}.weight" for kernel in structure.kernels]
         self._blocks = structure.blocks
         places = _Places(structure)
         # Indices into a vector of all masks, whose first entry is 1: for each field of a tensor, in the field's shape.
@@ -52,7 +55,7 @@ class MaskedModel(nn.Module):
         self._norms = places.of_layer_norms()
 
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
-        parts = [*self.widths, *self.stays]
+        parts = [*self.widths, *self.stays, *self.kernels]
         if all(part.is_whole for part in parts):
             return self.model(*arguments, **keywords)
         like = next(weight for weight in self.model.parameters() if weight.is_floating_point())
@@ -68,6 +71,10 @@ class MaskedModel(nn.Module):
             for places in fields:
                 masked = masked * masks[places.to(masks.device)].to(masked.dtype)
             found[name] = masked
+        for name, kernel in zip(self._weights, self.kernels, strict=True):
+            if not kernel.is_whole:
+                weight = found.get(name, tensors[name])
+                found[name] = weight * kernel(weight)
         return found
 
     @contextmanager

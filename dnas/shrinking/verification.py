@@ -12,6 +12,7 @@ from dnas.core.batch import map_tensors, tensors_in
 from dnas.cost.flops import Inputs, call_arguments
 from dnas.shrinking.blocks import Block
 from dnas.shrinking.groups import Frozen, Group, Selection, Structure
+from dnas.shrinking.kernels import Kernel
 from dnas.shrinking.masking import masked
 from dnas.shrinking.slicing import sliced
 from dnas.shrinking.trace import copied
@@ -19,9 +20,11 @@ from dnas.shrinking.trace import copied
 # In float64, of values around 1: rounding in another order of summation stays far below, a wrong channel far above.
 _TOLERANCE = 1e-9
 
+Part = Group | Block | Kernel
+
 
 def verified(model: nn.Module, example: Inputs, structure: Structure, *, seed: int = 0) -> Structure:
-    """The structure with the groups and blocks that can go: all at once, or else each alone and beside the others.
+    """The structure with what can go: all at once, or else each part alone and beside the others.
 
     Weights and statistics are disturbed for it, so that fresh ones (running means of 0, gates of 0) hide nothing. A
     group that fails stays as it is and is named with the reason.
@@ -33,10 +36,10 @@ def verified(model: nn.Module, example: Inputs, structure: Structure, *, seed: i
         seed: of which channels are tried.
     """
     trial = _Trial(model, example, structure, seed)
-    parts = (*structure.groups, *structure.blocks)
+    parts = (*structure.groups, *structure.blocks, *structure.kernels)
     if trial.fault(parts) is None and trial.fault(structure.groups) is None:
         return structure
-    good: list[Group | Block] = []
+    good: list[Part] = []
     frozen: list[Frozen] = []
     for part in parts:
         fault = trial.fault((part,)) or trial.fault((*good, part))
@@ -48,6 +51,7 @@ def verified(model: nn.Module, example: Inputs, structure: Structure, *, seed: i
         structure,
         groups=tuple(part for part in good if isinstance(part, Group)),
         blocks=tuple(part for part in good if isinstance(part, Block)),
+        kernels=tuple(part for part in good if isinstance(part, Kernel)),
         frozen=(*structure.frozen, *frozen),
     )
 
@@ -63,11 +67,12 @@ class _Trial:
         self._inputs = (map_tensors(_double, arguments), map_tensors(_double, keywords))
         self._disturb()
 
-    def fault(self, parts: Sequence[Group | Block]) -> str | None:
+    def fault(self, parts: Sequence[Part]) -> str | None:
         """What goes wrong when these groups are cut and these blocks left out; None where nothing does."""
         selection = Selection(
             {part.name: self._some(len(part)) for part in parts if isinstance(part, Group)},
             tuple(part.name for part in parts if isinstance(part, Block)),
+            {part.name: part.sizes[0] for part in parts if isinstance(part, Kernel)},
         )
         reference = self._outputs(masked(self._model, self._structure, selection))
         try:

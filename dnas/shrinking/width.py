@@ -1,4 +1,4 @@
-"""The two decisions of a model that may become smaller: how many channels of a group stay, and whether a block does."""
+"""The decisions of a model that may become smaller: how many channels stay, whether a block does, sizes of kernels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dnas.core.architecture import Kept
 from dnas.core.decision import Decision
 from dnas.core.mixture import uniform
 from dnas.core.searchable import OneDecision
+from dnas.shrinking.kernels import Kernel, inside
 
 
 class Width(OneDecision):
@@ -71,11 +72,47 @@ class Stays(OneDecision):
         return Decided(torch.tensor(kept == "in"), is_whole=kept == "in")
 
 
-class Decided(nn.Module):
-    """A width or a block that is decided.
+class KernelSize(OneDecision):
+    """How large a kernel is: gives how much of each of its entries stays.
+
+        mask_t = sum over sizes s of mixture_s [entry t is in the centre of size s]
+
+    All sizes share the weights of the centre (as in Once-for-All, Cai et al. 2020, https://arxiv.org/abs/1908.09791,
+    section 3, without its transformation matrices).
 
     Args:
-        stays: what stays, as bools: (classes,) or a scalar.
+        kernel: the sizes.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(Decision(kernel.name, "choice", tuple(map(str, kernel.sizes))))
+        self.kernel = kernel
+        self.register_buffer("stays", torch.stack([inside(kernel, size) for size in kernel.sizes]), persistent=False)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the kernel stays as large as it is, as the host knows it."""
+        return self._mixture is not None and self._mixture.active == ((len(self.kernel.sizes) - 1,),)
+
+    def forward(self, like: Tensor) -> Tensor:
+        """The mask, of the kernel's shape such as (3, 3), with the device and dtype of `like`."""
+        stays = self.stays
+        assert isinstance(stays, Tensor)
+        mixture = self._mixture or uniform(self.decision.shape, like)
+        return torch.tensordot(mixture.values.to(like), stays.to(like), dims=1)
+
+    def plain(self, kept: Kept) -> nn.Module:
+        place = self.decision.candidates.index(str(kept))
+        stays = self.stays
+        assert isinstance(stays, Tensor)
+        return Decided(stays[place], is_whole=place == len(self.kernel.sizes) - 1)
+
+
+class Decided(nn.Module):
+    """A width, a block or a kernel that is decided.
+
+    Args:
+        stays: what stays, as bools: (classes,), a scalar or the shape of a kernel.
         is_whole: whether all of it does.
     """
 

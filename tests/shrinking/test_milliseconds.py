@@ -73,7 +73,7 @@ def test_a_table_is_linear_between_its_knots_and_0_without_its_block():
     assert table.of({"a": 3, "b": 1, "c": 2}) == 1 + (10 + 20 + 30 + 60) / 4 + 7
     assert table.of({"a": 4, "b": 0, "c": 1}) == 1 + 30
     assert table.of({"a": 9, "b": 0, "c": 9}) == 1 + 60
-    single, pairs, constant = table.by_value({"a": (2, 4), "b": (0, 1), "c": (1,)})
+    single, pairs, constant, _ = table.by_value({"a": (2, 4), "b": (0, 1), "c": (1,)})
     assert constant == 1 and not single
     assert pairs[("a", 4), ("b", 1)] == 9 and pairs[("a", 4), ("b", 0)] == 0 and pairs[("a", 2), ("c", 1)] == 10
 
