@@ -117,23 +117,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         accept(self)
-        if self.epochs < 1:
-            raise UserError(f"epochs must be at least 1; got {self.epochs}.")
-        if not 0 <= self.warmup_epochs <= self.epochs:
-            raise UserError(
-                f"warmup_epochs must lie between 0 and epochs = {self.epochs}; got {self.warmup_epochs}. In a shorter "
-                "search set it too (--search.warmup_epochs)."
-            )
-        if self.log_every < 1:
-            raise UserError(f"log_every must be at least 1; got {self.log_every}.")
-        if self.skip_non_finite < 0:
-            raise UserError(f"skip_non_finite must be 0 (none) or more; got {self.skip_non_finite}.")
-        if self.weight_steps < 1:
-            raise UserError(f"weight_steps must be at least 1; got {self.weight_steps}.")
-        if not self.tuning_lr > 0:
-            raise UserError(f"tuning_lr must be above 0; got {self.tuning_lr}.")
-        if self.validate_every < 0:
-            raise UserError(f"validate_every must be 0 (never) or more; got {self.validate_every}.")
+        self._check_numbers()
         hypergradient = self.hypergradient
         differs = isinstance(hypergradient, OneStep) and isinstance(hypergradient.mixed, FiniteDifference)
         if self.precision == "bf16" and differs:
@@ -168,6 +152,26 @@ class SearchSettings:
             )
         check_discretization(self.discretization, self.relaxation, tuning_lr=tuning_lr)
         self.check_observers(self.observers)
+
+    def _check_numbers(self) -> None:
+        """See that each number is in its range."""
+        if self.epochs < 1:
+            raise UserError(f"epochs must be at least 1; got {self.epochs}.")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise UserError(
+                f"warmup_epochs must lie between 0 and epochs = {self.epochs}; got {self.warmup_epochs}. In a shorter "
+                "search set it too (--search.warmup_epochs)."
+            )
+        if self.log_every < 1:
+            raise UserError(f"log_every must be at least 1; got {self.log_every}.")
+        if self.skip_non_finite < 0:
+            raise UserError(f"skip_non_finite must be 0 (none) or more; got {self.skip_non_finite}.")
+        if self.weight_steps < 1:
+            raise UserError(f"weight_steps must be at least 1; got {self.weight_steps}.")
+        if not self.tuning_lr > 0:
+            raise UserError(f"tuning_lr must be above 0; got {self.tuning_lr}.")
+        if self.validate_every < 0:
+            raise UserError(f"validate_every must be 0 (never) or more; got {self.validate_every}.")
 
     def _of_alphas(self) -> list[str]:
         """Names of settings that differ from their defaults and say nothing but how alphas are trained."""

@@ -110,29 +110,44 @@ class TrainingLoop:
         self.means_of = self.training_step.means_of
         self.totals = EpochSums(self.means_of, self.device)
         self.shown: dict[str, float] = {}
-        self.checkpoint = LastCheckpoint(
-            run,
+        self.checkpoint = self._last_checkpoint()
+        self.finiteness = self._finiteness()
+
+    def _last_checkpoint(self) -> LastCheckpoint:
+        """What the training goes on from."""
+        return LastCheckpoint(
+            self.run,
             "training",
             state=self.state,
             restore=self._restore,
             difference=self._difference,
             finite=lambda state: [state["network"], *map(state["kept"].get, ("best_state", "means"))],
             device=self.device,
-            display=display,
+            display=self.display,
             # Checkpoints had no task while classification was the only one, no teacher while there were none, and no
             # choice of weights while the last ones were kept.
-            added={"task": task.name(), "teacher": None, "kept": {}, "carry": None, "conditions": {}, "skipped": 0},
+            added={
+                "task": self.task.name(),
+                "teacher": None,
+                "kept": {},
+                "carry": None,
+                "conditions": {},
+                "skipped": 0,
+            },
         )
-        self.finiteness = Finiteness(
+
+    def _finiteness(self) -> Finiteness:
+        """What looks for numbers that are NaN or infinite."""
+        return Finiteness(
             "training",
             self.optimizer,
-            settings.weights.clip,
-            at_most=settings.skip_non_finite,
+            self.settings.weights.clip,
+            at_most=self.settings.skip_non_finite,
             moving=self._moving,
             put_back=self._put_back,
             looks=self.device.type == "cpu",  # elsewhere reading numbers at every step would wait for the device
             last_good=self.checkpoint.last_good,
-            say=display.say,
+            say=self.display.say,
         )
 
     # The loop
