@@ -13,7 +13,7 @@ from dnas.cli.commands import COMMANDS, PLAIN_COMMANDS
 from dnas.cli.overview import without_command
 from dnas.system.allocator import keep_freed_memory
 from dnas.system.errors import UserError, is_out_of_memory
-from dnas.system.interrupt import Interrupted, handled
+from dnas.system.interrupt import Interrupted, exit_status, handled
 from dnas.system.words import printable
 
 # What a user can put right. Anything else is a mistake of ours, or of a user's own part, and keeps its traceback.
@@ -21,7 +21,7 @@ USER_ERRORS = (UserError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Carry out a command and exit: 0 done, 2 a mistake in what was asked, 130 stopped by Ctrl-C, SIGTERM or SIGHUP."""
+    """Carry out a command and exit: 0 done, 2 a mistake in what was asked, 130, 143 or 129 stopped (`exit_status`)."""
     if arguments is None:  # a process of its own, not a call from another program
         keep_freed_memory()
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -30,10 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.exit(carry_out(words))
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(exit_status())
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(exit_status())
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -77,21 +77,14 @@ def _fail(message: str, error: BaseException) -> NoReturn:
 
 def _out_of_memory(error: BaseException, words: Sequence[str]) -> str:
     from dnas.cli.parser import load
-
-    tried = re.search(r"ried to allocate ([\d.]+ ?\w+)", str(error))
-    what = f" ({tried[1]} more were needed)" if tried else ""
-    return f"Out of memory{what}. Lower {load(words[0]).sizes_to_lower}{_how_far(str(error))}."
-
-
-def _how_far(said: str) -> str:
-    """An estimate of the share of the memory's use that would fit, in words; empty where torch does not say enough."""
     from dnas.system.memory import share_that_fits
 
-    needed = re.search(r"tried to allocate (\d+) bytes", said)  # as torch says it of a CPU
-    if not needed:
-        return ""
-    share = share_that_fits(int(needed[1]))
-    return f": about {share:.0%} of the batch would fit, as memory grows with it" if share > 0 else ""
+    said = str(error)
+    tried = re.search(r"ried to allocate ([\d.]+ ?\w+)", said)
+    what = f" ({tried[1]} more were needed)" if tried else ""
+    share = share_that_fits(said)
+    fits = f": at most about {share:.0%} of the batch would fit, as memory grows with it" if share > 0 else ""
+    return f"Out of memory{what}. Lower {load(words[0]).sizes_to_lower}{fits}."
 
 
 def _stop() -> NoReturn:

@@ -15,6 +15,14 @@ from types import FrameType
 STOPS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+_heard = int(signal.SIGINT)  # the signal that came last since a block of `handled` began
+
+
+def exit_status() -> int:
+    """The exit status of a stopped command, as shells have it: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP."""
+    return 128 + _heard
+
+
 class Interrupted(Exception):
     """A run was asked to stop and has saved its state."""
 
@@ -49,7 +57,12 @@ def handled(stop: Callable[[], None]) -> Iterator[None]:
     SIGHUP stays ignored where it is, as `nohup` asks for. Outside the main thread nothing changes.
     """
 
+    global _heard
+    _heard = int(signal.SIGINT)
+
     def heard(signum: int, frame: FrameType | None) -> None:
+        global _heard
+        _heard = signum
         _let_go_of_closed_terminal()
         stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,15 @@ from dnas.system.errors import UserError
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 # Share of the available memory that is left to everything that was not measured.
 RESERVE = 0.1
+# What torch says as a GPU's memory runs out: what was asked for, what is free, what tensors hold, and its own reserve.
+_SIZE = r"([\d.]+) (bytes|KiB|MiB|GiB)"
+_OF_A_GPU = (
+    f"Tried to allocate {_SIZE}",
+    f"of which {_SIZE} is free",
+    f"{_SIZE} is allocated by PyTorch",
+    f"{_SIZE} is reserved by PyTorch but unallocated",
+)
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _DATA_SHARE = 0.8  # of all memory that data may take
 
 
@@ -50,14 +60,28 @@ def available_memory(device: torch.device) -> int:
     return 1024 * (_kibibytes("/proc/meminfo", "MemAvailable") + _kibibytes("/proc/self/status", "VmRSS"))
 
 
-def share_that_fits(needed: int) -> float:
-    """Share, 0 to 0.9, of work on a CPU that memory would hold, which failed as it asked for `needed` bytes more.
+def share_that_fits(said: str) -> float:
+    """Share, 0 to 0.9, of work that memory would hold which ran out of it; 0 where torch does not say enough.
 
-    It is estimated as if all that the process holds now grew with the work.
+    share = 0.9 (memory that there is) / (held + asked for), as if all that is held grew with the work. It is at most
+    that: the work might have asked for more afterwards. On a GPU the numbers are those of the message.
+
+    Args:
+        said: what torch said as memory ran out.
     """
-    cpu = torch.device("cpu")
-    held = peak_memory(cpu)
-    return min(0.9, (1 - RESERVE) * available_memory(cpu) / (held + needed))
+    on_cpu = re.search(r"tried to allocate (\d+) bytes", said)
+    if on_cpu:
+        cpu = torch.device("cpu")
+        return _share(peak_memory(cpu) + int(on_cpu[1]), available_memory(cpu))
+    found = [re.search(pattern, said) for pattern in _OF_A_GPU]
+    if None in found:
+        return 0.0
+    asked, free, held, idle = (float(match[1]) * _UNITS[match[2]] for match in found if match)
+    return _share(held + asked, held + idle + free)
+
+
+def _share(needed: float, there_is: float) -> float:
+    return min(0.9, (1 - RESERVE) * there_is / needed)
 
 
 def most_memory() -> float:

@@ -236,7 +236,7 @@ def stopped(process: subprocess.Popen[str], number: signal.Signals, when: Callab
         time.sleep(0.01)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), err
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 128 + number), err
     return err
 
 

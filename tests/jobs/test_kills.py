@@ -46,7 +46,7 @@ def in_child(words: list[str], seconds: float) -> int | None:
     return None if status == -signal.SIGKILL else status
 
 
-def commands_on(images_or_text: Path, run: Path, what: str) -> dict[str, tuple[list[str], list[str]]]:
+def commands_on(images_or_text: Path, run: Path, what: str) -> dict[str, tuple[list[str], ...]]:
     """By name, commands on a run in their order: the first words, and those that go on with what was begun."""
     data, folder = str(images_or_text), str(run)
     if what == "language":

@@ -104,5 +104,17 @@ def test_more_data_than_memory_holds_is_refused():
 
 def test_twice_what_memory_holds_fits_to_less_than_half_and_little_to_ninety_per_cent():
     available, held = (work(torch.device("cpu")) for work in (available_memory, peak_memory))
-    assert share_that_fits(2 * available - held) == pytest.approx(0.45, rel=0.2)
-    assert share_that_fits(1) == 0.9
+    assert share_that_fits(f"you tried to allocate {2 * available - held} bytes") == pytest.approx(0.45, rel=0.2)
+    assert share_that_fits("you tried to allocate 1 bytes") == 0.9
+
+
+def test_of_a_gpu_the_share_that_fits_follows_from_what_torch_says():
+    # 0.9 (60 + 10 + 2 GiB) / (60 + 30 GiB)
+    said = (
+        "CUDA out of memory. Tried to allocate 30.00 GiB. GPU 0 has a total capacity of 79.15 GiB of which 2.00 GiB is "
+        "free. Including non-PyTorch memory, this process has 77.15 GiB memory in use. Of the allocated memory "
+        "60.00 GiB is allocated by PyTorch, and 10240.00 MiB is reserved by PyTorch but unallocated."
+    )
+    assert share_that_fits(said) == pytest.approx(0.72, rel=1e-12)
+    assert share_that_fits(said.replace("30.00 GiB", "1.00 MiB")) == 0.9
+    assert share_that_fits("CUDA out of memory. Tried to allocate 30.00 GiB.") == 0
