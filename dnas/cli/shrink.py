@@ -29,12 +29,22 @@ def _fill(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--run", type=Path | None, default=None, help="folder for all results; by default runs/DATA-DATE-TIME"
     )
-    parser.add_class_arguments(ShrinkJob, None, sub_configs=False, skip={"model", "budget"})
+    for name, what in (("--mean", "mean"), ("--std", "deviation")):
+        parser.add_argument(
+            name,
+            type=float,
+            nargs="+",
+            default=None,
+            help=f"{what} of each channel, such as 0.5 0.5 0.5, as the model was trained with, where 255 is 1; by "
+            "default measured on the data",
+        )
+    parser.add_class_arguments(ShrinkJob, None, sub_configs=False, skip={"model", "budget", "mean", "std"})
 
 
 def _run(config: Namespace, given: Arguments) -> None:
-    named = {field.name: config[field.name] for field in fields(ShrinkJob) if field.name != "budget"}
-    job = ShrinkJob(**named, budget=tuple(config.budget))
+    named = {field.name: config[field.name] for field in fields(ShrinkJob)}
+    several = {name: tuple(named[name]) for name in ("budget", "mean", "std") if named[name] is not None}
+    job = ShrinkJob(**{**named, **several})
     run = Run(config.run or new_run_folder(job.data))
     with RichDisplay() as display, goes_on_with(*_words(given, run)), writing(run, display.say):
         begin_shrinking(run, job)

@@ -93,7 +93,7 @@ def test_a_model_becomes_smaller_and_the_same_command_goes_on(folder: Path):
         ("TARGET:number", (), "must be a torch.nn.Module"),
         ("TARGET:trained", ("--budget", "flops<=x"), "needs a number above 0"),
         ("TARGET:trained", ("--budget", "flops<=0.001%"), "out of reach"),
-        ("TARGET:trained", ("--mean", "[0.5, 0.5, 0.5]"), "mean and std belong together"),
+        ("TARGET:trained", ("--mean", "0.5", "0.5", "0.5"), "mean and std belong together"),
     ],
 )
 def test_mistakes_are_refused_in_a_line(folder: Path, model: str, words: tuple[str, ...], message: str):
