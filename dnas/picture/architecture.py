@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dnas.picture.cell import MOST_EDGES, CellPicture, cell_group
 from dnas.picture.chain import MOST_BOXES, chain_group
+from dnas.picture.stack import stack_group
 from dnas.picture.svg import moved, sheet
 from dnas.system.errors import UserError
 
@@ -15,11 +16,12 @@ _CHAINS = ("mobile", "transformer")
 _RECURRENT = "darts_rnn"
 
 
-def architecture_svg(data: Mapping[str, Any]) -> str:
+def architecture_svg(data: Mapping[str, Any], layers: Sequence[str] = ()) -> str:
     """The picture of an architecture.
 
     Args:
         data: plain data of an architecture that has been checked, as `Architecture.to_data` gives it.
+        layers: the network above its cells, from stem to classifier; none for the cells alone.
 
     Raises:
         UserError: it decides nothing, or is too large to be drawn.
@@ -29,7 +31,11 @@ def architecture_svg(data: Mapping[str, Any]) -> str:
         >>> svg.startswith("<svg") and "conv" in svg
         True
     """
-    groups = [cell_group(name, cell) for name, cell in cells_of(data).items()]
+    cells = cells_of(data)
+    groups = [cell_group(name, cell) for name, cell in cells.items()]
+    if layers:
+        takes_two = any(len(cell.inputs) == 2 for cell in cells.values())
+        groups.insert(0, stack_group("the network, and its cells below", layers, takes_two=takes_two))
     others = choices_of(data)
     if len(others) > MOST_BOXES:
         raise UserError(f"The architecture has {len(others)} decisions; pictures show {MOST_BOXES} at most.")

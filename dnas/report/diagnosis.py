@@ -9,6 +9,7 @@ from itertools import pairwise
 from dnas.core.architecture import Architecture
 from dnas.report.facts import Facts
 from dnas.report.plain import entry, number
+from dnas.searching.decidedness import Decidedness
 from dnas.searching.observer import skip_share
 from dnas.system.words import number_of
 
@@ -17,7 +18,7 @@ _UNDECIDED = 0.95  # mean entropy of the mixtures; 1 is undecided
 _RISING = 0.02  # of the accuracy over the last quarter of a search
 _OVERFITTED = 0.15  # accuracy on training images less that on held-out ones
 _ALL_IS_WELL = (
-    "No sign of trouble: few skip connections, mixtures that have decided, an architecture that has come to rest."
+    "No sign of trouble: few skip connections, mixtures that have decided, an architecture that came to rest."
 )
 
 
@@ -45,12 +46,7 @@ def diagnosis(facts: Facts) -> list[Sign]:
         *_no_better_than_random(facts),
         *_overfitted(facts),
     ]
-    return found or [
-        Sign(
-            "No sign of trouble: few skip connections, mixtures that have decided, an architecture that came to rest.",
-            True,
-        )
-    ]
+    return found or [Sign(_ALL_IS_WELL, True)]
 
 
 def _collapse(facts: Facts) -> Iterator[Sign]:
@@ -64,7 +60,20 @@ def _collapse(facts: Facts) -> Iterator[Sign]:
         )
 
 
+def verdict(facts: Facts) -> Decidedness | None:
+    """How decided the search said that it was; None where it said nothing, as in runs of earlier versions."""
+    epochs, stability, lead = (number(facts.search, "decidedness", name) for name in ("epochs", "stability", "lead"))
+    if epochs is None or stability is None or lead is None:
+        return None
+    return Decidedness(int(epochs), stability, lead)
+
+
 def _undecided(facts: Facts) -> Iterator[Sign]:
+    decided = verdict(facts)
+    if decided is not None:
+        if not decided.is_decided:
+            yield Sign(str(decided))
+        return
     entropy = number(facts.epochs[-1], "entropy")
     if entropy is not None and entropy > _UNDECIDED:
         yield Sign(
@@ -75,7 +84,7 @@ def _undecided(facts: Facts) -> Iterator[Sign]:
 
 def _too_short(facts: Facts) -> Iterator[Sign]:
     changes = _late_changes(facts)
-    if changes:
+    if changes and verdict(facts) is None:  # a verdict counts these changes
         yield Sign(
             f"Perhaps too short: the architecture changed {number_of(changes, 'time')} in the last quarter of the "
             "epochs. More epochs (--epochs) let it come to rest."

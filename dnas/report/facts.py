@@ -46,7 +46,7 @@ class Facts:
         evolution: by epoch, what would have been found after it.
         mixtures: of epochs, in order; empty where they are not known.
         retraining: the rows of metrics at the end of each epoch of the retraining.
-        evaluation, comparison, budget, shrinking: of the JSON files of these names; empty where there are none.
+        search, evaluation, comparison, budget, shrinking: of the JSON files of these names; empty where there are none.
         confusion: of the test part; None where there is none.
         mistakes: misclassified images of the test part.
         fronts: unit -> the places of a front.
@@ -64,6 +64,7 @@ class Facts:
     evolution: Sequence[tuple[int, Architecture]]
     mixtures: Sequence[EpochMixtures]
     retraining: Sequence[Mapping[str, Any]]
+    search: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     comparison: Mapping[str, Any]
     budget: Mapping[str, Any]
@@ -108,6 +109,7 @@ def facts_of(run: Run, mixtures: Sequence[EpochMixtures] = ()) -> Facts:
         evolution=_evolution(run),
         mixtures=some(mixtures),
         retraining=_epochs(run.child(RETRAIN)),
+        search=_json(run, "search"),
         evaluation=_json(run.child("evaluation"), "evaluation"),
         comparison=_json(run.child("baseline"), "comparison"),
         budget=_json(run, "budget"),

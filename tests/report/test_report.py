@@ -12,6 +12,7 @@ from dnas.report.diagnosis import diagnosis
 from dnas.report.facts import facts_of, some
 from dnas.report.report import report
 from dnas.report.result import sentence
+from dnas.searching.decidedness import Decidedness
 from tests.support.run_folder import HOSTILE, MIXTURES, cell, whole_run
 
 
@@ -86,6 +87,20 @@ def test_undecided_and_rising_searches_are_called_so(facts):
     found = " ".join(sign.words for sign in diagnosis(replace(facts, epochs=rows, architecture=cell((0, 2, "conv")))))
     assert "entropy of 0.99 of 1" in found
     assert "rose by 10.0 points" in found
+
+
+@pytest.mark.parametrize("stability", [0.7, 1.0])
+def test_what_the_search_said_of_its_decidedness_counts_instead_of_the_entropy(facts, stability):
+    said = {"decidedness": {"epochs": 3, "stability": stability, "lead": 2.0}}
+    course = [(e, cell((0, 2, "conv" if e % 2 else "pool"))) for e in range(1, 9)]
+    changed = {"epochs": [{"epoch": 8, "entropy": 0.99}], "architecture": course[-1][1], "evolution": course}
+    found = [sign.words for sign in diagnosis(replace(facts, retraining=[], search=said, **changed))]
+    if stability < 0.9:
+        assert found == [str(Decidedness(3, stability, 2.0))]
+    else:
+        assert found == [
+            "No sign of trouble: few skip connections, mixtures that have decided, an architecture that came to rest."
+        ]
 
 
 def test_several_runs_stand_side_by_side_after_a_row_for_each(facts):
