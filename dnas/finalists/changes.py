@@ -79,6 +79,11 @@ class Neighbourhood:
                 best[change.place] = change
         return sorted(best.values(), key=lambda change: -change.gain)
 
+    def settled(self, architecture: Mapping[str, Kept]) -> tuple[int, ...]:
+        """How each place of each site is settled: the candidate that is kept there, or -1."""
+        genome = genome_of(architecture, self.sites, self.decisions)
+        return tuple(k if i in gene.kept else -1 for gene in genome for i, k in enumerate(gene.candidates))
+
     def samples(self, random: Random) -> Iterator[dict[str, Kept]]:
         """Architectures drawn from the mixtures, without end.
 

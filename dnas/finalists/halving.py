@@ -37,8 +37,7 @@ def successive_halving(
     settings, folder = conditions.settings, run.child(FOLDER)
     with stop_request() as request:
         contest = Contest(conditions, folder, display, request)
-        entered = contest.enter(proposals.first(settings.num, settings.random_share))
-        left = _left_after_rungs(contest, entered, proposals)
+        entered, left = halved(contest, proposals)
     equals = [one for one in left if one is left[0] or not can_tell_apart(left[0].last, one.last)]
     winner = equals[0] if equals else entered[0]
     if equals and not conditions.by_loss:
@@ -56,18 +55,41 @@ def successive_halving(
     return outcome
 
 
-def _left_after_rungs(contest: Contest, entered: Sequence[Finalist], proposals: Proposer) -> list[Finalist]:
-    """Those that were trained in the last rung, best first; none where there is no choice or all have diverged."""
-    settings, left = contest.conditions.settings, list(entered)
-    rungs = settings.schedule_of(len(entered))
+def halved(contest: Contest, proposals: Proposer) -> tuple[list[Finalist], list[Finalist]]:
+    """Hold a contest: those that entered its first rung, and those that were trained in its last one, best first."""
+    settings = contest.conditions.settings
+    entered = contest.enter(proposals.first(settings.num - settings.num_guided, settings.random_share))
+    left = _first_rung(contest, entered, proposals)
+    entered = list(contest.finalists)
+    return entered, _later_rungs(contest, left, proposals)
+
+
+def _first_rung(contest: Contest, entered: Sequence[Finalist], proposals: Proposer) -> list[Finalist]:
+    """Those that get through the first rung, guided ones too, best first; none where there is no choice."""
+    if len(entered) < 2:
+        return []
+    first = contest.conditions.settings.rung(0)
+    left = _trained(contest, entered, [first])
+    for _ in range(contest.conditions.settings.num_guided):
+        guided = contest.enter(proposals.guided([one.architecture for one in left])) if len(left) > 1 else []
+        if not guided:
+            break
+        left = _ranked([*left, *_trained(contest, guided, [first])])
+    return left
+
+
+def _later_rungs(contest: Contest, left: list[Finalist], proposals: Proposer) -> list[Finalist]:
+    """Those of the first rung that were trained in the last one, best first."""
+    settings = contest.conditions.settings
+    rungs = settings.schedule_of(len(contest.finalists))
     for rung in rungs:
-        left = _trained(contest, left[: rung.num], [rung])
+        left = _trained(contest, left[: rung.num], [rung]) if rung.number else left
         if left and rung is not rungs[-1]:
             near = proposals.changes(left[0].architecture, settings.changes, rung=rung.number)
             left = _ranked(contest, [*left, *_trained(contest, contest.enter(near), rungs[: rung.number + 1])])
         if len(left) < 2:
             break
-    return left if rungs else []
+    return left
 
 
 def _trained(contest: Contest, finalists: Sequence[Finalist], rungs: Sequence[Rung]) -> list[Finalist]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
@@ -13,10 +13,13 @@ from dnas.core.decision import Decision
 from dnas.core.mixture import Mixture
 from dnas.data.keyed_random import stream_key
 from dnas.finalists.changes import Neighbourhood
+from dnas.finalists.guide import Guide
 from dnas.finalists.same_function import SeenFunctions
 
 # Draws, from a mixture or at random, for each new architecture that is wanted, before a source counts as exhausted.
 TRIES = 50
+# Random architectures among which a guide chooses, and the best ones so far whose changes it considers.
+_DRAWN, _BEST = 200, 3
 # Numbers that keep the random streams of one seed apart.
 _SAMPLES, _CHANGES = range(2)
 
@@ -87,6 +90,10 @@ class Proposer(Protocol):
 
     def changes(self, best: Architecture, num: int, *, rung: int) -> list[Proposal]:
         """Up to `num` architectures near the best one of a rung."""
+        ...
+
+    def guided(self, ranked: Sequence[Architecture]) -> list[Proposal]:
+        """The architecture that promises most by those that were trained, the best first; none if nothing tells."""
         ...
 
 
@@ -169,3 +176,19 @@ class Proposals:
         Random(stream_key(self._seed, _CHANGES, rung)).shuffle(every)
         stamp = self._possible.stamp
         return self._possible.new((Proposal(stamp(one.kept), f"a change in {one.place}") for one in every), num)
+
+    def guided(self, ranked: Sequence[Architecture]) -> list[Proposal]:
+        """The architecture of a new function that promises most by what trainings say; none where all are known.
+
+        It is chosen among random ones and those that differ from one of the best in one decision.
+
+        Args:
+            ranked: those that were trained, the best first.
+        """
+        guide = Guide([self._near.settled(one.decisions) for one in ranked])
+        stamp = self._possible.stamp
+        near = [stamp(change.kept) for one in ranked[:_BEST] for change in self._near.changes(one.decisions)]
+        every = near + [proposal.architecture for proposal in self._random_ones(_DRAWN)]
+        promises = guide.promise([self._near.settled(one.decisions) for one in every]).tolist()
+        order = sorted(range(len(every)), key=lambda index: -promises[index])
+        return self._possible.new((Proposal(every[index], "model of trainings") for index in order), 1)

@@ -54,7 +54,9 @@ class FinalistSettings:
         factor: 1 / factor of the networks stay after a rung.
         changes: number of newcomers after each rung but the last: the best network so far with one decision changed.
             They are trained as long as the others before they are compared.
-        random_share: share of uniform random architectures among the first, from 0 to 1.
+        guided_share: share of the finalists of the first rung, from 0 to 1, that a model of the results so far proposes,
+            one after another, when the others of them are trained.
+        random_share: share of uniform random architectures among the others, from 0 to 1.
         begin_with: 'new' weights, or the 'searched' ones of the supernet.
         weights: optimizer of the weights; its learning rate goes through its schedule in each rung.
         channels: channels of the networks; by default those of the search.
@@ -74,6 +76,7 @@ class FinalistSettings:
     epochs: int = 2
     factor: int = 2
     changes: int = 2
+    guided_share: float = 0.0
     random_share: float = 0.25
     begin_with: Literal["new", "searched"] = "new"
     weights: WeightOptimizer = WeightSGD(lr=Cosine(0.1, 0.0), weight_decay=5e-4, nesterov=True)
@@ -90,8 +93,9 @@ class FinalistSettings:
                 raise UserError(f"{name} of the finalists must be at least {least}; got {getattr(self, name)}.")
         if self.changes < 0:
             raise UserError(f"changes of the finalists must be 0 or more; got {self.changes}.")
-        if not 0 <= self.random_share <= 1:
-            raise UserError(f"random_share of the finalists must be from 0 to 1; got {self.random_share}.")
+        for name in ("guided_share", "random_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} of the finalists must be from 0 to 1; got {getattr(self, name)}.")
         for name in ("channels", "cells"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -120,6 +124,11 @@ class FinalistSettings:
         return Rung(number, num, first, self.epochs * self.factor**number)
 
     @property
+    def num_guided(self) -> int:
+        """Number of finalists that a model of the results so far proposes; it needs two results at least."""
+        return max(min(round(self.guided_share * self.num), self.num - 2), 0)
+
+    @property
     def epochs_in_all(self) -> int:
         """Epochs of training of all finalists together, at most."""
         rungs = self.schedule
@@ -134,5 +143,11 @@ class FinalistSettings:
     def training(self, rung: Rung) -> RetrainSettings:
         """The settings of a rung's trainings: no auxiliary head, drop-path or cutout, which long trainings need."""
         return RetrainSettings(
-            epochs=rung.epochs, weights=self.weights, auxiliary=False, drop_path=0.0, cutout=0, seed=self.seed
+            epochs=rung.epochs,
+            weights=self.weights,
+            lr_changes="step",
+            auxiliary=False,
+            drop_path=0.0,
+            cutout=0,
+            seed=self.seed,
         )

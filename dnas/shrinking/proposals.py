@@ -80,6 +80,10 @@ class WidthProposals:
         random, values = Random(stream_key(self.seed, 1, rung)), values_of(best)
         return self._new((("a change of the best", self._changed(values, random)) for _ in range(_TRIES * num)), num)
 
+    def guided(self, ranked: Sequence[Architecture]) -> list[Proposal]:
+        """None: there is no model of widths."""
+        return []
+
     def _new(self, drawn: Iterable[_Named], count: int) -> list[Proposal]:
         found: list[Proposal] = []
         for source, values in drawn if count > 0 else ():

@@ -179,11 +179,14 @@ class TrainingLoop:
                 )
 
     def _set_schedules(self, epoch: int) -> None:
-        self.settings.weights.assign_lr(self.optimizer, epoch / self.settings.epochs)
+        if self.settings.lr_changes == "epoch":
+            self.settings.weights.assign_lr(self.optimizer, epoch / self.settings.epochs)
         if self.has_drop_path:
             set_drop_path(self.network, self.settings.drop_path_at(epoch))
 
     def _one_step(self, batch: Batch) -> None:
+        if self.settings.lr_changes == "step":
+            self.settings.weights.assign_lr(self.optimizer, self.step / self.total_steps)
         drop_path, is_first = self.settings.drop_path_at(self.step // self.steps_per_epoch), self.step == 0
         sums = self.finiteness.taken(
             [(self.batch_check, self.step, batch)],

@@ -22,7 +22,9 @@ class RetrainSettings:
 
     Args:
         epochs: passes over the training data.
-        weights: optimizer of the weights; its learning rate changes once per epoch.
+        weights: optimizer of the weights.
+        lr_changes: whether its learning rate follows its schedule once per 'epoch', as in the paper, or at every 'step',
+            so that trainings of few epochs end settled; such steps are not recorded as CUDA graphs.
         batch_size: images per step.
         channels: output channels of the first cells.
         cells: number of cells in the network.
@@ -51,6 +53,7 @@ class RetrainSettings:
 
     epochs: int = 600
     weights: WeightOptimizer = WeightSGD(lr=Cosine(0.025, 0.0))
+    lr_changes: Literal["epoch", "step"] = "epoch"
     batch_size: int = 96
     channels: int = 36
     cells: int = 20
@@ -93,4 +96,6 @@ class RetrainSettings:
         data = {**fixed_settings(self), "weights": repr(self.weights)}
         if not self.keep_best:  # files from before there was this setting stand for False
             del data["keep_best"]
+        if self.lr_changes == "epoch":  # likewise
+            del data["lr_changes"]
         return data

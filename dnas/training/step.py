@@ -55,7 +55,8 @@ class TrainingStep:
         self.means_of = ("loss", "top1") if isinstance(task, Classification) else ("loss",)
         self.gradient_norm = torch.zeros(())  # of the latest step, before clipping
         self._memory_format: torch.memory_format | None = None  # determined at the first batch
-        records = settings.capture and not settings.skip_non_finite  # which takes steps back
+        # Steps that are taken back, or whose rate is another each time, are not recorded.
+        records = settings.capture and not settings.skip_non_finite and settings.lr_changes == "epoch"
         if recorder is None and records and self.device.type == "cuda" and is_recordable(self.optimizer):
             recorder = CudaRecorder()
         self._capture = recorder and StepCapture(

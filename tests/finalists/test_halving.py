@@ -186,6 +186,17 @@ def test_where_all_trainings_diverge_the_searchs_result_stays(tmp_path):
     assert "All trainings of finalists diverged" in str(outcome)
 
 
+def test_guided_finalists_take_part_from_the_first_rung_on_and_a_killed_contest_proposes_them_again(tmp_path):
+    guided = conditions(replace(SETTINGS, num=5, guided_share=0.4, changes=0))
+    with pytest.raises(KeyboardInterrupt):
+        successive_halving(proposals(), guided, run=Run(tmp_path / "killed"), display=KilledAt(12))
+    again, whole = (successive_halving(proposals(), guided, run=Run(tmp_path / name)) for name in ("killed", "whole"))
+    assert without_times(again) == without_times(whole)
+    assert [one.source for one in whole.finalists[3:]] == ["model of trainings"] * 2
+    assert all(one.judgements for one in whole.finalists)
+    assert sum(len(one.judgements) == 2 for one in whole.finalists) == 3
+
+
 def test_a_space_with_one_function_has_nothing_to_train(tmp_path):
     possible = Possible(
         {"act": Decision("act", "choice", ("relu",))},

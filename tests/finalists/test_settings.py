@@ -22,6 +22,12 @@ def test_epochs_and_trainings_in_all_count_newcomers_from_the_first_rung_on():
     assert FinalistSettings().epochs_in_all == FinalistSettings().num_trainings == 0
 
 
+def test_at_least_two_finalists_are_not_guided():
+    assert FinalistSettings(num=10, guided_share=0.7).num_guided == 7
+    assert FinalistSettings(num=3, guided_share=1.0).num_guided == 1
+    assert FinalistSettings(guided_share=1.0).num_guided == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -29,7 +35,8 @@ def test_epochs_and_trainings_in_all_count_newcomers_from_the_first_rung_on():
         ({"rungs": 0}, "rungs of the finalists must be at least 1"),
         ({"factor": 1}, "factor of the finalists must be at least 2"),
         ({"changes": -1}, "changes of the finalists must be 0 or more"),
-        ({"random_share": 1.5}, "from 0 to 1"),
+        ({"random_share": 1.5}, "random_share of the finalists must be from 0 to 1"),
+        ({"guided_share": -0.1}, "guided_share of the finalists must be from 0 to 1"),
         ({"begin_with": "searched", "channels": 4}, "channels and cells of the search"),
         ({"num": 2**60, "rungs": 60}, "lower rungs"),
     ],

@@ -148,16 +148,19 @@ def assert_same(one: nn.Module, other: nn.Module) -> None:
 # Arithmetic
 
 
-def test_training_is_sgd_with_clipping_and_one_learning_rate_per_epoch():
+@pytest.mark.parametrize("lr_changes", ["epoch", "step"])
+def test_training_is_sgd_with_clipping_and_one_learning_rate_per_epoch_or_step(lr_changes):
     settings = quick(
+        lr_changes=lr_changes,
         weights=WeightSGD(lr=Cosine(0.5, 0.0), momentum=0.9, weight_decay=0.1, nesterov=True, clip=0.3),
         label_smoothing=0.2,
     )
     reference, data = linear(), vectors()
     optimizer = torch.optim.SGD(reference.parameters(), lr=0.5, momentum=0.9, weight_decay=0.1, nesterov=True)
     for epoch in range(3):
-        optimizer.param_groups[0]["lr"] = 0.25 * (1 + math.cos(math.pi * epoch / 3))
-        for inputs, targets in data:
+        for step, (inputs, targets) in enumerate(data):
+            progress = (epoch + (step / len(data) if lr_changes == "step" else 0)) / 3
+            optimizer.param_groups[0]["lr"] = 0.25 * (1 + math.cos(math.pi * progress))
             optimizer.zero_grad()
             F.cross_entropy(reference(inputs), targets, label_smoothing=0.2).backward()
             nn.utils.clip_grad_norm_(reference.parameters(), 0.3)
