@@ -6,8 +6,8 @@
 A row is one training of one network in one rung: held-out accuracy and loss after it (on the alphas' half, 25,000
 images), and the CPU seconds of training and judging, one thread. The setting is that of docs/results.md: 8 channels, 1
 cell per stage, batch 128, 25,000 images for the weights, with images of 16x16 or 8x8. Rung r trains 2^r epochs (1, 2,
-4, 8) and goes on from the weights of rung r - 1, as finalists do; the weights are kept in FOLDER, and trained anew where
-that lacks them. Networks that compute the same function count as one, whose name is the first one's. `seed` is of
+4, 8) and goes on from the weights of rung r - 1, as finalists do; the weights are kept in FOLDER, and trained anew
+where that lacks them. Networks that compute the same function count as one, whose name is the first one's. `seed` is of
 weights and batches; the split into halves is that of seed 0 for all.
 
 As a command it trains the first NUM random architectures through R rungs. Rows that are there are not made again.

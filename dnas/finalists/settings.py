@@ -49,13 +49,14 @@ class FinalistSettings:
 
     Args:
         num: number of finalists in the first rung; 0 for none.
+        alone: whether no supernet is trained, so that all are random, guided, or changes of others.
         rungs: largest number of rungs; there are fewer where one would have a single network.
         epochs: epochs of the first rung.
         factor: 1 / factor of the networks stay after a rung.
         changes: number of newcomers after each rung but the last: the best network so far with one decision changed.
             They are trained as long as the others before they are compared.
-        guided_share: share of the finalists of the first rung, from 0 to 1, that a model of the results so far proposes,
-            one after another, when the others of them are trained.
+        guided_share: share of the finalists of the first rung, from 0 to 1, that a model of the results so far
+            proposes, one after another, when the others of them are trained.
         random_share: share of uniform random architectures among the others, from 0 to 1.
         begin_with: 'new' weights, or the 'searched' ones of the supernet.
         weights: optimizer of the weights; its learning rate goes through its schedule in each rung.
@@ -72,6 +73,7 @@ class FinalistSettings:
     """
 
     num: int = 0
+    alone: bool = False
     rungs: int = 3
     epochs: int = 2
     factor: int = 2
@@ -105,6 +107,10 @@ class FinalistSettings:
                 "Finalists that begin with the searched weights have the channels and cells of the search: leave out "
                 "channels and cells of the finalists, or begin with new weights."
             )
+        if self.alone and not self.num:
+            raise UserError("Without a supernet and without finalists nothing is searched: give num, or not alone.")
+        if self.alone and self.begin_with == "searched":
+            raise UserError("Finalists alone have no searched weights to begin with: leave out begin_with, or alone.")
         if self.num and max(rung.end for rung in self.schedule) > _MOST:
             raise UserError(f"The last rung of the finalists would end after more than {_MOST:,} epochs: lower rungs.")
 

@@ -52,8 +52,7 @@ def choose_finalist(
     Raises:
         UserError, Interrupted: as `successive_halving`.
     """
-    mixtures = result.supernet.expected(job.search.relaxation, torch.tensor(1.0))
-    known = Known(result.architecture, mixtures, _of_epochs(run, len(result.metrics)))
+    known = None if job.finalists.alone else _known(run, job, result)
     model = result.supernet.model if job.finalists.begin_with == "searched" else None
     conditions = conditions_of(run, job, data, display, model=model)
     with num_threads(job.threads):
@@ -64,6 +63,12 @@ def choose_finalist(
     run.save_json("search", {**run.load_json("search"), "seconds": seconds, "finalists_seconds": outcome.seconds})
     run.save_architecture(outcome.winner.architecture)
     return replace(result, architecture=outcome.winner.architecture, seconds=seconds)
+
+
+def _known(run: Run, job: Job, result: SearchResult) -> Known:
+    """What a search knows at its end."""
+    mixtures = result.supernet.expected(job.search.relaxation, torch.tensor(1.0))
+    return Known(result.architecture, mixtures, _of_epochs(run, len(result.metrics)))
 
 
 def conditions_of(run: Run, job: Job, data: JobData, display: Display, *, model: nn.Module | None = None) -> Conditions:

@@ -13,7 +13,14 @@ from dnas.core.run import Run
 from dnas.cost.bounds import Bounds
 from dnas.data import Catalog, open_source
 from dnas.formats import architecture_text
-from dnas.jobs.budget import bounds_of_job, delivered_network, draws_of, keep_budget, say_range
+from dnas.jobs.budget import (
+    bounds_of_job,
+    delivered_network,
+    draws_of,
+    keep_budget,
+    random_architectures,
+    say_range,
+)
 from dnas.jobs.compute import counted
 from dnas.jobs.finalists import choose_finalist
 from dnas.jobs.images import JobData, read_data, remember_parts, search_streams, show_reading
@@ -33,6 +40,8 @@ from dnas.searching.observer import Observer
 from dnas.searching.own_bounds import bounds_on
 from dnas.searching.search import SearchResult, search, search_in_stages
 from dnas.searching.stage import Stage
+from dnas.searching.start import keep_start
+from dnas.searching.supernet import Supernet
 from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.errors import UserError
@@ -188,9 +197,12 @@ def search_command(
     """
     with counted(run, named_device(job.device), before=planning):
         bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
-        searched = _search_space if job.model is None else _search_own
-        before = result = searched(run, job, data, display, observers, bounds)
-        display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
+        if job.finalists.alone:
+            before = result = _without_supernet(run, job, data)
+        else:
+            searched = _search_space if job.model is None else _search_own
+            before = result = searched(run, job, data, display, observers, bounds)
+            display.say(f"Found after {result.seconds:.0f} s:\n{architecture_text(result.architecture)}")
         if result.decidedness is not None:
             display.say(str(result.decidedness))
         if job.finalists.num:
@@ -230,6 +242,20 @@ def _search_space(
             bounds=bounds,
             is_final=not job.finalists.num,
         )
+
+
+def _without_supernet(run: Run, job: Job, data: JobData) -> SearchResult:
+    """What a search that trains no supernet leaves before its finalists: any architecture, and its decisions."""
+    classes, channels = data.rest.num_classes, data.rest.num_channels
+    with seeded(job.seed):
+        if job.model is None:
+            model = build_supernet_model(job, num_classes=classes, in_channels=channels)
+        else:
+            model = searchable_model(job, num_classes=classes, in_channels=channels)
+            keep_start(model, run)
+    run.save_json("search", {"seconds": 0.0, "steps": 0, "epochs": 0})
+    any_one = random_architectures(job, run, classes, channels)(0)
+    return SearchResult(any_one, Supernet(model, task=job.task, seed=job.seed), [], 0.0)
 
 
 def _say_budget(

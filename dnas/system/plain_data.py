@@ -17,7 +17,7 @@ from dnas.system.errors import UserError
 _LIMIT = re.compile(r"[A-Za-z]+<=[0-9.]+(e[0-9+-]+)?[%kKmMgG]?", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9_+-]*", re.ASCII)
 # Settings whose value is such a word: their types are text, so no file is looked for.
-WORD_SETTINGS = ("precision", "candidate", "cell", "against", "begin_with", "clip_over")
+WORD_SETTINGS = ("precision", "candidate", "cell", "against", "begin_with", "clip_over", "lr_changes")
 
 # In the metadata of a field: its value is a function, and its name stands for it.
 BY_NAME = "dnas_by_name"

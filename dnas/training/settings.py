@@ -23,8 +23,8 @@ class RetrainSettings:
     Args:
         epochs: passes over the training data.
         weights: optimizer of the weights.
-        lr_changes: whether its learning rate follows its schedule once per 'epoch', as in the paper, or at every 'step',
-            so that trainings of few epochs end settled; such steps are not recorded as CUDA graphs.
+        lr_changes: whether its learning rate follows its schedule once per 'epoch', as in the paper, or at every
+            'step', so that trainings of few epochs end settled; such steps are not recorded as CUDA graphs.
         batch_size: images per step.
         channels: output channels of the first cells.
         cells: number of cells in the network.

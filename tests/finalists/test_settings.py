@@ -37,6 +37,8 @@ def test_at_least_two_finalists_are_not_guided():
         ({"changes": -1}, "changes of the finalists must be 0 or more"),
         ({"random_share": 1.5}, "random_share of the finalists must be from 0 to 1"),
         ({"guided_share": -0.1}, "guided_share of the finalists must be from 0 to 1"),
+        ({"alone": True}, "nothing is searched"),
+        ({"num": 2, "alone": True, "begin_with": "searched"}, "no searched weights"),
         ({"begin_with": "searched", "channels": 4}, "channels and cells of the search"),
         ({"num": 2**60, "rungs": 60}, "lower rungs"),
     ],

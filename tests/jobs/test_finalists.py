@@ -59,6 +59,21 @@ def test_a_search_ends_with_the_best_finalist(photos: Path, tmp_path: Path):
     assert run.child("finalists").load_json("result") == result
 
 
+def test_finalists_alone_need_no_supernet_and_go_on_when_they_were_stopped(photos: Path, tmp_path: Path):
+    alone = ("--finalists.alone", "true", "--finalists", "4", "--finalists.guided_share", "0.5")
+    said = done("search", "--data", photos, "--run", tmp_path, *SMALL, *FINALISTS[2:], *alone)
+    assert "no supernet" in said
+    run = Run(tmp_path)
+    result = run.child("finalists").load_json("result")
+    assert [one["source"] for one in result["finalists"]] == ["random"] * 2 + ["model of trainings"] * 2
+    assert run.load_json("search")["epochs"] == 0
+    assert not run.metrics()
+    (tmp_path / "architecture.json").unlink()
+    done("search", "--resume", tmp_path)
+    assert run.child("finalists").load_json("result") == result
+    assert run.load_architecture().to_data() == result["finalists"][result["winner"]]["architecture"]
+
+
 def test_opponents_are_rows_of_a_baseline(photos: Path, tmp_path: Path):
     run = Run(tmp_path)
     done("search", "--data", photos, "--run", tmp_path, *SMALL, "--threads", "1")

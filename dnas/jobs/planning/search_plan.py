@@ -72,15 +72,16 @@ class Plan:
         parts = (
             (self.reading, "to read images"),
             (self.discretizing, "to discretize"),
-            (self.finalists, "for finalists"),
+            (self.finalists, f"for {job.finalists.num} finalists"),
         )
         said = ", ".join(f"{readable_time(taken)} {why}" for taken, why in parts if taken >= 2)
         stages = f" in {len(job.search.stages)} stages" if job.search.stages else ""
         place = "" if job.model is None else f" in {job.model}"
         network = f"{job.channels} channels, {job.cells} cells, " if job.model is None else ""
+        length = "no supernet" if job.finalists.alone else f"{job.search.epochs} epochs{stages}"
         return (
             f"Search{place}: images {job.image_size}x{job.image_size}, batch {job.batch_size}, {network}"
-            f"{job.search.epochs} epochs{stages}{on_threads(job.threads)}: about "
+            f"{length}{on_threads(job.threads)}: about "
             f"{readable_time(self.seconds)}{f' ({said})' if said else ''}, {gibibytes(self.memory)} of memory."
         )
 
@@ -202,8 +203,8 @@ def _planned(job: Job, catalog: Catalog, measure: Measure, *, reading: float, av
     duration, memory = needed(sizes, measured)
     job = sizes.given_to(job)
     if duration > budget:
-        search, duration = _with_fewer_epochs(job, work, measured, budget)
-        job = replace(job, search=search)
+        job, duration = _shortened(job, work, measured, budget)
+        work = work.of(job)
     discretizing = work.discretizing(sizes.batch_size, measured)
     finalists = work.judging_finalists(sizes.batch_size, measured)
     return Plan(job, duration, memory, reading, measured.step, discretizing, finalists)
@@ -220,8 +221,12 @@ class _Work:
     """
 
     def __init__(self, job: Job, decisions: Mapping[str, Decision], num_images: int, *, fixed: float):
-        self._job, self._num_images, self._fixed = job, num_images, fixed
+        self._job, self._decisions, self._num_images, self._fixed = job, decisions, num_images, fixed
         self.rehearsal = rehearse(job.search.discretization, decisions)
+
+    def of(self, job: Job) -> _Work:
+        """The same for a job that differs in its epochs and finalists."""
+        return _Work(job, self._decisions, self._num_images, fixed=self._fixed)
 
     def seconds(self, search: SearchSettings, batch_size: int, measured: Measured) -> float:
         """Seconds of the whole command with these settings of the search."""
@@ -237,10 +242,29 @@ class _Work:
 
     def _counts(self, search: SearchSettings, batch_size: int) -> Counts:
         batches, evaluation_batches = num_batches(self._job, self._num_images, batch_size)
-        counts = search_counts(
-            search, self.rehearsal, batches=batches, evaluation_batches=evaluation_batches, batch_size=batch_size
-        )
+        counts = Counts(steps=0, weight_steps=0, epochs=0, evaluations=0)
+        if not self._job.finalists.alone:
+            counts = search_counts(
+                search, self.rehearsal, batches=batches, evaluation_batches=evaluation_batches, batch_size=batch_size
+            )
         return with_finalists(counts, self._job.finalists, num_images=self._num_images, batch_size=batch_size)
+
+
+def _shortened(job: Job, work: _Work, measured: Measured, budget: float) -> tuple[Job, float]:
+    """The job with as many epochs as fit, and the seconds that it then takes; fewer finalists where the fewest do not.
+
+    Raises:
+        UserError: not even the fewest epochs fit with two finalists, or without any if none are asked for.
+    """
+    for num in range(job.finalists.num, 1, -1):
+        fewer = replace(job, finalists=replace(job.finalists, num=num))
+        try:
+            search, duration = _with_fewer_epochs(fewer, work.of(fewer), measured, budget)
+            return replace(fewer, search=search), duration
+        except TooShort:
+            continue
+    search, duration = _with_fewer_epochs(job, work, measured, budget)
+    return replace(job, search=search), duration
 
 
 def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float) -> tuple[SearchSettings, float]:

@@ -54,13 +54,25 @@ def test_finalists_are_counted_in_the_time_and_leave_the_search_less():
     # 425 images in a half are 7 batches; 8 x 2 + 4 x 4 + 2 x 8 epochs, and of the newcomers 2 x 2 + 2 x 6.
     step = machine(Sizes(32, 64, 8, 3)).step
     assert found.finalists == pytest.approx(MARGIN * (64 * (7 * 0.1 * step + END_OF_EPOCH) + 20 * 7 * 0.03 * step))
-    assert "for finalists" in str(found)
+    assert "for 8 finalists" in str(found)
+
+
+def test_where_the_fewest_epochs_do_not_fit_there_are_fewer_finalists_also_without_a_supernet():
+    sizes = {"image_size": 32, "channels": 8, "cells": 3, "batch_size": 64}
+    many, machine = FinalistSettings(num=1000, rungs=1, changes=0), WithFinalists(0.15)
+    found = planned(Job(time="6min", **sizes, finalists=many), machine).job
+    assert found.search.epochs == 10
+    alone = Job(time="6min", **sizes, finalists=replace(many, alone=True), search=SearchSettings(epochs=10))
+    without = planned(alone, machine)
+    assert 2 < found.finalists.num < without.job.finalists.num < 1000
+    one_more = replace(alone, time=None, finalists=replace(alone.finalists, num=without.job.finalists.num + 1))
+    assert without.seconds <= 360 - planning_seconds("6min") < planned(one_more, machine).seconds
 
 
 def test_no_time_left_for_finalists_is_refused_with_what_they_take():
     job = Job(time="1min", image_size=32, channels=8, cells=3, batch_size=64, finalists=FinalistSettings(num=64))
     with pytest.raises(UserError, match=r"1min is too short.*of it are for finalists: --finalists and"):
-        planned(job, WithFinalists(1.0))
+        planned(job, WithFinalists(0.2))
 
 
 # The choice
