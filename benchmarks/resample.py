@@ -73,7 +73,8 @@ class BankContest:
     """
 
     def __init__(self, bank: Bank, functions: Functions, settings: FinalistSettings, rungs: Sequence[int]) -> None:
-        self.conditions = Conditions(*[cast(Any, None)] * 5, settings)  # nothing is built here
+        nothing: Any = None  # nothing is built here
+        self.conditions = Conditions(nothing, nothing, nothing, nothing, nothing, settings)
         self.finalists: list[Finalist] = []
         self.compute, self.compute_now = 0.0, 0.0
         self._bank, self._functions, self._rungs = bank, functions, rungs

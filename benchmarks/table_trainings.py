@@ -93,7 +93,8 @@ class TableContest:
     """Finalists whose trainings are looked up; compute is in epochs times mega multi-adds."""
 
     def __init__(self, trainings: TableTrainings, settings: FinalistSettings) -> None:
-        self.conditions = Conditions(*[cast(Any, None)] * 5, settings)  # nothing is built
+        nothing: Any = None  # nothing is built
+        self.conditions = Conditions(nothing, nothing, nothing, nothing, nothing, settings)
         self.finalists: list[Finalist] = []
         self.compute, self.compute_now = 0.0, 0.0
         self._trainings = trainings

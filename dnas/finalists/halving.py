@@ -74,7 +74,7 @@ def _first_rung(contest: Contest, entered: Sequence[Finalist], proposals: Propos
         guided = contest.enter(proposals.guided([one.architecture for one in left])) if len(left) > 1 else []
         if not guided:
             break
-        left = _ranked([*left, *_trained(contest, guided, [first])])
+        left = _ranked(contest, [*left, *_trained(contest, guided, [first])])
     return left
 
 

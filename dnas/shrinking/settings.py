@@ -82,10 +82,11 @@ class ShrinkSettings:
                 f"epochs = {self.search.epochs} of search has no effect: give the length of the masked search as "
                 "search_epochs."
             )
-        if (self.finalists.channels, self.finalists.cells, self.finalists.begin_with) != (None, None, "new"):
+        asked = self.finalists
+        if (asked.channels, asked.cells, asked.begin_with) != (None, None, "new") or asked.alone or asked.guided_share:
             raise UserError(
-                "channels, cells and begin_with of finalists have no effect in a shrinking, whose finalists are cut "
-                "from the model; leave them out."
+                "channels, cells, begin_with, alone and guided_share of finalists have no effect in a shrinking, whose "
+                "finalists are cut from the model; leave them out."
             )
         if self.search.budget is not None or self.search.stages:
             raise UserError("search of a shrinking has no budget and no stages of its own; leave both out.")

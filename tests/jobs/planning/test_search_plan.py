@@ -58,11 +58,11 @@ def test_finalists_are_counted_in_the_time_and_leave_the_search_less():
 
 
 def test_where_the_fewest_epochs_do_not_fit_there_are_fewer_finalists_also_without_a_supernet():
-    sizes = {"image_size": 32, "channels": 8, "cells": 3, "batch_size": 64}
     many, machine = FinalistSettings(num=1000, rungs=1, changes=0), WithFinalists(0.15)
-    found = planned(Job(time="6min", **sizes, finalists=many), machine).job
+    given = Job(time="6min", image_size=32, channels=8, cells=3, batch_size=64, finalists=many)
+    found = planned(given, machine).job
     assert found.search.epochs == 10
-    alone = Job(time="6min", **sizes, finalists=replace(many, alone=True), search=SearchSettings(epochs=10))
+    alone = replace(given, finalists=replace(many, alone=True))
     without = planned(alone, machine)
     assert 2 < found.finalists.num < without.job.finalists.num < 1000
     one_more = replace(alone, time=None, finalists=replace(alone.finalists, num=without.job.finalists.num + 1))
