@@ -69,6 +69,14 @@ class WidthLimits(Limits):
             raise UserError("No network keeps all limits of the budget at once, though one keeps each; loosen one.")
         return found
 
+    def best_or_fastest(self, scores: Mapping[Value, float]) -> dict[str, int]:
+        """The best values; where none keep a limit in milliseconds, which was tightened too far, the fastest ones."""
+        found = self.program.best(scores, self.bounds)
+        if found is None and self.milliseconds is not None:
+            others = [bound for bound, unit in zip(self.bounds, self.units, strict=True) if unit != _MS]
+            found = self.program.cheapest(self.milliseconds.cost, others)
+        return self.best(scores) if found is None else found
+
     def expected(self, decisions: Mapping[str, Decision], threshold: float | None) -> Expected:
         assert threshold is None, "widths compete"
         return ExpectedCosts(self.program, [bound.cost for bound in self.bounds])

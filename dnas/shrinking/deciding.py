@@ -155,7 +155,7 @@ def decide(
     def work_out() -> dict[str, Any]:
         met = until_measured(
             limit.most,
-            lambda factor: limits.tightened(factor).best(worth.scores),
+            lambda factor: limits.tightened(factor).best_or_fastest(worth.scores),
             measure=measured,
             predict=limit.cost.of,
             advice="Raise the budget, or shrink on a quiet machine.",

@@ -21,6 +21,7 @@ from dnas.shrinking.operations import Operation, OperationTimes, Timed
 from dnas.shrinking.program import Program
 from dnas.shrinking.searchable import Narrowable
 from dnas.shrinking.time_table import TimeTable
+from dnas.shrinking.trace import copied
 from dnas.system.errors import UserError
 from dnas.training.evaluate import call
 
@@ -74,7 +75,7 @@ def operator_work(operator: nn.Module, tensors: tuple[Tensor, ...]) -> Timed:
 
 def seconds_to_predict(searchable: Narrowable, example: Inputs) -> float:
     """Seconds that `predicted_milliseconds` takes at most, if each operator runs for a turn's least time."""
-    operators = OperationTimes(operator_work).of(searchable.model, example)
+    operators = OperationTimes(operator_work).of(copied(searchable.model), example)
     return len(operators) * KNOTS**2 * TURNS * SECONDS
 
 

@@ -118,6 +118,12 @@ def test_a_disturbance_of_one_measurement_does_not_tighten_the_limit():
     assert (found.values, found.factor, found.milliseconds) == ({"a": 6}, 1.0, 6.0)
 
 
+def test_a_limit_that_was_tightened_below_all_networks_leaves_the_fastest():
+    took = {6: 60.0, 1: 5.9}
+    found = decide(limits(6.0), WORTH, lambda values: took[values["a"]], Memory(None, {}), Silent())
+    assert (found.values, found.milliseconds) == ({"a": 1}, 5.9)
+
+
 def test_after_a_limit_that_was_tightened_too_far_the_middle_is_tried():
     # 6 seems to take 12: tightened to 3, which uses half; between 0.5 and 1 comes 0.75, and 4 fit.
     took = {6: 12.0, 3: 3.0, 4: 5.9}

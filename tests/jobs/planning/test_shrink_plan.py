@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
+from dnas.cost.budget import Budget
 from dnas.jobs.planning.fit import Measured
-from dnas.jobs.planning.shrink_plan import Lengths, ShrinkPlan, Steps, plan_shrinking
+from dnas.jobs.planning.shrink_plan import Lengths, ShrinkPlan, Steps, measured_steps, plan_shrinking
 from dnas.jobs.planning.time_budget import MARGIN, START_AND_END, TooShort
 from dnas.shrinking.settings import ShrinkSettings
 from dnas.system.words import seconds_in
@@ -34,6 +38,17 @@ def row(epochs: int) -> float:
 
 # 4 batches of importance, 7 values on 2 + 4 batches, and the original on the test part.
 FIXED = 4 * 3.0 + 7 * 6 * 1.0 + 20 * 1.0
+
+
+def test_steps_are_measured_on_copies_of_the_model():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)).train()
+    before = copy.deepcopy(model.state_dict())
+    settings = replace(SETTINGS, from_scratch=2, fine_tuning=replace(SETTINGS.fine_tuning, batch_size=4))
+    budget = Budget(("flops<=50%", "milliseconds<=90%"))
+    found = measured_steps(model, torch.zeros(1, 3, 8, 8), budget, settings, device=torch.device("cpu"))
+    assert min(found.original.step, found.small.evaluation, found.predicting) > 0
+    assert found.trials == 4 and found.scratch_epochs == 4  # half of the channels are half of the FLOPs
+    assert model.training and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_the_time_is_the_sum_of_all_that_is_done():
