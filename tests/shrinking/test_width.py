@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dnas.core.mixture import Mixture
-from dnas.shrinking.width import Stays, Width
+from dnas.shrinking.kernels import Kernel
+from dnas.shrinking.width import KernelSize, Stays, Width
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 
@@ -38,3 +39,19 @@ def test_a_decided_block_stays_whole_or_not_at_all(index: int, kept: str):
 
 def test_a_block_without_a_mixture_stays_by_half():
     assert Stays("block")(LIKE).item() == 0.5
+
+
+@pytest.mark.parametrize(("index", "entries"), [(0, 1), (1, 9), (2, 25)])
+def test_a_decided_kernel_keeps_its_centre(index: int, entries: int):
+    size = KernelSize(Kernel("conv", (1, 3, 5), dims=2))
+    size.bind({"conv.kernel": alone(index, 3)})
+    decided = size.plain(size.decision.candidates[index])
+    assert decided(LIKE).tolist() == size(LIKE).tolist()
+    assert decided(LIKE)[2, 2] == 1
+    assert decided(LIKE).sum() == entries
+    assert decided.is_whole == size.is_whole == (index == 2)
+
+
+def test_a_kernel_without_a_mixture_is_the_mean_of_all():
+    mask = KernelSize(Kernel("conv", (1, 3), dims=1))(LIKE)
+    assert mask.tolist() == [0.5, 1, 0.5]
