@@ -19,7 +19,7 @@ FINE_TUNING = RetrainSettings(
 
 # Two rungs, of a quarter and of half an epoch, with what enters in between: as long as the fine-tuning of one network.
 FINALISTS = FinalistSettings(
-    rungs=2, epochs=1, random_share=0.0, weights=WeightSGD(lr=Cosine(0.01, 0.0), weight_decay=5e-4)
+    rungs=2, epochs=1, guided_share=0.0, random_share=0.0, weights=WeightSGD(lr=Cosine(0.01, 0.0), weight_decay=5e-4)
 )
 
 # Of new weights: as DARTS trains networks on CIFAR-10, without what is about its cells.

@@ -30,7 +30,7 @@ from dnas.training.retrain import retrain
 
 WIDTHS = {"1": 1, "2": 2, "4": 4, "8": 8}
 SGD = WeightSGD(lr=Cosine(0.5, 0.0))
-SETTINGS = FinalistSettings(num=4, rungs=2, epochs=1, changes=1, random_share=0.5, weights=SGD)
+SETTINGS = FinalistSettings(num=4, rungs=2, epochs=1, changes=1, guided_share=0.0, random_share=0.5, weights=SGD)
 
 
 class Power(nn.Module):

@@ -59,19 +59,24 @@ def test_a_search_ends_with_the_best_finalist(photos: Path, tmp_path: Path):
     assert run.child("finalists").load_json("result") == result
 
 
-def test_finalists_alone_need_no_supernet_and_go_on_when_they_were_stopped(photos: Path, tmp_path: Path):
+def test_finalists_alone_need_no_supernet_and_agree_with_another_search_of_the_same_seed(photos: Path, tmp_path: Path):
     alone = ("--finalists.alone", "true", "--finalists", "4", "--finalists.guided_share", "0.5")
-    said = done("search", "--data", photos, "--run", tmp_path, *SMALL, *FINALISTS[2:], *alone)
+    words = ("--data", photos, *SMALL, *FINALISTS[2:], *alone)
+    said = done("search", *words, "--run", tmp_path / "first")
     assert "no supernet" in said
-    run = Run(tmp_path)
+    run = Run(tmp_path / "first")
     result = run.child("finalists").load_json("result")
     assert [one["source"] for one in result["finalists"]] == ["random"] * 2 + ["model of trainings"] * 2
     assert run.load_json("search")["epochs"] == 0
     assert not run.metrics()
-    (tmp_path / "architecture.json").unlink()
-    done("search", "--resume", tmp_path)
-    assert run.child("finalists").load_json("result") == result
     assert run.load_architecture().to_data() == result["finalists"][result["winner"]]["architecture"]
+    again = done("search", *words, "--run", tmp_path / "second", "--other_seed", run.path)
+    assert f"100% of the choices are those of {run.path}: the data decide." in again
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "architecture.json").write_text("{}")
+    assert "other" in refused("search", *words, "--run", tmp_path / "third", "--other_seed", other)
+    assert not (tmp_path / "third").exists()
 
 
 def test_opponents_are_rows_of_a_baseline(photos: Path, tmp_path: Path):
