@@ -51,6 +51,33 @@ def test_the_result_comes_first_and_the_network_to_use_is_marked(page):
     assert sum(attributes.get("class") == "marked" for _, attributes in page.found) == 1
 
 
+def test_a_run_that_is_on_its_way_says_how_far_it_is_and_what_comes_next(facts):
+    """Each stage is the one before without its last file."""
+    stages = [replace(facts, comparison={})]
+    stages.append(replace(stages[-1], evaluation={"metrics": {"top1": {"interval_95": [0.8, 0.9]}}}))
+    stages.append(replace(stages[-1], evaluation={}))
+    stages.append(replace(stages[-1], retraining=()))
+    stages.append(replace(stages[-1], architecture=None, epochs=facts.epochs[:1]))
+    said = [sentence(stage) for stage in stages]
+    assert said[0].startswith("The network that was found reaches top-1 88.00%")
+    assert said[0].endswith(" on the test part.")
+    assert said[1] == "The network that was found reaches a result that its file does not name on the test part."
+    assert said[2].endswith(f"it has not seen the test part; to measure it there: dnas evaluate {facts.folder}")
+    assert said[3].endswith(f"its network has not been trained yet; to train it: dnas retrain {facts.folder}")
+    assert said[4].endswith(f"it has done 1 epoch; to go on: dnas search --resume {facts.folder}")
+
+
+def test_a_front_has_a_row_for_each_budget_and_a_point_where_it_was_trained(facts):
+    trained = {"limit": "flops<=50%", "costs": {"flops": 1500, "parameters": 20}, "trained": {"validation": 0.9125}}
+    untrained = {"limit": "flops<=80%", "costs": {"flops": 2500, "parameters": 30}}
+    shown = [
+        Elements(report([replace(facts, fronts={"flops": places})])) for places in ([untrained], [untrained, trained])
+    ]
+    assert all("2,500" in page.text for page in shown)
+    assert ["What a budget buys" in page.text for page in shown] == [False, True]
+    assert "0.9125" in shown[1].text
+
+
 def test_names_in_files_are_text(page):
     assert HOSTILE in page.text
     sources = [attributes.get("src") or "" for tag, attributes in page.found if tag == "img"]
