@@ -34,6 +34,7 @@ from dnas.finalists.contest import Conditions, Contest, Finalist
 from dnas.finalists.halving import halved
 from dnas.finalists.judgement import Judgement
 from dnas.finalists.opponents.evolution import RegularizedEvolution
+from dnas.finalists.opponents.guided import Guided
 from dnas.finalists.opponents.opponent import Compute
 from dnas.finalists.opponents.random_halving import RandomHalving
 from dnas.finalists.opponents.random_search import RandomSearch
@@ -190,6 +191,7 @@ WAYS: Mapping[str, Way] = MappingProxyType(
         "evolution, population 20": opponent_way(RegularizedEvolution(SHORT, 20, 5)),
         "multi-adds": by_size,
         "guided 0.5": guided_way(0.5),
+        "guided as an opponent": opponent_way(Guided(SHORT)),
         "guided 0.7": guided_way(0.7),
         "guided 0.3": guided_way(0.3),
         "guided 0.5, halving by 16": guided_way(0.5, 2, 16),

@@ -9,6 +9,7 @@ from typing import Any
 
 from dnas.finalists.opponents.by_score import SCORES, ByScore
 from dnas.finalists.opponents.evolution import RegularizedEvolution
+from dnas.finalists.opponents.guided import Guided
 from dnas.finalists.opponents.opponent import Opponent
 from dnas.finalists.opponents.random_halving import RandomHalving
 from dnas.finalists.opponents.random_search import RandomSearch
@@ -21,6 +22,7 @@ OPPONENTS: Mapping[str, Opponent] = MappingProxyType(
         "random_search": RandomSearch(),
         "random_halving": RandomHalving(),
         "evolution": RegularizedEvolution(),
+        "guided": Guided(),
         **{score: ByScore(score) for score in SCORES},
     }
 )

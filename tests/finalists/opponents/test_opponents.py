@@ -10,6 +10,7 @@ from dnas.core.run import Run
 from dnas.finalists.contest import Contest, Finalist
 from dnas.finalists.judgement import Judgement
 from dnas.finalists.opponents.evolution import RegularizedEvolution
+from dnas.finalists.opponents.guided import Guided
 from dnas.finalists.opponents.opponent import Compute, Opponent
 from dnas.finalists.opponents.random_halving import RandomHalving
 from dnas.finalists.opponents.random_search import RandomSearch
@@ -74,13 +75,19 @@ def test_evolution_changes_one_decision_of_the_best_of_a_sample_and_the_oldest_d
     assert architecture.decisions["width"] == "8"
 
 
-@pytest.mark.parametrize("opponent", [RandomSearch(), RandomHalving(), RegularizedEvolution()])
+def test_guided_trainings_follow_random_ones_when_their_share_of_the_compute_is_spent(tmp_path):
+    architecture, contest = found(Guided(epochs=2, percent=50), 12.0, tmp_path)
+    assert [one.source for one in contest.finalists] == ["random"] * 3 + ["model of trainings"] * 3
+    assert architecture.decisions["width"] == "8"
+
+
+@pytest.mark.parametrize("opponent", [RandomSearch(), RandomHalving(), RegularizedEvolution(), Guided()])
 def test_a_space_that_is_used_up_ends_the_search(tmp_path, opponent: Opponent):
     _, contest = found(opponent, 1e9, tmp_path)
     assert len(contest.finalists) == 12  # three activations, four widths
 
 
-@pytest.mark.parametrize("opponent", [RandomSearch(1), RandomHalving(1, rungs=1), RegularizedEvolution(1)])
+@pytest.mark.parametrize("opponent", [RandomSearch(1), RandomHalving(1, rungs=1), RegularizedEvolution(1), Guided(1)])
 def test_one_network_is_trained_however_little_compute_there_is(tmp_path, opponent: Opponent):
     _, contest = found(opponent, 0.0, tmp_path)
     assert [bool(one.failure) for one in contest.finalists] == [True, False]  # the first one that is drawn diverges
@@ -99,7 +106,7 @@ def test_trainings_that_were_done_before_are_read_and_count(tmp_path):
     assert other.compute == one.compute
 
 
-@pytest.mark.parametrize("kind", [RandomSearch, RandomHalving, RegularizedEvolution])
+@pytest.mark.parametrize("kind", [RandomSearch, RandomHalving, RegularizedEvolution, Guided])
 def test_a_number_below_one_is_refused(kind):
     with pytest.raises(UserError, match=r"epochs of .* must be at least 1; got 0"):
         kind(epochs=0)
