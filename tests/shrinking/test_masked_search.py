@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -23,8 +24,8 @@ from dnas.shrinking.searchable import Narrowable, make_searchable
 from dnas.shrinking.supernet import MaskedModel, weighted_layer_norm
 from dnas.system.display import Silent
 from dnas.task import Classification
-from dnas.training.evaluate import as_batches
-from tests.support.shrinking import MODELS, ResNet, made
+from dnas.training.evaluate import as_batches, call
+from tests.support.shrinking import MODELS, TRANSFORMERS, ResNet, made, transformers_model
 
 
 def rankings(searchable: Narrowable, seed: int = 0) -> dict[str, list[int]]:
@@ -41,21 +42,25 @@ def supernet_of(searchable: Narrowable, ranking: dict[str, list[int]], steps: in
     return Supernet(masked, task=Classification())
 
 
-def outputs(supernet: Supernet, choices: dict[str, str], example: Tensor) -> list[Tensor]:
+def outputs(supernet: Supernet, choices: dict[str, str], example: Any) -> list[Tensor]:
     mixtures = supernet.one_hot(Architecture(choices))
     with torch.no_grad():
         return [*tensors_in(supernet.forward(supernet.weights(), mixtures, Batch(example, None)))]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *(f"transformers {name}" for name in TRANSFORMERS)])
 def test_with_one_value_for_each_decision_the_supernet_equals_the_smaller_network(name: str):
-    model, example = made(name)
+    if name in MODELS:
+        model, example = made(name)
+    else:
+        pytest.importorskip("transformers")
+        model, example = transformers_model(name.removeprefix("transformers "))
     searchable = make_searchable(model, example)
     ranking = rankings(searchable)
     supernet = supernet_of(searchable, ranking)
     largest = {name: one.candidates[-1] for name, one in supernet.decisions.items()}
     with torch.no_grad():
-        original = [*tensors_in(model(example))]
+        original = [*tensors_in(call(model, example))]
     for found, expected in zip(outputs(supernet, largest, example), original, strict=True):
         assert torch.equal(found, expected)  # bit for bit
     generator = torch.Generator().manual_seed(0)
@@ -67,7 +72,7 @@ def test_with_one_value_for_each_decision_the_supernet_equals_the_smaller_networ
         values = {name: int(kept == "in") if kept in ("in", "out") else int(kept) for name, kept in choices.items()}
         small = searchable.derive(searchable.selection(values, ranking))
         with torch.no_grad():
-            expected = [*tensors_in(small(example))]
+            expected = [*tensors_in(call(small, example))]
         for found, reference in zip(outputs(supernet, choices, example), expected, strict=True):
             assert_close(found, reference, rtol=0, atol=1e-12)
 
