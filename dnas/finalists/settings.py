@@ -56,7 +56,8 @@ class FinalistSettings:
         changes: number of newcomers after each rung but the last: the best network so far with one decision changed.
             They are trained as long as the others before they are compared.
         guided_share: share of the finalists of the first rung, from 0 to 1, that a model of the results so far
-            proposes, one after another, when the others of them are trained; 0.5 was measured (docs/results.md).
+            proposes, one after another, when the others of them are trained. It learns what short trainings prefer, so
+            it needs trainings that are long enough to tell networks apart (docs/results.md).
         random_share: share of uniform random architectures among the others, from 0 to 1.
         begin_with: 'new' weights, or the 'searched' ones of the supernet.
         weights: optimizer of the weights; its learning rate goes through its schedule in each rung.
@@ -78,7 +79,7 @@ class FinalistSettings:
     epochs: int = 2
     factor: int = 2
     changes: int = 2
-    guided_share: float = 0.5
+    guided_share: float = 0.0
     random_share: float = 0.25
     begin_with: Literal["new", "searched"] = "new"
     weights: WeightOptimizer = WeightSGD(lr=Cosine(0.1, 0.0), weight_decay=5e-4, nesterov=True)
