@@ -141,5 +141,5 @@ def test_the_commands_of_the_start_run_in_the_order_shown(tmp_path: Path, monkey
 def test_every_page_is_in_the_navigation_and_the_index_leads_to_it() -> None:
     navigation = (DOCS.parent / "website" / "mkdocs.yml").read_text(encoding="utf-8")
     for page in set(PAGES) - {"index"}:
-        assert f"- {page}.md" in navigation, page
+        assert re.search(rf"^ +- (.*: )?{page}\.md$", navigation, flags=re.MULTILINE), page
         assert f"({page}.md)" in PAGES["index"], page

@@ -147,7 +147,7 @@ def public_names() -> Iterator[tuple[str, str]]:
     """Each public name as it is imported, and where its docstring is."""
     for module in ("dnas", "dnas.data", "dnas.language", "dnas.formats", "dnas.table", "dnas.testing"):
         owner = dnas if module == "dnas" else import_module(module)
-        for name in owner.__all__:
+        for name in sorted(owner.__all__, key=lambda name: (name[0].isupper(), name)):  # functions first
             thing = getattr(owner, name)
             known = module != "dnas" and name in dnas.__all__
             if getattr(thing, "__module__", "").startswith("dnas.") and hasattr(thing, "__qualname__") and not known:

@@ -14,6 +14,8 @@ from dnas.system.errors import UserError
 # Spaces whose decisions follow one another in the network.
 _CHAINS = ("mobile", "transformer")
 _RECURRENT = "darts_rnn"
+# What stands above a network, by whether its cells take two inputs.
+_NETWORK = {False: "the network, and its cell below", True: "the network: each cell takes the two before it"}
 
 
 def architecture_svg(data: Mapping[str, Any], layers: Sequence[str] = ()) -> str:
@@ -35,7 +37,7 @@ def architecture_svg(data: Mapping[str, Any], layers: Sequence[str] = ()) -> str
     groups = [cell_group(name, cell) for name, cell in cells.items()]
     if layers:
         takes_two = any(len(cell.inputs) == 2 for cell in cells.values())
-        groups.insert(0, stack_group("the network, and its cells below", layers, takes_two=takes_two))
+        groups.insert(0, stack_group(_NETWORK[takes_two], layers, takes_two=takes_two))
     others = choices_of(data)
     if len(others) > MOST_BOXES:
         raise UserError(f"The architecture has {len(others)} decisions; pictures show {MOST_BOXES} at most.")
