@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from dnas.shrinking.settings import ShrinkSettings
 from dnas.shrinking.shrink import shrink
 from dnas.system.atomic import write, write_text
 from dnas.system.devices import named_device
+from dnas.system.difference import first_difference
 from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
@@ -42,6 +44,7 @@ class ShrinkJob:
         image_size: height and width of the model's input in pixels; by default the size of the data.
         image_column: name of the column with the images, as for `dnas search`.
         label_column: name of the column with the labels, as for `dnas search`.
+        skip_unreadable: leave out images that cannot be read; the run keeps their number and names.
         mean: of each channel, as the model was trained with, in units where 255 is 1; by default measured on
             the data.
         std: deviation of each channel, likewise.
@@ -66,6 +69,7 @@ class ShrinkJob:
     image_size: int | None = None
     image_column: str = ""
     label_column: str = ""
+    skip_unreadable: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     test_fraction: float = 0.15
@@ -96,15 +100,15 @@ def begin_shrinking(run: Run, job: ShrinkJob) -> None:
     Raises:
         UserError: the folder holds something else.
     """
-    settings = to_plain(job)
     if not run.config_path.exists():
-        run.write_config({"shrink": settings})
+        run.write_config({"shrink": to_plain(job)})
         return
     begun = run.read_config().get("shrink")
-    if begun != settings:
+    difference = first_difference(begun, job) if isinstance(begun, Mapping) else "there is no shrinking"
+    if difference:
         raise UserError(
-            f"{run.path} has begun with other settings, by its config.yaml. The same command goes on with it; for "
-            "other settings choose another --run."
+            f"{run.path} has begun with other settings, by its config.yaml: {difference}. The same command goes on "
+            "with it; for other settings choose another --run."
         )
 
 
@@ -191,6 +195,7 @@ def _images(job: ShrinkJob) -> Job:
         image_size=job.image_size or catalog.default_size,
         image_column=job.image_column,
         label_column=job.label_column,
+        skip_unreadable=job.skip_unreadable,
         test_fraction=job.test_fraction,
         validation_fraction=job.validation_fraction,
         device=job.device,

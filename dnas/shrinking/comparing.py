@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from dnas.core.run import Run
 from dnas.cost.flops import Inputs, count_flops
 from dnas.cost.params import count_parameters
 from dnas.data.batches import Batches
+from dnas.shrinking.first_batches import for_statistics
 from dnas.shrinking.milliseconds import whole_milliseconds
 from dnas.shrinking.onnx_size import onnx_bytes
 from dnas.shrinking.report import Row
@@ -91,7 +91,7 @@ class Comparison:
         """
         started = time.perf_counter()
         network = self.searchable.derive(self.searchable.selection(values, self.ranking))
-        reestimate(network, islice(self.train.epoch(0), self.settings.batches))
+        reestimate(network, for_statistics(self.train, self.settings))
         network = self._fine_tuned(name, network)
         seconds += time.perf_counter() - started
         measured = evaluate(network, self.measured_on, task=self.task, display=Silent()).measurement

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from dnas.cost.tightening import until_measured
 from dnas.data.batches import Batches
 from dnas.shrinking.budget import WidthLimits
 from dnas.shrinking.costs import Value
+from dnas.shrinking.first_batches import first_batches, only_batches
 from dnas.shrinking.importance import importance, ranking
 from dnas.shrinking.masked_search import masked_search
 from dnas.shrinking.memory import Memory
@@ -71,8 +72,10 @@ def worth_of(
     started = time.perf_counter()
     program = limits.program
 
+    first = partial(first_batches, skips=settings.skips_non_finite, say=display.say)
+
     def important() -> dict[str, list[float]]:
-        batches = islice(train.epoch(0), settings.batches)
+        batches = first(train, settings.batches, loader="train")
         found = importance(searchable.model, searchable.structure, batches, task)
         return {name: values.tolist() for name, values in found.items()}
 
@@ -84,8 +87,8 @@ def worth_of(
         searchable,
         program,
         order,
-        train=[*islice(train.epoch(0), settings.statistics_batches)],
-        held_out=[*islice(held_out.epoch(0), settings.batches)],
+        train=only_batches(first(train, settings.statistics_batches, loader="train")),
+        held_out=first(held_out, settings.batches, loader="validation"),
         task=task,
         memory=memory,
         display=display,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from torch import nn
@@ -17,6 +16,7 @@ from dnas.finalists.contest import Conditions
 from dnas.finalists.halving import successive_halving
 from dnas.finalists.outcome import Outcome
 from dnas.finalists.pieces import Pieces
+from dnas.shrinking.first_batches import for_statistics
 from dnas.shrinking.program import Bound
 from dnas.shrinking.proposals import WidthProposals, values_of
 from dnas.shrinking.searchable import Narrowable
@@ -65,7 +65,7 @@ def best_of_finalists(
 
     def build(architecture: Architecture) -> nn.Module:
         network = searchable.derive(searchable.selection(values_of(architecture), ranking))
-        reestimate(network, islice(train.epoch(0), settings.batches))
+        reestimate(network, for_statistics(train, settings))
         return network
 
     conditions = Conditions(

@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dnas.core.batch import Batch, to_device
+from dnas.core.batch import to_device
 from dnas.core.described import described
 from dnas.shrinking.groups import Structure
 from dnas.shrinking.trace import copied
 from dnas.system.errors import UserError, in_own_code
 from dnas.task.base import Task
+from dnas.task.batch_check import Given, steps_on
 from dnas.training.evaluate import call, device_of
 
 
-def importance(model: nn.Module, structure: Structure, batches: Iterable[Batch], task: Task) -> dict[str, Tensor]:
+def importance(model: nn.Module, structure: Structure, batches: Iterable[Given], task: Task) -> dict[str, Tensor]:
     """For each group by name, how much each of its classes matters, (classes,), 0 or more.
 
     I_c = sum over batches and over tensors t of (sum over entries i of class c in t of g_i w_i)^2, with the gradient g
@@ -29,7 +30,7 @@ def importance(model: nn.Module, structure: Structure, batches: Iterable[Batch],
     Args:
         model: in its own mode; it is not changed.
         structure: its groups.
-        batches: of training data.
+        batches: of training data, with their places in messages.
         task: whose criterion is the loss.
 
     Raises:
@@ -41,10 +42,12 @@ def importance(model: nn.Module, structure: Structure, batches: Iterable[Batch],
         parameter.requires_grad_(True)
     owners = {label: (group.name, index) for group in structure.groups for index, label in enumerate(group.classes)}
     found = {group.name: np.zeros(len(group)) for group in structure.groups}
-    for batch in batches:
+    for given in batches:
+        batch = given[2]
         inputs, targets = (to_device(part, device_of(copy)) for part in (batch.inputs, batch.targets))
-        loss = _checked_loss(task, copy, inputs, targets)
-        gradients = torch.autograd.grad(loss, [*parameters.values()], allow_unused=True)
+        with steps_on(given):
+            loss = _checked_loss(task, copy, inputs, targets)
+            gradients = torch.autograd.grad(loss, [*parameters.values()], allow_unused=True)
         for (name, weight), gradient in zip(parameters.items(), gradients, strict=True):
             if gradient is None:
                 continue
@@ -73,7 +76,7 @@ def _checked_loss(task: Task, network: nn.Module, inputs: Any, targets: Any) -> 
     if not loss.requires_grad:
         raise UserError(f"The loss of {type(network).__name__} has no gradient: leave out detach() and no_grad().")
     if not bool(loss.isfinite()):
-        raise UserError(f"The loss of the model on the training data is {loss.item()}: look for non-finite inputs.")
+        raise UserError(f"The loss of the model on the training data is {loss.item()}: look at its inputs and targets.")
     return loss
 
 

@@ -17,6 +17,7 @@ from dnas.shrinking.searchable import Narrowable
 from dnas.shrinking.statistics import reestimate
 from dnas.system.display import Display
 from dnas.task.base import Task
+from dnas.task.batch_check import Given, steps_on
 from dnas.training.evaluate import call, device_of
 
 # So small a share of the largest rise of the loss that it only decides between equals: for more of what is important.
@@ -31,7 +32,7 @@ def rises_of(
     ranking: Mapping[str, Sequence[int]],
     *,
     train: Sequence[Batch],
-    held_out: Sequence[Batch],
+    held_out: Sequence[Given],
     task: Task,
     memory: Memory,
     display: Display,
@@ -45,7 +46,7 @@ def rises_of(
         program: the values.
         ranking: of each group's classes, the most important first.
         train: batches for statistics of batch norm.
-        held_out: batches for the loss.
+        held_out: batches for the loss, with their places in messages.
         task: whose criterion is the loss.
         memory: keeps losses, so that what was measured before a stop is not measured again.
         display: where progress is shown.
@@ -94,13 +95,14 @@ def _share(importance: Tensor, count: int) -> float:
     return importance.sort(descending=True).values[:count].sum().item() / total if total else count / len(importance)
 
 
-def _loss(network: nn.Module, train: Sequence[Batch], held_out: Sequence[Batch], task: Task) -> float:
+def _loss(network: nn.Module, train: Sequence[Batch], held_out: Sequence[Given], task: Task) -> float:
     """The mean loss over batches, with batch norm measured anew; infinity counts as a large number."""
     reestimate(network, train)
-    device = device_of(network)
-    with torch.no_grad():
-        losses = [
-            total_loss(task, call(network, to_device(batch.inputs, device)), to_device(batch.targets, device))
-            for batch in held_out
-        ]
+    device, losses = device_of(network), []
+    for given in held_out:
+        inputs, targets = (to_device(part, device) for part in (given[2].inputs, given[2].targets))
+        with torch.no_grad(), steps_on(given):
+            outputs = call(network, inputs)
+            task.check(outputs, targets)
+            losses.append(total_loss(task, outputs, targets))
     return torch.stack(losses).double().mean().nan_to_num(nan=1e6, posinf=1e6).item()

@@ -90,3 +90,8 @@ class ShrinkSettings:
             )
         if self.search.budget is not None or self.search.stages:
             raise UserError("search of a shrinking has no budget and no stages of its own; leave both out.")
+
+    @property
+    def skips_non_finite(self) -> bool:
+        """Whether batches may be left out whose inputs hold NaN or infinity."""
+        return self.fine_tuning.skip_non_finite > 0

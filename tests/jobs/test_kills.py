@@ -11,20 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from dnas.system.atomic import UNFINISHED
 from tests.jobs.test_shrink import NET
 from tests.support.cli import SMALL, make_photos
 from tests.support.language import SMALL as LANGUAGE
 from tests.support.language import make_text
 
 KILLS = int(os.environ.get("DNAS_KILLS", "50"))  # of each command
-TIMES = ("seconds", "search_seconds", "milliseconds", "sha256", "compute", "environment")
+TIMES = ("seconds", "search_seconds", "milliseconds", "sha256", "compute", "environment", "findings")
 # A checkpoint after every step, so that many kills come while one is written.
 EVERY_STEP = ("--search.checkpoint_minutes", "0", "--retrain.checkpoint_minutes", "0")
 LONGER = (*SMALL, *EVERY_STEP, "--search.epochs", "12", "--retrain.epochs", "12", "--retrain.log_every", "1")
 
 
-def in_child(words: list[str], seconds: float) -> int | None:
-    """The status of a command in a copy of this process; None if it was killed after so many seconds."""
+def in_child(words: list[str], seconds: float, writing: Path | None = None) -> int | None:
+    """The status of a command in a copy of this process; None if it was killed after so many seconds.
+
+    With `writing` it is killed as soon as a file is being written in that folder, but at most two seconds later.
+    """
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -36,14 +40,23 @@ def in_child(words: list[str], seconds: float) -> int | None:
             os._exit(int(ended.code or 0))
         os._exit(70)
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    latest = until if writing is None else until + 2
+    while time.monotonic() < latest:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
+        if writing is None or time.monotonic() < until:
+            time.sleep(0.002)
+        elif is_writing(writing):
+            break
     os.kill(child, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return None if status == -signal.SIGKILL else status
+
+
+def is_writing(run: Path) -> bool:
+    """Whether a file is being written in a run, or its last writer was killed."""
+    return any(name.endswith(UNFINISHED) for _, _, names in os.walk(run) for name in names)
 
 
 def commands_on(images_or_text: Path, run: Path, what: str) -> dict[str, tuple[list[str], ...]]:
@@ -81,9 +94,11 @@ def worked(run: Path, data: Path, what: str, kills: int, seed: int) -> dict[str,
         while status is None:
             has_begun = name not in ("search", "language") or (run / "config.yaml").exists()
             seconds = draw.uniform(0.02, longest) if counts[name] < kills else 600.0
-            status = in_child(again if has_begun else begin, seconds)
+            # Every second kill waits for a write, unless the last one left an unfinished file.
+            writing = run if counts[name] % 2 and seconds < 600 and not is_writing(run) else None
+            status = in_child(again if has_begun else begin, seconds, writing)
             counts[name] += status is None
-            unfinished += status is None and any(run.rglob("*.dnas-unfinished"))
+            unfinished += status is None and is_writing(run)
             longest = min(longest * 1.1, 4.0)  # what came to nothing gets more time
         assert status == 0, f"{name} ended with {status}"
     return {**counts, "within a write": unfinished}

@@ -81,6 +81,11 @@ def test_a_model_becomes_smaller_and_the_same_command_goes_on(folder: Path):
     torch.testing.assert_close(torch.from_numpy(logits), small(images), rtol=1e-4, atol=1e-4)
 
     assert "uniform" in done(*words, *SMALL)
+    (folder / "photos" / "cat" / "empty.png").touch()
+    new = (*words[:-2], "--run", "new")
+    assert "empty.png" in refused(*new, *SMALL)
+    done(*new, "--skip_unreadable", "true", *SMALL)
+    assert Run("new").load_json("test_part")["unreadable"] == ["cat/empty.png"]
     assert "has begun with other settings" in refused(*words[:-6], "flops<=40%", *words[-4:], *SMALL)
 
 

@@ -12,6 +12,7 @@ from dnas.shrinking.searchable import make_searchable
 from dnas.shrinking.sensitivity import rises_of, scores
 from dnas.system.display import Silent
 from dnas.task import Regression
+from dnas.task.batch_check import BatchCheck
 
 
 def test_the_score_of_a_width_is_minus_the_rise_of_the_loss_by_hand():
@@ -30,7 +31,7 @@ def test_the_score_of_a_width_is_minus_the_rise_of_the_loss_by_hand():
         program,
         {"0": [0, 1, 2, 3]},
         train=held_out,
-        held_out=held_out,
+        held_out=[(BatchCheck("validation", 1), 0, held_out[0])],
         task=Regression(),
         memory=Memory(None, {}),
         display=Silent(),

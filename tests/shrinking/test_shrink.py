@@ -33,6 +33,7 @@ from dnas.shrinking.shrink import shrink
 from dnas.shrinking.statistics import reestimate
 from dnas.system.errors import UserError
 from dnas.task import Classification, Regression
+from dnas.task.batch_check import BatchCheck
 from dnas.training.retrain import RetrainSettings
 from tests.support.shrinking import ResNet, made
 
@@ -267,7 +268,7 @@ def test_importance_is_the_squared_first_order_effect_of_a_channel():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
     inputs, targets = torch.randn(5, 3, dtype=torch.float64), torch.randint(0, 2, (5,))
     structure = make_searchable(model, inputs).structure
-    found = importance(model, structure, [Batch(inputs, targets)], Classification())["0"]
+    found = importance(model, structure, [(BatchCheck("train", 1), 0, Batch(inputs, targets))], Classification())["0"]
     nn.functional.cross_entropy(model(inputs), targets).backward()
     rows, bias, columns = model[0].weight, model[0].bias, model[1].weight
     expected = (
@@ -333,3 +334,41 @@ def test_uniform_and_random_widths_use_the_budget_and_do_not_pass_it(resnet: nn.
 def test_settings_out_of_range_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         ShrinkSettings(**given)
+
+
+GOOD = images(32, classes=3)
+BAD_LABEL = (GOOD[1][0], torch.full((16,), 3))
+NAN_INPUTS = (GOOD[1][0] * math.nan, GOOD[1][1])
+TWO_BATCHES = replace(QUICK, batches=2, statistics_batches=2, random=1)
+
+
+def three_classes() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (BAD_LABEL, "[Bb]atch 1 of {} "),
+        ((GOOD[1][0][:, :2], GOOD[1][1]), "[Bb]atch 1 of {} "),
+        (NAN_INPUTS, "batch 1 of {} .*: its inputs hold NaN or infinity in 16 of 16 samples"),
+    ],
+    ids=["label", "shape", "NaN"],
+)
+@pytest.mark.parametrize("loader", ["train", "validation"])
+def test_a_batch_that_does_not_fit_is_named_before_anything_is_trained(bad, words, loader):
+    data = {"train": GOOD, "validation": GOOD, loader: [GOOD[0], bad]}
+    with pytest.raises(UserError, match=words.format(loader)):
+        shrink(three_classes(), data["train"], data["validation"], budget="flops<=50%", settings=TWO_BATCHES)
+
+
+def test_batches_that_are_not_finite_are_left_out_if_the_fine_tuning_leaves_them_out():
+    settings = replace(TWO_BATCHES, fine_tuning=replace(SHORT, skip_non_finite=9))
+    found = shrink(three_classes(), [GOOD[0], NAN_INPUTS], GOOD, budget="flops<=50%", settings=settings)
+    alone = shrink(three_classes(), GOOD[:1], GOOD, budget="flops<=50%", settings=settings)
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), alone.parameters(), strict=True))
+    with pytest.raises(UserError, match="first 2 batches of validation all hold NaN"):
+        shrink(three_classes(), GOOD, [NAN_INPUTS] * 2, budget="flops<=50%", settings=settings)
