@@ -200,3 +200,13 @@ def test_searchable_modules_can_be_copied_and_pickled(module):
     for copied in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         assert copied.decisions() == module.decisions()
         assert_close(copied(*inputs), module(*inputs))
+
+
+def test_modules_print_what_they_decide():
+    found = cell()
+    assert repr(found).startswith(
+        "Cell(\n  'c', edges=[(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)], candidates=['scale', 'none', 'tanh']"
+    )
+    kept = CellArchitecture((KeptEdge(0, 2, "tanh"), KeptEdge(2, 3, "scale")), (2, 3))
+    assert repr(found.plain(kept)).startswith("PlainCell(\n  edges=[(0, 2), (2, 3)], output=[2, 3]")
+    assert repr(Choice("d", {"a": nn.Tanh(), "b": nn.ReLU()})).startswith("Choice(\n  'd', candidates=['a', 'b']")

@@ -57,6 +57,12 @@ def test_such_a_file_is_a_data_set(tmp_path):
         ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES}, "no y_test"),
         ({"x_train": IMAGES, "y_train": LABELS, "class_names": np.array(["one"])}, "class_names has 1"),
         ({"x_train": np.array([None]), "y_train": LABELS}, "is object of shape"),
+        ({"x_train": IMAGES, "y_train": LABELS.astype(np.int8) - 1}, "y_train is int8 of shape"),
+        ({"x_train": IMAGES, "y_train": LABELS + 5}, "labels up to 7 for 6 images"),
+        (
+            {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES, "y_test": LABELS + 1},
+            "y_test has labels from 1 to 3; the classes are 0 to 2",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_named_with_what_was_expected(tmp_path, arrays, said):

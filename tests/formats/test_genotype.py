@@ -8,7 +8,7 @@ import torch
 
 import dnas.formats.genotype
 from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge
-from dnas.formats import PUBLISHED, read_genotype, write_genotype
+from dnas.formats import PUBLISHED, read_genotype, write_genotype, write_mmrazor
 from dnas.space import DartsSpace, space_of
 from dnas.space.recurrent import RecurrentSpace
 
@@ -218,3 +218,15 @@ def test_an_architecture_that_the_text_cannot_say_is_refused():
         write_genotype(Architecture({"normal": one_edge, "reduce": one_edge}, "darts"))
     with pytest.raises(ValueError, match="of space 'module'"):
         write_genotype(Architecture({"choice": "relu"}))
+
+
+def test_brackets_that_are_not_closed_are_refused_after_a_hundred():
+    assert dnas.formats.genotype.genotype_calls("Genotype(" * 100) == []
+    with pytest.raises(ValueError, match="more than 100 genotypes whose brackets are not closed"):
+        dnas.formats.genotype.genotype_calls("Genotype(" * 101)
+
+
+@pytest.mark.parametrize("write", [write_genotype, write_mmrazor])
+def test_what_is_no_cell_is_not_written(write):
+    with pytest.raises(ValueError, match="'normal' must be a cell; got 'relu'"):
+        write(Architecture({"normal": "relu", "reduce": "relu"}, space="darts"))

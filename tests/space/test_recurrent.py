@@ -3,6 +3,7 @@
 import doctest
 import math
 import pickle
+import re
 
 import pytest
 import torch
@@ -262,6 +263,8 @@ def test_bad_input_is_answered():
         SPACE.check(Architecture({}))
     with pytest.raises(ValueError, match="one cell 'recurrent'"):
         SPACE.check(SPACE.architecture({"normal": "x"}))
+    with pytest.raises(ValueError, match="must be a cell with edges and output; got 'relu'"):
+        SPACE.network(SPACE.architecture({"recurrent": "relu"}), vocabulary=V)
     with pytest.raises(ValueError, match="Unknown candidates"):
         RecurrentSpace(candidates=("none", "gelu"))
     with pytest.raises(ValueError, match="one besides 'none'"):
@@ -274,3 +277,11 @@ def test_bad_input_is_answered():
         RecurrentDropout(words=1.0)
     with pytest.raises(ValueError, match="2 rows or more"):
         SPACE.model(vocabulary=V, hidden=H)(tokens()[:, :1])
+
+
+def test_modules_print_what_they_decide():
+    model = TWO.model(vocabulary=V, hidden=H, dropout=NO_DROPOUT)
+    assert f"'recurrent', nodes=2, candidates={list(TWO.candidates)}" in repr(model)
+    assert f"hidden={H}, RecurrentDropout(" in repr(model)
+    network = TWO.network(TWO.random(generator()), vocabulary=V, hidden=H)
+    assert re.search(r"0->1 \w+, \d->2 \w+; mean of \[1, 2\], normalised=False", repr(network))
