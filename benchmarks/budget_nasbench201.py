@@ -109,9 +109,9 @@ def drawn_rows(files: Files, seed: int) -> list[dict[str, Any]]:
     """Random networks, trained while the processor's time of the search within the budget lasts."""
     _, seconds = searched(files, seed, "within", f"--budget=flops<={DIRECT}%")
     source = load_source(str(files.data)).train
-    order = torch.randperm(len(source.labels), generator=torch.Generator().manual_seed(seed))
-    images = (source.images[order].float() / 255 - 0.5) / 0.25
-    labels = source.labels[order]
+    order = torch.randperm(len(source.targets), generator=torch.Generator().manual_seed(seed))
+    images = (source.inputs[order].float() / 255 - 0.5) / 0.25
+    labels = source.targets[order]
     draw, rows = BandDraws(bounds(DIRECT)), []
     spent = 0.0
     while not rows or spent * (1 + 1 / len(rows)) <= seconds:

@@ -24,11 +24,11 @@ def main(source: str, target: str) -> None:
     assert loaded.test is not None, f"{source} has no test part"
     np.savez(
         target,
-        class_names=np.array(loaded.train.class_names),
-        x_train=halved(loaded.train.images),
-        y_train=loaded.train.labels.numpy(),
-        x_test=halved(loaded.test.images),
-        y_test=loaded.test.labels.numpy(),
+        class_names=np.array(loaded.train.kind.names),
+        x_train=halved(loaded.train.inputs),
+        y_train=loaded.train.targets.numpy(),
+        x_test=halved(loaded.test.inputs),
+        y_test=loaded.test.targets.numpy(),
     )
 
 

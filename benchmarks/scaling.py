@@ -43,6 +43,7 @@ sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
 from rows import append_rows, read_rows  # noqa: E402
 
+from dnas.data import image_kind  # noqa: E402
 from dnas.jobs.job import Job  # noqa: E402
 from dnas.jobs.planning.trial import Trial  # noqa: E402
 from dnas.jobs.profile.values import Timing  # noqa: E402
@@ -146,7 +147,8 @@ def measure(point: Point, repeats: int) -> dict[str, Any]:
     job = Job(image_size=point.size, channels=point.channels, cells=point.cells, search=settings)
     reset_peak_memory(device)
     before = peak_memory(device)
-    trial = Trial(job, num_classes=NUM_CLASSES, batch_size=point.batch, device=device)
+    kind = image_kind(tuple(map(str, range(NUM_CLASSES))), channels=3, size=point.size)
+    trial = Trial(job, kind, batch_size=point.batch, device=device)
     measured_seconds(trial.step, device)  # not counted: memory is allocated and kernels are chosen
     seconds: list[float] = []
     cpu_seconds: list[float] = []

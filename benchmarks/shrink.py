@@ -43,7 +43,7 @@ from dnas import (
 )
 from dnas.cost import count_flops, count_parameters
 from dnas.cost.budget import Budget
-from dnas.data import Batches, ImageBatches, ImageSet, load_source, measure_normalization, standard_augmentation
+from dnas.data import Batches, ImageBatches, SampleSet, load_source, measure_normalization, standard_augmentation
 from dnas.data.split import stratified_split
 from dnas.shrinking.budget import limits_of
 from dnas.shrinking.rivals import uniform_widths
@@ -117,11 +117,11 @@ def data_of(path: Path, seed: int, images: int | None) -> Data:
     source = load_source(str(path))
     assert source.test is not None, f"{path} has no test part"
     whole, test = _first(source.train, images), _first(source.test, images)
-    held, kept = stratified_split(whole.labels, [0.1, 0.9], seed=seed, class_names=whole.class_names)
+    held, kept = stratified_split(whole.strata, [0.1, 0.9], seed=seed, class_names=whole.strata_names)
     train = whole.subset(kept, name="train")
     normalization = measure_normalization(train)
 
-    def batches(part: ImageSet, stream: int, *, augmented: bool) -> ImageBatches:
+    def batches(part: SampleSet, stream: int, *, augmented: bool) -> ImageBatches:
         return ImageBatches(
             part,
             batch_size=BATCH,
@@ -139,7 +139,7 @@ def data_of(path: Path, seed: int, images: int | None) -> Data:
     )
 
 
-def _first(images: ImageSet, count: int | None) -> ImageSet:
+def _first(images: SampleSet, count: int | None) -> SampleSet:
     return images if count is None else images.subset(torch.arange(min(count, len(images))), name=images.name)
 
 

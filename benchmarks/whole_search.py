@@ -32,6 +32,7 @@ from dnas.core.run import Run  # noqa: E402
 from dnas.data import (  # noqa: E402
     ImageBatches,
     ImageSet,
+    SampleSet,
     halves,
     load_source,
     measure_normalization,
@@ -70,13 +71,13 @@ def noise(count: int, size: int) -> ImageSet:
     return ImageSet(images, torch.arange(count) % NUM_CLASSES, names, "noise")
 
 
-def streams(images: ImageSet, batch: int, device: torch.device) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
+def streams(images: SampleSet, batch: int, device: torch.device) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
     """Batches of the weights' half, of the alphas' half, and of the latter to measure the supernet on."""
     normalization = measure_normalization(images)
     augmentation = standard_augmentation(images)
     weights_half, alphas_half = halves(to_device_if_it_fits(images, device), seed=0)
 
-    def of(part: ImageSet, stream: int, *, augmented: bool) -> ImageBatches:
+    def of(part: SampleSet, stream: int, *, augmented: bool) -> ImageBatches:
         return ImageBatches(
             part,
             batch_size=batch,
@@ -138,7 +139,7 @@ def main() -> None:
     device = torch.device(given.device)
     images = load_source(given.data).train if given.data else noise(given.num_images, given.size)
     with seeded(0):
-        model = DartsSpace().model(channels=given.channels, cells=given.cells, num_classes=images.num_classes)
+        model = DartsSpace().model(channels=given.channels, cells=given.cells, num_classes=images.kind.num_outputs)
     settings = SearchSettings(
         hypergradient=OneStep(mixed=FiniteDifference()) if given.second_order else FirstOrder(),
         epochs=given.epochs,

@@ -11,15 +11,25 @@ from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
 from dnas.cli.beside import add_opponents
+from dnas.cli.own_model import check_own_sizes
 from dnas.cli.parser import Command, build_parser, settings_of
-from dnas.cli.recipes import RECIPE, add_recipe, fitted, job_settings, with_files, with_warmup_in_proportion
+from dnas.cli.recipes import (
+    RECIPE,
+    add_recipe,
+    fitted,
+    job_settings,
+    notes_on_recipe,
+    with_files,
+    with_warmup_in_proportion,
+)
 from dnas.cli.shared import goes_on_with, part_of
 from dnas.compare.compare import compare
 from dnas.compare.grid import Grid, columns_of
 from dnas.core.run import Run
 from dnas.finalists.opponents.named import named_opponents
 from dnas.jobs.job import Job
-from dnas.jobs.recipe import recipe_names, recipe_path, what_its_space_lacks
+from dnas.jobs.job_data import open_data, with_task_of
+from dnas.jobs.recipe import recipe_names, recipe_path
 from dnas.jobs.report import report_at_end
 from dnas.system.display import Display, RichDisplay
 from dnas.system.errors import UserError
@@ -79,6 +89,7 @@ def _understood(given: Arguments) -> Arguments:
     """Settings are taken from the first recipe; `_jobs` takes them from each."""
     if RECIPE in given.names:
         raise UserError("dnas compare has --recipes, for one or more of them; it has no option --recipe.")
+    check_own_sizes(given)
     recipes = given.values("--recipes")
     return _with_recipe(given, recipes[0]) if recipes else given
 
@@ -124,9 +135,9 @@ def _jobs(recipes: Sequence[str], given: Arguments, display: Display) -> dict[st
         path, name = recipe_path(recipe), Path(recipe).stem
         if name in jobs:
             raise UserError(f"Two recipes are called {name!r}; give each once, or rename a file.")
-        jobs[name] = fitted(job_of_recipe(recipe, given), given)
-        note = what_its_space_lacks(path, jobs[name].space)
-        if note:
+        job = fitted(job_of_recipe(recipe, given), given)
+        jobs[name] = with_task_of(job, open_data(job))
+        for note in notes_on_recipe(path, job):
             display.say(note)
     return jobs
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
@@ -87,7 +88,7 @@ def _sizes_of(spec: NetworkSpec) -> dict[str, Any]:
     if not isinstance(spec.builder, SpaceBuilder):
         return {}
     names = ("channels", "cells", "num_classes", "in_channels", "stem")
-    return {**{name: getattr(spec.builder, name) for name in names}, "input_size": spec.interface.resize.size}
+    return {**{name: getattr(spec.builder, name) for name in names}, "input_size": spec.interface.kind.image_size}
 
 
 def _run(config: Namespace, given: Arguments) -> None:
@@ -136,7 +137,9 @@ def _describe_own(path: Path, config: Namespace, given: Arguments) -> None:
     if idle:
         raise UserError(f"{', '.join(sorted(idle))} would have no effect on a network of your own. Leave it out.")
     network = load(path, model=model_for(path, config))
-    description = describe(network, input_shape=load_spec(path).interface.shape)
+    kind = load_spec(path).interface.kind
+    dtype = torch.int64 if kind.inputs == "tokens" else None
+    description = describe(network, input_shape=kind.shape, dtype=dtype)
     print(description.to_json() if config.json else description.to_text())
 
 

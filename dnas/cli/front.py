@@ -52,15 +52,7 @@ def _run(config: Namespace, given: Arguments) -> None:
 def _found(run: Run, job: Job, config: Namespace, display: Display) -> None:
     """Find the front, retrain what is asked for, and write and show the table."""
     data = read_data(run, job, display)
-    front = find_front(
-        run,
-        job,
-        config.budget,
-        config.at,
-        config.points,
-        num_classes=data.rest.num_classes,
-        in_channels=data.rest.num_channels,
-    )
+    front = find_front(run, job, config.budget, config.at, config.points, data.kind)
     if config.retrain:
         training = comparable_training(run, job, data)
         with num_threads(job.threads):

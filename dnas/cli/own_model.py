@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from dnas.cli.arguments import Arguments
 from dnas.cli.shared import add_trust
 from dnas.system.errors import UserError
 
@@ -27,13 +28,27 @@ def add_model(parser: ArgumentParser) -> None:
     )
 
 
+def check_own_sizes(given: Arguments) -> None:
+    """See that no size of a space's networks is given with a module of the user's own.
+
+    Raises:
+        UserError: names what would have no effect.
+    """
+    idle = [name for name in ("--channels", "--cells", "--space") if name in given.names]
+    if "--model" in given.names and idle:
+        raise UserError(
+            f"{', '.join(idle)} would have no effect on the model {given.last('--model')}, a module of your own. Leave "
+            "it out."
+        )
+
+
 def model_for(path: Path, config: Namespace) -> OwnModule | None:
     """What `dnas.load` needs for a network of the user's own module; None for one of a space or without a network.json.
 
     Raises:
         UserError: the module is neither named nor trusted.
     """
-    from dnas.jobs.own_model import imported_model
+    from dnas.jobs.own_model import imported_model, model_arguments
     from dnas.shipping.load import find_network, load_spec
     from dnas.shipping.spec import SpaceBuilder
 
@@ -44,9 +59,7 @@ def model_for(path: Path, config: Namespace) -> OwnModule | None:
         if config.model is not None:
             raise UserError(f"--model would have no effect: the network in {path} is of a space. Leave it out.")
         return None
-    channels, height, _ = spec.interface.shape
-    sizes = {"num_classes": spec.interface.num_classes, "in_channels": channels, "image_size": height}
-    return partial(imported_model, _target(path, config), sizes)
+    return partial(imported_model, _target(path, config), model_arguments(spec.interface.kind))
 
 
 def _target(path: Path, config: Namespace) -> str:

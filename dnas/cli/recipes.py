@@ -109,12 +109,16 @@ def notes_on_space(config: Namespace, job: Job) -> list[str]:
     Raises:
         UserError: as `what_its_space_lacks`.
     """
+    return [note for recipe in config.recipe or [] for note in notes_on_recipe(Path(recipe), job)]
+
+
+def notes_on_recipe(recipe: Path, job: Job) -> list[str]:
+    """The same of one recipe."""
     if job.model is not None:
-        for recipe in config.recipe or []:
-            _check_needs_no_space(Path(recipe), job.model)
+        _check_needs_no_space(recipe, job.model)
         return []
-    notes = [what_its_space_lacks(Path(recipe), job.space) for recipe in config.recipe or []]
-    return [note for note in notes if note]
+    note = what_its_space_lacks(recipe, job.space)
+    return [note] if note else []
 
 
 def _check_needs_no_space(recipe: Path, model: str) -> None:

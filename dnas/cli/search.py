@@ -10,6 +10,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.own_model import check_own_sizes
 from dnas.cli.parser import Command
 from dnas.cli.recipes import (
     add_image_recipe,
@@ -104,20 +105,10 @@ def _fill(parser: ArgumentParser) -> None:
 
 def _understood(given: Arguments) -> Arguments:
     given = with_files(with_default(given, "default"), {**job_settings(SearchOptions), "trust": bool})
-    _check_own_model(given)
+    check_own_sizes(given)
     check_resume(given, {"--baseline", "--num_random", "--table", "--agreement", "--agreement_every"})
     check_resume(given, {"--run"}, "--repeat")
     return with_warmup_in_proportion(given)
-
-
-def _check_own_model(given: Arguments) -> None:
-    """See that no size of a space's networks is given with a module of the user's own."""
-    idle = [name for name in ("--channels", "--cells", "--space") if name in given.names]
-    if "--model" in given.names and idle:
-        raise UserError(
-            f"{', '.join(idle)} would have no effect on the model {given.last('--model')}, a module of your own. Leave "
-            "it out."
-        )
 
 
 def _run(config: Namespace, given: Arguments) -> None:

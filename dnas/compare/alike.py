@@ -20,7 +20,7 @@ from dnas.system.plain_data import to_plain
 from dnas.training.baseline import draw_random
 
 # What must be the same in all runs of one table, besides the space.
-ALIKE = ("data", "task", "image_column", "label_column", "image_size", "stem", "test_fraction")
+ALIKE = ("data", "task", "model", "augment", "image_column", "label_column", "image_size", "stem", "test_fraction")
 # What may differ between two runs of one recipe, besides settings that are `free`.
 FREE = ("device", "threads", "time")
 
@@ -106,6 +106,8 @@ def _check_retraining(job: Job) -> None:
             "Without a table found networks are chosen by images that are held out from retraining, but "
             "validation_fraction is 0. Give --validation_fraction 0.1."
         )
+    if job.model is not None:  # it is built before the first search
+        return
     architecture = draw_random(job.space, job.seed, 0)
     with torch.device("meta"):
         job.space.network(

@@ -100,6 +100,7 @@ def _write_tables(
 def _caption(grid: Grid, rows: Sequence[CompareRow], differing: Mapping[str, str]) -> str:
     """A caption that says what the table shows, where the searches ran and in which sizes they differ."""
     job = next(iter(grid.jobs.values()))
+    where = f"space `{job.space.name}`" if job.model is None else f"model `{job.model}`"
     if grid.table is None:
         epochs = job.retrain.epochs
         how = f"Networks are trained alike from new weights for {number_of(epochs, 'epoch')}."
@@ -117,7 +118,7 @@ def _caption(grid: Grid, rows: Sequence[CompareRow], differing: Mapping[str, str
     tau = " `tau` is Kendall's, of supernets and table over random architectures." if measured else ""
     unlike = "".join(f" The recipes differ in {name}: {values}." for name, values in differing.items())
     return (
-        f"Test {what}, `{grid.columns.report}`, selected by `{grid.columns.select}`; space "
-        f"`{job.space.name}`, data `{Path(job.data).name}`. {how} Mean and sample standard deviation over seeds."
+        f"Test {what}, `{grid.columns.report}`, selected by `{grid.columns.select}`; {where}, "
+        f"data `{Path(job.data).name}`. {how} Mean and sample standard deviation over seeds."
         f" Searches ran on {' and '.join(ran)}.{tau}{unlike}"
     )

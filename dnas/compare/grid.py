@@ -75,11 +75,6 @@ class Grid:
         if both:
             raise UserError(f"A recipe and an opponent are both called {both[0]!r}; rename the recipe's file.")
         for name, job in self.jobs.items():
-            if job.model is not None:
-                raise UserError(
-                    f"dnas compare compares recipes in a space; {job.model} is a module of your own. `dnas baseline "
-                    "RUN` compares what was found in it with random architectures."
-                )
             if job.time is not None:
                 raise UserError(
                     "dnas compare gives every recipe the same epochs, not a time; use --search.epochs instead of "
@@ -87,9 +82,9 @@ class Grid:
                 )
             if job.seed != 0:
                 raise UserError(f"dnas compare takes the seeds 0, 1 ... of --seeds; leave out seed {job.seed}.")
-            if self.table is not None and not isinstance(job.space, NasBench201Space):
+            if self.table is not None and (job.model is not None or not isinstance(job.space, NasBench201Space)):
                 raise UserError(
-                    f"The table is of space {self.table.space!r}, and {name} searches {job.space.name!r}: give "
+                    f"The table is of space {self.table.space!r}, and {name} searches {searched_in(job)}: give "
                     "--space dnas.NasBench201Space, or leave out --table, to retrain what is found."
                 )
 
@@ -123,6 +118,11 @@ class Grid:
     def job(self, name: str, jobs: Mapping[str, Job]) -> Job:
         """The job of a recipe; opponents have that of the baseline recipe."""
         return jobs[name if name in jobs else self.baseline]
+
+
+def searched_in(job: Job) -> str:
+    """What a job searches, in words: the name of a space, or a module of the user's own."""
+    return repr(job.space.name) if job.model is None else job.model
 
 
 def columns_of(table: Table | None, select: str | None, report: str | None, task: Task = Classification()) -> Columns:

@@ -21,6 +21,7 @@ from dnas.jobs.judge import comparable_training
 from dnas.jobs.opponents import opponent_command
 from dnas.jobs.run_folder import begin
 from dnas.jobs.search import search_command
+from dnas.searching.start import hand_on_start
 from dnas.system.devices import named_device
 from dnas.system.display import Display, PartOfBar
 from dnas.system.errors import FolderInUse, NonFiniteLoss, UserError
@@ -71,6 +72,7 @@ def _opposed(grid: Grid, job: Job, name: str, display: PartOfBar) -> CompareRow:
         begin(run, job)
     if not run.architecture_path.exists():
         data, of = read_data(run, job, display), grid.run(grid.baseline, job.seed)
+        hand_on_start(of, run)  # of a module of the user's own
         opponent_command(run, job, data, grid.opponents[name], display, of=of)
     return _row(run, job, name, Found(run.load_architecture()), "")
 
@@ -124,7 +126,7 @@ def _trajectory(run: Run) -> Iterator[Found]:
 
 
 def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]]:
-    """Random architectures of the space, trained like the found ones, with seed 0."""
+    """Random architectures, trained like the found ones, with seed 0."""
     folder = grid.out / "random"
     with only_process(folder, display) as alone:
         if not alone:
@@ -133,8 +135,9 @@ def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]
         data = read_data(run, job, display)
         with num_threads(job.threads):
             rows = train_random_baseline(
-                random_architectures(job, run, data.rest.num_classes, data.rest.num_channels),
-                comparable_training(run, job, data),
+                random_architectures(job, run, data.kind),
+                # A module of the user's own starts from the weights that the first search has kept.
+                comparable_training(grid.run(grid.baseline, 0), job, data),
                 run=run,
                 num=grid.num_random,
                 display=display,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from dnas.compare.grid import Grid
 from dnas.core.run import Run
-from dnas.data import open_source
 from dnas.jobs.job import SIZES, Job
+from dnas.jobs.job_data import open_data
 from dnas.jobs.planning.ladder import images_in_half
 from dnas.jobs.planning.search_plan import plan
 from dnas.system.devices import named_device
@@ -40,12 +40,12 @@ def settled(grid: Grid, display: Display) -> dict[str, Job]:
 def _choose_sizes(grid: Grid, display: Display) -> dict[str, int | None]:
     """Sizes and threads for all recipes; those that the first recipe leaves out are planned by measuring it."""
     recipe, job = next(iter(grid.jobs.items()))
-    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
+    catalog = open_data(job)
     half = images_in_half(job, catalog)
     for name, other in grid.jobs.items():
         if (other.batch_size or 0) > half:
             raise UserError(
-                f"batch_size {other.batch_size} of {name} is more than the {half} images in each half of the data; "
+                f"batch_size {other.batch_size} of {name} is more than the {half} samples in each half of the data; "
                 "give a smaller --batch_size."
             )
     if job.missing_sizes or job.threads is None:

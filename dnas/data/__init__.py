@@ -3,6 +3,7 @@
 What a batch is stands in `core`; what targets mean, in `task`.
 """
 
+from dnas.data.array_set import ArraySet
 from dnas.data.augmentation import Augmentation, standard_augmentation
 from dnas.data.batches import Batches
 from dnas.data.carried import CarriedBatches, ContinuedBatches
@@ -14,16 +15,19 @@ from dnas.data.digits import load_digits
 from dnas.data.folder import load_folder
 from dnas.data.hub import load_hub
 from dnas.data.image_batches import ImageBatches
-from dnas.data.image_set import ImageSet, to_device_if_it_fits
+from dnas.data.image_set import ImageSet
 from dnas.data.iterable_batches import IterableBatches
 from dnas.data.load import load_source, open_source
 from dnas.data.normalization import Normalization, measure_normalization
 from dnas.data.resize import ResizeRule
+from dnas.data.sample_kind import SampleKind, image_kind
+from dnas.data.sample_set import SampleSet, to_device_if_it_fits
 from dnas.data.source import Source
 from dnas.data.split import halves, set_aside_test, stratified_split
 from dnas.data.text import Corpus, TextBatches, Vocabulary, load_text
 
 __all__ = [
+    "ArraySet",
     "Augmentation",
     "Batches",
     "CarriedBatches",
@@ -37,11 +41,14 @@ __all__ = [
     "Normalization",
     "Progress",
     "ResizeRule",
+    "SampleKind",
+    "SampleSet",
     "Source",
     "TextBatches",
     "Vocabulary",
     "decode_image",
     "halves",
+    "image_kind",
     "load_cifar",
     "load_digits",
     "load_folder",

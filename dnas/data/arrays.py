@@ -1,4 +1,4 @@
-"""Images in a numpy file: `x_train` and `y_train`, and `x_test` and `y_test` if it has a test part."""
+"""A numpy file: `x_train` and `y_train`, and `x_test` and `y_test` if it has a test part; here images with classes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ import torch
 
 from dnas.data.catalog import Catalog, decoded_catalog
 from dnas.data.image_set import ImageSet
+from dnas.data.sample_arrays import inputs_of, open_samples
 from dnas.system.errors import UserError
 from dnas.system.reading.arrays import ArrayHeader, array_headers, read_arrays
+from dnas.task.base import Task
+from dnas.task.language import LanguageModelling
+from dnas.task.multilabel import MultiLabel
+from dnas.task.regression import Regression
+from dnas.task.segmentation import Segmentation
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test", "class_names")
 
@@ -44,9 +50,29 @@ def load_arrays(path: str | Path) -> tuple[ImageSet, ImageSet | None]:
     return train, _image_set(path, arrays, "test", names) if "x_test" in arrays else None
 
 
-def open_arrays(path: str | Path) -> Catalog:
-    """The catalog of an .npz file; arguments and errors as those of `load_arrays`."""
+def open_arrays(path: str | Path, task: Task | None = None) -> Catalog:
+    """The catalog of an .npz file: images with a class each, or other arrays and targets (`sample_arrays`).
+
+    Args:
+        path: of the file.
+        task: says what the targets are; None leaves it to their type and shape.
+
+    Raises:
+        UserError: as `load_arrays` or `open_samples`.
+    """
+    path = Path(path)
+    headers = array_headers(path)
+    if {"x_train", "y_train"} <= set(headers) and not _has_classified_images(headers, task):
+        return open_samples(path, headers, task)
     return decoded_catalog(str(path), *load_arrays(path))
+
+
+def _has_classified_images(headers: Mapping[str, ArrayHeader], task: Task | None) -> bool:
+    images, labels = headers["x_train"], headers["y_train"]
+    if isinstance(task, Regression | MultiLabel | Segmentation | LanguageModelling):
+        return False
+    is_label = labels.dtype.kind in "iu" and (len(labels.shape) == 1 or labels.shape[1:] == (1,))
+    return inputs_of(images, task) == "pixels" and is_label
 
 
 def _check_images(path: Path, part: str, headers: Mapping[str, ArrayHeader]) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dnas.data.image_set import ImageSet
 from dnas.data.keyed_random import below, random_bits
+from dnas.data.sample_set import SampleSet
 from dnas.system.errors import UserError
 
 # Legend: N images, C channels, H height, W width.
@@ -80,16 +80,17 @@ class Augmentation:
         return (offset >= -half) & (offset < half)
 
 
-def standard_augmentation(images: ImageSet, *, cutout: bool = False) -> Augmentation:
+def standard_augmentation(samples: SampleSet, *, cutout: bool = False) -> Augmentation:
     """The augmentation of DARTS for 32 x 32 pixels (border 4, flips, cutout 16), in proportion to the images' size.
 
-    Digits and letters are not flipped. A set is assumed to hold them if every class is named by a number or a single
-    character.
+    Digits and letters are not flipped, nor images whose targets are numbers, which may have a side. A set is assumed to
+    hold digits or letters if every class is named by a number or a single character.
 
     Args:
-        images: the training images.
+        samples: the training images.
         cutout: whether to cut out; DARTS does when it retrains, not when it searches.
     """
-    side = min(images.size)
-    flip = not all(name.isdecimal() or len(name) == 1 for name in images.class_names)
+    side = min(samples.inputs.shape[2:])
+    flip = not all(name.isdecimal() or len(name) == 1 for name in samples.kind.names)
+    flip = flip and samples.kind.targets != "numbers"
     return Augmentation(pad=max(1, side // 8), flip=flip, cutout=side // 2 if cutout else 0)

@@ -11,6 +11,8 @@ import torch
 from dnas.data.decode import Encoded, Progress, all_grey, all_problems, decode_images, image_size, to_channels, without
 from dnas.data.image_set import ImageSet
 from dnas.data.resize import ResizeRule
+from dnas.data.sample_kind import SampleKind, image_kind
+from dnas.data.sample_set import SampleSet
 from dnas.data.source import Source
 from dnas.system.errors import UserError
 from dnas.system.reading import shortened
@@ -30,8 +32,9 @@ class Catalog:
         class_names: names of the classes, in the order of the labels.
         num_train: number of training images.
         num_test: number of images in its own test part, 0 if it has none.
-        native_size: median length of the images' shorter side, in pixels.
+        native_size: median length of the images' shorter side, in pixels; 0 for samples that are no images.
         read: called by `load`.
+        fixed: what samples are like that keep their shape; None for images with a class, which are resized.
     """
 
     name: str
@@ -40,11 +43,32 @@ class Catalog:
     num_test: int
     native_size: int
     read: Callable[[ResizeRule, Progress | None, bool], Source]
+    fixed: SampleKind | None = None
 
     @property
-    def default_size(self) -> int:
-        """The native size, at most 64 pixels."""
+    def default_size(self) -> int | None:
+        """The size in pixels unless one is asked for: the native one, at most 64 where images can be resized."""
+        if self.fixed is not None:
+            return self.native_size or None
         return min(self.native_size, _LARGEST_DEFAULT)
+
+    def kind(self, image_size: int | None = None) -> SampleKind:
+        """What the samples are like; images that are not decoded yet are taken for those of three channels.
+
+        Args:
+            image_size: height and width of the images in pixels; None for `default_size`.
+        """
+        size = image_size or self.default_size
+        if self.fixed is not None:
+            return self.fixed
+        assert size is not None
+        return image_kind(self.class_names, channels=3, size=size)
+
+    def __str__(self) -> str:
+        if self.fixed is not None:
+            return f"{self.name}, {self.num_train} samples, {self.fixed}"
+        classes = f"{len(self.class_names)} classes"
+        return f"{self.name}, {self.num_train} images of {classes}, about {self.native_size} pixels"
 
     def load(
         self, *, size: int | None = None, progress: Progress | None = None, skip_unreadable: bool = False
@@ -57,9 +81,12 @@ class Catalog:
             skip_unreadable: leave out images that cannot be read; the source lists them.
 
         Raises:
-            UserError: images cannot be read (all of them are named), none of a class can, or memory cannot hold them.
+            UserError: images cannot be read (all of them are named), none of a class can, memory cannot hold them, or
+                these samples cannot be resized.
         """
-        return self.read(ResizeRule(self.default_size if size is None else size), progress, skip_unreadable)
+        if self.fixed is not None and size not in (None, self.native_size):
+            raise UserError(f"image_size {size} would have no effect: the samples of {self.name} keep their shape.")
+        return self.read(ResizeRule(size or self.default_size or 1), progress, skip_unreadable)
 
 
 def encoded_catalog(
@@ -116,6 +143,21 @@ def decoded_catalog(name: str, train: ImageSet, test: ImageSet | None) -> Catalo
         return source
 
     return Catalog(name, train.class_names, len(train), 0 if test is None else len(test), min(train.size), read)
+
+
+def fixed_catalog(name: str, train: SampleSet, test: SampleSet | None) -> Catalog:
+    """The catalog of samples in memory that keep their shape.
+
+    Args:
+        name: name of the data set in messages.
+        train, test: its parts.
+    """
+    kind, num_test = train.kind, 0 if test is None else len(test)
+
+    def read(rule: ResizeRule, progress: Progress | None, skip_unreadable: bool) -> Source:
+        return Source(train, test, None)
+
+    return Catalog(name, kind.names, len(train), num_test, kind.image_size or 0, read, kind)
 
 
 def resize_images(images: ImageSet, rule: ResizeRule) -> ImageSet:

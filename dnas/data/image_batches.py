@@ -1,4 +1,4 @@
-"""Batches of an image set: shuffled, augmented and normalised on the device."""
+"""Batches of samples in memory: shuffled, augmented where they are images, and normalised on the device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from dnas.core.batch import Batch
 from dnas.data.augmentation import Augmentation
 from dnas.data.batches import Batches, check_start
-from dnas.data.image_set import ImageSet
 from dnas.data.keyed_random import permutation, stream_key
 from dnas.data.normalization import Normalization
+from dnas.data.sample_set import SampleSet
 from dnas.distributed.ranks import own_rows
 from dnas.system.errors import UserError
 
@@ -23,7 +23,7 @@ _ORDER, _AUGMENTATION = 1, 2
 
 
 class ImageBatches(Batches):
-    """Batches of `inputs (batch, channels, height, width)` and `targets (batch,)` int64.
+    """Batches of images, `inputs (batch, channels, height, width)` and `targets (batch,)` int64, or of any other set.
 
     The order depends on seed and epoch; the augmentation of an image depends on seed, epoch and the image's index in
     the set. Neither depends on the batch size, the device, or where an epoch was started.
@@ -32,10 +32,10 @@ class ImageBatches(Batches):
     batch, so batches need a mixture of classes (folders are ordered by class) and no batch may be tiny.
 
     Args:
-        images: the set, on any device; batches are made on `device`.
-        batch_size: images per batch; if it exceeds the set, the whole set is one batch (`note` then says so).
-        augmentation: None for evaluation.
-        normalization: maps pixels to inputs; measure it on the training images.
+        images: the set, of images or other arrays, on any device; batches are made on `device`.
+        batch_size: samples per batch; if it exceeds the set, the whole set is one batch (`note` then says so).
+        augmentation: of pixels; None for evaluation, and for all other arrays.
+        normalization: maps pixels or numbers to inputs; measure it on the training part. None for tokens.
         seed: seed of the order and the augmentation; give each stream of a run its own.
         shuffle: whether every epoch has a new order; otherwise it is the set's order.
         drop_last: whether to leave out a last batch that would be short.
@@ -51,11 +51,11 @@ class ImageBatches(Batches):
 
     def __init__(
         self,
-        images: ImageSet,
+        images: SampleSet,
         *,
         batch_size: int,
         augmentation: Augmentation | None,
-        normalization: Normalization,
+        normalization: Normalization | None,
         seed: int,
         shuffle: bool,
         drop_last: bool = False,
@@ -70,9 +70,9 @@ class ImageBatches(Batches):
             raise UserError(f"The batch size must be at least 1; got {batch_size}.")
         if drop_last and merge_last:
             raise UserError("drop_last leaves a short last batch out and merge_last keeps its images; choose one.")
-        if len(normalization.mean) != images.num_channels:
+        if normalization is not None and len(normalization.mean) != images.kind.in_channels:
             raise UserError(
-                f"{images.name} has {images.num_channels} channels, but the normalization is for "
+                f"{images.name} has {images.kind.in_channels} channels, but the normalization is for "
                 f"{len(normalization.mean)}; measure it on these images."
             )
         self.images = images
@@ -113,7 +113,7 @@ class ImageBatches(Batches):
 
     @property
     def num_samples(self) -> int:
-        """Images per epoch."""
+        """Samples per epoch."""
         return self._ends[-1]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -136,15 +136,19 @@ class ImageBatches(Batches):
         return permutation(len(self.images), stream_key(self.seed, epoch, _ORDER), self.images.device)
 
     def _batch(self, sample_N: Tensor, key: int) -> Batch:
-        pixels = self._moved(self.images.images[sample_N])
-        targets = self._moved(self.images.labels[sample_N])
-        if self.augmentation is None:
-            inputs = self.normalization(pixels, dtype=self.dtype)
-        else:
-            draws = self.augmentation.draw(key, self._moved(sample_N))
-            inputs = self.normalization(self.augmentation.move(pixels, draws), dtype=self.dtype)
+        inputs = self._moved(self.images.inputs[sample_N])
+        targets = self._moved(self.images.targets[sample_N])
+        draws = None if self.augmentation is None else self.augmentation.draw(key, self._moved(sample_N))
+        if self.augmentation is not None and draws is not None:
+            inputs = self.augmentation.move(inputs, draws)
+        if self.normalization is not None:
+            inputs = self.normalization(inputs, dtype=self.dtype)
+        if self.augmentation is not None and draws is not None:
             inputs = self.augmentation.cut(inputs, draws)
-        return Batch(inputs.contiguous(memory_format=self.memory_format), targets)
+        return Batch(inputs.contiguous(memory_format=self._format_of(inputs)), targets)
+
+    def _format_of(self, inputs: Tensor) -> torch.memory_format:
+        return self.memory_format if inputs.ndim == 4 else torch.contiguous_format
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """The tensor on the batches' device; pinned memory lets a copy from the host run beside the compute."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dnas.data.sample_kind import SampleKind
+from dnas.data.sample_set import SampleSet
 from dnas.system.errors import UserError
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(SampleSet):
     """Labelled images of one size, in memory, on any device.
 
     Args:
@@ -54,8 +56,17 @@ class ImageSet:
         if len(self.paths) != len(self.images):
             raise UserError(f"{self.name}: {len(self.images)} images, but {len(self.paths)} paths; expected one each.")
 
-    def __len__(self) -> int:
-        return len(self.images)
+    @property
+    def inputs(self) -> Tensor:
+        return self.images
+
+    @property
+    def targets(self) -> Tensor:
+        return self.labels
+
+    @property
+    def kind(self) -> SampleKind:
+        return SampleKind(self.class_names, tuple(self.images.shape[1:]))
 
     @property
     def num_classes(self) -> int:
@@ -70,14 +81,6 @@ class ImageSet:
         """Height and width in pixels."""
         return self.images.shape[2], self.images.shape[3]
 
-    @property
-    def device(self) -> torch.device:
-        return self.images.device
-
-    @property
-    def num_bytes(self) -> int:
-        return self.images.numel()
-
     def subset(self, indices: Tensor, *, name: str) -> ImageSet:
         """The images at `indices`, in that order, under another name; they keep their paths."""
         at = indices.to(self.device)
@@ -87,15 +90,3 @@ class ImageSet:
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
-
-
-def to_device_if_it_fits(images: ImageSet, device: torch.device, *, share: float = 0.25) -> ImageSet:
-    """The set on `device` if it takes at most `share` (0 to 1) of the memory that is free there, else unchanged.
-
-    Free memory is only checked on CUDA devices; elsewhere the set is already in the same memory, or is moved.
-    """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if images.num_bytes > share * free:
-            return images
-    return images.to(device)

@@ -1,4 +1,4 @@
-"""From the value of `--data` to images."""
+"""From the value of `--data` to images, or other samples."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dnas.data.folder import has_images, open_folder
 from dnas.data.hub import open_hub, parquet_files
 from dnas.data.source import Source
 from dnas.system.errors import UserError
+from dnas.task.base import Task
 
 _FORMS = (
     "Expected 'digits', a folder with one subfolder of images per class, CIFAR or parquet files, an .npz file of "
@@ -27,6 +28,7 @@ def load_source(
     image_column: str = "",
     label_column: str = "",
     progress: Progress | None = None,
+    task: Task | None = None,
 ) -> Source:
     """Load a data set.
 
@@ -43,17 +45,18 @@ def load_source(
         image_column: column of the images in hub and parquet data; empty if there is only one.
         label_column: column of the labels; empty if there is only one.
         progress: called from this thread with (images done, images in all).
+        task: says what the targets of an .npz file are; None leaves it to their type and shape.
 
     Raises:
         MissingPackage: the library for this kind of source is not installed (the message says what to install).
         FileNotFoundError: a file or folder does not exist.
         UserError: it is not an image-classification data set, or an image cannot be read (it is named).
     """
-    catalog = open_source(spec, image_column=image_column, label_column=label_column)
+    catalog = open_source(spec, image_column=image_column, label_column=label_column, task=task)
     return catalog.load(size=size, progress=progress)
 
 
-def open_source(spec: str, *, image_column: str = "", label_column: str = "") -> Catalog:
+def open_source(spec: str, *, image_column: str = "", label_column: str = "", task: Task | None = None) -> Catalog:
     """The contents of a data set, with no image decoded; arguments and errors as those of `load_source`."""
     columns = {"image_column": image_column, "label_column": label_column}
     if spec.startswith("hf:"):
@@ -69,7 +72,7 @@ def open_source(spec: str, *, image_column: str = "", label_column: str = "") ->
     if path.suffix == ".parquet":
         return open_hub(str(path), **columns)
     if path.suffix == ".npz":
-        return _without_columns(spec, columns, open_arrays(path))
+        return _without_columns(spec, columns, open_arrays(path, task))
     if not path.is_dir():
         raise UserError(f"{spec} is a file{_unpack(path)}. {_FORMS}")
     if is_cifar(path):

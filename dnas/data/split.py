@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dnas.data.image_set import ImageSet
 from dnas.data.keyed_random import permutation, stream_key
+from dnas.data.sample_set import SampleSet
 from dnas.data.source import Source
 from dnas.system.errors import UserError
 from dnas.system.words import number_of
@@ -68,7 +68,7 @@ def stratified_split(
     return [torch.cat(part).sort().values if part else torch.empty(0, dtype=torch.int64) for part in parts]
 
 
-def set_aside_test(source: Source, *, fraction: float = 0.15, seed: int) -> tuple[ImageSet, ImageSet]:
+def set_aside_test(source: Source, *, fraction: float = 0.15, seed: int) -> tuple[SampleSet, SampleSet]:
     """Training images and test images: the source's own test part, or a stratified part of the training images.
 
     Args:
@@ -83,7 +83,8 @@ def set_aside_test(source: Source, *, fraction: float = 0.15, seed: int) -> tupl
         raise UserError(f"The test part must be a share between 0 and 1 of the images; got {fraction}.")
     train = source.train
     needed = 2 if source.test is not None else 3
-    for name, count in zip(train.class_names, torch.bincount(train.labels, minlength=train.num_classes), strict=True):
+    counts = torch.bincount(train.strata, minlength=len(train.strata_names))
+    for name, count in zip(train.strata_names, counts, strict=True):
         if int(count) < needed:
             places = "the training and validation halves" if needed == 2 else "test, training and validation parts"
             raise UserError(
@@ -93,23 +94,23 @@ def set_aside_test(source: Source, *, fraction: float = 0.15, seed: int) -> tupl
     if source.test is not None:
         return train, source.test
     test, rest = stratified_split(
-        train.labels,
+        train.strata,
         [fraction, 1 - fraction],
         seed=stream_key(seed, _TEST),
         minimum=[1, 2],
-        class_names=train.class_names,
+        class_names=train.strata_names,
     )
     return train.subset(rest, name=f"{train.name} (rest)"), train.subset(test, name=f"{train.name} (test)")
 
 
-def halves(images: ImageSet, *, seed: int) -> tuple[ImageSet, ImageSet]:
+def halves(images: SampleSet, *, seed: int) -> tuple[SampleSet, SampleSet]:
     """The training half (for weights) and the validation half (for alphas), stratified.
 
     Raises:
         UserError: a class has fewer than two images.
     """
     train, val = stratified_split(
-        images.labels, [0.5, 0.5], seed=stream_key(seed, _HALVES), class_names=images.class_names
+        images.strata, [0.5, 0.5], seed=stream_key(seed, _HALVES), class_names=images.strata_names
     )
     return images.subset(train, name=f"{images.name} (train half)"), images.subset(
         val, name=f"{images.name} (val half)"

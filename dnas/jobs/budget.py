@@ -7,8 +7,6 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-import torch
-
 from dnas.core.architecture import Architecture, Kept
 from dnas.core.run import Run
 from dnas.cost.activations import peak_activation_bytes
@@ -16,6 +14,7 @@ from dnas.cost.bounds import Bounds, amount
 from dnas.cost.delivered import Delivered, DerivedNetwork
 from dnas.cost.drawing import BandDraws
 from dnas.data.keyed_random import stream_key
+from dnas.data.sample_kind import SampleKind
 from dnas.jobs.job import Job
 from dnas.jobs.milliseconds import MeasuredNetwork, is_limited, table_of
 from dnas.jobs.own_model import searchable_model
@@ -31,25 +30,24 @@ from dnas.training.own_baseline import random_architecture
 FILE = "budget"
 
 
-def delivered_network(job: Job, num_classes: int, in_channels: int) -> Delivered:
+def delivered_network(job: Job, kind: SampleKind) -> Delivered:
     """The networks that `dnas retrain` makes by the job's settings."""
-    assert job.image_size is not None
     if job.model is not None:
-        model = searchable_model(job, num_classes=num_classes, in_channels=in_channels)
-        return DerivedNetwork(model, torch.zeros(1, in_channels, job.image_size, job.image_size))
+        return DerivedNetwork(searchable_model(job, kind), kind.zeros(1))
+    assert job.image_size is not None
     sizes = NetworkSizes(
-        job.retrain.channels, job.retrain.cells, num_classes, in_channels, job.image_size, stem=job.stem
+        job.retrain.channels, job.retrain.cells, kind.num_outputs, kind.in_channels, job.image_size, stem=job.stem
     )
     return SpaceNetwork(job.space, sizes)
 
 
-def bounds_of_job(job: Job, run: Run, num_classes: int, in_channels: int) -> Bounds | None:
+def bounds_of_job(job: Job, run: Run, kind: SampleKind) -> Bounds | None:
     """The bounds of the job's budget; None without one.
 
     Args:
         job: the job.
         run: its folder, which holds the table for a limit in milliseconds.
-        num_classes, in_channels: of the data.
+        kind: what the samples are like.
 
     Raises:
         UserError: no network meets it, or the table is damaged or of networks of other sizes.
@@ -57,7 +55,7 @@ def bounds_of_job(job: Job, run: Run, num_classes: int, in_channels: int) -> Bou
     budget, rule = job.search.budget, job.search.discretization
     if budget is None:
         return None
-    delivered = delivered_network(job, num_classes, in_channels)
+    delivered = delivered_network(job, kind)
     if not is_limited(job):
         return bounds_on(delivered, budget, rule)
     table, device = table_of(run, delivered), named_device(job.device)
@@ -68,7 +66,8 @@ def bounds_of_job(job: Job, run: Run, num_classes: int, in_channels: int) -> Bou
 def say_range(job: Job, bounds: Bounds, display: Display) -> None:
     """Tell what a budget is about and what its numbers are."""
     sizes = "" if job.model is not None else f"{job.retrain.channels} channels, {job.retrain.cells} cells, "
-    display.say(f"Budget of the retrained network ({sizes}{job.image_size} pixels; one image):")
+    each = f"{job.image_size} pixels; one image" if job.image_size else "one sample"
+    display.say(f"Budget of the retrained network ({sizes}{each}):")
     for one in bounds.ranges:
         display.say(f"  {one}")
 
@@ -105,13 +104,13 @@ def keep_budget(run: Run, job: Job, bounds: Bounds, kept: Mapping[str, Kept], de
     )
 
 
-def check_budget_of(job: Job, run: Run, architecture: Architecture, num_classes: int, in_channels: int) -> None:
+def check_budget_of(job: Job, run: Run, architecture: Architecture, kind: SampleKind) -> None:
     """See that an architecture meets the job's budget at the sizes of its retraining.
 
     Raises:
         UserError: it does not.
     """
-    bounds = bounds_of_job(job, run, num_classes, in_channels)
+    bounds = bounds_of_job(job, run, kind)
     if bounds is None or bounds.fits(architecture.decisions):
         return
     costs = bounds.costs(architecture.decisions)
@@ -125,16 +124,16 @@ def check_budget_of(job: Job, run: Run, architecture: Architecture, num_classes:
     )
 
 
-def random_architectures(job: Job, run: Run, num_classes: int, in_channels: int) -> Callable[[int], Architecture]:
+def random_architectures(job: Job, run: Run, kind: SampleKind) -> Callable[[int], Architecture]:
     """Random architectures number 0, 1 ... of the job's seed: of its space, or, with a budget, those that use it.
 
     See `dnas.cost.drawing` for the distribution.
     """
-    bounds = bounds_of_job(job, run, num_classes, in_channels)
+    bounds = bounds_of_job(job, run, kind)
     if bounds is not None and not all(one.changes_nothing for one in bounds.ranges):
         draws = BandDraws(bounds)
         return lambda index: stamped(job, draws(Random(stream_key(job.seed, index))))
-    return draws_of(job, delivered_network(job, num_classes, in_channels))
+    return draws_of(job, delivered_network(job, kind))
 
 
 def draws_of(job: Job, delivered: Delivered) -> Callable[[int], Architecture]:

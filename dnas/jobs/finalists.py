@@ -100,13 +100,12 @@ def proposals_of(
     run: Run, job: Job, data: JobData, conditions: Conditions, known: Known | None, bounds: Bounds | None
 ) -> Proposals:
     """The proposals for a job's finalists; those of random search where nothing is known."""
-    classes, channels = data.rest.num_classes, data.rest.num_channels
-    decisions = job.space.decisions() if job.model is None else delivered_network(job, classes, channels).decisions
+    decisions = job.space.decisions() if job.model is None else delivered_network(job, data.kind).decisions
     possible = Possible(
         decisions=decisions,
         stamp=partial(stamped, job),
         fits=(lambda kept: True) if bounds is None else bounds.fits,
-        random=random_architectures(job, run, classes, channels),
+        random=random_architectures(job, run, data.kind),
         seen=SeenFunctions(conditions.fresh, conditions.batch),
     )
     return Proposals(possible, known, conditions.settings.seed)
@@ -119,9 +118,8 @@ def seeded_finalists(job: Job) -> FinalistSettings:
 
 def _fresh_networks(run: Run, job: Job, data: JobData) -> Callable[[Architecture], nn.Module]:
     """Makes networks with new weights, of the sizes of the finalists."""
-    classes, channels = data.rest.num_classes, data.rest.num_channels
     if job.model is not None:
-        return partial(derive, own_fresh_model(run, job, num_classes=classes, in_channels=channels))
+        return partial(derive, own_fresh_model(run, job, data.kind))
     assert job.channels is not None and job.cells is not None
     sizes = replace(
         job.retrain,
@@ -129,17 +127,17 @@ def _fresh_networks(run: Run, job: Job, data: JobData) -> Callable[[Architecture
         cells=job.finalists.cells or job.cells,
         auxiliary=False,
     )
-    return network_builder(replace(job, retrain=sizes), classes, channels).network
+    return network_builder(replace(job, retrain=sizes), data.kind).network
 
 
 def _judging_task(job: Job, data: JobData, display: Display) -> Task:
     """The job's task; for a classification that nobody named, judged by balanced accuracy where classes need it."""
     if job.task is not None:
         return job.task
-    counts = torch.bincount(data.rest.labels, minlength=data.rest.num_classes)
+    counts = torch.bincount(data.rest.strata, minlength=data.kind.num_outputs)
     if int(counts.max()) < UNBALANCED * int(counts.min()):
         return Classification()
-    names = data.rest.class_names
+    names = data.kind.names
     display.say(
         f"Note: class {names[int(counts.argmax())]!r} has {int(counts.max())} images and class "
         f"{names[int(counts.argmin())]!r} has {int(counts.min())}, so finalists are judged by balanced accuracy; "

@@ -11,6 +11,7 @@ from dnas.core.run import Run
 from dnas.cost.bounds import Bounds, Range, amount, bounds_of, decompositions
 from dnas.cost.budget import Budget, Limit, Unit
 from dnas.cost.layout import allowed
+from dnas.data.sample_kind import SampleKind
 from dnas.jobs.budget import activation_bytes, delivered_network, stamped
 from dnas.jobs.job import Job
 from dnas.jobs.milliseconds import table_of
@@ -125,9 +126,7 @@ class Front:
             place.architecture.save(folder.path / f"{number}.json")
 
 
-def find_front(
-    run: Run, job: Job, unit: Unit, limits: Sequence[str], points: int, *, num_classes: int, in_channels: int
-) -> Front:
+def find_front(run: Run, job: Job, unit: Unit, limits: Sequence[str], points: int, kind: SampleKind) -> Front:
     """The best architecture for each of some budgets, by the mixtures with which the search has ended.
 
     Args:
@@ -136,7 +135,7 @@ def find_front(
         unit: of the budgets.
         limits: such as '50%' or '300k'; none for `points` evenly spaced from the cheapest to the costliest network.
         points: how many budgets there are then; 2 or more.
-        num_classes, in_channels: of the data.
+        kind: what the samples are like.
 
     Raises:
         UserError: a budget cannot be met, the search is not finished, or its discretization evaluates the supernet.
@@ -149,7 +148,7 @@ def find_front(
         )
     if points < 2:
         raise UserError(f"points must be 2 or more; got {points}.")
-    delivered = delivered_network(job, num_classes, in_channels)
+    delivered = delivered_network(job, kind)
     decisions = delivered.decisions
     program = program_of(decisions, allowed(decisions), rules_of(rule))
     units: tuple[Unit, ...] = tuple(dict.fromkeys((unit, "flops", "parameters")))

@@ -1,4 +1,4 @@
-"""The images of a job: the test part that every command of a run sets aside, and the batches made of the rest."""
+"""The samples of a job: the test part that every command of a run sets aside, and the batches made of the rest."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from dnas.data import (
     ImageSet,
     Normalization,
     ResizeRule,
+    SampleKind,
+    SampleSet,
     halves,
     measure_normalization,
-    open_source,
     set_aside_test,
     standard_augmentation,
     stratified_split,
@@ -27,6 +28,7 @@ from dnas.data import (
 )
 from dnas.data.keyed_random import stream_key
 from dnas.jobs.job import Job
+from dnas.jobs.job_data import open_data
 from dnas.jobs.repeat import remember_data
 from dnas.system.display import Display
 from dnas.system.errors import UserError
@@ -37,35 +39,45 @@ _TRAIN, _VAL, _VALIDATION, _RETRAIN, _RETRAIN_VALIDATION, _TEST, _HOLD_OUT, _SOM
 
 @dataclass(frozen=True)
 class JobData:
-    """The images of a job, divided into a test part and the rest.
+    """The samples of a job, images or others, divided into a test part and the rest.
 
     Args:
         test: the test part, which only `dnas evaluate` and the test accuracies of comparisons look at.
-        rest: all other images, which search and retraining may use.
-        normalization: mean and standard deviation of the channels, measured on `rest`.
-        rule: how an image of any size becomes an input of the network.
+        rest: all other samples, which search and retraining may use.
+        normalization: mean and standard deviation of the channels, measured on `rest`; None for tokens.
+        rule: how an image of any size becomes an input of the network; None for samples that keep their shape.
         notes: what a user should know about the data, in sentences.
         unreadable: images that were left out because they cannot be read.
     """
 
-    test: ImageSet
-    rest: ImageSet
-    normalization: Normalization
-    rule: ResizeRule
+    test: SampleSet
+    rest: SampleSet
+    normalization: Normalization | None
+    rule: ResizeRule | None
     notes: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> SampleKind:
+        """What the samples are like."""
+        return self.rest.kind
+
+    @property
+    def samples(self) -> str:
+        """What messages call the samples."""
+        return "images" if self.rule is not None else "samples"
+
 
 def load_data(job: Job, progress: Callable[[int, int], None] | None = None) -> JobData:
-    """Read the images of a job that has an image size, and set the test part aside.
+    """Read the samples of a job that has all sizes, and set the test part aside.
 
     Raises:
         FileNotFoundError, UserError: as `dnas.data.load_source`, or a class has too few images for both parts.
     """
-    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
-    source = catalog.load(size=job.image_size, progress=progress, skip_unreadable=job.skip_unreadable)
+    source = open_data(job).load(size=job.image_size, progress=progress, skip_unreadable=job.skip_unreadable)
     rest, test = set_aside_test(source, fraction=job.test_fraction, seed=job.seed)
-    return JobData(test, rest, measure_normalization(rest), source.rule, source.notes, source.unreadable)
+    normalization = None if rest.kind.inputs == "tokens" else measure_normalization(rest)
+    return JobData(test, rest, normalization, source.rule, source.notes, source.unreadable)
 
 
 def read_data(run: Run, job: Job, display: Display) -> JobData:
@@ -104,7 +116,7 @@ def show_reading(job: Job, display: Display) -> JobData:
     for note in data.notes:
         display.say(f"Note: {note}")
     if time.monotonic() - started > 10:
-        display.say(f"Read {len(data.rest) + len(data.test)} images in {time.monotonic() - started:.0f} s.")
+        display.say(f"Read {len(data.rest) + len(data.test)} {data.samples} in {time.monotonic() - started:.0f} s.")
     return data
 
 
@@ -133,15 +145,22 @@ def remember_test_part(run: Run, data: JobData) -> None:
         counts = [before.get(name) for name in ("num_images", "num_rest")] if isinstance(before, Mapping) else [0, 0]
         raise UserError(
             f"The data have changed since {run.path} began, so its results could not be trusted: by test_part.json "
-            f"there were {counts[0]} test images and {counts[1]} others, now there are {len(data.test)} and "
+            f"there were {counts[0]} test {data.samples} and {counts[1]} others, now there are {len(data.test)} and "
             f"{len(data.rest)}, or names or classes differ. Bring the data back as they were, or start a new run."
         )
 
 
-def _digest(parts: Sequence[ImageSet]) -> str:
-    """A text that changes with any name, label or class of the images."""
-    content = [(part.class_names, part.paths, part.labels.tolist()) for part in parts]
+def _digest(parts: Sequence[SampleSet]) -> str:
+    """A text that changes with any name, target or class of the samples."""
+    content = [(part.kind.names, part.paths, _targets(part)) for part in parts]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _targets(part: SampleSet) -> list[int] | str:
+    """Classes as they are, since that text is in old runs; other targets, of which there may be many, by a digest."""
+    if isinstance(part, ImageSet):
+        return part.labels.tolist()
+    return hashlib.sha256(part.targets.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def search_streams(job: Job, data: JobData, device: torch.device) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
@@ -153,7 +172,7 @@ def search_streams(job: Job, data: JobData, device: torch.device) -> tuple[Image
     weights_half, alphas_half = halves(everything, seed=job.seed)
     if job.search.one_level:
         weights_half = everything
-    augmentation = standard_augmentation(data.rest)
+    augmentation = _augmentation(job, data)
     assert job.batch_size is not None
     train = _stream(weights_half, job, data, job.batch_size, _TRAIN, device, augmentation)
     val = _stream(alphas_half, job, data, job.batch_size, _VAL, device, augmentation)
@@ -165,18 +184,22 @@ def finalist_streams(job: Job, data: JobData, device: torch.device) -> tuple[Ima
     """Batches of the weights' half, which train finalists, and of the alphas' half, which judge them."""
     weights_half, alphas_half = halves(to_device_if_it_fits(data.rest, device), seed=job.seed)
     assert job.batch_size is not None
-    augmentation = standard_augmentation(data.rest)
+    augmentation = _augmentation(job, data)
     train = _stream(weights_half, job, data, job.batch_size, _FINALISTS, device, augmentation)
     return train, evaluation_stream(alphas_half, job, data, job.batch_size, _JUDGING, device)
 
 
-def some_of(images: ImageSet, count: int | None, *, seed: int) -> ImageSet:
+def some_of(images: SampleSet, count: int | None, *, seed: int) -> SampleSet:
     """`count` of the images, each class in proportion; all images if `count` is None or larger than their number."""
     if count is None or count >= len(images):
         return images
     share = count / len(images)
     chosen, _ = stratified_split(
-        images.labels, [share, 1 - share], seed=stream_key(seed, _SOME), minimum=[1, 0], class_names=images.class_names
+        images.strata,
+        [share, 1 - share],
+        seed=stream_key(seed, _SOME),
+        minimum=[1, 0],
+        class_names=images.strata_names,
     )
     return images.subset(chosen, name=images.name)
 
@@ -188,15 +211,17 @@ def retrain_streams(job: Job, data: JobData, device: torch.device) -> tuple[Imag
     train, held_out = rest, None
     if job.validation_fraction > 0:
         held, kept = stratified_split(
-            rest.labels,
+            rest.strata,
             [job.validation_fraction, 1 - job.validation_fraction],
             seed=stream_key(job.seed, _HOLD_OUT),
-            class_names=rest.class_names,
+            class_names=rest.strata_names,
         )
         train = rest.subset(kept, name=f"{rest.name} (retraining)")
         images = rest.subset(held, name=f"{rest.name} (held out)")
         held_out = evaluation_stream(images, job, data, settings.batch_size, _RETRAIN_VALIDATION, device)
-    augmentation = replace(standard_augmentation(data.rest), cutout=settings.cutout_pixels(min(data.rest.size)))
+    augmentation = _augmentation(job, data)
+    if augmentation is not None:
+        augmentation = replace(augmentation, cutout=settings.cutout_pixels(min(data.kind.shape[1:])))
     return _stream(train, job, data, settings.batch_size, _RETRAIN, device, augmentation), held_out
 
 
@@ -206,7 +231,7 @@ def test_batches(job: Job, data: JobData, batch_size: int, device: torch.device)
 
 
 def evaluation_stream(
-    images: ImageSet, job: Job, data: JobData, batch_size: int, stream: int, device: torch.device
+    images: SampleSet, job: Job, data: JobData, batch_size: int, stream: int, device: torch.device
 ) -> ImageBatches:
     """Each image once, always in the same shuffled order; a short last batch is merged into the one before it."""
     return ImageBatches(
@@ -221,14 +246,22 @@ def evaluation_stream(
     )
 
 
+def _augmentation(job: Job, data: JobData) -> Augmentation | None:
+    """That of images in training; None if it is off, for other inputs, and for targets that would have to follow."""
+    kind = data.kind
+    if kind.inputs != "pixels" or kind.targets == "map" or not job.augment:
+        return None
+    return standard_augmentation(data.rest)
+
+
 def _stream(
-    images: ImageSet,
+    images: SampleSet,
     job: Job,
     data: JobData,
     batch_size: int,
     stream: int,
     device: torch.device,
-    augmentation: Augmentation,
+    augmentation: Augmentation | None,
 ) -> ImageBatches:
     """Augmented training batches in an order of each epoch's own."""
     # As in DARTS the short last batch takes part. A single image has no batch statistics, so it is merged.

@@ -21,7 +21,6 @@ from dnas.training.settings import RetrainSettings
 SIZES = ("image_size", "channels", "cells", "batch_size")
 # The largest value of any size; spaces and images have lower bounds of their own.
 _LARGEST = 1_000_000
-OWN_SIZES = ("image_size", "batch_size")  # of a module of the user's own
 # The sum of two seeds of this size is still a seed that torch accepts.
 _LARGEST_SEED = 2**62
 
@@ -34,23 +33,26 @@ class Job:
 
     Args:
         data: 'digits' (scikit-learn's handwritten digits), a folder with one subfolder of images per class, a folder
-            with CIFAR's python or binary files, a parquet file or folder, an .npz file with x_train and y_train, or
-            hf:NAME on the Hugging Face hub.
+            with CIFAR's python or binary files, a parquet file or folder, an .npz file with x_train and y_train (images
+            with classes, or samples and targets of any kind), or hf:NAME on the Hugging Face hub.
         image_size: height and width of the network's input in pixels; larger images are resized and cropped.
         image_column: name of the column with the images; needed for hub and parquet data with several image columns.
         label_column: name of the column with the labels; needed for hub and parquet data with several label columns.
         skip_unreadable: leave out images that cannot be read; the run keeps their number and names.
         test_fraction: share of the images, over 0 and below 1, that is set aside as test part for `dnas evaluate`; it
             has no effect on data that come with a test part.
+        augment: whether training images are shifted at random, flipped and cut; it has no effect on other samples, nor
+            on images with a target for each pixel, which are never changed.
         validation_fraction: share of the remaining images, from 0 to below 1, that `dnas retrain` does not train on, so
             that networks can be compared on them; 0 trains on all images, as the DARTS paper does.
         supernet_images: number of validation images that measure the supernet after an epoch, and by which some
             discretizations judge candidates; by default all of them.
         model: instead of a space, 'package.module:name' of a module of your own with choices in it, or of a class or
-            function that makes it; found from the current folder. It maps images to logits; if it takes num_classes,
-            in_channels or image_size, it is given them.
-        task: what decides which network is best; 'dnas.Classification' with 'balanced' for classes of very different
-            sizes. By default top-1 accuracy.
+            function that makes it; found from the current folder. It maps inputs to outputs (images to logits); if it
+            takes num_classes (or num_outputs), in_channels, image_size, input_shape or num_tokens, it is given them.
+        task: what is minimised and what decides which network is best; 'dnas.Classification' with 'balanced' for
+            classes of very different sizes. By default top-1 accuracy for images with classes; the targets of an .npz
+            file decide it.
         space: search space.
         channels: output channels of the first cells of the supernet.
         cells: number of cells of the supernet.
@@ -77,6 +79,7 @@ class Job:
     label_column: str = ""
     skip_unreadable: bool = False
     test_fraction: float = 0.15
+    augment: bool = True
     validation_fraction: float = 0.1
     supernet_images: int | None = None
     model: str | None = None
@@ -124,7 +127,8 @@ class Job:
     @property
     def missing_sizes(self) -> tuple[str, ...]:
         """Names of the sizes that have no value yet."""
-        needed = SIZES if self.model is None else OWN_SIZES
+        # A module of the user's own has sizes of its own, and inputs that need not be images.
+        needed = SIZES if self.model is None else ("batch_size",)
         return tuple(name for name in needed if getattr(self, name) is None)
 
 

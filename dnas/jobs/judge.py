@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from dnas.core.architecture import Architecture
@@ -46,7 +45,7 @@ def check_baseline(job: Job, num: int = 1) -> None:
         num: number of random architectures.
 
     Raises:
-        UserError: `num` is below 1, or no images are held out from retraining, so that networks could not be chosen
+        UserError: `num` is below 1, or no samples are held out from retraining, so that networks could not be chosen
             without looking at the test part.
     """
     if num < 1:
@@ -90,7 +89,7 @@ def baseline_command(
     with num_threads(job.threads):
         found = training.row("found", run.load_architecture(), run=run.child(RETRAIN), display=display)
         others = train_beside(beside or {}, replace(training, keep=_keeper(job, data)), run=run, display=display)
-        draw = random_architectures(job, run, data.rest.num_classes, data.rest.num_channels)
+        draw = random_architectures(job, run, data.kind)
         kept = replace(training, keep=_keeper(job, data))
         random = train_random_baseline(draw, kept, run=run, num=num, display=display)
     comparison = Comparison(found, tuple(random), seconds, len(data.test), tuple(others))
@@ -99,8 +98,7 @@ def baseline_command(
 
 def _keeper(job: Job, data: JobData) -> Callable[[Run, nn.Module, Architecture], None]:
     """Writes a trained network into its folder, for `--network`."""
-    classes, channels = data.rest.num_classes, data.rest.num_channels
-    builder = ModuleBuilder() if job.model is not None else network_builder(job, classes, channels)
+    builder = ModuleBuilder() if job.model is not None else network_builder(job, data.kind)
 
     def keep(run: Run, network: nn.Module, architecture: Architecture) -> None:
         save_network(run, network, NetworkSpec(architecture, builder, interface_of(data)))
@@ -119,12 +117,10 @@ def comparable_training(run: Run, job: Job, data: JobData) -> Training:
     device = named_device(job.device)
     train, held_out = retrain_streams(job, data, device)
     assert held_out is not None
-    classes, channels = data.rest.num_classes, data.rest.num_channels
     if job.model is None:
-        build = network_builder(job, classes, channels).network
+        build = network_builder(job, data.kind).network
     else:
-        fresh = own_fresh_model(run, job, num_classes=classes, in_channels=channels)
-        build = partial(derive, fresh)
+        build = partial(derive, own_fresh_model(run, job, data.kind))
     return Training(
         build=lambda architecture: build(architecture).to(device),
         train=train,
@@ -147,25 +143,27 @@ def evaluate_command(run: Run, job: Job, display: Display, network_path: Path | 
     path = network_path or run.path
     device = named_device(job.device)
     interface, task = load_spec(path).interface, job.task or Classification()
-    model = model_to_load(job, num_classes=interface.num_classes, in_channels=interface.shape[0])
+    model = model_to_load(job, interface.kind)
     network = load(path, model=model, device=device)
     data = read_data(run, job, display)
     batches = test_batches(job, data, job.retrain.batch_size, device)
     with num_threads(job.threads):
         measured = evaluate(network, batches, task=task, display=display)
     parameters = count_parameters(network)
-    flops = count_flops(network, torch.zeros(1, *interface.shape, device=device))
+    flops = count_flops(network, interface.kind.zeros(1).to(device))
     run.child("evaluation").save_json(
         "evaluation", {**measured.to_data(), "parameters": parameters, "forward_flops": flops}
     )
     confusion = ""
     if measured.confusion is not None:
         path = run.path / "evaluation" / "confusion.csv"
-        measured.write_confusion(path, data.rest.class_names)
-        keep_mistakes(run, network, batches, data.rest.class_names, data.normalization)
+        measured.write_confusion(path, data.kind.names)
+        if data.kind.inputs == "pixels" and data.normalization is not None:
+            keep_mistakes(run, network, batches, data.kind.names, data.normalization)
         confusion = f" The confusion matrix is {path}."
     return (
-        f"Test part, {measured.num_samples} images: {_metrics(measured.measurement)}, loss {measured.loss:.4f}; "
+        f"Test part, {measured.num_samples} {data.samples}: {_metrics(measured.measurement)}, "
+        f"loss {measured.loss:.4f}; "
         f"{parameters:,} parameters, {flops / 1e6:.2f} MFLOP forward.{confusion}"
     )
 

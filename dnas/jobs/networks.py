@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from dnas.data.sample_kind import SampleKind
 from dnas.jobs.job import Job
 from dnas.shipping.spec import SpaceBuilder
 from dnas.space.fused import FusedCell, FusedEdgeCell, fuse
@@ -11,7 +12,7 @@ from dnas.system.errors import UserError
 from dnas.system.random_state import seeded
 
 
-def build_supernet_model(job: Job, *, num_classes: int, in_channels: int) -> nn.Module:
+def build_supernet_model(job: Job, kind: SampleKind) -> nn.Module:
     """The searchable model of a job that has all sizes; the job's seed determines its initial weights.
 
     Raises:
@@ -20,7 +21,11 @@ def build_supernet_model(job: Job, *, num_classes: int, in_channels: int) -> nn.
     assert job.channels is not None and job.cells is not None
     with seeded(job.seed):
         model = job.space.model(
-            channels=job.channels, cells=job.cells, num_classes=num_classes, in_channels=in_channels, stem=job.stem
+            channels=job.channels,
+            cells=job.cells,
+            num_classes=kind.num_outputs,
+            in_channels=kind.in_channels,
+            stem=job.stem,
         )
     if not job.fused:
         return model
@@ -33,13 +38,13 @@ def build_supernet_model(job: Job, *, num_classes: int, in_channels: int) -> nn.
     return model
 
 
-def network_builder(job: Job, num_classes: int, in_channels: int) -> SpaceBuilder:
+def network_builder(job: Job, kind: SampleKind) -> SpaceBuilder:
     """What builds the networks that the job retrains, by its retraining settings."""
     return SpaceBuilder(
         channels=job.retrain.channels,
         cells=job.retrain.cells,
-        num_classes=num_classes,
-        in_channels=in_channels,
+        num_classes=kind.num_outputs,
+        in_channels=kind.in_channels,
         stem=job.stem,
         auxiliary=job.retrain.auxiliary,
     )

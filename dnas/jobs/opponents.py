@@ -66,7 +66,7 @@ def opponent_command(
     seconds = compute_to_spend(of)
     started, clock = time.perf_counter(), compute_clock(named_device(job.device))
     job = replace(job, finalists=opponent.training(job.finalists))
-    bounds = bounds_of_job(job, of, data.rest.num_classes, data.rest.num_channels)
+    bounds = bounds_of_job(job, of, data.kind)
     with num_threads(job.threads), stop_request() as request:
         conditions = conditions_of(of, job, data, display)
         contest = Contest(conditions, run.child(FOLDER), display, request)

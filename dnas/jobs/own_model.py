@@ -17,6 +17,7 @@ from torch import nn
 from dnas.core.derive import derive, find_decisions
 from dnas.core.own_module import made_model
 from dnas.core.run import Run
+from dnas.data.sample_kind import SampleKind
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.system.errors import UserError, in_own_code
 from dnas.system.random_state import seeded
@@ -67,64 +68,76 @@ def imported_model(target: str, given: Mapping[str, Any] = {}) -> nn.Module:
         return made_model(partial(found, **arguments))
 
 
-def searchable_model(job: Job, *, num_classes: int, in_channels: int) -> nn.Module:
+def model_arguments(kind: SampleKind) -> dict[str, Any]:
+    """What a class or function of the user's own is given, if it has parameters of these names."""
+    return {
+        "num_classes": kind.num_outputs,
+        "num_outputs": kind.num_outputs,
+        "in_channels": kind.in_channels,
+        "image_size": kind.image_size,
+        "input_shape": kind.shape,
+        "num_tokens": kind.num_tokens,
+    }
+
+
+def searchable_model(job: Job, kind: SampleKind) -> nn.Module:
     """The module of a job, which has choices; new for every call unless the path names a module itself.
 
     Raises:
         UserError: as `imported_model`, or it has no choice.
     """
     assert job.model is not None
-    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": job.image_size}
-    model = imported_model(job.model, sizes)
+    model = imported_model(job.model, model_arguments(kind))
     find_decisions(model)
     return model
 
 
-def channels_taken(job: Job, *, num_classes: int) -> int:
-    """The channels of images on which a job's module is measured before images are read: 3, or 1 if it takes no colour.
+def kind_taken(job: Job, kind: SampleKind) -> SampleKind:
+    """The samples on which a job's module is tried: the given ones, or images of one channel if it takes no colour.
+
+    Images that are not decoded yet are taken for those of three channels.
 
     Raises:
         UserError: it takes neither.
     """
-    of_colour = _problem_with(job, num_classes, 3)
-    if of_colour is None:
-        return 3
-    if _problem_with(job, num_classes, 1) is None:
-        return 1
-    with in_own_code(lambda: f"{job.model} takes neither colour nor grey images of {job.image_size} pixels"):
-        raise of_colour
+    problem = _problem_with(job, kind)
+    if problem is None:
+        return kind
+    is_colour = kind.inputs == "pixels" and kind.in_channels == 3
+    if is_colour and _problem_with(job, kind.with_channels(1)) is None:
+        return kind.with_channels(1)
+    sides = ", ".join(map(str, kind.shape))
+    what = f"neither colour nor grey images of {kind.image_size} pixels" if is_colour else f"no inputs (batch, {sides})"
+    with in_own_code(lambda: f"{job.model} takes {what}"):
+        raise problem
 
 
-def _problem_with(job: Job, num_classes: int, channels: int) -> RuntimeError | None:
-    """What the module raises for images of so many channels; None where it takes them."""
-    assert job.image_size is not None
-    model = searchable_model(job, num_classes=num_classes, in_channels=channels)
-    images = torch.zeros(2, channels, job.image_size, job.image_size, device=device_of(model))
+def _problem_with(job: Job, kind: SampleKind) -> RuntimeError | None:
+    """What the module raises for samples of this kind; None where it takes them."""
+    model = searchable_model(job, kind)
     try:
         with evaluation_mode(model), torch.no_grad(), seeded(0):
-            model(images)
+            model(kind.zeros(2).to(device_of(model)))
     except RuntimeError as error:  # as convolutions raise for another number of channels
         return error
     return None
 
 
-def model_to_load(job: Job, *, num_classes: int, in_channels: int) -> Callable[[], nn.Module] | None:
+def model_to_load(job: Job, kind: SampleKind) -> Callable[[], nn.Module] | None:
     """What `dnas.load` needs besides the files of a job's network; None for one of a space."""
     if job.model is None:
         return None
-    return partial(searchable_model, job, num_classes=num_classes, in_channels=in_channels)
+    return partial(searchable_model, job, kind)
 
 
-def own_fresh_model(run: Run, job: Job, *, num_classes: int, in_channels: int) -> nn.Module:
+def own_fresh_model(run: Run, job: Job, kind: SampleKind) -> nn.Module:
     """The module of a job with the weights that it came with, which its search has kept."""
-    make = partial(searchable_model, job, num_classes=num_classes, in_channels=in_channels)
-    return fresh_model(make, run, seeded_retrain(job).seed)
+    return fresh_model(partial(searchable_model, job, kind), run, seeded_retrain(job).seed)
 
 
-def own_network(run: Run, job: Job, *, num_classes: int, in_channels: int) -> nn.Module:
+def own_network(run: Run, job: Job, kind: SampleKind) -> nn.Module:
     """The network that was found in the module of a job, with the weights that the module came with."""
-    model = own_fresh_model(run, job, num_classes=num_classes, in_channels=in_channels)
-    return derive(model, run.load_architecture())
+    return derive(own_fresh_model(run, job, kind), run.load_architecture())
 
 
 @contextmanager

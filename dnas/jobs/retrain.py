@@ -14,16 +14,17 @@ from dnas.jobs.images import JobData, retrain_streams
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.networks import network_builder
 from dnas.jobs.own_model import model_to_load, own_network
-from dnas.jobs.planning.fit import Sizes
+from dnas.jobs.planning.fit import NO_IMAGE, Sizes
 from dnas.jobs.planning.retrain_plan import measure_of_retraining, plan_retraining_of
 from dnas.jobs.planning.threads import choose_threads, on_threads
 from dnas.jobs.planning.time_budget import THREADS_PLANNING, planning_seconds
 from dnas.jobs.run_folder import begin
 from dnas.jobs.teacher import teacher_network
+from dnas.shipping.array_interface import ArrayInterface
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load
 from dnas.shipping.package import save_network, try_to_save
-from dnas.shipping.spec import ModuleBuilder, NetworkSpec
+from dnas.shipping.spec import AnyInterface, ModuleBuilder, NetworkSpec
 from dnas.system.devices import named_device
 from dnas.system.display import Display, Silent
 from dnas.system.random_state import seeded
@@ -63,7 +64,6 @@ def plan_retrain(
             is over the budget that it was searched with.
     """
     rest, device, architecture = data.rest, named_device(job.device), run.load_architecture()
-    shape = (rest.num_channels, *rest.size)
     planning = planning_seconds(time)
     taught_by = None if teacher is None else teacher_network(teacher, interface_of(data))
     with num_threads(threads or (threads_that_help() if device.type == "cpu" else None)):
@@ -71,18 +71,18 @@ def plan_retrain(
             job,
             architecture,
             time=time,
-            shape=shape,
-            num_classes=rest.num_classes,
+            kind=data.kind,
             num_rest=len(rest),
             device=device,
             planning=(1 - THREADS_PLANNING) * planning,
             teacher=taught_by,
         )
         job = replace(job, retrain=chosen.settings)
-        check_budget_of(job, run, architecture, rest.num_classes, rest.num_channels)
+        check_budget_of(job, run, architecture, data.kind)
         if device.type == "cpu" and threads is None:
-            sizes = Sizes(shape[1], chosen.settings.batch_size, chosen.settings.channels, chosen.settings.cells)
-            measure = measure_of_retraining(job, architecture, shape, rest.num_classes, device, teacher=taught_by)
+            size = data.kind.image_size or NO_IMAGE
+            sizes = Sizes(size, chosen.settings.batch_size, chosen.settings.channels, chosen.settings.cells)
+            measure = measure_of_retraining(job, architecture, data.kind, device, teacher=taught_by)
             threads = choose_threads(measure, sizes, chosen.step, patience=THREADS_PLANNING * planning)
     limit = "" if time else f" --time lowers {'these sizes' if job.model is None else 'the epochs'} to fit."
     display.say(f"Retraining: {chosen}{on_threads(threads)}.{limit}")
@@ -111,14 +111,13 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display, *, teac
         begin(child, job)
         child.save_architecture(architecture)
     settings = seeded_retrain(job)
-    classes, channels = data.rest.num_classes, data.rest.num_channels
     if job.model is None:
-        builder = network_builder(job, classes, channels)
+        builder = network_builder(job, data.kind)
         with seeded(settings.seed):
             network = builder.network(architecture).to(device)
     else:
         builder = ModuleBuilder()
-        network = own_network(run, job, num_classes=classes, in_channels=channels).to(device)
+        network = own_network(run, job, data.kind).to(device)
     train, held_out = retrain_streams(job, data, device)
     if train.note:
         display.say(f"Note: {train.note}")
@@ -139,22 +138,25 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display, *, teac
         )
     save_network(child, network, spec)
     before = "This retraining was finished before. " if finished_before else ""
-    delivered = load(run.path, model=model_to_load(job, num_classes=classes, in_channels=channels))
+    delivered = load(run.path, model=model_to_load(job, data.kind))
     display.say(
         f"{before}Retrained in {child.load_json(SUMMARY)['seconds']:.0f} s: {count_parameters(delivered):,} parameters"
-        + ("." if held_out is None else f", {_on_held_out(network, job, held_out)}.")
+        + ("." if held_out is None else f", {_on_held_out(network, job, held_out, data)}.")
     )
 
 
-def _on_held_out(network: nn.Module, job: Job, held_out: Batches) -> str:
-    """How good a network is on held-out images, in words."""
+def _on_held_out(network: nn.Module, job: Job, held_out: Batches, data: JobData) -> str:
+    """How good a network is on held-out samples, in words."""
     task = job.task or Classification()
     measured = evaluate(network, held_out, task=task, intervals=False, display=Silent()).measurement
     if isinstance(task, Classification) and measured.deciding == "top1":
-        return f"{measured.score.value:.2%} right on held-out images"
-    return f"{called(measured.deciding)} {shown(measured.deciding, measured.score.value)} on held-out images"
+        return f"{measured.score.value:.2%} right on held-out {data.samples}"
+    return f"{called(measured.deciding)} {shown(measured.deciding, measured.score.value)} on held-out {data.samples}"
 
 
-def interface_of(data: JobData) -> Interface:
-    """What a network for these images takes as input and gives as output."""
-    return Interface(data.rest.class_names, data.rule, data.normalization)
+def interface_of(data: JobData) -> AnyInterface:
+    """What a network for these samples takes as input and gives as output."""
+    if data.rule is None:
+        return ArrayInterface(data.kind, data.normalization)
+    assert data.normalization is not None
+    return Interface(data.kind.names, data.rule, data.normalization)

@@ -11,7 +11,7 @@ from torch import nn
 
 from dnas.core.run import Run
 from dnas.cost.bounds import Bounds
-from dnas.data import Catalog, open_source
+from dnas.data import Catalog
 from dnas.formats import architecture_text
 from dnas.jobs.budget import (
     bounds_of_job,
@@ -25,6 +25,7 @@ from dnas.jobs.compute import counted
 from dnas.jobs.finalists import choose_finalist
 from dnas.jobs.images import JobData, read_data, remember_parts, search_streams, show_reading
 from dnas.jobs.job import Job, job_of_stage, seeded_search
+from dnas.jobs.job_data import open_data, with_task_of
 from dnas.jobs.milliseconds import FILE, is_limited, take_table
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.own_model import searchable_model
@@ -33,7 +34,7 @@ from dnas.jobs.planning.rate import said_of_rate, with_fitted_rate
 from dnas.jobs.planning.retrain_plan import plan_retraining_of
 from dnas.jobs.planning.search_plan import plan
 from dnas.jobs.planning.time_budget import OUTLOOK_PLANNING, TooShort, planning_seconds
-from dnas.jobs.planning.tried import any_architecture, channels_tried
+from dnas.jobs.planning.tried import any_architecture, kind_tried
 from dnas.jobs.repeat import circumstances
 from dnas.jobs.run_folder import begin, check_new
 from dnas.searching.observer import Observer
@@ -66,13 +67,12 @@ def plan_search(run: Run, job: Job, display: Display, *, fits_rate: bool = True)
     check_new(run)
     to_plain(job)  # refuses parts that no config.yaml can hold
     device = named_device(job.device)
-    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
-    display.say(
-        f"Data: {catalog.name}, {catalog.num_train} images of {len(catalog.class_names)} classes, about "
-        f"{catalog.native_size} pixels. Measuring this machine ..."
-    )
+    catalog = open_data(job)
+    job = with_task_of(job, catalog)
+    task = "" if catalog.fixed is None else f" Task: {type(job.task).__name__}."
+    display.say(f"Data: {catalog}.{task} Measuring this machine ...")
     if job.model is not None:  # before anything that takes long
-        searchable_model(job, num_classes=len(catalog.class_names), in_channels=3)
+        searchable_model(job, catalog.kind(job.image_size))
     chosen = plan(job, catalog, device)
     display.say(str(chosen))
     if fits_rate and leaves_a_choice(job):
@@ -81,7 +81,9 @@ def plan_search(run: Run, job: Job, display: Display, *, fits_rate: bool = True)
             display.say(said_of_rate(chosen.job, fitted, catalog))
         chosen = replace(chosen, job=fitted)
     if job.batch_size is not None and chosen.job.batch_size != job.batch_size:
-        display.say(f"Note: batch_size {job.batch_size} is more than the images in each half of the data, and lowered.")
+        display.say(
+            f"Note: batch_size {job.batch_size} is more than the samples in each half of the data, and lowered."
+        )
     with num_threads(chosen.job.threads):
         display.say(_retraining_outlook(chosen.job, catalog, device))
     return chosen.job
@@ -111,7 +113,7 @@ def begin_search(run: Run, job: Job, display: Display, milliseconds: Path | None
         begin(run, job)
         return None
     data = show_reading(job, display)
-    delivered = delivered_network(job, data.rest.num_classes, data.rest.num_channels)
+    delivered = delivered_network(job, data.kind)
     table = take_table(job, delivered, milliseconds, draws_of(job, delivered), display) if is_limited(job) else None
     say_range(job, bounds_on(delivered, budget, rule, None if table is None else table.cost), display)
     # Nothing is written before the budget is known to be met.
@@ -148,17 +150,14 @@ def repeat_search(run: Run, job: Job, before: Run, display: Display) -> JobData:
 
 def _retraining_outlook(job: Job, catalog: Catalog, device: torch.device) -> str:
     """A sentence on how long `dnas retrain` will take, measured with a random architecture."""
-    assert job.image_size is not None
-    num_classes = len(catalog.class_names)
-    architecture = any_architecture(job, num_classes=num_classes, seed=job.seed)
-    in_channels = channels_tried(job, num_classes=num_classes)
+    kind = kind_tried(job, catalog.kind(job.image_size))
+    architecture = any_architecture(job, kind, seed=job.seed)
     try:
         outlook = plan_retraining_of(
             job,
             architecture,
             time=job.time,
-            shape=(in_channels, job.image_size, job.image_size),
-            num_classes=num_classes,
+            kind=kind,
             num_rest=images_to_search_with(job, catalog),
             device=device,
             planning=OUTLOOK_PLANNING * planning_seconds(job.time),
@@ -196,7 +195,7 @@ def search_command(
         UserError, NonFiniteLoss, Interrupted: as `dnas.search`.
     """
     with counted(run, named_device(job.device), before=planning):
-        bounds = bounds_of_job(job, run, data.rest.num_classes, data.rest.num_channels)
+        bounds = bounds_of_job(job, run, data.kind)
         if job.finalists.alone:
             before = result = _without_supernet(run, job, data)
         else:
@@ -224,7 +223,7 @@ def _search_space(
 
     def build(stage: Stage) -> nn.Module:
         own = job_of_stage(job, stage) if job.search.stages else job
-        model = build_supernet_model(own, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels)
+        model = build_supernet_model(own, data.kind)
         return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     with num_threads(job.threads):
@@ -246,15 +245,14 @@ def _search_space(
 
 def _without_supernet(run: Run, job: Job, data: JobData) -> SearchResult:
     """What a search that trains no supernet leaves before its finalists: any architecture, and its decisions."""
-    classes, channels = data.rest.num_classes, data.rest.num_channels
     with seeded(job.seed):
         if job.model is None:
-            model = build_supernet_model(job, num_classes=classes, in_channels=channels)
+            model = build_supernet_model(job, data.kind)
         else:
-            model = searchable_model(job, num_classes=classes, in_channels=channels)
+            model = searchable_model(job, data.kind)
             keep_start(model, run)
     run.save_json("search", {"seconds": 0.0, "steps": 0, "epochs": 0})
-    any_one = random_architectures(job, run, classes, channels)(0)
+    any_one = random_architectures(job, run, data.kind)(0)
     return SearchResult(any_one, Supernet(model, task=job.task, seed=job.seed), [], 0.0)
 
 
@@ -263,7 +261,7 @@ def _say_budget(
 ) -> None:
     """Keep and tell what the found network costs, if there is a budget."""
     if bounds is not None:
-        delivered = delivered_network(job, data.rest.num_classes, data.rest.num_channels)
+        delivered = delivered_network(job, data.kind)
         display.say(f"The network has {keep_budget(run, job, bounds, result.architecture.decisions, delivered)}.")
 
 
@@ -274,7 +272,7 @@ def _search_own(
     device = named_device(job.device)
     train, val, validation = search_streams(job, data, device)
     with seeded(job.seed):
-        model = searchable_model(job, num_classes=data.rest.num_classes, in_channels=data.rest.num_channels).to(device)
+        model = searchable_model(job, data.kind).to(device)
     with num_threads(job.threads):
         return search(
             model,

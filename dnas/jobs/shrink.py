@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
+from torch import nn
 
 from dnas.core.run import Run
 from dnas.cost.budget import Budget
-from dnas.data import Normalization, open_source
+from dnas.data import Normalization, SampleKind
 from dnas.jobs.images import read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job
+from dnas.jobs.job_data import open_data, with_task_of
 from dnas.jobs.own_model import imported_model
 from dnas.jobs.planning.shrink_plan import Lengths, measured_steps, plan_shrinking
-from dnas.shipping.exporters.onnx_graph import onnx_graph
+from dnas.shipping.exporters.onnx_graph import IMAGES, LOGITS, onnx_graph
 from dnas.shipping.exporters.trace import trace
-from dnas.shipping.interface import Interface
 from dnas.shrinking.settings import ShrinkSettings
 from dnas.shrinking.shrink import shrink
 from dnas.system.atomic import write, write_text
@@ -28,6 +28,7 @@ from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 from dnas.system.words import seconds_in
+from dnas.task.base import Task
 
 _PLAN = "plan"  # name of the JSON file with what was planned for a time
 
@@ -45,6 +46,7 @@ class ShrinkJob:
         image_column: name of the column with the images, as for `dnas search`.
         label_column: name of the column with the labels, as for `dnas search`.
         skip_unreadable: leave out images that cannot be read; the run keeps their number and names.
+        task: what is minimised and by what networks are compared, as for `dnas search`.
         mean: of each channel, as the model was trained with, in units where 255 is 1; by default measured on
             the data.
         std: deviation of each channel, likewise.
@@ -70,6 +72,7 @@ class ShrinkJob:
     image_column: str = ""
     label_column: str = ""
     skip_unreadable: bool = False
+    task: Task | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     test_fraction: float = 0.15
@@ -129,17 +132,16 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
     test = test_batches(images, data, images.retrain.batch_size, device)
     settings = job.settings
     if job.time is not None:
-        example = torch.zeros(1, data.rest.num_channels, *data.rest.size, device=device)
         lengths = Lengths(len(train), len(held_out), len(test))
-        settings = _fitted(
-            run, job, model, example, lengths, seconds_in(job.time) - (time.perf_counter() - started), display
-        )
+        left = seconds_in(job.time) - (time.perf_counter() - started)
+        settings = _fitted(run, job, model, data.kind, lengths, left, display)
     small = shrink(
         model,
         train,
         held_out,
         budget=job.budget,
         search_epochs=job.search_epochs,
+        task=images.task,
         test=test,
         settings=replace(settings, seed=job.seed + settings.seed),
         run=run,
@@ -148,16 +150,17 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
     report: Any = small.shrink_report
     write_text(run.path / "comparison.txt", f"{report}\n")
     if job.settings.onnx:
-        interface = Interface(data.rest.class_names, data.rule, data.normalization)
-        contents = onnx_graph(trace(small.cpu().float(), torch.zeros(2, *interface.shape))).SerializeToString()
+        small, example = small.cpu().float(), data.kind.zeros(2)
+        names = (IMAGES, LOGITS) if data.rule is not None else (("inputs",), None)
+        contents = onnx_graph(trace(small, example), *names).SerializeToString()
         write(run.path / "network.onnx", lambda file: file.write(contents))
 
 
 def _fitted(
     run: Run,
     job: ShrinkJob,
-    model: torch.nn.Module,
-    example: torch.Tensor,
+    model: nn.Module,
+    kind: SampleKind,
     lengths: Lengths,
     seconds: float,
     display: Display,
@@ -168,14 +171,15 @@ def _fitted(
         run: keeps what was planned.
         job: as the user gave it.
         model: the trained model.
-        example: one image, as a batch.
+        kind: what the samples are like.
         lengths: of the data.
         seconds: that are left.
         display: is told the plan.
     """
     assert job.time is not None
     if not (run.path / f"{_PLAN}.json").exists():
-        steps = measured_steps(model, example, Budget(job.budget), job.settings, device=example.device)
+        device = named_device(job.device)
+        steps = measured_steps(model, kind, Budget(job.budget), job.settings, device=device)
         plan = plan_shrinking(
             job.settings, steps, lengths, search_epochs=job.search_epochs, budget=seconds, time=job.time
         )
@@ -189,12 +193,11 @@ def _fitted(
 
 def _images(job: ShrinkJob) -> Job:
     """The images of a shrinking as those of a search, whose commands read and split them."""
-    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
-    return Job(
-        data=job.data,
+    named = Job(data=job.data, image_column=job.image_column, label_column=job.label_column, task=job.task)
+    catalog = open_data(named)
+    return replace(
+        with_task_of(replace(named, model=job.model), catalog),
         image_size=job.image_size or catalog.default_size,
-        image_column=job.image_column,
-        label_column=job.label_column,
         skip_unreadable=job.skip_unreadable,
         test_fraction=job.test_fraction,
         validation_fraction=job.validation_fraction,

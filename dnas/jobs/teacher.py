@@ -7,13 +7,12 @@ from pathlib import Path
 from torch import nn
 
 from dnas.jobs.own_model import imported_model
-from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
-from dnas.shipping.spec import ModuleBuilder
+from dnas.shipping.spec import AnyInterface, ModuleBuilder
 from dnas.system.errors import UserError
 
 
-def teacher_network(given: str, interface: Interface) -> nn.Module:
+def teacher_network(given: str, interface: AnyInterface) -> nn.Module:
     """The trained network that another one is to learn from.
 
     Args:
@@ -39,10 +38,10 @@ def teacher_network(given: str, interface: Interface) -> nn.Module:
             "that returns it with its weights."
         )
     ours, theirs = interface.to_data(), spec.interface.to_data()
-    other = next((name for name, value in ours.items() if theirs[name] != value), None)
+    other = next((name for name, value in ours.items() if theirs.get(name) != value), None)
     if other is not None:
         raise UserError(
-            f"The teacher {given} has another {other} than the network that is to learn from it: {theirs[other]}, and "
-            f"here {ours[other]}. Both must be for the same data."
+            f"The teacher {given} has another {other} than the network that is to learn from it: {theirs.get(other)}, "
+            f"and here {ours[other]}. Both must be for the same data."
         )
     return load(path)

@@ -75,7 +75,7 @@ class Description:
         return "\n".join([*aligned(rows, "<<>>"), *notes])
 
 
-def describe(network: nn.Module, *, input_shape: Sequence[int]) -> Description:
+def describe(network: nn.Module, *, input_shape: Sequence[int], dtype: torch.dtype | None = None) -> Description:
     """Parameters, FLOPs and output shapes of a network's top-level parts; lists of modules are divided into stages.
 
     A stage is a run of list items (such as cells) whose outputs have equal height and width. The network is run in
@@ -83,7 +83,8 @@ def describe(network: nn.Module, *, input_shape: Sequence[int]) -> Description:
 
     Args:
         network: maps images (batch, channels, height, width) to anything.
-        input_shape: (channels, height, width) of one image.
+        input_shape: (channels, height, width) of one image, or the shape of another sample.
+        dtype: of the inputs; None for that of the network's weights.
 
     Raises:
         UserError: the network cannot take images of this shape.
@@ -93,7 +94,7 @@ def describe(network: nn.Module, *, input_shape: Sequence[int]) -> Description:
         >>> [(stage.output_shape, stage.flops) for stage in describe(network, input_shape=(3, 4, 4)).stages]
         [((8, 4, 4), 6912), ((128,), 0), ((10,), 2560)]
     """
-    flops, shapes = _measured(network, tuple(input_shape))
+    flops, shapes = _measured(network, tuple(input_shape), dtype)
     stages = []
     counted: set[Tensor] = set()
     for units in _stages(network, shapes):
@@ -192,10 +193,13 @@ def _stages(network: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> list[l
     return stages
 
 
-def _measured(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+def _measured(
+    network: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None
+) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
     """FLOPs by submodule and output shapes by unit, for one image."""
     device = next(network.parameters(), torch.empty(0)).device
-    dtype = next((weight.dtype for weight in network.parameters() if weight.is_floating_point()), None)
+    real = next((weight.dtype for weight in network.parameters() if weight.is_floating_point()), None)
+    dtype = real if dtype is None else dtype
     images = torch.zeros(_BATCH, *input_shape, device=device, dtype=dtype)
     shapes: dict[str, tuple[int, ...]] = {}
     with evaluation_mode(network), _recording(network, shapes):

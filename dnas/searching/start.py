@@ -65,6 +65,12 @@ def keep_start(model: nn.Module, run: Run | None) -> Start:
     return start
 
 
+def hand_on_start(before: Run, run: Run) -> None:
+    """Give a run the weights that an earlier search kept, if it kept any."""
+    if before.checkpoint_path(START).exists():
+        run.save_checkpoint(START, before.load_checkpoint(START))
+
+
 def read_start(run: Run) -> Start | None:
     """The weights that a search kept in its folder; None if it kept none.
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dnas.core.batch import tensors_in
 from dnas.core.described import described
+from dnas.data.sample_kind import SampleKind
 from dnas.shipping.batch_dims import Dims, count_of, samples
-from dnas.shipping.interface import Interface
 from dnas.system.errors import UserError
 from dnas.training.evaluate import call
 
@@ -100,21 +100,31 @@ def batches_of(example: Any, dims: Dims) -> list[Any]:
     return [samples(example, range(size), dims) for size in _BATCH_SIZES]
 
 
-def random_batches(interface: Interface) -> list[Tensor]:
-    """Batches of 1, 2 and 5 random images, the same in every call."""
+def random_batches(kind: SampleKind) -> list[Tensor]:
+    """Batches of 1, 2 and 5 random samples, the same in every call."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(size, *interface.shape, generator=generator) for size in _BATCH_SIZES]
+    return [kind.random_inputs(size, generator) for size in _BATCH_SIZES]
 
 
-def logits_of(network: nn.Module, images: Tensor, interface: Interface) -> Tensor:
-    """The network's logits of these images.
+def outputs_of(network: nn.Module, inputs: Tensor, kind: SampleKind) -> Any:
+    """The network's outputs for these samples: logits of its classes, or what its task reads.
 
     Raises:
-        UserError: the network gives something else than finite logits of its classes.
+        UserError: the network gives something else than finite logits of its classes, or than finite tensors.
     """
+    if kind.targets == "class":
+        return _logits_of(network, inputs, kind)
+    with torch.no_grad():
+        outputs = network(inputs)
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors_in(outputs) if tensor.is_floating_point()):
+        raise UserError("The network's outputs for random inputs are not finite: its weights cannot be used.")
+    return outputs
+
+
+def _logits_of(network: nn.Module, images: Tensor, kind: SampleKind) -> Tensor:
     with torch.no_grad():
         logits = network(images)
-    wanted = (len(images), interface.num_classes)
+    wanted = (len(images), kind.num_outputs)
     if not isinstance(logits, Tensor) or logits.shape != wanted:
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise UserError(f"The network gives {got} for {len(images)} images; expected logits of shape {wanted}.")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from dnas.data.normalization import Normalization
 from dnas.system.errors import UserError
 
 # No network has more of anything. A file with a larger number is damaged, and must not make us build for hours.
@@ -56,3 +57,12 @@ def count(data: Mapping[str, Any], name: str, source: str, *, place: str) -> int
     if not 1 <= value <= _LARGEST:
         raise UserError(f"{source}: {place}.{name} must be a whole number from 1 to {_LARGEST:,}; got {value}.")
     return value
+
+
+def normalization_in(data: Mapping[str, Any], source: str) -> Normalization:
+    """The entries `mean` and `std`, lists of as many numbers."""
+    mean, std = number_list(data, "mean", source), number_list(data, "std", source)
+    try:
+        return Normalization(mean, std)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from error

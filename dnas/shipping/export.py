@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from torch import nn
 
 from dnas.core.own_module import OwnModule
 from dnas.core.run import Run
-from dnas.shipping.deviation import check_rows_are_independent, deviation_from, logits_of, random_batches
+from dnas.shipping.deviation import check_rows_are_independent, deviation_from, outputs_of, random_batches
 from dnas.shipping.exporters import EXPORTERS, Exporter, Subject
 from dnas.shipping.exporters.exporter import Files
 from dnas.shipping.exporters.onnx_graph import IMAGES, LOGITS
@@ -64,7 +63,8 @@ def export(
                        `dnas.load(folder)` reads it where there is no network.pt
         network.pt     a state dict, beside network.json and architecture.json; `dnas.load(folder)` rebuilds the module
 
-    Each takes normalised float32 images (batch, channels, height, width) and returns logits (batch, classes). Each
+    Each takes normalised float32 images (batch, channels, height, width) and returns logits (batch, classes); of other
+    data it takes their arrays, normalised, or tokens, and returns what the network gives. Each
     contains the architecture, class names, input size, resize rule, mean and deviation as JSON. Normalisation is not
     part of the graph: devices often combine it with the conversion from bytes, quantizers see the trained weights, and
     the file can be compared with the network number by number.
@@ -92,9 +92,8 @@ def export(
     folder = Path(run_path) / "export" if output is None else Path(output)
     _check_folder(folder, find_network(Path(run_path)))
     subject = _subject(load(run_path, model=model), spec, model)
-    expected = [
-        (images, logits_of(subject.network, images, spec.interface)) for images in random_batches(spec.interface)
-    ]
+    kind = spec.interface.kind
+    expected = [(inputs, outputs_of(subject.network, inputs, kind)) for inputs in random_batches(kind)]
     check_rows_are_independent(subject.network, expected)
     return convert_all(exporters, subject, expected, folder, check=check)
 
@@ -134,12 +133,12 @@ def _subject(network: nn.Module, spec: NetworkSpec, model: OwnModule | None) -> 
 
     return Subject(
         network,
-        example=torch.zeros(2, *spec.interface.shape),
+        example=spec.interface.kind.zeros(2),
         metadata=metadata_of(spec),
         save=save,
         load=lambda folder: load(folder, model=model),
-        input_names=IMAGES,
-        output_names=LOGITS,
+        input_names=IMAGES if spec.interface.kind.inputs == "pixels" else ("inputs",),
+        output_names=LOGITS if spec.interface.kind.targets == "class" else None,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from dnas.data.normalization import Normalization
 from dnas.data.resize import ResizeRule
-from dnas.shipping.entries import count, entry, name_list, number_list, refuse_others
+from dnas.data.sample_kind import SampleKind
+from dnas.shipping.entries import count, entry, name_list, normalization_in, refuse_others
 from dnas.system.errors import UserError
 
 
@@ -42,6 +43,11 @@ class Interface:
         """Channels, height and width of an input; height and width in pixels."""
         return len(self.normalization.mean), self.resize.size, self.resize.size
 
+    @property
+    def kind(self) -> SampleKind:
+        """What the images are like."""
+        return SampleKind(self.class_names, self.shape)
+
     def to_data(self) -> dict[str, Any]:
         """Plain data, with the input's shape spelled out for readers that do not know the resize rule."""
         channels, height, width = self.shape
@@ -65,7 +71,7 @@ class Interface:
             UserError: an entry is missing, has a wrong type, or contradicts another.
         """
         interface = Interface(
-            name_list(data, "class_names", source), _resize(data, source), _normalization(data, source)
+            name_list(data, "class_names", source), _resize(data, source), normalization_in(data, source)
         )
         stated = entry(data, "input", dict, source)
         for name, expected in zip(("channels", "height", "width"), interface.shape, strict=True):
@@ -82,13 +88,5 @@ def _resize(data: Mapping[str, Any], source: str) -> ResizeRule:
     size, rule = count(resize, "size", source, place="resize"), entry(resize, "rule", str, source, place="resize")
     try:
         return ResizeRule(size, rule)
-    except ValueError as error:
-        raise UserError(f"{source}: {error}") from error
-
-
-def _normalization(data: Mapping[str, Any], source: str) -> Normalization:
-    mean, std = number_list(data, "mean", source), number_list(data, "std", source)
-    try:
-        return Normalization(mean, std)
     except ValueError as error:
         raise UserError(f"{source}: {error}") from error

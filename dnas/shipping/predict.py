@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from dnas.data.decode import Encoded, decode_images, to_channels
 from dnas.shipping.interface import Interface
 from dnas.shipping.load import load, load_spec
 from dnas.shipping.onnx_digest import check_no_broken_seal, has_onnx_seal
+from dnas.shipping.spec import AnyInterface, interface_from
 from dnas.system.digest import warn_of_no_digest
 from dnas.system.errors import MissingPackage, UserError
 from dnas.system.reading import parse_json, read_bytes, refusing
@@ -63,7 +65,7 @@ def predict(
         [Prediction(path=PosixPath('photo.jpg'), classes=(('tulip', 0.91), ('rose', 0.06), ('daisy', 0.02)))]
     """
     network = load(path, model=model, device=device)
-    return predict_network(network, load_spec(path).interface, images, top=top)
+    return predict_network(network, _of_images(load_spec(path).interface, path), images, top=top)
 
 
 def predict_network(
@@ -80,18 +82,23 @@ def predict_network(
     Raises:
         UserError: an image cannot be read, `top` is below 1, or the network's outputs are not logits.
     """
-    device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
-
-    def forward(inputs: Tensor) -> Tensor:
-        with torch.no_grad():
-            return network(inputs.to(device))
-
     was_training = network.training
     network.eval()
     try:
-        return _predict(forward, interface, images, top)
+        return _predict(network_forward(network), interface, images, top)
     finally:
         network.train(was_training)
+
+
+def network_forward(network: nn.Module) -> Callable[[Tensor], Any]:
+    """A function from inputs to outputs of a network in evaluation mode, on its device, without gradients."""
+    device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
+
+    def forward(inputs: Tensor) -> Any:
+        with torch.no_grad():
+            return network(inputs.to(device))
+
+    return forward
 
 
 def predict_onnx(path: Path | str, images: Sequence[Path], *, top: int = 3) -> list[Prediction]:
@@ -107,6 +114,16 @@ def predict_onnx(path: Path | str, images: Sequence[Path], *, top: int = 3) -> l
         MissingPackage: onnxruntime is not installed.
         UserError: it is not an ONNX file that we wrote, an image cannot be read (it is named), a logit is
             not finite, or `top` is below 1.
+    """
+    forward, interface = open_onnx(path)
+    return _predict(forward, _of_images(interface, path), images, top)
+
+
+def open_onnx(path: Path | str) -> tuple[Callable[[Tensor], Tensor], AnyInterface]:
+    """A function from inputs to outputs of an ONNX file that `dnas export` wrote, and the file's interface.
+
+    Raises:
+        FileNotFoundError, MissingPackage, UserError: as `predict_onnx`.
     """
     try:
         import onnxruntime
@@ -133,7 +150,21 @@ def predict_onnx(path: Path | str, images: Sequence[Path], *, top: int = 3) -> l
         with refusing(path, _NO_ONNX):
             return torch.from_numpy(session.run(None, {name: inputs.numpy()})[0])
 
-    return _predict(forward, interface, images, top)
+    return forward, interface
+
+
+def _of_images(interface: AnyInterface, path: Path | str) -> Interface:
+    """The interface of a network for image files.
+
+    Raises:
+        UserError: it is for arrays.
+    """
+    if not isinstance(interface, Interface):
+        raise UserError(
+            f"The network in {path} takes {interface.kind}: give an .npz file with the array x, such as the one "
+            "that it was searched on, not image files."
+        )
+    return interface
 
 
 def read_inputs(images: Sequence[Path], interface: Interface) -> Tensor:
@@ -169,11 +200,16 @@ def _predict(
                 f"{(len(chunk), interface.num_classes)}, one for each of its classes."
             )
         _check_finite(logits, chunk)
-        values, indices = logits.softmax(dim=1).topk(min(top, interface.num_classes), dim=1)
-        for path, probabilities, classes in zip(chunk, values.tolist(), indices.tolist(), strict=True):
-            named = zip((interface.class_names[i] for i in classes), probabilities, strict=True)
-            predictions.append(Prediction(Path(path), tuple(named)))
+        for path, classes in zip(chunk, likeliest(logits, interface.class_names, top), strict=True):
+            predictions.append(Prediction(Path(path), classes))
     return predictions
+
+
+def likeliest(logits: Tensor, names: Sequence[str], top: int) -> Iterator[tuple[tuple[str, float], ...]]:
+    """For each row of logits `(samples, classes)` its `top` classes and their probabilities, the likeliest first."""
+    values, indices = logits.softmax(dim=1).topk(min(top, len(names)), dim=1)
+    for probabilities, classes in zip(values.tolist(), indices.tolist(), strict=True):
+        yield tuple((names[int(at)], probability) for at, probability in zip(classes, probabilities, strict=True))
 
 
 def _check_finite(logits: Tensor, images: Sequence[Path]) -> None:
@@ -190,12 +226,14 @@ def _check_finite(logits: Tensor, images: Sequence[Path]) -> None:
         )
 
 
-def _carried_interface(carried: Mapping[str, str], source: str) -> Interface:
-    names = ("class_names", "input", "resize", "mean", "std")
-    missing = [name for name in names if name not in carried]
+def _carried_interface(carried: Mapping[str, str], source: str) -> AnyInterface:
+    of_arrays = {"names", "inputs", "targets"}
+    names = of_arrays if "inputs" in carried else {"class_names", "input", "resize", "mean", "std"}
+    missing = sorted(names - set(carried))
     if missing:
         raise UserError(
             f"{source} does not say {', '.join(missing)} in its metadata; `dnas export` writes files that do."
         )
-    data = {name: parse_json(carried[name], f"{source}, metadata {name}") for name in names}
-    return Interface.from_data(data, f"{source}, metadata")
+    known = [name for name in (*names, "mean", "std") if name in carried]
+    data = {name: parse_json(carried[name], f"{source}, metadata {name}") for name in known}
+    return interface_from(data, f"{source}, metadata")

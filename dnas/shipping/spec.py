@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from dnas.core.architecture import Architecture
+from dnas.shipping.array_interface import ArrayInterface
 from dnas.shipping.entries import count, entry, refuse_others
 from dnas.shipping.interface import Interface
 from dnas.space import space_of
@@ -65,6 +67,16 @@ class ModuleBuilder:
 
 
 Builder = SpaceBuilder | ModuleBuilder
+AnyInterface = Interface | ArrayInterface
+
+
+def interface_from(data: Mapping[str, Any], source: str) -> AnyInterface:
+    """The interface in the entries of a file: of images with a class each, or of other arrays.
+
+    Raises:
+        UserError: as their `from_data`.
+    """
+    return ArrayInterface.from_data(data, source) if "inputs" in data else Interface.from_data(data, source)
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class NetworkSpec:
 
     architecture: Architecture
     builder: Builder
-    interface: Interface
+    interface: AnyInterface
     version: str = __version__
 
     def __post_init__(self) -> None:
@@ -128,13 +140,14 @@ class NetworkSpec:
             )
         data = without_seal(data, text, source=source)
         known = {"format", "format_version", "dnas", "builder", "architecture"}
-        known |= {"class_names", "input", "resize", "mean", "std"}
+        known |= {"names", "inputs", "targets"} if "inputs" in data else {"class_names", "input", "resize"}
+        known |= {"mean", "std"}
         refuse_others(data, known, source)
         architecture = json.dumps(entry(data, "architecture", dict, source))
         parts = (
             Architecture.from_json(architecture, source=f"{source}, architecture"),
             _builder_from_data(entry(data, "builder", dict, source), source),
-            Interface.from_data(data, source),
+            interface_from(data, source),
             entry(data, "dnas", str, source),
         )
         try:

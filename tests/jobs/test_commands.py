@@ -322,7 +322,7 @@ def test_a_search_with_a_baseline_goes_on_with_the_baseline(photos, tmp_path):
 def test_a_batch_larger_than_the_data_is_lowered_and_that_is_said(tmp_path):
     photos = make_photos(tmp_path / "photos")
     out = done("search", "--data", photos, "--run", tmp_path / "run", *SMALL, "--batch_size", 10**6)
-    assert "Note: batch_size 1000000 is more than the images in each half of the data, and lowered." in out
+    assert "Note: batch_size 1000000 is more than the samples in each half of the data, and lowered." in out
     out = done("retrain", tmp_path / "run", "--batch_size", 1000)
     assert "batch size 1000 lowered to 37" in out
 

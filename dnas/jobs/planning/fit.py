@@ -12,6 +12,8 @@ from dnas.system.memory import RESERVE, check_batch_fits, gibibytes
 
 # Predictions may be wrong by this factor, so a size is measured if it could still fit.
 HOPE = 1.5
+# The image size of samples that are no images.
+NO_IMAGE = 1
 # One measurement runs about this many steps.
 STEPS_MEASURED = 5
 # Batch sizes of the two measurements that predictions start from.
@@ -23,7 +25,10 @@ _LEAST_NUMBERS, _LEAST_WEIGHTS = 20, 40
 
 
 class Sizes(NamedTuple):
-    """The sizes that time and memory of a step depend on; the image size is in pixels, the batch size in images."""
+    """The sizes that time and memory of a step depend on; the image size is in pixels, the batch size in images.
+
+    Samples that are no images count as those of one pixel, which matters little: their network has a single size.
+    """
 
     image_size: int
     batch_size: int
@@ -33,14 +38,15 @@ class Sizes(NamedTuple):
     @staticmethod
     def of(job: Job) -> Sizes:
         """The sizes of a job that has all of them; a module of the user's own counts as one channel and one cell."""
-        assert job.image_size and job.batch_size and not job.missing_sizes
+        assert job.batch_size and not job.missing_sizes
         network = (job.channels or 1, job.cells or 1) if job.model is None else (1, 1)
-        return Sizes(job.image_size, job.batch_size, *network)
+        return Sizes(job.image_size or NO_IMAGE, job.batch_size, *network)
 
     def given_to(self, job: Job) -> Job:
         """The job with these sizes."""
         if job.model is not None:
-            return replace(job, image_size=self.image_size, batch_size=self.batch_size, channels=None, cells=None)
+            image_size = job.image_size or (None if self.image_size == NO_IMAGE else self.image_size)
+            return replace(job, image_size=image_size, batch_size=self.batch_size, channels=None, cells=None)
         return replace(job, **self._asdict())
 
     @property

@@ -32,7 +32,7 @@ def ladder(job: Job, catalog: Catalog) -> list[Sizes]:
         return [Sizes.of(full)]
     found = {
         Sizes(
-            job.image_size or min(image_size, catalog.default_size),
+            job.image_size or min(image_size, catalog.default_size or image_size),
             full.batch_size,
             job.channels or channels,
             job.cells or cells,

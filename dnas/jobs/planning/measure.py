@@ -16,11 +16,19 @@ from dnas.core.batch import tensors_in
 from dnas.core.mixture import Active
 from dnas.core.training_mode import set_training_mode
 from dnas.cost import count_parameters
-from dnas.data import Catalog, ImageBatches, ImageSet, Normalization, standard_augmentation, to_device_if_it_fits
+from dnas.data import (
+    ArraySet,
+    Catalog,
+    ImageBatches,
+    Normalization,
+    SampleKind,
+    standard_augmentation,
+    to_device_if_it_fits,
+)
 from dnas.jobs.job import Job
 from dnas.jobs.planning.fit import Measured, Sizes
 from dnas.jobs.planning.trial import Trial
-from dnas.jobs.planning.tried import any_architecture, channels_tried, network_to_train
+from dnas.jobs.planning.tried import any_architecture, kind_tried, network_to_train
 from dnas.method.discretization.rehearsal import evenly, rehearse
 from dnas.system.memory import peak_memory, reset_peak_memory
 from dnas.system.peak import measured_seconds
@@ -36,29 +44,29 @@ _ASKED = 4
 _DRAWN = 4
 
 
-def measure_search(job: Job, sizes: Sizes, *, num_classes: int, device: torch.device) -> Measured:
-    """Run a few steps of a search with these sizes, on random images.
+def measure_search(job: Job, sizes: Sizes, kind: SampleKind, *, device: torch.device) -> Measured:
+    """Run a few steps of a search with these sizes, on random samples.
 
     Args:
         job: job with the method; its own sizes do not matter.
         sizes: sizes of the steps.
-        num_classes: number of classes of the data.
+        kind: what the samples are like.
         device: device on which the steps run.
     """
     started = time.perf_counter()
     gc.collect()  # garbage of an earlier measurement would be counted
     reset_peak_memory(device)
     job = sizes.given_to(job)
-    trial = Trial(job, num_classes=num_classes, batch_size=sizes.batch_size, device=device)
+    trial = Trial(job, kind, batch_size=sizes.batch_size, device=device)
 
-    batch = _batch_seconds(sizes, num_classes=num_classes, device=device)
+    batch = _batch_seconds(kind, sizes.batch_size, device=device)
     moving = job.search.relaxation.trains_alphas
     alone = not moving or job.search.warmup_epochs > 0 or job.search.weight_steps > 1
     step = mean_seconds(trial.step, device) if moving else 0.0
     weight_step = mean_seconds(trial.weight_step, device) if alone else step
     evaluation = measured_seconds(trial.evaluate, device)
     selection, tuning_step = discretization_seconds(trial, device)
-    finalist_step, finalist_evaluation = finalist_seconds(job, sizes, num_classes=num_classes, device=device)
+    finalist_step, finalist_evaluation = finalist_seconds(job, sizes, kind, device=device)
     return Measured(
         step=step + (1 if job.search.one_level else 2) * batch if moving else weight_step + batch,
         weight_step=weight_step + batch,
@@ -83,7 +91,7 @@ def discretization_seconds(trial: Trial, device: torch.device) -> tuple[float, f
     return _mean_of(trial.evaluate, rehearsal.evaluated, device), _mean_of(trial.tune, trained, device)
 
 
-def finalist_seconds(job: Job, sizes: Sizes, *, num_classes: int, device: torch.device) -> tuple[float, float]:
+def finalist_seconds(job: Job, sizes: Sizes, kind: SampleKind, *, device: torch.device) -> tuple[float, float]:
     """Seconds of a step of training a finalist and of evaluating one batch; 0 for a job without finalists.
 
     The largest of a few random networks is measured.
@@ -92,11 +100,11 @@ def finalist_seconds(job: Job, sizes: Sizes, *, num_classes: int, device: torch.
         return 0.0, 0.0
     sizes = sizes._replace(channels=job.finalists.channels or sizes.channels, cells=job.finalists.cells or sizes.cells)
     settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells, auxiliary=False)
-    job, in_channels = replace(job, retrain=settings), channels_tried(job, num_classes=num_classes)
-    drawn = [any_architecture(job, num_classes=num_classes, seed=seed) for seed in range(_DRAWN)]
-    networks = [network_to_train(job, one, num_classes=num_classes, in_channels=in_channels) for one in drawn]
+    job, kind = replace(job, retrain=settings), kind_tried(job, kind)
+    drawn = [any_architecture(job, kind, seed=seed) for seed in range(_DRAWN)]
+    networks = [network_to_train(job, one, kind) for one in drawn]
     largest = max(networks, key=count_parameters)
-    measured = measure_training(largest, settings, sizes, in_channels=in_channels, device=device)
+    measured = measure_training(largest, settings, kind, batch_size=sizes.batch_size, device=device)
     return measured.step, measured.evaluation
 
 
@@ -114,19 +122,19 @@ def _mean_of(
 def measure_training(
     network: nn.Module,
     settings: RetrainSettings,
-    sizes: Sizes,
+    kind: SampleKind,
     *,
-    in_channels: int,
+    batch_size: int,
     device: torch.device,
     teacher: nn.Module | None = None,
 ) -> Measured:
-    """Run a few steps of training a network, on random images.
+    """Run a few steps of training a network, on random samples.
 
     Args:
         network: network of these sizes, with logits or `(logits, auxiliary logits)` as outputs; its weights change.
         settings: settings with the optimizer.
-        sizes: sizes of the network and of the batch.
-        in_channels: number of channels of the images.
+        kind: what the samples are like.
+        batch_size: number of samples in a batch.
         device: device on which the steps run.
         teacher: a network that runs forward in each step as well; None for none.
     """
@@ -135,8 +143,8 @@ def measure_training(
     reset_peak_memory(device)
     network = network.to(device)
     teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
-    images = torch.randn(sizes.batch_size, in_channels, sizes.image_size, sizes.image_size, device=device)
-    if takes_channels_last(network, images):
+    images = kind.random_inputs(batch_size, torch.Generator().manual_seed(0)).to(device)
+    if images.ndim == 4 and takes_channels_last(network, images):
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         images = images.contiguous(memory_format=torch.channels_last)
     optimizer = settings.weights.build([weight for weight in network.parameters() if weight.requires_grad])
@@ -155,7 +163,7 @@ def measure_training(
         with torch.no_grad():
             network.eval()(images)
 
-    batch = _batch_seconds(sizes, num_classes=2, device=device)
+    batch = _batch_seconds(kind, batch_size, device=device)
     seconds = mean_seconds(step, device) + batch
     return Measured(
         step=seconds,
@@ -166,12 +174,12 @@ def measure_training(
     )
 
 
-def reading_seconds(catalog: Catalog, size: int, *, patience: float, skip_unreadable: bool = False) -> float:
+def reading_seconds(catalog: Catalog, size: int | None, *, patience: float, skip_unreadable: bool = False) -> float:
     """Seconds that reading all images will take, extrapolated from reading the first ones.
 
     Args:
         catalog: the data.
-        size: height and width to which the images are brought, in pixels.
+        size: height and width to which the images are brought, in pixels; None for samples that are no images.
         patience: seconds after which no more images are read.
         skip_unreadable: leave out images that cannot be read.
 
@@ -208,28 +216,29 @@ def mean_seconds(work: Callable[[], object], device: torch.device) -> float:
     return sum(taken) / len(taken)
 
 
-def _batch_seconds(sizes: Sizes, *, num_classes: int, device: torch.device) -> float:
-    """Seconds to make one batch of images that are in memory, with augmentation."""
-    batches = random_batches(sizes.image_size, sizes.batch_size, 2, num_classes=num_classes, seed=0, device=device)
+def _batch_seconds(kind: SampleKind, batch_size: int, *, device: torch.device) -> float:
+    """Seconds to make one batch of samples that are in memory, images with augmentation."""
+    batches = random_batches(kind, batch_size, 2, seed=0, device=device)
     return mean_seconds(lambda: list(batches.epoch(0)), device) / len(batches)
 
 
 def random_batches(
-    image_size: int, batch_size: int, num_batches: int, *, num_classes: int, seed: int, device: torch.device
+    kind: SampleKind, batch_size: int, num_batches: int, *, seed: int, device: torch.device
 ) -> ImageBatches:
-    """Batches of random images that are in memory, made as a search makes them, with augmentation."""
-    count = num_batches * batch_size
-    images = ImageSet(
-        torch.randint(256, (count, 3, image_size, image_size), dtype=torch.uint8),
-        torch.zeros(count, dtype=torch.int64),
-        tuple(f"class {index}" for index in range(num_classes)),
-        "random images",
+    """Batches of random samples that are in memory, made as a search makes them, images with augmentation."""
+    count, is_pixels = num_batches * batch_size, kind.inputs == "pixels"
+    samples = ArraySet(
+        torch.randint(256, (count, *kind.shape), dtype=torch.uint8) if is_pixels else kind.zeros(count),
+        torch.zeros(count, *kind.target_shape, dtype=torch.int64),
+        kind,
+        "random samples",
     )
+    channels = kind.in_channels
     return ImageBatches(
-        to_device_if_it_fits(images, device),
+        to_device_if_it_fits(samples, device),
         batch_size=batch_size,
-        augmentation=standard_augmentation(images),
-        normalization=Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        augmentation=standard_augmentation(samples) if is_pixels and kind.targets != "map" else None,
+        normalization=None if kind.inputs == "tokens" else Normalization((0.5,) * channels, (0.25,) * channels),
         seed=seed,
         shuffle=True,
         device=device,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dnas.core.architecture import Architecture
+from dnas.data.sample_kind import SampleKind
 from dnas.jobs.job import Job
 from dnas.jobs.planning.counts import END_OF_EPOCH
 from dnas.jobs.planning.fit import Limits, Measure, Measured, Sizes, largest_that_fits
@@ -57,8 +58,7 @@ def plan_retraining_of(
     architecture: Architecture,
     *,
     time: str | None,
-    shape: tuple[int, int, int],
-    num_classes: int,
+    kind: SampleKind,
     num_rest: int,
     device: torch.device,
     planning: float,
@@ -70,9 +70,8 @@ def plan_retraining_of(
         job: the job.
         architecture: the architecture whose network is trained.
         time: how long it may take, such as 30min; None for no limit.
-        shape: channels, height and width of an image.
-        num_classes: number of classes.
-        num_rest: number of images outside the test part.
+        kind: what the samples are like.
+        num_rest: number of samples outside the test part.
         device: where the training runs.
         planning: seconds that measuring may take.
         teacher: a network of which it learns; None for none.
@@ -83,9 +82,9 @@ def plan_retraining_of(
     num_held_out = round(job.validation_fraction * num_rest)
     return plan_retraining(
         job.retrain,
-        measure_of_retraining(job, architecture, shape, num_classes, device, teacher=teacher),
+        measure_of_retraining(job, architecture, kind, device, teacher=teacher),
         time=time,
-        image_size=shape[1],
+        image_size=kind.image_size or 1,
         num_images=num_rest - num_held_out,
         num_held_out=num_held_out,
         available=available_memory(device),
@@ -95,21 +94,15 @@ def plan_retraining_of(
 
 
 def measure_of_retraining(
-    job: Job,
-    architecture: Architecture,
-    shape: tuple[int, int, int],
-    num_classes: int,
-    device: torch.device,
-    *,
-    teacher: nn.Module | None = None,
+    job: Job, architecture: Architecture, kind: SampleKind, device: torch.device, *, teacher: nn.Module | None = None
 ) -> Measure:
-    """A function that measures a step of training an architecture's network, with its teacher, on images of `shape`."""
+    """A function that measures a step of training an architecture's network, with its teacher, on such samples."""
 
     def measure(sizes: Sizes) -> Measured:
         settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells)
         sized = replace(job, retrain=settings)
-        network = network_to_train(sized, architecture, num_classes=num_classes, in_channels=shape[0])
-        return measure_training(network, settings, sizes, in_channels=shape[0], device=device, teacher=teacher)
+        network = network_to_train(sized, architecture, kind)
+        return measure_training(network, settings, kind, batch_size=sizes.batch_size, device=device, teacher=teacher)
 
     return measure
 

@@ -78,9 +78,10 @@ class Plan:
         stages = f" in {len(job.search.stages)} stages" if job.search.stages else ""
         place = "" if job.model is None else f" in {job.model}"
         network = f"{job.channels} channels, {job.cells} cells, " if job.model is None else ""
+        images = f"images {job.image_size}x{job.image_size}, " if job.image_size else ""
         length = "no supernet" if job.finalists.alone else f"{job.search.epochs} epochs{stages}"
         return (
-            f"Search{place}: images {job.image_size}x{job.image_size}, batch {job.batch_size}, {network}"
+            f"Search{place}: {images}batch {job.batch_size}, {network}"
             f"{length}{on_threads(job.threads)}: about "
             f"{readable_time(self.seconds)}{f' ({said})' if said else ''}, {gibibytes(self.memory)} of memory."
         )
@@ -99,7 +100,7 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     reading = reading_seconds(catalog, size, patience=planning / 10, skip_unreadable=job.skip_unreadable)
 
     def measure_of(job: Job) -> Measure:
-        return lambda sizes: measure_search(job, sizes, num_classes=len(catalog.class_names), device=device)
+        return lambda sizes: measure_search(job, sizes, catalog.kind(sizes.image_size), device=device)
 
     with num_threads(job.threads or (threads_that_help() if device.type == "cpu" else None)):
         found = plan_stages(
@@ -190,12 +191,14 @@ def plan_sizes(
 def _planned(job: Job, catalog: Catalog, measure: Measure, *, reading: float, available: int, planning: float) -> Plan:
     """`plan_sizes` with the batch size of the job, or that of the data."""
     budget = math.inf if job.time is None else seconds_in(job.time) - planning
-    decisions = decisions_of(job, num_classes=len(catalog.class_names))
+    decisions = decisions_of(job, catalog.kind(job.image_size))
     work = _Work(job, decisions, images_to_search_with(job, catalog), fixed=START_AND_END + MARGIN * reading)
 
     def needed(sizes: Sizes, measured: Measured) -> tuple[float, int]:
-        # All images and a copy of each half, three bytes a pixel.
-        images = 2 * 3 * sizes.image_size**2 * (catalog.num_train + catalog.num_test)
+        # All samples and a copy of each half: a byte for each value of an image, four for others.
+        kind = catalog.kind(sizes.image_size)
+        each = math.prod(kind.shape) * (1 if kind.inputs == "pixels" else 4)
+        images = 2 * each * (catalog.num_train + catalog.num_test)
         return work.seconds(job.search, sizes.batch_size, measured), measured.memory + images
 
     limits = Limits(budget, available, SEARCH_PLANNING * planning)
@@ -284,9 +287,10 @@ def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float)
             return search, needed
     enough = enough_time(needed)
     network = f", {job.channels} channels and {job.cells} cells" if job.model is None else ""
+    images = f"images of {job.image_size} pixels, " if job.image_size else ""
     raise TooShort(
-        f"{job.time} is too short: the search needs --time {enough} for {least} epochs with images of "
-        f"{job.image_size} pixels, batch {job.batch_size}{network}. Give that, "
+        f"{job.time} is too short: the search needs --time {enough} for {least} epochs with {images}"
+        f"batch {job.batch_size}{network}. Give that, "
         "or lower sizes that you gave, or use fewer images."
         + _what_the_discretization_takes(job, work, measured)
         + _what_the_finalists_take(job, work, measured),

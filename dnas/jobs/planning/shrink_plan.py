@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from dnas.cost.budget import Budget
-from dnas.jobs.planning.fit import Measured, Sizes
+from dnas.data.sample_kind import SampleKind
+from dnas.jobs.planning.fit import Measured
 from dnas.jobs.planning.measure import measure_training
 from dnas.jobs.planning.time_budget import MARGIN, START_AND_END, TooShort, enough_time
 from dnas.shrinking.budget import has_milliseconds, limits_of
@@ -80,17 +81,17 @@ class ShrinkPlan:
 
 def measured_steps(
     model: nn.Module,
-    example: torch.Tensor,
+    kind: SampleKind,
     budget: Budget,
     settings: ShrinkSettings,
     *,
     device: torch.device,
 ) -> Steps:
-    """Measures steps of the model and of the uniform network within the budget, on random images.
+    """Measures steps of the model and of the uniform network within the budget, on random samples.
 
     Args:
         model: the trained model.
-        example: one image, (1, channels, height, width).
+        kind: what the samples are like.
         budget: as the user gave it; of one in milliseconds the other limits alone make the uniform network.
         settings: of the shrinking.
         device: of the trainings.
@@ -98,6 +99,7 @@ def measured_steps(
     Raises:
         UserError: as `make_searchable` and `limits_of`.
     """
+    example = kind.zeros(1).to(device)
     searchable = make_searchable(model, example)
     program = searchable.program(settings.steps)
     others = tuple(one for one in budget.limits if not has_milliseconds(Budget((one,))))
@@ -105,12 +107,10 @@ def measured_steps(
     uniform = uniform_widths(searchable, bounds) or program.cheapest(searchable.flops, bounds) or searchable.largest
     ranking = {group.name: range(len(group)) for group in searchable.structure.groups}
     small = searchable.derive(searchable.selection(uniform, ranking))
-    sizes = Sizes(example.shape[-1], settings.fine_tuning.batch_size, 1, 1)
 
     def measured(network: nn.Module, teacher: nn.Module | None) -> Measured:
-        in_channels = example.shape[1]
         tuning = settings.fine_tuning
-        return measure_training(network, tuning, sizes, in_channels=in_channels, device=device, teacher=teacher)
+        return measure_training(network, tuning, kind, batch_size=tuning.batch_size, device=device, teacher=teacher)
 
     epochs = settings.from_scratch * searchable.flops.of(searchable.largest) / searchable.flops.of(uniform)
     original = measured(searchable.derive(searchable.selection(searchable.largest, ranking)), None)

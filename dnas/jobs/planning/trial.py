@@ -1,4 +1,4 @@
-"""The search step of a job on random images, for planning and profiling."""
+"""The search step of a job on random samples, for planning and profiling."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture
-from dnas.core.batch import Batch
+from dnas.core.batch import Batch, to_device
 from dnas.core.mixture import Active, Mixture
+from dnas.data.sample_kind import SampleKind
 from dnas.jobs.job import Job
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.own_model import searchable_model
-from dnas.jobs.planning.tried import channels_tried
+from dnas.jobs.planning.tried import kind_tried
 from dnas.searching.execution import Stepper
 from dnas.searching.observer import EpochReport, StepReport
 from dnas.searching.supernet import Supernet
@@ -32,26 +33,25 @@ class Trial:
 
     Args:
         job: job with channels, cells and image size.
-        num_classes: number of classes of the data.
-        batch_size: number of images in the batch.
+        kind: what the samples are like.
+        batch_size: number of samples in the batch.
         device: device on which the steps run.
     """
 
-    def __init__(self, job: Job, *, num_classes: int, batch_size: int, device: torch.device):
-        assert job.image_size is not None
+    def __init__(self, job: Job, kind: SampleKind, *, batch_size: int, device: torch.device):
         self.search = job.search
-        model, in_channels = _model(job, num_classes=num_classes)
+        model, kind = _model(job, kind)
         self.supernet = Supernet(model, task=job.task, seed=job.seed).to(device)
         self.watches_steps = any(observer.watches_steps for observer in job.search.observers)
         self.stepper = Stepper(self.supernet, job.search, say=lambda text: None, watched=self.watches_steps)
         self.weight_optimizer = self.stepper.weight_optimizer
         self.alpha_optimizer = self.stepper.alpha_optimizer
         generator = torch.Generator().manual_seed(job.seed)
-        inputs = torch.randn(batch_size, in_channels, job.image_size, job.image_size, generator=generator)
-        targets = torch.randint(num_classes, (batch_size,), generator=generator)
+        batch = kind.random_batch(batch_size, generator)
+        assert isinstance(batch.inputs, Tensor)
         if job.model is None:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        self.batch = Batch(inputs.to(device), targets.to(device))
+            batch = batch._replace(inputs=batch.inputs.contiguous(memory_format=torch.channels_last))
+        self.batch = to_device(batch, device)
         if job.task is not None:  # one that does not fit is told before anything is measured
             with torch.no_grad():
                 job.task.check(job.task.read(self.supernet.model(self.batch.inputs)), self.batch.targets)
@@ -125,15 +125,15 @@ class Trial:
             return self.supernet.sample(self.search.relaxation, torch.tensor(0.0))
 
 
-def _model(job: Job, *, num_classes: int) -> tuple[nn.Module, int]:
-    """The supernet's module, and the number of channels of the images that it is tried on."""
-    in_channels = channels_tried(job, num_classes=num_classes)
+def _model(job: Job, kind: SampleKind) -> tuple[nn.Module, SampleKind]:
+    """The supernet's module, and the samples that it is tried on."""
+    kind = kind_tried(job, kind)
     if job.model is None:
-        model = build_supernet_model(job, num_classes=num_classes, in_channels=in_channels)
-        return model.to(memory_format=torch.channels_last), in_channels  # pyright: ignore[reportCallIssue]
+        model = build_supernet_model(job, kind)
+        return model.to(memory_format=torch.channels_last), kind  # pyright: ignore[reportCallIssue]
     with seeded(job.seed):
         # A path may name a module itself, which must stay as it is.
-        return copy.deepcopy(searchable_model(job, num_classes=num_classes, in_channels=in_channels)), in_channels
+        return copy.deepcopy(searchable_model(job, kind)), kind
 
 
 def _asked_in_vain(*arguments: object) -> NoReturn:

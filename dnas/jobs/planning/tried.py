@@ -10,35 +10,37 @@ from torch import nn
 from dnas.core.architecture import Architecture
 from dnas.core.decision import Decision
 from dnas.core.derive import derive, find_decisions
+from dnas.data.sample_kind import SampleKind
 from dnas.jobs.job import Job
 from dnas.jobs.networks import network_builder
-from dnas.jobs.own_model import channels_taken, searchable_model
+from dnas.jobs.own_model import kind_taken, searchable_model
 from dnas.training.own_baseline import random_architecture
 
-_IN_CHANNELS = 3  # the real number is known only when the images are decoded; it matters little
+
+def kind_tried(job: Job, kind: SampleKind) -> SampleKind:
+    """The samples on which networks are tried.
+
+    The channels of images are known only when they are decoded: spaces take any number, and it matters little.
+    """
+    return kind if job.model is None else kind_taken(job, kind)
 
 
-def channels_tried(job: Job, *, num_classes: int) -> int:
-    """The channels of the images on which networks are tried."""
-    return _IN_CHANNELS if job.model is None else channels_taken(job, num_classes=num_classes)
-
-
-def decisions_of(job: Job, *, num_classes: int) -> Mapping[str, Decision]:
+def decisions_of(job: Job, kind: SampleKind) -> Mapping[str, Decision]:
     """The decisions of a job's supernet."""
     if job.model is None:
         return job.space.decisions()
-    return find_decisions(searchable_model(job, num_classes=num_classes, in_channels=_IN_CHANNELS))
+    return find_decisions(searchable_model(job, kind))
 
 
-def any_architecture(job: Job, *, num_classes: int, seed: int) -> Architecture:
+def any_architecture(job: Job, kind: SampleKind, *, seed: int) -> Architecture:
     """A random architecture of a job's space, or of its module."""
     if job.model is None:
         return job.space.random(torch.Generator().manual_seed(seed))
-    return random_architecture(decisions_of(job, num_classes=num_classes), seed, 0)
+    return random_architecture(decisions_of(job, kind), seed, 0)
 
 
-def network_to_train(job: Job, architecture: Architecture, *, num_classes: int, in_channels: int) -> nn.Module:
+def network_to_train(job: Job, architecture: Architecture, kind: SampleKind) -> nn.Module:
     """The network of an architecture, as the job's retraining builds it."""
     if job.model is None:
-        return network_builder(job, num_classes, in_channels).network(architecture)
-    return derive(searchable_model(job, num_classes=num_classes, in_channels=in_channels), architecture)
+        return network_builder(job, kind).network(architecture)
+    return derive(searchable_model(job, kind), architecture)

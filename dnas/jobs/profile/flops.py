@@ -7,6 +7,7 @@ import statistics
 import torch
 
 from dnas.cost.work import WorkCounter
+from dnas.data.sample_kind import SampleKind
 from dnas.jobs.job import Job
 from dnas.jobs.planning.trial import Trial
 from dnas.jobs.profile.stopwatch import ARCHITECTURE, WEIGHT, at_ends
@@ -19,18 +20,18 @@ _COUNTED_BATCH = 2
 _DRAWS = 8
 
 
-def search_step_flops(job: Job, *, num_classes: int) -> StepFlops:
+def search_step_flops(job: Job, kind: SampleKind) -> StepFlops:
     """FLOPs of one step of `job.batch_size` images, counted on the CPU for a small batch and multiplied.
 
     They are proportional to the batch size, since operations on weights alone are not counted.
 
     Args:
         job: job with all sizes.
-        num_classes: number of classes of the data.
+        kind: what the samples are like.
     """
     assert job.batch_size
     with seeded(job.seed):
-        trial = Trial(job, num_classes=num_classes, batch_size=_COUNTED_BATCH, device=torch.device("cpu"))
+        trial = Trial(job, kind, batch_size=_COUNTED_BATCH, device=torch.device("cpu"))
         random = any(mixture.active is not None for mixture in trial.draw().values())
         counts = [_counted_step(trial) for _ in range(_DRAWS if random else 1)]
     scale = job.batch_size / _COUNTED_BATCH

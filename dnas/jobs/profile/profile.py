@@ -10,8 +10,9 @@ from torch.autograd import DeviceType  # pyright: ignore[reportPrivateImportUsag
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 
-from dnas.data import open_source
+from dnas.data import SampleKind
 from dnas.jobs.job import Job
+from dnas.jobs.job_data import open_data, with_task_of
 from dnas.jobs.planning.counts import Counts, num_batches, search_counts
 from dnas.jobs.planning.fit import Measured
 from dnas.jobs.planning.ladder import images_in_half, images_to_search_with
@@ -51,7 +52,8 @@ def profile_job(job: Job) -> Profile | StagedProfile:
             "and give channels, cells, batch_size or image_size."
         )
     device = named_device(job.device)
-    catalog = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
+    catalog = open_data(job)
+    job = with_task_of(job, catalog)
     first = job.search.all_stages[0]
     resolved = replace(
         job,
@@ -64,7 +66,7 @@ def profile_job(job: Job) -> Profile | StagedProfile:
         profiles = [
             profile_search(
                 one,
-                num_classes=len(catalog.class_names),
+                catalog.kind(one.image_size),
                 num_images=images_to_search_with(job, catalog),
                 device=device,
             )
@@ -74,7 +76,7 @@ def profile_job(job: Job) -> Profile | StagedProfile:
 
 
 def profile_search(
-    job: Job, *, num_classes: int, num_images: int, device: torch.device, repeats: int = 5, warmup: int = 2
+    job: Job, kind: SampleKind, *, num_images: int, device: torch.device, repeats: int = 5, warmup: int = 2
 ) -> Profile:
     """Measure the search that `job` describes on random images of its size; nothing is read, nothing is kept.
 
@@ -85,8 +87,8 @@ def profile_search(
 
     Args:
         job: job with channels, cells, image size and batch size (`dnas.jobs.planning.search_plan.plan` chooses them).
-        num_classes: number of classes of the data.
-        num_images: number of images that the search may use, for weights and alphas together.
+        kind: what the samples are like.
+        num_images: number of samples that the search may use, for weights and alphas together.
         device: device that is measured.
         repeats: number of times that each measurement is repeated.
         warmup: number of steps before the measurements, in which memory is allocated and kernels are chosen.
@@ -95,22 +97,24 @@ def profile_search(
         UserError: the job lacks a size, a number is out of its range, or the batch will not fit into memory.
 
     Example:
+        >>> from dnas.data import image_kind
         >>> job = Job(image_size=8, batch_size=4, channels=2, cells=1)
-        >>> profile = profile_search(job, num_classes=10, num_images=100, device=torch.device("cpu"), repeats=1)
+        >>> kind = image_kind(tuple("0123456789"), channels=3, size=8)
+        >>> profile = profile_search(job, kind, num_images=100, device=torch.device("cpu"), repeats=1)
         >>> len(profile.operations)
         10
     """
-    _check(job, num_classes=num_classes, num_images=num_images, repeats=repeats, warmup=warmup)
+    _check(job, num_images=num_images, repeats=repeats, warmup=warmup)
     with seeded(job.seed):
-        return _profile(job, num_classes, num_images, device, repeats, warmup)
+        return _profile(job, kind, num_images, device, repeats, warmup)
 
 
-def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, repeats: int, warmup: int) -> Profile:
+def _profile(job: Job, kind: SampleKind, num_images: int, device: torch.device, repeats: int, warmup: int) -> Profile:
     """Measure the search; half of the lines name the fields of the profile."""
-    assert job.image_size and job.batch_size
+    assert job.batch_size
 
     def trial(batch_size: int) -> Trial:
-        return Trial(job, num_classes=num_classes, batch_size=batch_size, device=device)
+        return Trial(job, kind, batch_size=batch_size, device=device)
 
     small = memory_of_small_batches(trial, job.batch_size, device)
     available = available_memory(device)
@@ -128,7 +132,7 @@ def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, 
     bare = _without_data(job, whole, step, evaluation, memory, device, repeats)
     del whole
     in_step = 1 if architecture_step is None else 2
-    data = _data_timing(job, num_classes, device, num_batches=in_step, repeats=repeats)
+    data = _data_timing(job, kind, device, num_batches=in_step, repeats=repeats)
     measured = _with_data(bare, of_step=data.median, of_batch=data.median / in_step)
     return Profile(
         device=device_and_threads(device),
@@ -148,7 +152,7 @@ def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, 
         memory=memory,
         available=available,
         max_batch_size=_max_batch_size({**small, job.batch_size: memory}, available),
-        flops=search_step_flops(job, num_classes=num_classes),
+        flops=search_step_flops(job, kind),
         peak=measure_peak(device),
         operations=operations,
         work=work,
@@ -157,13 +161,13 @@ def _profile(job: Job, num_classes: int, num_images: int, device: torch.device, 
     )
 
 
-def _check(job: Job, *, num_classes: int, num_images: int, repeats: int, warmup: int) -> None:
+def _check(job: Job, *, num_images: int, repeats: int, warmup: int) -> None:
     if job.missing_sizes:
         raise UserError(f"A profile needs all sizes; the job lacks {', '.join(job.missing_sizes)}. A plan fills them.")
-    if min(num_classes, num_images, repeats) < 1 or warmup < 0:
+    if min(num_images, repeats) < 1 or warmup < 0:
         raise UserError(
-            "num_classes, num_images and repeats must be at least 1 and warmup at least 0; got "
-            f"{num_classes}, {num_images}, {repeats} and {warmup}."
+            "num_images and repeats must be at least 1 and warmup at least 0; got "
+            f"{num_images}, {repeats} and {warmup}."
         )
 
 
@@ -211,12 +215,10 @@ def _with_data(measured: Measured, *, of_step: float, of_batch: float) -> Measur
     )
 
 
-def _data_timing(job: Job, num_classes: int, device: torch.device, *, num_batches: int, repeats: int) -> Timing:
+def _data_timing(job: Job, kind: SampleKind, device: torch.device, *, num_batches: int, repeats: int) -> Timing:
     """Duration of making the batches of a step, from images that are in memory."""
-    assert job.batch_size and job.image_size
-    batches = random_batches(
-        job.image_size, job.batch_size, num_batches, num_classes=num_classes, seed=job.seed, device=device
-    )
+    assert job.batch_size
+    batches = random_batches(kind, job.batch_size, num_batches, seed=job.seed, device=device)
 
     def all_batches() -> None:
         for _ in batches.epoch(0):

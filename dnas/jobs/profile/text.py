@@ -29,11 +29,12 @@ def _text_of_one(profile: Profile) -> str:
     """The profile of one search: a list, then the phases of a step and its most expensive operations as tables."""
     fits = "" if profile.max_batch_size is None else f"; batch {profile.max_batch_size} would fit"
     network = "" if profile.channels is None else f", {profile.channels} channels, {profile.cells} cells"
-    peak = profile.peak
+    size, peak = profile.image_size, profile.peak
+    images = "Samples that are no images" if size is None else f"Images {size}x{size}"
     return "\n".join(
         [
             f"{profile.device}, PyTorch {profile.torch_version}",
-            f"Images {profile.image_size}x{profile.image_size}, batch {profile.batch_size}{network}",
+            f"{images}, batch {profile.batch_size}{network}",
             "",
             f"Search step   {_milliseconds(profile.step)}",
             f"Data          {_milliseconds(profile.data)}, {_batches(profile)}, decoding left out",

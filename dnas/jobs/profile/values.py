@@ -128,7 +128,7 @@ class Profile:
 
     device: str
     torch_version: str
-    image_size: int
+    image_size: int | None
     batch_size: int
     channels: int | None
     cells: int | None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dnas.data import Catalog, ImageSet
+from dnas.data import Catalog, ImageSet, image_kind
 from dnas.data.resize import ResizeRule
 from dnas.data.source import Source
 from dnas.jobs.job import Job
@@ -23,6 +23,7 @@ from dnas.searching.settings import SearchSettings
 from dnas.space import DartsSpace
 from dnas.training.settings import RetrainSettings
 
+KIND = image_kind(("a", "b", "c"), channels=3, size=8)
 CPU = torch.device("cpu")
 TINY = Job(space=DartsSpace(nodes=1, candidates=("none", "skip_connect")))
 
@@ -94,7 +95,7 @@ def test_few_images_are_read_to_the_end(monkeypatch):
 
 def test_all_that_a_search_does_is_measured():
     job = Job(space=TINY.space, search=SearchSettings(epochs=3, warmup_epochs=1))
-    found = measure_search(job, Sizes(8, 4, 2, 3), num_classes=3, device=CPU)
+    found = measure_search(job, Sizes(8, 4, 2, 3), KIND, device=CPU)
     assert min(found.step, found.weight_step, found.evaluation) > 0
     assert 50 * 2**20 < found.memory < 2**36
     assert found.taken > found.step
@@ -112,7 +113,7 @@ def test_all_that_a_search_does_is_measured():
 )
 def test_what_a_method_does_not_do_is_not_measured(search: SearchSettings, measured: set[str]):
     space = DartsSpace(nodes=2, candidates=("none", "skip_connect", "avg_pool_3x3"))
-    found = measure_search(Job(space=space, search=search), Sizes(8, 4, 2, 3), num_classes=3, device=CPU)
+    found = measure_search(Job(space=space, search=search), Sizes(8, 4, 2, 3), KIND, device=CPU)
     assert {name for name in ("epoch_end", "selection", "tuning_step") if getattr(found, name) > 0} == measured
 
 
@@ -134,13 +135,16 @@ def test_steps_of_both_kinds_are_taken_where_a_search_takes_them(monkeypatch, se
         return take(self, weight_batches, alpha_batch, progress)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Stepper, "take", noted)
-    found = measure_search(replace(TINY, search=search), Sizes(8, 4, 2, 3), num_classes=3, device=CPU)
+    found = measure_search(replace(TINY, search=search), Sizes(8, 4, 2, 3), KIND, device=CPU)
     assert (True in taken, False in taken) == (steps, weight_steps)
     assert min(found.step, found.weight_step) > 0
 
 
 def test_a_larger_step_takes_longer_and_more_memory():
-    small, large = (measure_search(TINY, Sizes(size, 32, 8, 3), num_classes=3, device=CPU) for size in (8, 96))
+    small, large = (
+        measure_search(TINY, Sizes(size, 32, 8, 3), image_kind(KIND.names, channels=3, size=size), device=CPU)
+        for size in (8, 96)
+    )
     assert large.step > 2 * small.step
     assert large.evaluation > small.evaluation
     assert large.memory > small.memory
@@ -163,7 +167,7 @@ def test_all_that_a_training_does_is_measured(auxiliary: bool):
     network = Network(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LazyLinear(2))
     network(torch.zeros(1, 1, 8, 8))
     found = measure_training(
-        network, RetrainSettings(), Sizes(8, 4, 1, 1), in_channels=1, device=CPU, teacher=Teaching()
+        network, RetrainSettings(), KIND.with_channels(1), batch_size=4, device=CPU, teacher=Teaching()
     )
     assert len(taught) > 3 and set(taught) == {(False, False)}  # once in each step, forward only
     assert min(found.step, found.evaluation) > 0

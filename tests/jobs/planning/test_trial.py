@@ -7,6 +7,7 @@ import torch
 
 from dnas.core.mixture import Active
 from dnas.cost.work import WorkCounter
+from dnas.data import image_kind
 from dnas.jobs.job import Job
 from dnas.jobs.planning.trial import Trial, memory_of_small_batches
 from dnas.method.discretization import Evolution
@@ -24,12 +25,13 @@ from dnas.searching.observer import (
 )
 from dnas.searching.settings import SearchSettings
 
+KIND = image_kind(tuple("abcde"), channels=3, size=8)
 CPU = torch.device("cpu")
 JOB = Job(image_size=8, batch_size=4, channels=2, cells=1)
 
 
 def trial(job: Job = JOB, batch_size: int = 4) -> Trial:
-    return Trial(job, num_classes=5, batch_size=batch_size, device=CPU)
+    return Trial(job, KIND, batch_size=batch_size, device=CPU)
 
 
 def test_a_step_moves_weights_and_alphas():

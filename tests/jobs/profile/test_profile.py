@@ -8,6 +8,7 @@ import torch
 
 from dnas.cli.main import carry_out
 from dnas.cost import count_flops
+from dnas.data import image_kind
 from dnas.jobs.job import Job
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.planning.counts import Counts
@@ -35,6 +36,7 @@ from dnas.system import peak
 from dnas.system.peak import Peak
 from dnas.system.threads import num_threads
 
+KIND = image_kind(tuple("abcde"), channels=3, size=8)
 CPU = torch.device("cpu")
 
 
@@ -86,13 +88,13 @@ def example() -> Profile:
 @pytest.fixture(scope="module")
 def first() -> StepFlops:
     """Of a first-order step."""
-    return search_step_flops(JOB, num_classes=5)
+    return search_step_flops(JOB, KIND)
 
 
 @pytest.fixture(scope="module")
 def forward() -> int:
     """FLOPs of one forward pass over a batch."""
-    return count_flops(build_supernet_model(JOB, num_classes=5, in_channels=3), torch.zeros(4, 3, 8, 8))
+    return count_flops(build_supernet_model(JOB, KIND), torch.zeros(4, 3, 8, 8))
 
 
 def test_a_weight_step_takes_three_times_the_forward_pass_but_for_the_gradient_of_the_images(first, forward):
@@ -105,33 +107,33 @@ def test_a_first_order_architecture_step_leaves_out_the_gradients_of_weights(fir
 
 
 def test_a_second_order_step_takes_two_more_trainings_and_one_more_first_order_gradient(first):
-    second = search_step_flops(replace(JOB, search=SearchSettings(hypergradient=OneStep())), num_classes=5)
+    second = search_step_flops(replace(JOB, search=SearchSettings(hypergradient=OneStep())), KIND)
     assert second.architecture == 2 * first.architecture + 2 * first.weight
     assert second.weight == first.weight
 
 
 def test_flops_go_with_the_batch(first):
-    twice = search_step_flops(replace(JOB, batch_size=8), num_classes=5)
+    twice = search_step_flops(replace(JOB, batch_size=8), KIND)
     assert twice.total == 2 * first.total
 
 
 def test_a_step_that_draws_one_candidate_takes_a_fraction_of_the_supernet(first):
-    drawn = search_step_flops(replace(JOB, search=SearchSettings(relaxation=GumbelSoftmax())), num_classes=5)
+    drawn = search_step_flops(replace(JOB, search=SearchSettings(relaxation=GumbelSoftmax())), KIND)
     assert 0 < drawn.total < first.total / 2
 
 
 def test_steps_of_the_weights_alone_take_the_flops_of_a_weight_step(first):
     drawn = SearchSettings(relaxation=UniformPath(), discretization=RandomSampling())
-    found = search_step_flops(replace(JOB, search=drawn), num_classes=5)
+    found = search_step_flops(replace(JOB, search=drawn), KIND)
     assert found.architecture == 0
     assert 0 < found.weight == found.total < first.weight
-    one_level = search_step_flops(replace(JOB, search=SearchSettings(one_level=True)), num_classes=5)
+    one_level = search_step_flops(replace(JOB, search=SearchSettings(one_level=True)), KIND)
     assert one_level.architecture == 0
     assert one_level.weight == first.weight  # one pass gives both gradients
 
 
 def test_the_pass_of_an_observer_is_counted_apart(first):
-    oles = search_step_flops(replace(JOB, search=SearchSettings(observers=(OperationFreeze(),))), num_classes=5)
+    oles = search_step_flops(replace(JOB, search=SearchSettings(observers=(OperationFreeze(),))), KIND)
     assert (oles.architecture, oles.weight) == (first.architecture, first.weight)
     assert oles.observers == first.weight
 
@@ -140,7 +142,7 @@ def test_the_pass_of_an_observer_is_counted_apart(first):
 
 
 def phases_of(**method: object) -> tuple[Phases | None, Phases, Phases | None]:
-    trial = Trial(replace(JOB, search=SearchSettings(**method)), num_classes=5, batch_size=4, device=CPU)  # type: ignore
+    trial = Trial(replace(JOB, search=SearchSettings(**method)), KIND, batch_size=4, device=CPU)  # type: ignore
     found = step_phases(trial, CPU, repeats=1)
     assert not trial.supernet.model._forward_hooks
     assert not trial.supernet.model._forward_pre_hooks
@@ -292,7 +294,7 @@ def test_the_json_holds_everything():
 def test_a_search_is_profiled_and_leaves_the_random_generators_as_they_were():
     job = replace(JOB, batch_size=16, space=DartsSpace(nodes=1), search=SearchSettings(epochs=3))
     before = torch.get_rng_state()
-    profile = profile_search(job, num_classes=5, num_images=100, device=CPU, repeats=2, warmup=1)
+    profile = profile_search(job, KIND, num_images=100, device=CPU, repeats=2, warmup=1)
     assert torch.equal(torch.get_rng_state(), before)
     assert len(profile.operations) == 10
     assert profile.step.low <= profile.step.median <= profile.step.high
@@ -328,7 +330,7 @@ def test_the_head_says_how_many_threads(count, words):
 @pytest.mark.parametrize("name", ["image_size", "batch_size", "channels", "cells"])
 def test_a_job_without_a_size_is_refused_by_name(name):
     with pytest.raises(ValueError, match=f"lacks {name}"):
-        profile_search(replace(JOB, **{name: None}), num_classes=5, num_images=10, device=CPU)
+        profile_search(replace(JOB, **{name: None}), KIND, num_images=10, device=CPU)
 
 
 @pytest.mark.parametrize("wrong", [{"num_classes": 0}, {"num_images": 0}, {"repeats": 0}, {"warmup": -1}])
