@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from dnas import Dirichlet, FinalistSettings, NasBench201Space, SearchSettings
+from dnas.data import image_kind
 from dnas.formats import write_nasbench201
 from dnas.jobs.job import Job
 from dnas.jobs.planning.trial import Trial
@@ -70,7 +71,8 @@ def main() -> None:
     torch.set_num_threads(1)
     settings = SearchSettings(relaxation=Dirichlet())
     job = Job(space=SPACE, channels=8, cells=1, image_size=given.image_size, batch_size=BATCH, search=settings)
-    trial = Trial(job, num_classes=10, batch_size=BATCH, device=torch.device("cpu"))
+    kind = image_kind(tuple("0123456789"), channels=3, size=given.image_size)
+    trial = Trial(job, kind, batch_size=BATCH, device=torch.device("cpu"))
     drawn = [draw_random(SPACE, 0, index) for index in range(given.networks)]
     works: dict[str, Callable[[], None]] = {"supernet": trial.step}
     for one in drawn:
