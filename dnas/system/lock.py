@@ -198,4 +198,5 @@ def _remove_unfinished(folder: Path) -> int:
 def _what_was_left(folder: Path, left_by: str, removed: int) -> str:
     who = left_by or "another process"
     files = f" {number_of(removed, 'unfinished file')} of it removed." if removed else ""
-    return f"Note: {who}, was killed while it worked in {folder}; its lock is taken over.{files}"
+    comma = "," if "," in who else ""
+    return f"Note: {who}{comma} was killed while it worked in {folder}; its lock is taken over.{files}"

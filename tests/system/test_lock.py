@@ -101,3 +101,10 @@ def test_a_lock_that_is_a_link_or_a_pipe_is_refused_and_left_alone(tmp_path):
     os.mkfifo(tmp_path / NAME)
     with pytest.raises(UserError, match="is no regular file"):
         locked(tmp_path).__enter__()
+
+
+def test_a_lock_file_that_is_damaged_is_taken_over_all_the_same(tmp_path):
+    (tmp_path / NAME).write_text("no JSON")
+    said: list[str] = []
+    with locked(tmp_path, said.append):
+        assert said == [f"Note: another process was killed while it worked in {tmp_path}; its lock is taken over."]
