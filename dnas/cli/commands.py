@@ -20,6 +20,7 @@ COMMANDS = {
     "describe": "Print parameters and FLOPs of an architecture.",
     "report": "Write runs as one page of HTML to look at.",
     "draw": "Draw an architecture, as SVG, PDF or PNG.",
+    "track": "Copy a run to MLflow or Weights & Biases.",
     "completion": "Print a script by which a shell fills in commands and options.",
 }
 
