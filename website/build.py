@@ -61,7 +61,7 @@ def main() -> None:
     write_api()
     write_commands()
     shutil.copy(ROOT / "website" / "style.css", PAGES)
-    shutil.copy(ROOT / "website" / "mkdocs.yml", SITE)
+    (SITE / "mkdocs.yml").write_text(settings(), encoding="utf-8")
     command = [
         sys.executable,
         "-m",
@@ -77,6 +77,13 @@ def main() -> None:
     if loaded := sorted(loaded_from_elsewhere()):
         sys.exit("These pages load something from the network:\n" + "\n".join(loaded))
     print(f"The site: {HTML / 'index.html'} ({len(list(HTML.rglob('*.html')))} pages)")
+
+
+def settings() -> str:
+    """mkdocs.yml without entries of the navigation whose page is not written yet."""
+    lines = (ROOT / "website" / "mkdocs.yml").read_text(encoding="utf-8").splitlines()
+    named = [(line, re.fullmatch(r" +- (?:.*: )?([\w-]+\.md)", line)) for line in lines]
+    return "\n".join(line for line, page in named if page is None or (PAGES / page[1]).exists()) + "\n"
 
 
 def prepared(text: str) -> str:
