@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dnas.cost.budget import Budget
+from dnas.data import image_kind
 from dnas.jobs.planning.fit import Measured
 from dnas.jobs.planning.shrink_plan import Lengths, ShrinkPlan, Steps, measured_steps, plan_shrinking
 from dnas.jobs.planning.time_budget import MARGIN, START_AND_END, TooShort
@@ -45,7 +46,9 @@ def test_steps_are_measured_on_copies_of_the_model():
     before = copy.deepcopy(model.state_dict())
     settings = replace(SETTINGS, from_scratch=2, fine_tuning=replace(SETTINGS.fine_tuning, batch_size=4))
     budget = Budget(("flops<=50%", "milliseconds<=90%"))
-    found = measured_steps(model, torch.zeros(1, 3, 8, 8), budget, settings, device=torch.device("cpu"))
+    found = measured_steps(
+        model, image_kind(("a", "b"), channels=3, size=8), budget, settings, device=torch.device("cpu")
+    )
     assert min(found.original.step, found.small.evaluation, found.predicting) > 0
     assert found.trials == 4 and found.scratch_epochs == 4  # half of the channels are half of the FLOPs
     assert model.training and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
