@@ -12,17 +12,19 @@ from dnas.core.batch import Batch, map_tensors, tensors_in
 from dnas.data.batches import Batches
 from dnas.data.carried import CarriedBatches, ContinuedBatches
 from dnas.data.image_batches import ImageBatches
-from dnas.distributed.ranks import Ranks, own_rows
+from dnas.distributed.equal import check_same
+from dnas.distributed.ranks import own_rows, ranks
 from dnas.system.errors import UserError
 
 
-def rows_of(ranks: Ranks, batches: Batches) -> Batches:
+def rows_of(batches: Batches) -> Batches:
     """Batches of this rank's rows alone: all ranks' rows, one after another, are the batches.
 
     Raises:
-        UserError: a state is carried from batch to batch.
+        UserError: a state is carried from batch to batch, or a batch has fewer samples than there are ranks.
     """
-    if ranks.size == 1:
+    rank, size = ranks().rank, ranks().size
+    if size == 1:
         return batches
     if isinstance(batches, ContinuedBatches | CarriedBatches):
         raise UserError(
@@ -30,8 +32,22 @@ def rows_of(ranks: Ranks, batches: Batches) -> Batches:
             "without torchrun or srun."
         )
     if isinstance(batches, ImageBatches):
-        return batches.of_rank(ranks.rank, ranks.size)
-    return RankRows(batches, ranks.rank, ranks.size)
+        return batches.of_rank(rank, size)
+    return RankRows(batches, rank, size)
+
+
+def check_data(name: str, batches: Batches) -> None:
+    """Check that the first batch is the same on all ranks, before each takes its rows.
+
+    Raises:
+        UserError: it is not.
+    """
+    if ranks().size > 1:
+        batch = next(iter(batches.epoch(0)))
+        # To five digits, since machines may round differently.
+        sums = [f"{float(tensor.double().sum()):.5g}" for tensor in tensors_in((batch.inputs, batch.targets))]
+        said = f"{len(batches)} batches, the first with {batch.num_samples} samples and sums {', '.join(sums)}"
+        check_same(ranks(), f"batches ({name})", said)
 
 
 class RankRows(Batches):

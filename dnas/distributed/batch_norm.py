@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dnas.distributed.ranks import Ranks
+from dnas.distributed.ranks import Ranks, ranks
 
 _ARGUMENTS = ("x", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 
@@ -22,10 +22,6 @@ class SynchronisedBatchNorm(TorchFunctionMode):
     `nn.SyncBatchNorm` it works on the CPU too, and can be differentiated any number of times.
     """
 
-    def __init__(self, ranks: Ranks) -> None:
-        super().__init__()
-        self.ranks = ranks
-
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -34,17 +30,17 @@ class SynchronisedBatchNorm(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         keywords = dict(kwargs or {})
-        if func is not F.batch_norm:
+        if func is not F.batch_norm or ranks().size == 1:
             return func(*args, **keywords)
         keywords = {"x" if name == "input" else name: value for name, value in keywords.items()}
         given = {**dict(zip(_ARGUMENTS, args, strict=False)), **keywords}
         if not given.get("training", False):
             return func(*args, **(kwargs or {}))
-        return batch_norm(self.ranks, **given)
+        return batch_norm(ranks(), **given)
 
 
 def batch_norm(
-    ranks: Ranks,
+    current: Ranks,
     x: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -61,7 +57,7 @@ def batch_norm(
     The sums over ranks are taken in float64, so that the difference loses no digits of float32; one message each way.
 
     Args:
-        ranks: the processes.
+        current: the processes.
         x: this rank's rows, `(rows, channels, ...)`; their number may differ between ranks.
         running_mean, running_var, weight, bias, training, momentum, eps: as for `F.batch_norm`.
     """
@@ -72,7 +68,7 @@ def batch_norm(
     var_C, mean_C = var_C.double(), mean_C.double()
     count = torch.full((1,), x.numel() // channels, dtype=torch.float64, device=x.device)
     own_sums = torch.cat([count, count * mean_C, count * (var_C + mean_C.square())])
-    (sums,) = ranks.spread(ranks.add_up([own_sums]))  # of all rows, for this rank's rows
+    (sums,) = current.spread(current.add_up([own_sums]))  # of all rows, for this rank's rows
     total, mean_C, square_C = sums[0], *(sums[1:] / sums[0]).split(channels)
     var_C = (square_C - mean_C.square()).clamp(min=0)
     with torch.no_grad():

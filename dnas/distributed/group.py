@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dnas.distributed.collectives import AddUp, Spread, summed
-from dnas.distributed.ranks import Ranks
+from dnas.distributed.ranks import ALONE, Ranks, working_with
 from dnas.system.errors import UserError
 
 T = TypeVar("T")
@@ -92,7 +92,8 @@ class Group(Ranks):
         made: list[Any] = [None, None]
         if self.is_first:
             try:
-                made = [make(), None]
+                with working_with(ALONE):
+                    made = [make(), None]
             except UserError as error:
                 made = [None, error]
         self._together(lambda: dist.broadcast_object_list(made, 0))

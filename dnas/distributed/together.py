@@ -13,8 +13,9 @@ import torch.distributed as dist
 
 from dnas.distributed.batch_norm import SynchronisedBatchNorm
 from dnas.distributed.environment import SECONDS, Launched, launched, seconds_to_wait
+from dnas.distributed.equal import check_same
 from dnas.distributed.group import Group
-from dnas.distributed.ranks import ALONE, Ranks, names_of, ranks, working_with
+from dnas.distributed.ranks import ALONE, Ranks, ranks, working_with
 from dnas.system.errors import UserError
 from dnas.version import __version__
 
@@ -46,31 +47,11 @@ def together() -> Iterator[Ranks]:
     group = Group()
     try:
         check_same(group, "versions", (__version__, str(torch.__version__), sys.version_info[:2]))
-        with working_with(group), SynchronisedBatchNorm(group):
+        with working_with(group), SynchronisedBatchNorm():
             yield group
     finally:
         if is_ours:
             group.close()
-
-
-def check_same(current: Ranks, what: str, value: object) -> None:
-    """Check that a plain value is the same on all ranks.
-
-    Args:
-        current: the ranks.
-        what: what it is, in the plural, such as 'settings'.
-        value: the value, of which the message shows the beginning.
-
-    Raises:
-        UserError: it is not; raised on all ranks, with the ranks that differ from the first.
-    """
-    found = current.each(value)
-    if any(other != found[0] for other in found):
-        other = next(value for value in found if value != found[0])
-        raise UserError(
-            f"The {what} of {names_of(found)} are other than those of rank 0: {str(other)[:200]} instead of "
-            f"{str(found[0])[:200]}. Start all ranks with the same command, data and versions."
-        )
 
 
 def _meet(place: Launched) -> None:

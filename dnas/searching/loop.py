@@ -18,10 +18,10 @@ from dnas.cost.bounds import Bounds
 from dnas.cost.limits import Limits
 from dnas.data.batches import Batches
 from dnas.data.cycle import Cycle
+from dnas.distributed.equal import check_equal
 from dnas.distributed.ranks import ranks
 from dnas.searching.checkpoint import SearchCheckpoint
 from dnas.searching.course import Course
-from dnas.searching.equal_ranks import check_equal
 from dnas.searching.execution import Stepper
 from dnas.searching.finiteness import non_finite_of
 from dnas.searching.first_batch import FirstBatches
@@ -236,7 +236,7 @@ class SearchLoop:
         answers = self.watching.epoch_ended(scalars, mixtures, architecture)
         self._log_epoch(scalars, architecture)
         self._obey(answers)
-        check_equal(self.supernet, course.epoch)
+        check_equal(self.supernet.model, self.supernet.alphas)
 
     def _log_epoch(self, scalars: dict[str, float], architecture: Architecture | None) -> None:
         course = self.course

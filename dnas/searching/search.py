@@ -17,11 +17,10 @@ from dnas.cost.limits import Limits
 from dnas.data.batches import Batches
 from dnas.data.carried import CarriedBatches, ContinuedBatches
 from dnas.data.keyed_random import stream_key
-from dnas.data.rank_rows import rows_of
-from dnas.distributed.ranks import ranks
-from dnas.distributed.together import check_same, together
+from dnas.data.rank_rows import check_data, rows_of
+from dnas.distributed.equal import check_same, make_equal
+from dnas.distributed.together import together
 from dnas.searching.checkpoint import stage_reached
-from dnas.searching.equal_ranks import check_data, make_equal
 from dnas.searching.handover import check_num_candidates
 from dnas.searching.loop import SearchLoop
 from dnas.searching.observer import Observer
@@ -241,10 +240,10 @@ class _Stages:
             name: seeded_batches(name, data, device=supernet.device, seed=stream_key(self.settings.seed, stream))
             for stream, (name, data) in enumerate(self.streams.items())
         }
-        make_equal(supernet)
+        make_equal(supernet.model, supernet.alphas)
         for name, data in batches.items():
             check_data(name, data)
-        batches = {name: rows_of(ranks(), data) for name, data in batches.items()}
+        batches = {name: rows_of(data) for name, data in batches.items()}
         batches = {name: self._handed_on(name, data, supernet.model) for name, data in batches.items()}
         self._find_bounds(supernet, batches["train"])
         return SearchLoop(

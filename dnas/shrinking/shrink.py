@@ -12,11 +12,14 @@ import torch
 from torch import nn
 
 from dnas.core.batch import map_tensors, to_device
-from dnas.core.run import Run, as_run, writing
+from dnas.core.run import Run, as_run, run_of_rank, writing
 from dnas.cost.bounds import amount
 from dnas.cost.budget import Budget
 from dnas.cost.flops import Inputs
 from dnas.data.batches import Batches
+from dnas.distributed.equal import make_equal
+from dnas.distributed.ranks import ranks
+from dnas.distributed.together import together
 from dnas.shrinking.budget import WidthLimits, has_milliseconds, limits_of
 from dnas.shrinking.comparing import Comparison, FineTune, as_trained
 from dnas.shrinking.deciding import Decision, Worth, decide, worth_of
@@ -32,10 +35,9 @@ from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import Narrowable, make_searchable
 from dnas.shrinking.settings import ShrinkSettings
 from dnas.system.accepted import accepted, accepted_list
-from dnas.system.display import TERMINAL, Display
+from dnas.system.display import TERMINAL, Display, Silent
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
-from dnas.system.processes import check_one_process
 from dnas.task.base import Task
 from dnas.task.choose import chosen_task
 from dnas.task.classification import Classification
@@ -93,7 +95,7 @@ def shrink(
 
     Raises:
         UserError: the model cannot be traced, nothing of it may vary, the budget is out of reach, task and data do not
-            fit, the run folder is of something else, or there are several processes.
+            fit, or the run folder is of something else.
         NonFiniteLoss: a training diverged.
         Interrupted: Ctrl-C during search or fine-tuning; with a run folder a checkpoint has been written.
 
@@ -105,7 +107,6 @@ def shrink(
         >>> small.shrink_report.row("found").flops <= 0.5 * small.shrink_report.row("original").flops
         True
     """
-    check_one_process("shrinking")
     check_model(model)
     folder, settings = as_run(run), accepted(settings, ShrinkSettings, "settings")
     rules, search_epochs = accepted_list(rules, Rule, "rules"), accepted(search_epochs, int, "search_epochs")
@@ -130,7 +131,9 @@ def shrink(
         run_folder=folder,
         display=display,
     )
-    with writing(folder, display.say):
+    with together() as current, run_of_rank(folder) as own, writing(own, display.say):
+        make_equal(model)
+        shrinking.run_folder, shrinking.display = own, display if current.is_first else Silent()
         return shrinking.run(model, limits, example, rules)
 
 
@@ -221,7 +224,7 @@ class _Shrinking:
             delivered = partial(self._delivered, example=example)
             return predicted_milliseconds(searchable, program, example, delivered=delivered).to_data()
 
-        found = Predicted.from_data(memory.once("milliseconds", measured))
+        found = Predicted.from_data(memory.once("milliseconds", lambda: ranks().from_first(measured)))
         self.display.say(
             f"The model takes {amount(found.whole)} milliseconds; predictions of smaller ones differ by "
             f"{found.error:.1%} on average from {TESTED} measured ones."
@@ -235,7 +238,7 @@ class _Shrinking:
         """Milliseconds of the network of these values; which channels it keeps does not matter."""
         ranking = {group.name: range(len(group)) for group in searchable.structure.groups}
         network = searchable.derive(searchable.selection(values, ranking))
-        return whole_milliseconds(self._delivered(network, example), example)
+        return ranks().from_first(lambda: whole_milliseconds(self._delivered(network, example), example))
 
     def _of_finalists(
         self,

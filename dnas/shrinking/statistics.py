@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dnas.core.batch import Batch, to_device
+from dnas.distributed.ranks import ALONE, working_with
 from dnas.training.evaluate import call, device_of
 
 
@@ -32,7 +33,7 @@ def reestimate(network: nn.Module, batches: Iterable[Batch]) -> None:
         norm.momentum = None  # the average over all batches
         norm.train()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), working_with(ALONE):  # every rank has all of each batch
             for batch in batches:
                 call(network, to_device(batch.inputs, device_of(network)))
     finally:

@@ -13,10 +13,12 @@ from dnas.core.batch import arguments_of, map_tensors, to_device
 from dnas.core.described import described
 from dnas.data.batches import Batches
 from dnas.data.iterable_batches import IterableBatches
+from dnas.data.rank_rows import rows_of
+from dnas.distributed.ranks import ranks
 from dnas.system.accepted import accepted
 from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import NonFiniteLoss, UserError, in_own_code
-from dnas.system.processes import check_not_wrapped, check_one_process
+from dnas.system.processes import check_not_wrapped
 from dnas.task.base import Task
 from dnas.task.batch_check import BatchCheck, non_finite_samples, steps_on
 from dnas.task.choose import chosen_task
@@ -36,6 +38,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a network on one pass over `batches`, in evaluation mode; afterwards its mode is as before.
 
+    Within a search or a training of several ranks each evaluates its rows; elsewhere a process evaluates all by itself.
+
     Args:
         network: maps inputs to the task's outputs; logits `(batch, classes)` for a classification.
         batches: `(inputs, targets)`. Of `dnas.data.ContinuedBatches` each begins with the state that the network gave
@@ -46,7 +50,7 @@ def evaluate(
             `dnas.Silent()` shows nothing.
 
     Raises:
-        UserError: outputs or targets do not fit the task, or there are several processes.
+        UserError: outputs or targets do not fit the task.
         NonFiniteLoss: the network gives out NaN or infinity.
 
     Example:
@@ -55,10 +59,9 @@ def evaluate(
         >>> evaluation.num_samples, evaluation.confusion.shape
         (8, torch.Size([3, 3]))
     """
-    check_one_process("an evaluation")
     check_not_wrapped(network)
     display, task = accepted(display, Display, "display"), chosen_task(task, None, Classification())
-    batches = as_batches(batches)
+    batches = rows_of(as_batches(batches))
     device, memory_format = device_of(network), memory_format_of(network)
     tally, check = Tally(task, intervals=intervals), BatchCheck("the data", len(batches))
     confusion = Confusion() if isinstance(task, Classification) else None
@@ -69,9 +72,9 @@ def evaluate(
             with steps_on((check, done - 1, batch)):
                 with in_own_code(lambda x=inputs: f"The network {type(network).__name__} cannot take {described(x)}"):
                     outputs, carry = call_carried(network, inputs, carry if batch.carry is None else batch.carry)
-                outputs = task.read(outputs)
+                outputs = ranks().rows(task.read(outputs))
                 check.note(batch, outputs)
-                targets = to_device(batch.targets, device)
+                targets = ranks().rows(to_device(batch.targets, device))
                 tally.add(outputs, targets)
                 if confusion is not None:
                     confusion.update(outputs, targets)

@@ -17,6 +17,9 @@ from dnas.core.run import Run
 from dnas.core.training_mode import set_training_mode
 from dnas.core.trial_write import check_training_can_be_saved
 from dnas.data.batches import Batches
+from dnas.data.rank_rows import check_data, rows_of
+from dnas.distributed.equal import check_equal, check_same, make_equal
+from dnas.distributed.ranks import ranks
 from dnas.searching.capture import Recorder
 from dnas.searching.finiteness import Finiteness
 from dnas.space.drop_path import DropPath, set_drop_path
@@ -84,7 +87,10 @@ class TrainingLoop:
             raise UserError("There is nothing to train on: the data hold no batch.")
         if run is not None:
             check_training_can_be_saved(run, network)
-        self.train = train
+        check_same(ranks(), "settings", repr((settings, task.name(), conditions)))
+        check_data("train", train)
+        make_equal(network)
+        self.train = rows_of(train)
         self.task = task
         self.settings = settings
         self.run = run
@@ -168,9 +174,10 @@ class TrainingLoop:
                     self._end_epoch(epoch)
                 self.display.update(self.phase, self.step, self.total_steps, self.shown)
                 self.seconds += time.perf_counter() - started
-                if epoch_ended or request.made or self.checkpoint.is_due(self.settings.checkpoint_minutes):
+                is_stopped = ranks().any(request.made)
+                if epoch_ended or is_stopped or self.checkpoint.is_due(self.settings.checkpoint_minutes):
                     self.save()
-                if request.made:
+                if is_stopped:
                     raise Interrupted(self.checkpoint.how_to_go_on(self._place))
             if self.step != (epoch + 1) * self.steps_per_epoch:
                 raise UserError(
@@ -249,6 +256,7 @@ class TrainingLoop:
         if self.run is not None:
             self.run.log(self.step, {"phase": "epoch", "epoch": epoch, **row, "seconds": self.seconds})
         self.training_step.carry = None
+        check_equal(self.network)
 
     def finish(self) -> None:
         """Give the network its final weights, write them, and then the duration.

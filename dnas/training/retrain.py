@@ -9,13 +9,14 @@ from typing import Any
 from torch import nn
 
 from dnas.core.derive import check_derived
-from dnas.core.run import Run, as_run, writing
+from dnas.core.run import Run, as_run, run_of_rank, writing
 from dnas.data.batches import Batches
+from dnas.distributed.together import together
 from dnas.system.accepted import accepted
-from dnas.system.display import TERMINAL, Display
+from dnas.system.display import TERMINAL, Display, Silent
 from dnas.system.errors import UserError
 from dnas.system.interrupt import stop_request
-from dnas.system.processes import check_not_wrapped, check_one_process
+from dnas.system.processes import check_not_wrapped
 from dnas.system.random_state import seeded
 from dnas.task.base import Task
 from dnas.task.choose import chosen_task
@@ -42,6 +43,9 @@ def retrain(
 ) -> nn.Module:
     """Train a network in place, and return it in evaluation mode.
 
+    Under torchrun or srun, or in a process group that is there, all processes train together (docs/clusters.md): each
+    is given the same arguments and takes its rows of every batch, and the first one writes.
+
     With a run folder, a training that was stopped by Ctrl-C or killed continues from its last checkpoint when it is
     called again with the same arguments; on the CPU the results are bit-identical. A finished training is not repeated:
     its weights are loaded.
@@ -66,7 +70,7 @@ def retrain(
 
     Raises:
         UserError: there is nothing to train, the network has choices left, the teacher does not fit, outputs do not fit
-            the task or have no gradient, there are several processes, or the checkpoint belongs to another network or
+            the task or have no gradient, or the checkpoint belongs to another network or
             other settings.
         NonFiniteLoss: the loss or a weight became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint has been written.
@@ -82,7 +86,8 @@ def retrain(
     display = accepted(display, Display, "display")
     chosen = task_of(task, criterion, settings)
     taught_by, data = teacher_of(teacher, network, settings.distillation, chosen), as_batches(train)
-    with writing(run, display.say):
+    with together() as current, run_of_rank(run) as run, writing(run, display.say):
+        display = display if current.is_first else Silent()
         trained_by(TrainingLoop(network, data, settings, run, display, phase, validation, chosen, teacher=taught_by))
     return network.eval()
 
@@ -91,9 +96,8 @@ def check_can_train(network: nn.Module) -> None:
     """Check that a network has no choices left, and that nothing beside it takes part in its training.
 
     Raises:
-        UserError: there are several processes, the network is wrapped for several devices, or it has choices.
+        UserError: the network is wrapped for several devices, or it has choices.
     """
-    check_one_process("a training")
     check_not_wrapped(network)
     check_derived(network)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dnas.core.batch import Batch, to_device
 from dnas.core.described import described
+from dnas.distributed.ranks import ranks
 from dnas.method.hypergradient.precision import in_precision
 from dnas.method.hypergradient.randomness import generators_of
 from dnas.searching.capture import CudaRecorder, Recorder, StepCapture, optimizer_tensors
@@ -55,8 +56,9 @@ class TrainingStep:
         self.means_of = ("loss", "top1") if isinstance(task, Classification) else ("loss",)
         self.gradient_norm = torch.zeros(())  # of the latest step, before clipping
         self._memory_format: torch.memory_format | None = None  # determined at the first batch
-        # Steps that are taken back, or whose rate is another each time, are not recorded.
+        # Steps that are taken back, or whose rate is another each time, are not recorded, nor messages between processes.
         records = settings.capture and not settings.skip_non_finite and settings.lr_changes == "epoch"
+        records = records and ranks().size == 1
         if recorder is None and records and self.device.type == "cuda" and is_recordable(self.optimizer):
             recorder = CudaRecorder()
         self._capture = recorder and StepCapture(
@@ -71,7 +73,7 @@ class TrainingStep:
             make_capturable(self.optimizer, self.device)
 
     def take(self, batch: Batch, drop_path: float, *, is_first: bool) -> Tensor:
-        """Train on one batch.
+        """Train on one batch, of which each of several ranks has its rows.
 
         Args:
             batch: inputs and targets, on any device. If it has no carry, it continues the last one, where that had one.
@@ -114,19 +116,23 @@ class TrainingStep:
                 f"The loss of {type(self.network).__name__} has no gradient, so that nothing would be trained: leave "
                 "out detach(), no_grad() and whole numbers on the way from its weights to the loss."
             )
+        weight = self.task.weights(outputs, batch.targets).sum().double()
+        loss = ranks().mean(loss, weight)
         self.optimizer.zero_grad()
         loss.backward()
-        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        moved = [weight for weight in self.weights if weight.grad is not None]
+        gradients = ranks().add_up([weight.grad for weight in moved if weight.grad is not None])
+        for moving, gradient in zip(moved, gradients, strict=True):
+            moving.grad = gradient
         self.gradient_norm = nn.utils.get_total_norm(gradients)
         if self.settings.weights.clip is not None:
             nn.utils.clip_grads_with_norm_(self.weights, self.settings.weights.clip, self.gradient_norm)
         self.optimizer.step()
         with torch.no_grad():
-            weight = self.task.weights(outputs, batch.targets).sum().double()
             sums = [weight, loss.detach().double() * weight]
             if isinstance(self.task, Classification):
                 sums.append((outputs.argmax(1) == batch.targets).sum().double())
-            return torch.stack(sums)
+            return ranks().add_up([torch.stack(sums)])[0]
 
     def _check(self, outputs: Any, targets: Any) -> None:
         """Check that outputs and targets fit the task: at each step on a CPU, at the first step on another device.

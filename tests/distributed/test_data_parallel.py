@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.data_parallel import CASES, all_searched
+from tests.support.data_parallel import CASES, all_searched, all_trained
 from tests.support.ranks import on_ranks
 
 ON_FOUR = ["first order", "one step by finite difference", "one step, exact", "Neumann"]
@@ -40,3 +40,10 @@ def test_every_rank_has_the_same_bits_after_every_step(found: list[dict[str, Any
             first = found[0][case]
             assert (rows, decisions) == first[1:]
             assert all(torch.equal(a[name], b[name]) for a, b in zip(steps, first[0], strict=True) for name in b), case
+
+
+def test_ranks_train_and_shrink_as_one_process():
+    expected = all_trained()
+    first, second = on_ranks(2, all_trained)
+    torch.testing.assert_close(first, expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(second, first, rtol=0, atol=0)

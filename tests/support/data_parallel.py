@@ -16,16 +16,22 @@ from dnas import (
     Neumann,
     Observer,
     OneStep,
+    RetrainSettings,
     SearchSettings,
     Silent,
     Unrolled,
+    evaluate,
+    retrain,
     search,
+    shrink,
 )
 from dnas.cost.budget import Budget
+from dnas.distributed.together import together
 from dnas.method.smoothing import AdversarialSmoothing
 from dnas.searching.observer import EpochReport, StepReport
 from dnas.searching.settings import AlphaAdam
 from dnas.searching.weight_optimizer import WeightSGD
+from dnas.shrinking.settings import ShrinkSettings
 
 SHARED = {"epochs": 5, "alphas": AlphaAdam(lr=0.05), "weights": WeightSGD(momentum=0.5), "log_every": 1}
 CASES: dict[str, dict[str, Any]] = {
@@ -99,9 +105,37 @@ def searched(case: str) -> tuple[list[dict[str, Tensor]], list[dict[str, float]]
     return record.steps, record.rows, dict(result.architecture.decisions)
 
 
+def network() -> nn.Module:
+    """A network without choices, with batch norm."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).double()
+
+
+def trained() -> dict[str, Any]:
+    """Weights, statistics and what was measured, after a training that measures each epoch."""
+    settings = RetrainSettings(epochs=3, keep_best=True, weights=WeightSGD(momentum=0.9, clip=1.0))
+    found = retrain(network(), data(1), validation=data(2), settings=settings, display=Silent())
+    return {"state": found.state_dict(), "evaluated": evaluate(found, data(2), display=Silent()).loss}
+
+
+def shrunk() -> dict[str, Any]:
+    """The weights of a smaller network, found by a masked search and fine-tuned."""
+    settings = ShrinkSettings(random=1, onnx=False, fine_tuning=RetrainSettings(epochs=1))
+    train, held_out = data(1), data(2)
+    small = shrink(
+        network(), train, held_out, budget="flops<=60%", search_epochs=1, settings=settings, display=Silent()
+    )
+    return {"state": small.state_dict()}
+
+
 def all_searched(cases: list[str]) -> dict[str, Any]:
     """The cases in one group of processes."""
-    from dnas.distributed.together import together
-
     with together():
         return {case: searched(case) for case in cases}
+
+
+def all_trained() -> dict[str, Any]:
+    """A training and a shrinking in one group of processes."""
+    with together():
+        return {"training": trained(), "shrinking": shrunk()}

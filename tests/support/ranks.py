@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import signal
 import socket
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -19,11 +18,16 @@ SECONDS = 120.0  # how long the processes may take
 
 
 def on_ranks(
-    size: int, work: Callable[..., Any], *arguments: Any, environment: dict[str, str] | None = None
+    size: int,
+    work: Callable[..., Any],
+    *arguments: Any,
+    environment: dict[str, str] | None = None,
+    patience: dict[int, float] | None = None,
 ) -> list[Any]:
     """What `work(*arguments)` returns in each of the processes, in order of ranks; an exception comes back as one.
 
-    A process that was killed gives back None.
+    A process that was killed gives back None, as one does that takes longer than its `patience`, where it has one; such
+    ones are asked last.
     """
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -45,7 +49,10 @@ def on_ranks(
         theirs.close()
         started.append((process, ours))
     try:
-        return [_received(ours) for _, ours in started]
+        patience = patience or {}
+        order = sorted(range(size), key=lambda rank: rank in patience)
+        found = {rank: _received(started[rank][1], patience.get(rank)) for rank in order}
+        return [found[rank] for rank in range(size)]
     finally:
         for process, _ in started:
             process.kill()
@@ -63,8 +70,10 @@ def _carry_out(answer: Connection, variables: dict[str, str], work: Callable[...
     answer.close()
 
 
-def _received(answer: Connection) -> Any:
-    if not answer.poll(SECONDS):
+def _received(answer: Connection, patience: float | None) -> Any:
+    if not answer.poll(SECONDS if patience is None else patience):
+        if patience is not None:
+            return None
         raise TimeoutError("a rank gave no answer")
     try:
         return pickle.loads(answer.recv_bytes())
@@ -75,8 +84,3 @@ def _received(answer: Connection) -> Any:
 def own_rank() -> int:
     """The rank of this process, before it meets the others."""
     return int(os.environ["RANK"])
-
-
-def stop_for_good() -> None:
-    """Let this process hang, as one that waits for a disk does."""
-    os.kill(os.getpid(), signal.SIGSTOP)
