@@ -63,6 +63,7 @@ OPTIONAL = (
     "onnxruntime",
     "triton",
     "nats_bench",
+    "ray",
 )
 KERNELS = "_triton"
 

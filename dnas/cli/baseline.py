@@ -12,13 +12,17 @@ from dnas.cli.own_model import add_model
 from dnas.cli.parser import Command
 from dnas.cli.run_settings import retrained, trust_words
 from dnas.cli.shared import goes_on_with
+from dnas.cli.workers import add_workers, workers_of, workers_words
 from dnas.core.run import writing
 from dnas.finalists.opponents.named import named_opponents
+from dnas.jobs.budget import random_architectures
 from dnas.jobs.images import read_data
 from dnas.jobs.judge import baseline_command, check_baseline
 from dnas.jobs.opponents import opponents_of
 from dnas.jobs.report import report_at_end
+from dnas.jobs.workers import train_on_workers
 from dnas.system.display import RichDisplay
+from dnas.training.baseline import random_places
 
 
 def _fill(parser: ArgumentParser) -> None:
@@ -28,6 +32,7 @@ def _fill(parser: ArgumentParser) -> None:
     add_beside(parser, "ARCHITECTURE", "DARTS_V2")
     add_opponents(parser, "the search")
     add_model(parser)
+    add_workers(parser)
 
 
 def _run(config: Namespace, given: Arguments) -> None:
@@ -35,10 +40,18 @@ def _run(config: Namespace, given: Arguments) -> None:
     check_baseline(job, config.num_random)
     beside = named_architectures(config.beside, job.space.name)
     opponents = named_opponents(config.opponents)
-    asked = (*beside_words(config.beside), *(("--opponents", *config.opponents) if opponents else ()))
+    asked = (
+        *beside_words(config.beside),
+        *(("--opponents", *config.opponents) if opponents else ()),
+        *workers_words(config),
+    )
     words = ("baseline", run.path, "--num_random", config.num_random, *asked, *trust_words(job))
     with RichDisplay() as display, goes_on_with(*words), writing(run, display.say):
         data = read_data(run, job, display)
+        workers = workers_of(config.ray, config.gpus_per_row, [job])
+        if workers is not None:
+            draw = random_architectures(job, run, data.rest.num_classes, data.rest.num_channels)
+            train_on_workers(run, job, random_places(draw, config.num_random), workers, display)
         beside |= opponents_of(run, job, data, opponents, display)
         display.say(baseline_command(run, job, data, config.num_random, display, beside=beside))
         report_at_end(run, job.search, display)

@@ -23,6 +23,7 @@ from dnas.cli.recipes import (
     with_warmup_in_proportion,
 )
 from dnas.cli.shared import goes_on_with, part_of
+from dnas.cli.workers import check_workers, workers_of
 from dnas.compare.compare import compare
 from dnas.compare.grid import Grid, columns_of
 from dnas.core.run import Run
@@ -52,6 +53,9 @@ class CompareOptions:
         num_random: number of random architectures that are retrained if there is no table; by default 8.
         agreement: with a table, number of random architectures over which each supernet's ranking is compared with it
             at the end of its search; 50 of them take about as long as five epochs. The table then has a column tau.
+        ray: 'local' makes rows at the same time on the cores of this machine, 'auto' or HOST:PORT on a Ray cluster
+            whose machines all see the folder (docs/clusters.md); the table is the same.
+        gpus_per_row: with --ray, GPUs of each row, which may be a part of one, such as 0.25.
     """
 
     run: Path
@@ -62,8 +66,11 @@ class CompareOptions:
     baseline_recipe: str | None = None
     num_random: int | None = None
     agreement: int | None = None
+    ray: str | None = None
+    gpus_per_row: float | None = None
 
     def __post_init__(self) -> None:
+        check_workers(self.ray, self.gpus_per_row)
         if self.agreement is not None and self.table is None:
             raise UserError("--agreement has no effect without --table; add that, or leave it out.")
         if self.num_random is not None and self.table is not None:
@@ -117,14 +124,16 @@ def _run(config: Namespace, given: Arguments) -> None:
             agreement=options.agreement or 0,
             opponents=named_opponents(config.opponents),
         )
+        workers = workers_of(options.ray, options.gpus_per_row, grid.jobs.values())
         with goes_on_with("compare", *given.words):
-            rows = compare(grid, display)
+            rows, failed = compare(grid, display, workers)
         with grid.writing(display):
             report_at_end(Run(grid.out), None, display)
         display.say(f"Everything is in {grid.out}: table.md, table.csv, trajectory.csv, rows, searches.")
-    failed = [f"{row.recipe}, seed {row.seed}" for row in rows if row.failure]
-    if failed:
-        print(f"dnas: without a result: {'; '.join(failed)}", file=sys.stderr)
+    without = [f"{row.recipe}, seed {row.seed}" for row in rows if row.failure]
+    without += [f"{name} ({why})" for name, why in failed.items()]
+    if without:
+        print(f"dnas: without a result: {'; '.join(without)}", file=sys.stderr)
         sys.exit(1)
 
 

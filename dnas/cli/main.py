@@ -58,13 +58,15 @@ def carry_out(words: Sequence[str]) -> int:
     if not words or words[0] not in COMMANDS:
         return without_command(words, COMMANDS | PLAIN_COMMANDS)
     from dnas.cli.parser import load, parse
+    from dnas.cli.ranks import in_all_ranks
 
     command = load(words[0])
-    config, given = parse(command, words[1:], COMMANDS[words[0]])
-    from dnas.cli.notes import one_line_for_files_without_digest  # needs torch, which a command's help may not
+    with in_all_ranks(command, words):
+        config, given = parse(command, words[1:], COMMANDS[words[0]])
+        from dnas.cli.notes import one_line_for_files_without_digest  # needs torch, which a command's help may not
 
-    with one_line_for_files_without_digest():
-        command.run(config, given)
+        with one_line_for_files_without_digest():
+            command.run(config, given)
     return 0
 
 

@@ -44,6 +44,7 @@ class Command:
         defaults: those that depend on what was given: of `dnas retrain RUN` they come from the run.
         other_names: as other commands call its options -> its own names, see `Arguments.renamed`.
         sizes_to_lower: the options that take less memory when they are lowered.
+        takes_ranks: whether several processes can carry it out together.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Command:
     defaults: Callable[[Arguments], Mapping[str, Any]] = no_defaults
     other_names: Mapping[str, str] = field(default_factory=dict)
     sizes_to_lower: str = "--batch_size, --channels or --cells"
+    takes_ranks: bool = False
 
 
 def load(name: str) -> Command:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ from jsonargparse import ArgumentParser, Namespace
 from dnas.cli.arguments import Arguments
 from dnas.cli.own_model import add_model
 from dnas.cli.parser import Command
+from dnas.cli.ranks import shown
 from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
 from dnas.cli.shared import goes_on_with, part_of
-from dnas.core.run import RETRAIN, Run, writing
+from dnas.core.run import RETRAIN, Run, run_of_rank, writing
+from dnas.distributed.ranks import ranks
 from dnas.jobs.images import read_data
 from dnas.jobs.job import Job, fitted_to_space
 from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.system.difference import first_difference
-from dnas.system.display import RichDisplay
 from dnas.system.errors import UserError
 from dnas.system.plain_data import to_plain
 from dnas.training.settings import RetrainSettings
@@ -67,11 +69,10 @@ def _defaults(given: Arguments) -> Mapping[str, Any]:
 
 
 def _run(config: Namespace, given: Arguments) -> None:
-    run = Run.open(config.run)
-    job = job_of(run, trust=config.trust, model=config.model)
-    settings, options = part_of(config, RetrainSettings), part_of(config, RetrainOptions)
-    run.load_architecture()  # before anything that takes long
-    with RichDisplay() as display, writing(run, display.say):
+    with shown() as display, run_of_rank(Run.open(config.run)) as run, writing(run, display.say):
+        job = job_of(run, trust=config.trust, model=config.model)
+        settings, options = part_of(config, RetrainSettings), part_of(config, RetrainOptions)
+        run.load_architecture()  # before anything that takes long
         data = read_data(run, job, display)
         child, words = run.child(RETRAIN), _asked(given)
         if child.config_path.exists():
@@ -82,10 +83,9 @@ def _run(config: Namespace, given: Arguments) -> None:
         else:
             # What was planned within a time keeps it, unless sizes are asked for here.
             time = options.time or (job.time if settings == job.retrain else None)
-            job = replace(job, retrain=settings)
-            job = plan_retrain(
-                run, job, data, time=time, threads=options.threads, display=display, teacher=options.teacher
-            )
+            asked = replace(job, retrain=settings)
+            plan = partial(plan_retrain, run, asked, data, time=time, threads=options.threads, display=display)
+            job = ranks().from_first(partial(plan, teacher=options.teacher))
             child.save_json(_ASKED, words)
         with goes_on_with("retrain", run.path, *trust_words(job)):
             teacher = _teacher(options, child, trust=config.trust)
@@ -135,4 +135,4 @@ def _check_same(child: Run, begun: Job, asked: RetrainSettings, options: Retrain
         )
 
 
-COMMAND = Command("retrain", _fill, _run, defaults=_defaults, other_names={"--retrain.": "--"})
+COMMAND = Command("retrain", _fill, _run, defaults=_defaults, other_names={"--retrain.": "--"}, takes_ranks=True)

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from dnas.cli.arguments import Arguments
 from dnas.cli.own_model import check_own_sizes
 from dnas.cli.parser import Command
+from dnas.cli.ranks import folder_to_go_on_with, shown
 from dnas.cli.recipes import (
     add_image_recipe,
     fitted,
@@ -25,8 +26,9 @@ from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
 from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
 from dnas.cli.table import table_for
 from dnas.core.architecture import Architecture
-from dnas.core.run import RETRAIN, Run, writing
+from dnas.core.run import RETRAIN, Run, run_of_rank, writing
 from dnas.cost.budget import Budget
+from dnas.distributed.ranks import ranks
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import baseline_command, check_baseline
@@ -40,7 +42,7 @@ from dnas.searching.decidedness import AGREEING, agreement
 from dnas.searching.result import SearchResult
 from dnas.system.compute import compute_clock
 from dnas.system.devices import named_device
-from dnas.system.display import Display, RichDisplay
+from dnas.system.display import Display
 from dnas.system.errors import UserError
 from dnas.table import RankAgreement, Table, standing, standing_data
 
@@ -113,10 +115,28 @@ def _understood(given: Arguments) -> Arguments:
 
 def _run(config: Namespace, given: Arguments) -> None:
     options = part_of(config, SearchOptions)
-    with RichDisplay() as display:
-        run, job = _asked(config, options, given, display)
+    resume = folder_to_go_on_with(options.run, options.resume)
+    is_restarted, options = resume != options.resume, replace(options, resume=resume)
+    folder = resume or options.run or ranks().from_first(lambda: new_run_folder(config.data))
+    with shown() as display, run_of_rank(Run(folder)) as run:
+        if ranks().size > 1:
+            _check_for_ranks(config, options)
+        job = _asked(run, config, options, given, display, trust=config.trust or is_restarted)
         with writing(run, display.say):
             _searched(run, job, config, options, given, display)
+
+
+def _check_for_ranks(config: Namespace, options: SearchOptions) -> None:
+    """See that nothing is asked for that one process decides by what it measures alone."""
+    asked = {
+        "--baseline random": options.baseline == "random",
+        "--finalists": bool(config.finalists.num),
+        "--budget with milliseconds, but for one with a table (--milliseconds)": options.milliseconds is None
+        and "milliseconds" in (options.budget or ""),
+    }
+    for what, is_asked in asked.items():
+        if is_asked:
+            raise UserError(f"{what} works in one process: leave it out, or start without torchrun or srun.")
 
 
 def _searched(
@@ -135,7 +155,8 @@ def _searched(
     if options.repeat is not None:
         data = repeat_search(run, job, Run(options.repeat), display)
     elif options.resume is None:
-        job = plan_search(run, job, display, fits_rate="--search.alphas.lr" not in given.names)
+        asked, fits_rate = job, "--search.alphas.lr" not in given.names
+        job = ranks().from_first(lambda: plan_search(run, asked, display, fits_rate=fits_rate))
         data = begin_search(run, job, display, options.milliseconds)
     with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
         data = read_data(run, job, display) if data is None else data
@@ -158,26 +179,24 @@ def _searched(
     say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
 
 
-def _asked(config: Namespace, options: SearchOptions, given: Arguments, display: Display) -> tuple[Run, Job]:
-    """The run to search in, new or begun, and its job."""
+def _asked(
+    run: Run, config: Namespace, options: SearchOptions, given: Arguments, display: Display, *, trust: bool
+) -> Job:
+    """The job of the run to search in, new or begun."""
     if options.repeat is not None:
-        before = Run.open(options.repeat)
-        job = job_of(before, trust=config.trust)
-        run = Run(options.run or new_run_folder(job.data))
+        job = job_of(Run.open(options.repeat), trust=trust)
         check_new(run)
-        return run, job
+        return job
     if options.resume is None:
         job = with_budget(part_of(config, Job), options.budget)
         for note in notes_on_space(config, job):
             display.say(note)
         job = fitted(job, given)
-        run = Run(options.run or new_run_folder(job.data))
         check_new(run)
-        return run, job
+        return job
     if config.recipe:
         raise UserError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
-    run = Run.open(options.resume)
-    return run, job_of(run, trust=config.trust)
+    return job_of(Run.open(run.path), trust=trust)
 
 
 def with_budget(job: Job, budget: str | None) -> Job:
@@ -251,6 +270,8 @@ COMMAND = Command(
         "--epochs": "--search.epochs",
         "--num": "--num_random",
         "--finalists": "--finalists.num",
+        "--folder": "--run",  # torchrun takes --run for its own --run-path, also after -m dnas
     },
     sizes_to_lower="--batch_size, --image_size, --channels or --cells",
+    takes_ranks=True,
 )

@@ -9,12 +9,13 @@ from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
 from dnas.cli.parser import Command
+from dnas.cli.ranks import shown
 from dnas.cli.shared import goes_on_with
-from dnas.core.run import Run, writing
+from dnas.core.run import Run, run_of_rank, writing
+from dnas.distributed.ranks import ranks
 from dnas.jobs.report import report_at_end
 from dnas.jobs.run_folder import new_run_folder
 from dnas.jobs.shrink import ShrinkJob, begin_shrinking, shrink_command
-from dnas.system.display import RichDisplay
 
 
 def _fill(parser: ArgumentParser) -> None:
@@ -45,8 +46,9 @@ def _run(config: Namespace, given: Arguments) -> None:
     named = {field.name: config[field.name] for field in fields(ShrinkJob)}
     several = {name: tuple(named[name]) for name in ("budget", "mean", "std") if named[name] is not None}
     job = ShrinkJob(**{**named, **several})
-    run = Run(config.run or new_run_folder(job.data))
-    with RichDisplay() as display, goes_on_with(*_words(given, run)), writing(run, display.say):
+    folder = config.run or ranks().from_first(lambda: new_run_folder(job.data))
+    words = _words(given, Run(folder))
+    with shown() as display, run_of_rank(Run(folder)) as run, goes_on_with(*words), writing(run, display.say):
         begin_shrinking(run, job)
         shrink_command(run, job, display)
         report_at_end(run, None, display)
@@ -59,4 +61,11 @@ def _words(given: Arguments, run: Run) -> list[object]:
     return ["shrink", *words, *(() if "--run" in given.names else ("--run", run.path))]
 
 
-COMMAND = Command("shrink", _fill, _run, sizes_to_lower="--settings.fine_tuning.batch_size")
+COMMAND = Command(
+    "shrink",
+    _fill,
+    _run,
+    other_names={"--folder": "--run"},  # torchrun takes --run for its own --run-path
+    sizes_to_lower="--settings.fine_tuning.batch_size",
+    takes_ranks=True,
+)

@@ -20,6 +20,8 @@ from dnas.compare.table import (
     trajectory_csv,
     verdicts_text,
 )
+from dnas.compare.workers import complete_on_workers, named
+from dnas.distributed.ray_tasks import RayTasks
 from dnas.jobs.job import Job
 from dnas.system.atomic import write_text
 from dnas.system.display import PartOfBar, RichDisplay
@@ -27,8 +29,18 @@ from dnas.system.words import number_of
 from dnas.task.words import called
 
 
-def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
+def compare(
+    grid: Grid, display: RichDisplay, workers: RayTasks | None = None
+) -> tuple[list[CompareRow], dict[str, str]]:
     """Run the searches that are missing, write and print the table, and return the rows that are there.
+
+    Args:
+        grid: what is compared.
+        display: shows progress and the table.
+        workers: who makes the rows; None for this process. It is this process that makes the table in both cases.
+
+    Returns:
+        The rows, and why rows could not be made, by their names.
 
     Raises:
         UserError: rows or runs in the folder are damaged or were made under other settings, or a network cannot be
@@ -47,17 +59,20 @@ def compare(grid: Grid, display: RichDisplay) -> list[CompareRow]:
         display.say(f"Note: {without} of the rows that are there have no Kendall's tau; only new searches measure it.")
     for recipe, seed in grid.cases:
         check_run(grid, grid.job(recipe, jobs), recipe, seed)
+    failed = {} if workers is None else complete_on_workers(grid, jobs, workers, display)
     for index, (recipe, seed) in enumerate(grid.cases):
+        if named(recipe, seed) in failed:
+            continue
         job = replace(grid.job(recipe, jobs), seed=seed)
         with only_process(grid.run(recipe, seed).path, display) as alone:
             if not alone:
                 continue
             bar = PartOfBar(display, "search", shown_as="compare", unit="run", part=index, num=len(grid.cases))
             complete(grid, job, recipe, seed, bar)
-    random = [] if grid.table is not None else random_rows(grid, jobs[grid.baseline], display)
+    random = [] if grid.table is not None else random_rows(grid, jobs[grid.baseline], display, workers)
     rows = _load_rows(grid, jobs)
     _write_tables(grid, rows, random, _caption(grid, rows, differing_sizes(jobs, rows)), display)
-    return rows
+    return rows, failed
 
 
 def _load_rows(grid: Grid, jobs: Mapping[str, Job]) -> list[CompareRow]:

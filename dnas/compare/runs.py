@@ -13,6 +13,7 @@ from dnas.compare.grid import RETRAINED, Grid
 from dnas.compare.row import CompareRow, Found
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
+from dnas.distributed.ray_tasks import RayTasks
 from dnas.jobs.budget import random_architectures
 from dnas.jobs.compute import spent_in
 from dnas.jobs.images import read_data
@@ -21,6 +22,7 @@ from dnas.jobs.judge import comparable_training
 from dnas.jobs.opponents import opponent_command
 from dnas.jobs.run_folder import begin
 from dnas.jobs.search import search_command
+from dnas.jobs.workers import train_on_workers
 from dnas.searching.start import hand_on_start
 from dnas.system.devices import named_device
 from dnas.system.display import Display, PartOfBar
@@ -28,7 +30,7 @@ from dnas.system.errors import FolderInUse, NonFiniteLoss, UserError
 from dnas.system.lock import locked
 from dnas.system.threads import num_threads
 from dnas.table.supernet_agreement import LOGGED
-from dnas.training.baseline import train_random_baseline
+from dnas.training.baseline import random_places, train_random_baseline
 
 
 def complete(grid: Grid, job: Job, recipe: str, seed: int, display: PartOfBar) -> None:
@@ -125,19 +127,23 @@ def _trajectory(run: Run) -> Iterator[Found]:
         yield Found(Architecture.load(path), epoch=int(path.stem.removeprefix("epoch_")))
 
 
-def random_rows(grid: Grid, job: Job, display: Display) -> list[dict[str, float]]:
-    """Random architectures, trained like the found ones, with seed 0."""
+def random_rows(grid: Grid, job: Job, display: Display, workers: RayTasks | None) -> list[dict[str, float]]:
+    """Random architectures, trained like the found ones, with seed 0; by workers, if there are any."""
     folder = grid.out / "random"
     with only_process(folder, display) as alone:
         if not alone:
             return []
         run = Run(folder)
         data = read_data(run, job, display)
+        draw = random_architectures(job, run, data.kind)
+        # A module of the user's own starts from the weights that the first search has kept.
+        search = grid.run(grid.baseline, 0)
+        if workers is not None:
+            train_on_workers(run, job, random_places(draw, grid.num_random), workers, display, search=search)
         with num_threads(job.threads):
             rows = train_random_baseline(
-                random_architectures(job, run, data.kind),
-                # A module of the user's own starts from the weights that the first search has kept.
-                comparable_training(grid.run(grid.baseline, 0), job, data),
+                draw,
+                comparable_training(search, job, data),
                 run=run,
                 num=grid.num_random,
                 display=display,

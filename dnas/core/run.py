@@ -8,9 +8,9 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -256,6 +256,10 @@ def as_run(run: Run | Path | str | None) -> Run | None:
     raise UserError(f"run must be the path of a folder, such as 'runs/x', or a dnas.Run; got {run!r}.")
 
 
+@overload
+def run_of_rank(run: Run) -> AbstractContextManager[Run]: ...
+@overload
+def run_of_rank(run: Run | None) -> AbstractContextManager[Run | None]: ...
 @contextmanager
 def run_of_rank(run: Run | None) -> Iterator[Run | None]:
     """The run itself on the first of several ranks, on the others one in a temporary copy of its folder."""

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import torch
 
 from dnas.core.run import Run
+from dnas.distributed.ranks import ranks
 from dnas.system.compute import compute_clock
+from dnas.system.devices import device_name
 from dnas.system.errors import UserError
 
 FILE = "compute"  # name of the JSON file
@@ -21,10 +23,12 @@ class Spent(NamedTuple):
     Args:
         seconds: CPU seconds of the process, or seconds of the device (`dnas.system.compute`).
         is_whole: whether no part is missing; a process that was killed could not write what it had spent.
+        processor: where they were spent; empty where it was not noted.
     """
 
     seconds: float
     is_whole: bool
+    processor: str = ""
 
 
 def spent_in(run: Run) -> Spent | None:
@@ -39,7 +43,8 @@ def spent_in(run: Run) -> Spent | None:
     data = run.load_json(FILE)
     if not isinstance(data, Mapping) or not isinstance(data.get("seconds"), float):
         raise UserError(f"{path} must hold the seconds of compute of the run; got {data!r}.")
-    return Spent(data["seconds"], bool(data.get("is_whole")) and not data.get("is_open"))
+    is_whole = bool(data.get("is_whole")) and not data.get("is_open")
+    return Spent(data["seconds"], is_whole, str(data.get("processor", "")))
 
 
 @contextmanager
@@ -54,22 +59,24 @@ def counted(run: Run, device: torch.device, *, before: float = 0.0) -> Iterator[
     so_far = spent_in(run) or Spent(0.0, True)
     clock = compute_clock(device)
     started = clock()
-    run.save_json(FILE, {"seconds": so_far.seconds, "is_whole": so_far.is_whole, "is_open": True})
+    kept = {"is_whole": so_far.is_whole, "processor": device_name(device)}
+    run.save_json(FILE, {"seconds": so_far.seconds, **kept, "is_open": True})
     try:
         yield
     finally:
-        seconds = so_far.seconds + before + clock() - started
-        run.save_json(FILE, {"seconds": seconds, "is_whole": so_far.is_whole, "is_open": False})
+        # Ranks work in step, so each spends what this one does.
+        seconds = so_far.seconds + before + (clock() - started) * ranks().size
+        run.save_json(FILE, {"seconds": seconds, **kept, "is_open": False})
 
 
-def compute_to_spend(run: Run) -> float:
-    """The seconds of compute that an opponent of a run's search may spend.
+def compute_to_spend(run: Run, device: torch.device) -> float:
+    """The seconds of compute that an opponent of a run's search may spend on this device.
 
     Where a killed process left a part uncounted, the duration of the search by the clock stands for it, if that is
     longer: in the opponent's favour.
 
     Raises:
-        UserError: the run does not say how much compute its search took.
+        UserError: the run does not say how much compute its search took, or it took them on another processor.
     """
     spent = spent_in(run)
     by_the_clock = run.load_json("search") if (run.path / "search.json").exists() else {}
@@ -77,5 +84,10 @@ def compute_to_spend(run: Run) -> float:
         raise UserError(
             f"{run.path} does not say how much compute its search took, so that opponents could have the same: it was "
             "made before that was counted, or is not finished. Search again in another folder."
+        )
+    if spent.processor not in ("", device_name(device)):
+        raise UserError(
+            f"The search in {run.path} ran on {spent.processor}, and this is {device_name(device)}: seconds of one are "
+            "not the compute of the other. Let its opponents run on the same kind of machine."
         )
     return spent.seconds if spent.is_whole else max(spent.seconds, float(by_the_clock["seconds"]))

@@ -80,18 +80,31 @@ class Front:
         Raises:
             UserError: there is no such number.
         """
-        for number in numbers:
-            if not 1 <= number <= len(self.places):
-                raise UserError(f"--retrain {number}: the front has the numbers 1 to {len(self.places)}.")
+        named = {one.to_json(): name for name, one in self.to_train(numbers).items()}
         rows: dict[str, Row] = {}
         places = list(self.places)
         for number in sorted(set(numbers)):
             place = places[number - 1]
             key = place.architecture.to_json()
             if key not in rows:
-                rows[key] = train(f"{self.unit}_{place.costs[self.unit]:.0f}", place.architecture)
+                rows[key] = train(named[key], place.architecture)
             places[number - 1] = replace(place, trained=rows[key])
         return replace(self, places=tuple(places))
+
+    def to_train(self, numbers: Sequence[int]) -> dict[str, Architecture]:
+        """The architectures of these numbers, each once, by the names of their trainings.
+
+        Raises:
+            UserError: there is no such number.
+        """
+        for number in numbers:
+            if not 1 <= number <= len(self.places):
+                raise UserError(f"--retrain {number}: the front has the numbers 1 to {len(self.places)}.")
+        found: dict[str, tuple[str, Architecture]] = {}
+        for place in (self.places[number - 1] for number in sorted(set(numbers))):
+            name = f"{self.unit}_{place.costs[self.unit]:.0f}"
+            found.setdefault(place.architecture.to_json(), (name, place.architecture))
+        return dict(found.values())
 
     def table(self) -> str:
         """The table as text."""

@@ -27,6 +27,7 @@ from dnas.data import (
     to_device_if_it_fits,
 )
 from dnas.data.keyed_random import stream_key
+from dnas.distributed.ranks import ranks
 from dnas.jobs.job import Job
 from dnas.jobs.job_data import open_data
 from dnas.jobs.repeat import remember_data
@@ -264,7 +265,8 @@ def _stream(
     augmentation: Augmentation | None,
 ) -> ImageBatches:
     """Augmented training batches in an order of each epoch's own."""
-    # As in DARTS the short last batch takes part. A single image has no batch statistics, so it is merged.
+    # As in DARTS the short last batch takes part. A single image has no batch statistics, so it is merged; so are fewer
+    # images than there are ranks.
     return ImageBatches(
         images,
         batch_size=batch_size,
@@ -272,6 +274,6 @@ def _stream(
         normalization=data.normalization,
         seed=stream_key(job.seed, stream),
         shuffle=True,
-        merge_last=len(images) % batch_size == 1,
+        merge_last=len(images) % batch_size < max(2, ranks().size),
         device=device,
     )

@@ -63,7 +63,7 @@ def opponent_command(
         UserError: nothing was found, nobody counted the compute of the search, or the folder holds other trainings.
         Interrupted: Ctrl-C.
     """
-    seconds = compute_to_spend(of)
+    seconds = compute_to_spend(of, named_device(job.device))
     started, clock = time.perf_counter(), compute_clock(named_device(job.device))
     job = replace(job, finalists=opponent.training(job.finalists))
     bounds = bounds_of_job(job, of, data.kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,6 +102,11 @@ class Training:
 def draw_random(space: Space | RecurrentSpace, seed: int, index: int) -> Architecture:
     """Random architecture number `index` (0, 1 ...) of a space; the same seed and number always give the same one."""
     return space.random(torch.Generator().manual_seed(stream_key(seed, index)))
+
+
+def random_places(draw: Callable[[int], Architecture], num: int) -> dict[Path, Architecture]:
+    """The first random architectures, by their folders in that of the search."""
+    return {Path(FOLDER) / f"{index:03d}": draw(index) for index in range(num)}
 
 
 def train_random_baseline(

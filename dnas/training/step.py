@@ -56,7 +56,7 @@ class TrainingStep:
         self.means_of = ("loss", "top1") if isinstance(task, Classification) else ("loss",)
         self.gradient_norm = torch.zeros(())  # of the latest step, before clipping
         self._memory_format: torch.memory_format | None = None  # determined at the first batch
-        # Steps that are taken back, or whose rate is another each time, are not recorded, nor messages between processes.
+        # Steps that are taken back, or whose rate is another each time, are not recorded; nor are messages of ranks.
         records = settings.capture and not settings.skip_non_finite and settings.lr_changes == "epoch"
         records = records and ranks().size == 1
         if recorder is None and records and self.device.type == "cuda" and is_recordable(self.optimizer):

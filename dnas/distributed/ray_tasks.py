@@ -1,0 +1,144 @@
+"""Work in many folders at the same time, as tasks of a Ray cluster; the one file that knows Ray."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dnas.system.errors import MissingPackage, UserError
+from dnas.version import __version__
+
+LOCAL = "local"
+_TRIES = 3
+_SECONDS = 10.0  # for the address to answer
+
+
+@dataclass(frozen=True)
+class RayTasks:
+    """Carries out tasks on Ray's workers, each of which fills a folder that all machines see.
+
+    A task whose worker dies is carried out again, on any worker: it goes on from what its folder holds. Whoever calls
+    this does, or reads, the same work afterwards as without it, so results do not depend on Ray.
+
+    Args:
+        address: 'local' for Ray on this machine, 'auto' or HOST:PORT for a cluster that runs.
+        gpus: GPUs of each task, which may be a part of one, such as 0.25.
+        cpus: CPU cores of each task, at least 1.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    address: str
+    gpus: float = 0.0
+    cpus: int = 1
+
+    def __post_init__(self) -> None:
+        if self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus)):
+            raise UserError(f"--gpus_per_row must be 0 to 1, or a whole number; got {self.gpus}.")
+
+    def carry_out(
+        self, tasks: Mapping[str, Callable[[], str]], *, folder: Path, say: Callable[[str], None]
+    ) -> dict[str, str]:
+        """Carry out all tasks; those that failed come back with the reason.
+
+        Args:
+            tasks: what to do, by the names that messages have; each gives a line to show, with its name. They are sent
+                to other processes, so they are functions of modules with plain arguments (`functools.partial`).
+            folder: in which all of them work.
+            say: shows a line to a person.
+
+        Raises:
+            UserError: the address does not answer, or Ray there is of another version.
+        """
+        failed: dict[str, str] = {}
+        with self._connected() as ray:
+            (folder.absolute()).mkdir(parents=True, exist_ok=True)
+            remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(_carried_out)
+
+            def begin(name: str) -> Any:
+                return remote.remote(__version__, str(folder.absolute()), os.getcwd(), tasks[name])
+
+            running = {begin(name): (name, 1) for name in tasks}
+            while running:
+                (ended, *_), _ = ray.wait(list(running))
+                name, tries = running.pop(ended)
+                try:
+                    line, mistake = ray.get(ended)
+                except ray.exceptions.RayError as error:
+                    why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                    if tries == _TRIES:
+                        failed[name] = f"its worker was lost {_TRIES} times ({why})"
+                        continue
+                    say(f"{name}: its worker was lost ({why}); it goes on elsewhere, try {tries + 1} of {_TRIES}.")
+                    running[begin(name)] = name, tries + 1
+                    continue
+                if mistake:
+                    failed[name] = mistake
+                say(f"[{len(tasks) - len(running)}/{len(tasks)}] {f'{name}: {mistake}' if mistake else line}")
+        return failed
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        """Ray, connected to the cluster."""
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingPackage('--ray needs Ray: pip install ".[ray]" in a clone of dnas') from error
+        if self.address != LOCAL:
+            _check_answers(self.address)
+        # Workers of this machine find what this process finds: modules of the user's own in the current folder.
+        own = {"env_vars": {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}}
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self.address == LOCAL:
+            options |= {"address": "local", "include_dashboard": False, "runtime_env": own}
+        else:
+            options |= {"address": self.address}
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            raise UserError(f"Ray at {self.address!r} cannot be used: {str(error).strip().splitlines()[0]}") from error
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Check that somebody listens at an address, since Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port:
+        raise UserError(f"--ray is 'local', 'auto' or HOST:PORT, such as head:6379; got {address!r}.")
+    try:
+        socket.create_connection((host, port), timeout=_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"No Ray answers at {address} ({error}). Start it there (`ray start --head`), or use --ray local."
+        ) from error
+
+
+def _carried_out(version: str, folder: str, here: str, task: Callable[[], str]) -> tuple[str, str]:
+    """On a worker: what the task says, and the mistake that stopped it, of which one is empty."""
+    if version != __version__:
+        return "", f"its worker has dnas {__version__}, and {version} was asked for: install the same on all machines"
+    if not Path(folder).is_dir():
+        return "", f"its worker on {socket.gethostname()} does not see {folder}: use a folder that all machines share"
+    if Path(here).is_dir():
+        os.chdir(here)
+    try:
+        return task(), ""
+    except UserError as error:
+        return "", str(error)

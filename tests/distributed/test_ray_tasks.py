@@ -1,0 +1,84 @@
+"""Rows of a comparison on Ray's workers, one of which is killed: the same rows as without Ray."""
+
+import socket
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnas import UserError
+from dnas.compare.row import CompareRow
+from dnas.distributed.ray_tasks import RayTasks, _carried_out
+from dnas.table import Table, save_table
+from tests.support.cli import dnas, done, make_photos, refused
+
+SIZES = (
+    *("--space", "dnas.NasBench201Space", "--channels", "2", "--cells", "1", "--image_size", "8", "--batch_size", "8"),
+    *("--search.epochs", "2", "--threads", "1", "--device", "cpu"),
+)
+
+
+def test_six_rows_of_which_one_worker_is_killed_are_those_of_one_process(tmp_path: Path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    numbers = np.random.default_rng(0).permutation(15625) / 156.25
+    save_table(Table({"valid200_c10": numbers, "test200_c10": numbers[::-1]}, source="made up"), tmp_path / "table.npz")
+    marker = tmp_path / "marker"
+    for name, relaxation in (("mine", "dnas.Softmax"), ("other", "dnas.Sigmoid")):
+        observer = f"[{{class_path: tests.support.kills_once.KillsOnce, init_args: {{marker: {marker}}}}}]"
+        (tmp_path / f"{name}.yaml").write_text(f"search: {{relaxation: {relaxation}, observers: {observer}}}\n")
+    recipes = ("--recipes", tmp_path / "mine.yaml", tmp_path / "other.yaml")
+    words = (
+        "compare",
+        *recipes,
+        "--seeds",
+        3,
+        "--table",
+        tmp_path / "table.npz",
+        "--data",
+        make_photos(tmp_path / "photos"),
+        *SIZES,
+    )
+    said = done(*words, "--run", tmp_path / "ray", "--ray", "local")
+    assert said.count("its worker was lost") == 1
+    assert "it goes on elsewhere, try 2 of 3" in said
+    done(*words, "--run", tmp_path / "alone")
+    with_ray, alone = (rows_in(tmp_path / name) for name in ("ray", "alone"))
+    assert len(alone) == 6
+    for name, row in alone.items():
+        assert (with_ray[name].found, with_ray[name].trajectory) == (row.found, row.trajectory)
+        assert with_ray[name].settings == row.settings
+        assert with_ray[name].compute is not None
+
+
+def rows_in(folder: Path) -> dict[str, CompareRow]:
+    return {path.stem: CompareRow.load(path) for path in (folder / "rows").iterdir()}
+
+
+def test_an_address_that_does_not_answer_and_a_worker_of_another_version_are_told(tmp_path: Path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    with pytest.raises(UserError, match=f"No Ray answers at {address} .*ray start --head"):
+        RayTasks(address).carry_out({"a": str}, folder=tmp_path, say=print)
+    with pytest.raises(UserError, match="--ray is 'local', 'auto' or HOST:PORT"):
+        RayTasks("nowhere").carry_out({"a": str}, folder=tmp_path, say=print)
+    here = str(tmp_path)
+    assert "its worker has dnas" in _carried_out("0.0.1", here, here, str)[1]
+    version = __import__("dnas").__version__
+    assert "does not see" in _carried_out(version, f"{here}/no", here, str)[1]
+    assert _carried_out(version, here, here, partial(_refuse, "a mistake")) == ("", "a mistake")
+
+
+def _refuse(text: str) -> str:
+    raise UserError(text)
+
+
+def test_options_without_effect_are_refused():
+    assert "--gpus_per_row has no effect without --ray" in refused(
+        "compare", "--recipes", "darts_1st", "--run", "x", "--gpus_per_row", "0.5"
+    )
+    with pytest.raises(UserError, match=r"--gpus_per_row must be 0 to 1, or a whole number; got 1\.5"):
+        RayTasks("local", gpus=1.5)
+    assert dnas("baseline", "nowhere", "--ray", "local").code == 2
