@@ -50,7 +50,7 @@ def completed(grid: Grid, job: Job, recipe: str, seed: int) -> str:
     with only_process(grid.run(recipe, seed).path, lines) as alone:
         if alone:
             complete(grid, job, recipe, seed, PartOfBar(lines, "search", unit="run", part=0, num=1))
-    return lines.lines[-1]
+    return lines.lines[-1].removeprefix("[1/1] ")
 
 
 def named(recipe: str, seed: int) -> str:

@@ -21,6 +21,7 @@ from dnas.system.accepted import accepted
 from dnas.system.difference import fixed_settings
 from dnas.system.display import TERMINAL, Display
 from dnas.system.errors import UserError
+from dnas.system.processes import check_one_process
 from dnas.training.evaluate import device_of
 from dnas.training.loop import TrainingLoop
 from dnas.training.retrain import check_can_train, trained_by
@@ -71,6 +72,7 @@ def train_language(
         NonFiniteLoss: the loss or a weight became NaN or infinite.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
+    check_one_process("a language model's training")
     check_can_train(network)
     settings, run = accepted(settings, LanguageTraining, "settings"), as_run(run)
     display = accepted(display, Display, "display")
