@@ -10,9 +10,10 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
 
 from dnas.distributed.batch_norm import SynchronisedBatchNorm
-from dnas.distributed.environment import SECONDS, Launched, launched, seconds_to_wait
+from dnas.distributed.environment import SECONDS, Launched, launched, num_restarts, seconds_to_wait
 from dnas.distributed.equal import check_same
 from dnas.distributed.group import Group
 from dnas.distributed.ranks import ALONE, Ranks, ranks, working_with
@@ -65,14 +66,17 @@ def _meet(place: Launched) -> None:
         torch.cuda.set_device(place.local_rank)
     seconds = seconds_to_wait()
     address = f"tcp://{place.address}:{place.port}"
+    limit = timedelta(seconds=seconds)
+    # torchrun keeps the store where ranks meet over its restarts, so each start has entries of its own in it.
+    is_kept_by_us = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
+        store = dist.TCPStore(place.address, place.port, place.size, is_kept_by_us, limit, wait_for_workers=False)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-            # torchrun has a store of its own, which outlives a rank that is lost
-            init_method="env://" if "RANK" in os.environ else address,
+            store=PrefixStore(f"dnas-{num_restarts()}", store),
             rank=place.rank,
             world_size=place.size,
-            timeout=timedelta(seconds=seconds),
+            timeout=limit,
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(
