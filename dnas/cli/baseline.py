@@ -50,7 +50,7 @@ def _run(config: Namespace, given: Arguments) -> None:
         data = read_data(run, job, display)
         workers = workers_of(config.ray, config.gpus_per_row, [job])
         if workers is not None:
-            draw = random_architectures(job, run, data.rest.num_classes, data.rest.num_channels)
+            draw = random_architectures(job, run, data.kind)
             train_on_workers(run, job, random_places(draw, config.num_random), workers, display)
         beside |= opponents_of(run, job, data, opponents, display)
         display.say(baseline_command(run, job, data, config.num_random, display, beside=beside))

@@ -121,7 +121,7 @@ def _run(config: Namespace, given: Arguments) -> None:
     with shown() as display, run_of_rank(Run(folder)) as run:
         if ranks().size > 1:
             _check_for_ranks(config, options)
-        job = _asked(run, config, options, given, display, trust=config.trust or is_restarted)
+        job = _asked(run, config, options, given, display, is_restarted=is_restarted)
         with writing(run, display.say):
             _searched(run, job, config, options, given, display)
 
@@ -180,9 +180,10 @@ def _searched(
 
 
 def _asked(
-    run: Run, config: Namespace, options: SearchOptions, given: Arguments, display: Display, *, trust: bool
+    run: Run, config: Namespace, options: SearchOptions, given: Arguments, display: Display, *, is_restarted: bool
 ) -> Job:
-    """The job of the run to search in, new or begun."""
+    """The job of the run to search in, new or begun; a restart by torchrun names again what it trusts."""
+    trust = config.trust or is_restarted
     if options.repeat is not None:
         job = job_of(Run.open(options.repeat), trust=trust)
         check_new(run)
@@ -194,7 +195,7 @@ def _asked(
         job = fitted(job, given)
         check_new(run)
         return job
-    if config.recipe:
+    if config.recipe and not is_restarted:
         raise UserError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
     return job_of(Run.open(run.path), trust=trust)
 

@@ -39,7 +39,10 @@ def train_on_workers(
     Raises:
         UserError: some were not trained; the others are.
     """
-    tasks = {str(place): partial(trained, run.path, (search or run).path, job, place, one) for place, one in architectures.items()}
+    tasks = {
+        str(place): partial(trained, run.path, (search or run).path, job, place, one)
+        for place, one in architectures.items()
+    }
     failed = workers.carry_out(tasks, folder=run.path, say=display.say)
     if failed:
         told = "; ".join(f"{name}: {why}" for name, why in failed.items())
