@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, TCPStore
 
 from dnas.distributed.batch_norm import SynchronisedBatchNorm
 from dnas.distributed.environment import SECONDS, Launched, launched, num_restarts, seconds_to_wait
@@ -70,7 +70,7 @@ def _meet(place: Launched) -> None:
     # torchrun keeps the store where ranks meet over its restarts, so each start has entries of its own in it.
     is_kept_by_us = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
-        store = dist.TCPStore(place.address, place.port, place.size, is_kept_by_us, limit, wait_for_workers=False)
+        store = TCPStore(place.address, place.port, place.size, is_kept_by_us, limit, wait_for_workers=False)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
             store=PrefixStore(f"dnas-{num_restarts()}", store),
