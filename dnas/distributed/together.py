@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore, TCPStore
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from dnas.distributed.batch_norm import SynchronisedBatchNorm
 from dnas.distributed.environment import SECONDS, Launched, launched, num_restarts, seconds_to_wait
