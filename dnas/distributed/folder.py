@@ -15,7 +15,6 @@ from dnas.system.reading import read_bytes
 _OPEN: ContextVar[tuple[Path, ...]] = ContextVar("_OPEN", default=())
 # What only people look at, and locks.
 _NOT_COPIED = ("tensorboard", ".lock")
-_LARGEST = 2**36  # bytes of one file
 
 
 @contextmanager
@@ -56,7 +55,7 @@ def _open(folder: Path) -> Iterator[None]:
 
 def _files_of(folder: Path) -> dict[str, bytes]:
     return {
-        str(path.relative_to(folder)): read_bytes(path, most=_LARGEST)
+        str(path.relative_to(folder)): read_bytes(path, most=path.stat().st_size)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not set(path.relative_to(folder).parts) & set(_NOT_COPIED)
     }
