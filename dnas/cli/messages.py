@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from inspect import isabstract
 
 import dnas
@@ -120,15 +121,28 @@ def _no_part(value: str, kind: str = "") -> str:
     """What to write where a class was expected."""
     expected = f"a {kind}: {_known_parts(kind)}, or" if kind else "a part, such as dnas.Softmax, or"
     text = f"expected {expected} the import path of one of your own; got {value}."
+    text += _why_not_imported(value)
     if kind in ("", "Schedule") and re.fullmatch(r"[-+\d.e]+", value):
         text += f" A value that stays the same is {{class_path: dnas.Constant, init_args: {{value: {value}}}}}."
     return text
 
 
+def _why_not_imported(value: str) -> str:
+    """Why the module of an import path, package.module.Class, cannot be imported; empty where it can."""
+    module, _, _ = value.rpartition(".")
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module):
+        return ""
+    try:
+        import_module(module)
+    except ImportError as error:
+        return f" {module} cannot be imported: {type(error).__name__}: {error}."
+    return ""
+
+
 def _union(found: re.Match[str]) -> str:
     kinds = dict.fromkeys(re.findall(r"<class '(?:\w+\.)*(\w+)'>", found[1]))
     expected = " or ".join(_KINDS.get(str(kind), str(kind)) for kind in kinds)
-    return f"expected {expected}; got {found[2]}."
+    return f"expected {expected}; got {found[2]}.{_why_not_imported(found[2])}"
 
 
 _ABOUT_VALUES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (

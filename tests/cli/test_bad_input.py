@@ -149,6 +149,7 @@ def test_arguments_that_the_command_does_not_have(arguments: list[str], said: st
             "-1",
             "A value that stays the same is {class_path: dnas.Constant, init_args: {value: -1}}",
         ),
+        ("--task", "nosuch.Task", "nosuch cannot be imported: ModuleNotFoundError"),
         ("--search.weights.lr", "1", "{class_path: dnas.Constant, init_args: {value: 1}}"),
         (
             "--space.auxiliary_skip",
