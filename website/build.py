@@ -166,6 +166,7 @@ def write_commands() -> None:
     parts = ["# Commands\nThis is what `dnas COMMAND --help` prints. [Completion](start.md) fills in names.\n"]
     for name, summary in COMMANDS.items():
         said = build_parser(load(name), summary).format_help()
+        said = "".join(letter for letter in said if letter.isprintable() or letter == "\n")
         parts.append(f"## dnas {name}\n\n```text\n{said}```\n")
     parts += [f"## dnas {name}\n{summary}\n" for name, summary in PLAIN_COMMANDS.items()]
     (PAGES / "commands.md").write_text("\n".join(parts), encoding="utf-8")
