@@ -1,0 +1,49 @@
+"""`torchrun -m dnas search`: a rank that is killed, torchrun's restart, and the way that words take."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dnas.core.run import Run
+from tests.support.cli import SMALL, done, make_photos
+
+ROOT = Path(__file__).parents[2]
+
+
+def torchrun(*words: object, restarts: int) -> tuple[int, str, str]:
+    """The status and what is printed."""
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", str(restarts))
+    ended = subprocess.run(
+        [*launcher, "-m", "dnas", *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_a_search_whose_rank_is_killed_is_started_again_and_ends_as_one_process_would(tmp_path: Path):
+    photos = make_photos(tmp_path / "photos")
+    observer = f"[{{class_path: tests.support.kills_once.KillsOnce, init_args: {{marker: {tmp_path / 'marker'}}}}}]"
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"search: {{observers: {observer}}}\n")
+    words = ("search", "--recipe", recipe, "--data", photos, *SMALL)
+    status, out, err = torchrun(*words, "--folder", tmp_path / "run", restarts=1)
+    assert status == 0, err
+    assert (tmp_path / "marker").exists()
+    assert "Going on with" in out and "after step" in out
+    assert out.count("Everything is in") == 1  # one of the two speaks
+    run = Run(tmp_path / "run")
+    assert run.load_checkpoint("last")["ranks"] == 2
+    done(*words, "--run", tmp_path / "alone")
+    assert run.load_architecture() == Run(tmp_path / "alone").load_architecture()
+
+
+def test_a_mistake_is_told_once(tmp_path: Path):
+    status, _, err = torchrun("export", tmp_path, restarts=0)
+    said = [line for line in err.splitlines() if line.startswith("dnas: ")]
+    assert (status, said) == (1, ["dnas: dnas export works in one process: start it without torchrun or srun."])
