@@ -254,7 +254,7 @@ def test_what_cannot_be_meant_is_refused_and_the_model_left_as_it_was():
     assert "fine_tune must be a function" in message(fine_tune="mine")
     assert "fine_tune must return the trained network; it returned None" in message(fine_tune=lambda network: None)
     assert "are no class of the network" in message([(torch.ones(4, 3), torch.full((4,), 7))])
-    assert "The loss of the model on the training data is nan" in message([(torch.full((4, 3), math.nan), good[0][1])])
+    assert "batch 0 of train (epoch 0): its inputs hold NaN" in message([(torch.full((4, 3), math.nan), good[0][1])])
     assert "All weights of the model are frozen" in message(model.requires_grad_(False) and good)
     assert model.training and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
