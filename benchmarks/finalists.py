@@ -172,7 +172,7 @@ def make_rows(setup: Setup, seeds: Sequence[int], out: Path, folder: Path, table
                 if name == "finalists":
                     source = {"source": run.child("finalists").load_json("result")["source"]}
                     source["searched"] = write_nasbench201(Architecture.load(run.path / "searched.json"))
-                add(name, seed, run.load_architecture(), compute=compute_to_spend(run), **source)
+                add(name, seed, run.load_architecture(), compute=compute_to_spend(run, torch.device("cpu")), **source)
     data, job = load_data(job_of(setup)), job_of(setup)
     torch.set_num_threads(1)
     for opponent in HALVINGS:
@@ -182,7 +182,7 @@ def make_rows(setup: Setup, seeds: Sequence[int], out: Path, folder: Path, table
         conditions = conditions_of(bank, own, data, Silent())
         for seed in seeds:
             if (name, seed) not in done:
-                limit = compute_to_spend(Run(folder / f"default-{seed}"))
+                limit = compute_to_spend(Run(folder / f"default-{seed}"), torch.device("cpu"))
                 found, spent, num = halved(conditions, opponent, seed, bank, setup.bank, limit)
                 add(name, seed, found, compute=spent, networks=num)
 

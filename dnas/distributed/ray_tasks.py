@@ -89,7 +89,7 @@ class RayTasks:
     def _connected(self) -> Iterator[Any]:
         """Ray, connected to the cluster."""
         try:
-            import ray
+            import ray  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise MissingPackage('--ray needs Ray: pip install ".[ray]" in a clone of dnas') from error
         if self.address != LOCAL:
