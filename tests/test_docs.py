@@ -22,6 +22,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
 # Walks through an example, which tests/test_examples.py runs.
 ELSEWHERE = ("your-model",)
+# A command of dnas, by itself or started by another.
+LAUNCHED = re.compile(r"((torchrun|srun) .*?)?(?P<command>dnas .*)")
 # What a page takes for granted, and sizes with which it takes a second instead of hours.
 BEFORE = {"tables": "architecture = dnas.NasBench201Space().random(torch.Generator())"}
 SMALLER = {
@@ -82,9 +84,10 @@ def test_recipes_of_a_page_are_read(page: str, tmp_path: Path) -> None:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Each command of `dnas` that a page shows, with the page."""
+    """Each command of `dnas` that a page shows, without torchrun or srun in front of it, with the page."""
     shown = [(page, block.replace("\\\n", " ")) for page in PAGES for block in blocks(page, "bash")]
-    return [(page, line) for page, text in shown for line in text.splitlines() if line.startswith("dnas ")]
+    found = [(page, LAUNCHED.match(line)) for page, text in shown for line in text.splitlines()]
+    return [(page, line["command"]) for page, line in found if line is not None]
 
 
 @cache
