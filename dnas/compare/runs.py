@@ -23,6 +23,7 @@ from dnas.jobs.opponents import opponent_command
 from dnas.jobs.run_folder import begin
 from dnas.jobs.search import search_command
 from dnas.jobs.workers import train_on_workers
+from dnas.report.live import ShowArchitecture
 from dnas.searching.start import hand_on_start
 from dnas.system.devices import named_device
 from dnas.system.display import Display, PartOfBar
@@ -81,7 +82,8 @@ def _opposed(grid: Grid, job: Job, name: str, display: PartOfBar) -> CompareRow:
 
 def _searched(grid: Grid, job: Job, recipe: str, display: PartOfBar) -> CompareRow:
     """Search, go on with a search that was stopped, or read the result of a finished one."""
-    run, observers = grid.run(recipe, job.seed), grid.watching()
+    run = grid.run(recipe, job.seed)
+    observers = [*grid.watching(), ShowArchitecture(display, run, job.search.epochs)]
     failure, found = "", None
     if not run.config_path.exists():
         begin(run, job)

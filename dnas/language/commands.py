@@ -19,6 +19,7 @@ from dnas.language.search import search_language
 from dnas.language.settings import LanguageTraining
 from dnas.language.table import FOUND, CellComparison, CellRow
 from dnas.language.training import train_language
+from dnas.report.live import ShowArchitecture
 from dnas.space.recurrent import RecurrentSpace
 from dnas.system.atomic import write_text
 from dnas.system.devices import named_device
@@ -111,6 +112,7 @@ def language_command(
             space=job.space,
             settings=job.search,
             run=run,
+            observers=(ShowArchitecture(display, run, job.search.search.epochs),),
             display=display,
             device=named_device(job.device),
         )

@@ -96,6 +96,10 @@ class PartOfBar(Display):
     def say(self, text: str) -> None:
         self.display.say(text)
 
+    def status(self, text: str) -> None:
+        """Show a line below the bar, with the run's number."""
+        self.display.status(f"[{self.part + 1}/{self.num}] {text}")
+
     def finished(self, text: str) -> None:
         """Print what the run found, with its number."""
         self.say(f"[{self.part + 1}/{self.num}] {text}")

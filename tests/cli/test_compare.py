@@ -17,6 +17,7 @@ from dnas.system.display import RichDisplay
 from dnas.table import Table, load_table, save_table
 from tests.support.cli import dnas, done, refused
 from tests.support.lock import other_process
+from tests.support.tensorboard_pictures import first_picture
 
 SIZES = (
     *("--data", "digits", "--space", "dnas.NasBench201Space", "--channels", "2", "--cells", "1", "--image_size", "8"),
@@ -76,6 +77,10 @@ def changed_since(out: Path) -> dict[str, int]:
 
 
 # What comes out
+
+
+def test_each_search_shows_its_architecture_while_it_runs(whole: Path):
+    assert first_picture(whole / "searches" / "mine" / "seed-1").startswith(b"\x89PNG")
 
 
 def test_there_is_a_row_for_every_recipe_and_seed(whole: Path, table: Path):

@@ -35,6 +35,7 @@ from dnas.system.display import RichDisplay
 from dnas.system.threads import num_threads
 from tests.support.cli import dnas, done, refused
 from tests.support.language import CELL, SMALL, make_text
+from tests.support.tensorboard_pictures import first_picture
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,10 @@ def test_what_is_printed_is_written_and_every_cell_has_its_row(whole: Path, text
     kinds = json.loads((whole / "text.json").read_text())
     assert kinds["vocabulary"] == list(load_text(text, level="char").vocabulary.tokens)
     assert not (whole / "cells" / "found" / "checkpoints").exists()
+
+
+def test_the_search_shows_its_architecture_while_it_runs(whole: Path):
+    assert first_picture(whole).startswith(b"\x89PNG")
 
 
 def test_cells_can_be_added_and_those_that_are_there_are_not_trained_again(run: Path, whole: Path):

@@ -99,6 +99,12 @@ def test_one_of_several_runs_moves_its_part_of_the_bar(capsys):
     ]
 
 
+def test_the_line_below_the_bar_of_several_runs_has_the_number_of_the_run(terminal, capsys):
+    with RichDisplay() as display:
+        PartOfBar(display, "search", unit="run", part=1, num=3).status("epoch 2 of 5")
+    assert "[2/3] epoch 2 of 5" in capsys.readouterr().out
+
+
 def test_in_a_terminal_a_line_below_the_bar_gives_way_to_the_next(terminal, capsys):
     with RichDisplay() as display:
         display.update("search", 1, 4, {})
