@@ -148,12 +148,12 @@ class Run:
         """Remove all rows after `step` from metrics.jsonl and TensorBoard, before a resumed run writes them again."""
         kept = [row for row in self.metrics() if row["step"] <= step]
         write_text(self.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
-        self.curves.remove()
+        self.curves.remove_rows()
         for row in kept:
             self.curves.add_row(row)
 
     def log_picture(self, step: int, name: str, png: bytes) -> None:
-        """Put a PNG into TensorBoard, if that is installed; a resumed run does not write earlier ones again."""
+        """Put a PNG into TensorBoard, if that is installed; those of a resumed run stay."""
         self.curves.add_picture(step, name, png)
 
     def close(self) -> None:

@@ -185,6 +185,22 @@ def test_tensorboard_is_cut_back_though_the_killed_process_never_closed_its_file
     killed.close()
 
 
+def test_a_run_that_goes_on_keeps_its_pictures(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    png = b"\x89PNG\r\n\x1a\n" + bytes(8) + (7).to_bytes(4) + (5).to_bytes(4)
+    run.log_picture(1, "cell", png)
+    run.close()
+    resumed = Run(run.path)
+    resumed.cut_metrics(0)
+    resumed.log_picture(2, "cell", png)
+    resumed.close()
+    accumulator = EventAccumulator(str(run.path / "tensorboard" / "pictures"))
+    accumulator.Reload()
+    pictures = [(event.step, event.width, event.height) for event in accumulator.Images("cell")]
+    assert pictures == [(1, 7, 5), (2, 7, 5)]
+
+
 def test_metrics_are_written_where_tensorboard_is_not_installed(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     run.log(1, {"loss": 0.5})

@@ -10,6 +10,6 @@ def first_picture(run: Path) -> bytes:
     pytest.importorskip("cairosvg", exc_type=OSError)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(run / "tensorboard"))
+    events = EventAccumulator(str(run / "tensorboard" / "pictures"))
     events.Reload()
     return events.Images("architecture")[0].encoded_image_string
