@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from inspect import isabstract
+from traceback import walk_tb
 
 import dnas
+from dnas.system.errors import UserError
 from dnas.system.words import did_you_mean
 
 _KINDS = {
@@ -128,15 +130,33 @@ def _no_part(value: str, kind: str = "") -> str:
 
 
 def _why_not_imported(value: str) -> str:
-    """Why the module of an import path, package.module.Class, cannot be imported; empty where it can."""
+    """Why the module of an import path, package.module.Class, cannot be imported; empty where it can.
+
+    Raises:
+        UserError: the module's own code fails.
+    """
     module, _, _ = value.rpartition(".")
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module):
         return ""
     try:
         import_module(module)
     except ImportError as error:
-        return f" {module} cannot be imported: {type(error).__name__}: {error}."
+        return f" {_not_imported(module, error)}"
+    except Exception as error:  # whatever the user's file raises when it is imported
+        raise UserError(_not_imported(module, error)) from error
     return ""
+
+
+def of_failed_import(error: Exception) -> str:
+    """One line for an error that a user's file raised while jsonargparse imported it; empty for any other error."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "import_object":  # jsonargparse's, which lets pass what the file raises
+            return _not_imported(frame.f_locals["name"].rpartition(".")[0], error)
+    return ""
+
+
+def _not_imported(module: str, error: Exception) -> str:
+    return f"{module} cannot be imported: {type(error).__name__}: {error}."
 
 
 def _union(found: re.Match[str]) -> str:

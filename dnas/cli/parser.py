@@ -12,7 +12,7 @@ from io import StringIO
 from typing import Any
 
 from dnas.cli.arguments import Arguments, read_arguments
-from dnas.cli.messages import plainer
+from dnas.cli.messages import of_failed_import, plainer
 from dnas.system.errors import MissingPackage, UserError
 
 try:
@@ -115,6 +115,10 @@ def settings_of(command: Command, parser: ArgumentParser, given: Arguments) -> N
             settings = parser.instantiate(parser.parse_args(given.words))
     except ArgumentError as error:
         raise UserError(plainer(str(error), command.name, _names_of(parser))) from error
+    except Exception as error:
+        if not (message := of_failed_import(error)):
+            raise
+        raise UserError(message) from error
     _check_rates(settings)
     return settings
 

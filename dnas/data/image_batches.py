@@ -78,7 +78,7 @@ class ImageBatches(Batches):
         self.images = images
         self.batch_size = min(batch_size, len(images))
         self.note = (
-            f"{images.name}: batch size {batch_size} lowered to {len(images)}, the number of images."
+            f"{images.name}: batch size {batch_size} lowered to {len(images)}, the number of samples."
             if batch_size > len(images)
             else ""
         )

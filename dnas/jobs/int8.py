@@ -15,6 +15,8 @@ from dnas.jobs.job import Job
 from dnas.shipping.int8 import FILE, quantize
 from dnas.system.errors import UserError
 from dnas.system.words import aligned
+from dnas.task.base import Task
+from dnas.task.classification import Classification
 
 # At most so many images find the ranges of activations.
 CALIBRATION = 256
@@ -50,9 +52,10 @@ def export_int8(job: Job, data: JobData, folder: Path, *, threads: int) -> str:
         threads: CPU threads of one run.
 
     Raises:
-        UserError: no or too few images were held out.
+        UserError: the task has no classes to get right, or no or too few images were held out.
         MissingPackage: onnx or onnxruntime is not installed.
     """
+    check_compares(job.task)
     _, held_out = retrain_streams(job, data, torch.device("cpu"))
     if held_out is None:
         raise UserError(
@@ -71,6 +74,19 @@ def export_int8(job: Job, data: JobData, folder: Path, *, threads: int) -> str:
     head = ["", "size", f"right of {len(images) - num}", f"milliseconds, {threads} thread(s)"]
     rows = [_cells(one) for one in found]
     return "\n".join(aligned([head, *rows], "<>>>"))
+
+
+def check_compares(task: Task | None) -> None:
+    """Check that networks of a task can be compared by the classes that they get right.
+
+    Raises:
+        UserError: names the task.
+    """
+    if task is not None and not isinstance(task, Classification):
+        raise UserError(
+            "--int8 compares networks by the classes that they get right, and the task is "
+            f"{type(task).__name__}: leave --int8 out."
+        )
 
 
 def _cells(one: Measured) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dnas.core.candidate_trial import check_candidates
 from dnas.core.derive import derive, find_decisions
 from dnas.core.own_module import made_model
 from dnas.core.run import Run
@@ -98,7 +99,7 @@ def kind_taken(job: Job, kind: SampleKind) -> SampleKind:
     Images that are not decoded yet are taken for those of three channels.
 
     Raises:
-        UserError: it takes neither.
+        UserError: it takes neither, or candidates of a choice differ in what they give.
     """
     problem = _problem_with(job, kind)
     if problem is None:
@@ -109,6 +110,8 @@ def kind_taken(job: Job, kind: SampleKind) -> SampleKind:
     sides = ", ".join(map(str, kind.shape))
     what = f"neither colour nor grey images of {kind.image_size} pixels" if is_colour else f"no inputs (batch, {sides})"
     with in_own_code(lambda: f"{job.model} takes {what}"):
+        model = searchable_model(job, kind)
+        check_candidates(model, lambda model: model(kind.zeros(2).to(device_of(model))))  # names the choice to mend
         raise problem
 
 

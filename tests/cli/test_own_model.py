@@ -141,6 +141,22 @@ def test_mistakes_are_told_before_anything_is_made(words, message, tmp_path, mon
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["ownnet.py"]
 
 
+@pytest.mark.parametrize("option", ["--search.relaxation", "--search.weights.lr", "--task"])
+def test_a_part_whose_file_raises_is_refused_in_a_sentence(option, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "raising.py").write_text("raise RuntimeError('no licence')")
+    (tmp_path / "unreadable.py").write_text("def f(:")
+    assert "raising cannot be imported: RuntimeError: no licence." in refused("search", option, "raising.Part")
+    assert "unreadable cannot be imported: SyntaxError" in refused("search", option, "unreadable.Part")
+
+
+def test_candidates_of_other_shapes_are_told_with_the_name_of_their_choice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ownnet.py").write_text(MODULE.replace("nn.ReLU()", "nn.Conv2d(4, 5, 1)"))
+    monkeypatch.delitem(sys.modules, "ownnet", raising=False)
+    assert "candidates of choice 'act' must give the same shapes" in refused("search", "--model", "ownnet:Net")
+
+
 WIDE = """
 import dnas
 from torch import nn

@@ -103,7 +103,7 @@ def test_memory_format_and_dtype_are_as_asked(channels_last):
 def test_a_batch_larger_than_the_set_is_the_whole_set_and_noted():
     stream = batches(batch_size=64)
     assert [len(batch.targets) for batch in stream.epoch(0)] == [COUNT]
-    assert stream.note == "random: batch size 64 lowered to 23, the number of images."
+    assert stream.note == "random: batch size 64 lowered to 23, the number of samples."
     assert batches().note == ""
 
 

@@ -10,6 +10,7 @@ from dnas.core.run import Run
 from dnas.cost.stopwatch import Stopwatch, open_session
 from dnas.data.normalization import Normalization
 from dnas.data.resize import ResizeRule
+from dnas.jobs.int8 import check_compares
 from dnas.shipping.export import export
 from dnas.shipping.int8 import quantize
 from dnas.shipping.interface import Interface
@@ -17,6 +18,8 @@ from dnas.shipping.onnx_digest import DIGEST, has_onnx_seal
 from dnas.shipping.package import save_network
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
 from dnas.space import NasBench201Space
+from dnas.system.errors import UserError
+from dnas.task.regression import Regression
 
 IMAGES = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -35,6 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export(run, formats=("onnx",))
     quantize(run / "export" / "network.onnx", run / "export" / "network_int8.onnx", IMAGES)
     return run / "export"
+
+
+def test_it_is_refused_for_a_task_without_classes():
+    with pytest.raises(UserError, match="the task is Regression: leave --int8 out"):
+        check_compares(Regression())
 
 
 def logits(path: Path) -> torch.Tensor:
