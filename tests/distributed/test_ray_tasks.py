@@ -1,17 +1,21 @@
-"""Rows of a comparison on Ray's workers, one of which is killed: the same rows as without Ray."""
+"""Work on Ray's workers, one of which is killed: rows, random networks and fronts are those without Ray."""
 
+import shutil
 import socket
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dnas import UserError
 from dnas.compare.row import CompareRow
+from dnas.core.run import Run
 from dnas.distributed.ray_tasks import RayTasks, _carried_out
 from dnas.table import Table, save_table
-from tests.support.cli import dnas, done, make_photos, refused
+from tests.support.cli import SMALL, dnas, done, make_photos, refused
 
 SIZES = (
     *("--space", "dnas.NasBench201Space", "--channels", "2", "--cells", "1", "--image_size", "8", "--batch_size", "8"),
@@ -53,6 +57,40 @@ def test_six_rows_of_which_one_worker_is_killed_are_those_of_one_process(tmp_pat
 
 def rows_in(folder: Path) -> dict[str, CompareRow]:
     return {path.stem: CompareRow.load(path) for path in (folder / "rows").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[str]:
+    """The address of a Ray cluster on this machine, with two cores."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield str(cluster.address)
+    cluster.shutdown()
+
+
+def test_random_networks_and_a_front_are_those_of_one_process(tmp_path: Path, ray: str):
+    alone, with_ray = tmp_path / "alone", tmp_path / "ray"
+    done("search", "--data", make_photos(tmp_path / "photos"), *SMALL, "--run", alone)
+    done("retrain", alone)
+    shutil.copytree(alone, with_ray)
+    for run, options in ((alone, ()), (with_ray, ("--ray", ray))):
+        said = done("baseline", run, "--num_random", 2, *options)
+        assert ("[2/2] baseline/" in said) == bool(options)
+        said = done("front", run, "--points", 2, "--retrain", 1, *options)
+        assert ("[1/1] front/" in said) == bool(options)
+    for place in ("baseline", "front/flops"):
+        name = {"baseline": "results", "front/flops": "front"}[place]
+        expected, found = (without_times(Run(run / place).load_json(name)) for run in (alone, with_ray))
+        assert found == expected
+
+
+def without_times(data: Any) -> Any:
+    """The same without seconds and compute."""
+    if isinstance(data, dict):
+        return {name: without_times(value) for name, value in data.items() if name not in ("seconds", "compute")}
+    return [without_times(value) for value in data] if isinstance(data, list) else data
 
 
 def test_an_address_that_does_not_answer_and_a_worker_of_another_version_are_told(tmp_path: Path):

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from dnas.core.run import Run
-from tests.support.cli import SMALL, done, make_photos
+from tests.support.cli import SMALL, dnas, done, make_photos
+from tests.support.ranks import on_ranks
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +45,7 @@ def test_a_search_whose_rank_is_killed_is_started_again_and_ends_as_one_process_
 
 
 def test_a_mistake_is_told_once(tmp_path: Path):
-    status, _, err = torchrun("export", tmp_path, restarts=0)
-    said = [line for line in err.splitlines() if line.startswith("dnas: ")]
-    assert (status, said) == (1, ["dnas: dnas export works in one process: start it without torchrun or srun."])
+    ended = on_ranks(2, dnas, "export", tmp_path)
+    said = [line for one in ended for line in one.err.splitlines() if line.startswith("dnas: ")]
+    assert [one.code for one in ended] == [2, 2]
+    assert said == ["dnas: dnas export works in one process: start it without torchrun or srun."]
