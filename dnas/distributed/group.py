@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dnas.distributed.collectives import AddUp, Spread, summed
+from dnas.distributed.environment import SECONDS
 from dnas.distributed.ranks import ALONE, Ranks, working_with
 from dnas.system.errors import UserError
 
@@ -138,7 +139,10 @@ class Group(Ranks):
         except (RuntimeError, ValueError):  # the store is kept by the first rank, unless torchrun keeps it
             return f"Lost rank 0 of {self.size}, which no longer answers."
         if not silent:
-            return f"The ranks can no longer exchange tensors, though all answer: {str(error).splitlines()[0]}"
+            return (
+                "The ranks can no longer exchange tensors, though all answer. One may have taken longer than the "
+                f"others wait (set {SECONDS} to more seconds): {str(error).splitlines()[0]}"
+            )
         return f"Lost {named}: it died, or did not answer in time. The run goes on from its last checkpoint."
 
     def _named(self, rank: int) -> str:

@@ -14,7 +14,7 @@ from dnas.searching.observer import EpochReport, StepReport
 from tests.support.data_parallel import SHARED, data, model
 from tests.support.ranks import on_ranks, own_rank
 
-SECONDS = 5
+HANGING = 20  # seconds; on a busy machine two ranks that live may be several seconds apart
 
 
 class Fails(Observer):
@@ -40,14 +40,17 @@ def searched(run: Path, number: signal.Signals) -> None:
     search(model(), data(1), data(2), settings=settings, observers=Fails(number), run=run, display=Silent())
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-def test_a_lost_rank_is_named_in_time_and_its_search_goes_on(tmp_path: Path, number: signal.Signals):
+@pytest.mark.parametrize(
+    ("number", "environment"),
+    [(signal.SIGKILL, {}), (signal.SIGSTOP, {"DNAS_RANK_SECONDS": str(HANGING)})],
+    ids=["killed", "stopped"],
+)
+def test_a_lost_rank_is_named_in_time_and_its_search_goes_on(tmp_path: Path, number: signal.Signals, environment: dict):
     began = time.monotonic()
-    environment = {"DNAS_RANK_SECONDS": str(SECONDS)}
     answer = on_ranks(2, searched, tmp_path / "run", number, environment=environment, patience={1: 0.0})[0]
     assert str(answer).startswith("LostRank: Lost rank 1 of 2 (process ")
     assert "The run goes on from its last checkpoint" in str(answer)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300  # half of what a rank is given if nothing is said
     assert Run(tmp_path / "run").load_checkpoint("last")["step"] == 2  # the end of the first epoch
 
     if number is signal.SIGKILL:

@@ -14,7 +14,7 @@ import torch
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["dnas.public"])
-SECONDS = 120.0  # how long the processes may take
+SECONDS = 600.0  # how long the processes may take
 
 
 def on_ranks(
@@ -41,7 +41,7 @@ def on_ranks(
             "WORLD_SIZE": str(size),
             "MASTER_ADDR": "localhost",
             "MASTER_PORT": str(port),
-            "DNAS_RANK_SECONDS": "30",
+            "DNAS_RANK_SECONDS": "120",
             **(environment or {}),
         }
         process = _CONTEXT.Process(target=_carry_out, args=(theirs, variables, work, arguments))
