@@ -15,14 +15,12 @@ from dnas.cli.shared import goes_on_with
 from dnas.cli.workers import add_workers, workers_of, workers_words
 from dnas.core.run import writing
 from dnas.finalists.opponents.named import named_opponents
-from dnas.jobs.budget import random_architectures
 from dnas.jobs.images import read_data
 from dnas.jobs.judge import baseline_command, check_baseline
 from dnas.jobs.opponents import opponents_of
 from dnas.jobs.report import report_at_end
-from dnas.jobs.workers import train_on_workers
+from dnas.jobs.workers import train_random_on_workers
 from dnas.system.display import RichDisplay
-from dnas.training.baseline import random_places
 
 
 def _fill(parser: ArgumentParser) -> None:
@@ -50,8 +48,7 @@ def _run(config: Namespace, given: Arguments) -> None:
         data = read_data(run, job, display)
         workers = workers_of(config.ray, config.gpus_per_row, [job])
         if workers is not None:
-            draw = random_architectures(job, run, data.kind)
-            train_on_workers(run, job, random_places(draw, config.num_random), workers, display)
+            train_random_on_workers(run, job, data.kind, config.num_random, workers, display)
         beside |= opponents_of(run, job, data, opponents, display)
         display.say(baseline_command(run, job, data, config.num_random, display, beside=beside))
         report_at_end(run, job.search, display)

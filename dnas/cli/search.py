@@ -25,10 +25,12 @@ from dnas.cli.recipes import (
 from dnas.cli.run_settings import job_of, say_next, trust_words, with_retraining
 from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
 from dnas.cli.table import table_for
+from dnas.cli.workers import check_workers, workers_of, workers_words
 from dnas.core.architecture import Architecture
 from dnas.core.run import RETRAIN, Run, run_of_rank, writing
 from dnas.cost.budget import Budget
 from dnas.distributed.ranks import ranks
+from dnas.distributed.ray_tasks import RayTasks
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import baseline_command, check_baseline
@@ -37,6 +39,7 @@ from dnas.jobs.report import report_at_end
 from dnas.jobs.retrain import plan_retrain, retrain_command
 from dnas.jobs.run_folder import check_new, new_run_folder
 from dnas.jobs.search import begin_search, plan_search, repeat_search, search_command
+from dnas.jobs.workers import train_random_on_workers
 from dnas.report.live import ShowArchitecture
 from dnas.searching.decidedness import AGREEING, agreement
 from dnas.searching.result import SearchResult
@@ -68,6 +71,9 @@ class SearchOptions:
         agreement: with a table, number of random architectures on which the supernet's ranking is compared with it,
             after the last epoch; 50 of them take about as long as five epochs.
         agreement_every: epochs between two such comparisons; there is always one after the last epoch.
+        ray: 'local' trains finalists, and the networks of the baseline, at the same time on the cores of this machine,
+            'auto' or HOST:PORT on a Ray cluster whose machines all see the folder (docs/clusters.md).
+        gpus_per_row: with --ray, GPUs of each network, which may be a part of one, such as 0.25.
     """
 
     budget: str | None = None
@@ -81,8 +87,11 @@ class SearchOptions:
     table: Path | None = None
     agreement: int | None = None
     agreement_every: int | None = None
+    ray: str | None = None
+    gpus_per_row: float | None = None
 
     def __post_init__(self) -> None:
+        check_workers(self.ray, self.gpus_per_row)
         if self.agreement is not None and self.table is None:
             raise UserError("--agreement has no effect without --table; add that, or leave it out.")
         if self.agreement_every is not None and self.agreement is None:
@@ -108,7 +117,8 @@ def _fill(parser: ArgumentParser) -> None:
 def _understood(given: Arguments) -> Arguments:
     given = with_files(with_default(given, "default"), {**job_settings(SearchOptions), "trust": bool})
     check_own_sizes(given)
-    check_resume(given, {"--baseline", "--num_random", "--table", "--agreement", "--agreement_every"})
+    fine = {"--baseline", "--num_random", "--table", "--agreement", "--agreement_every", "--ray", "--gpus_per_row"}
+    check_resume(given, fine)
     check_resume(given, {"--run"}, "--repeat")
     return with_warmup_in_proportion(given)
 
@@ -150,6 +160,7 @@ def _searched(
         Run.open(options.other_seed).load_architecture()  # before anything that takes long
     table = table_for(options.table, job.space.name)
     watching = _agreement(table, options)
+    workers = _workers(job, options)
     clock = compute_clock(named_device(job.device))
     started = clock()
     if options.repeat is not None:
@@ -158,10 +169,11 @@ def _searched(
         asked, fits_rate = job, "--search.alphas.lr" not in given.names
         job = ranks().from_first(lambda: plan_search(run, asked, display, fits_rate=fits_rate))
         data = begin_search(run, job, display, options.milliseconds)
-    with goes_on_with("search", "--resume", run.path, *options.baseline_words, *trust_words(job)):
+    words = (*options.baseline_words, *workers_words(config), *trust_words(job))
+    with goes_on_with("search", "--resume", run.path, *words):
         data = read_data(run, job, display) if data is None else data
         live = [*watching, ShowArchitecture(display, run, job.search.epochs)]
-        found = search_command(run, job, data, display, live, planning=clock() - started)
+        found = search_command(run, job, data, display, live, planning=clock() - started, workers=workers)
         if options.other_seed is not None:
             display.say(_agreement_with(Run.open(options.other_seed), found))
         if table is not None:
@@ -171,7 +183,7 @@ def _searched(
         if options.baseline == "random":
             # Parts that were named on the command line just now are trusted in the run's folder too.
             job = with_retraining(run, job, trust=config.trust or options.resume is None)
-            display.say(_compared_with_random(run, job, data, options.num_random or 8, display))
+            display.say(_compared_with_random(run, job, data, options.num_random or 8, display, workers))
     if options.repeat is not None:
         display.say(outcome(Run(options.repeat), run))
     report_at_end(run, job.search, display)
@@ -211,11 +223,22 @@ def with_budget(job: Job, budget: str | None) -> Job:
     return replace(job, search=replace(job.search, budget=Budget(tuple(budget.split(",")))))
 
 
-def _compared_with_random(run: Run, job: Job, data: JobData, num: int, display: Display) -> str:
+def _workers(job: Job, options: SearchOptions) -> RayTasks | None:
+    """Who trains finalists and random networks; None for this process."""
+    if options.ray is not None and not job.finalists.num and options.baseline == "none":
+        raise UserError("--ray has no effect without --finalists or --baseline random; add one, or leave it out.")
+    return workers_of(options.ray, options.gpus_per_row, [job])
+
+
+def _compared_with_random(
+    run: Run, job: Job, data: JobData, num: int, display: Display, workers: RayTasks | None
+) -> str:
     """Retrain what was found, and random architectures alike; their table."""
     if not run.child(RETRAIN).config_path.exists():
         job = plan_retrain(run, job, data, time=job.time, threads=None, display=display)
     retrain_command(run, job, data, display)
+    if workers is not None:
+        train_random_on_workers(run, job, data.kind, num, workers, display)
     return baseline_command(run, job, data, num, display)
 
 

@@ -13,11 +13,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dnas.system.errors import MissingPackage, UserError
+from dnas.system.interrupt import Interrupted, stop_request
 from dnas.version import __version__
 
 LOCAL = "local"
 _TRIES = 3
-_SECONDS = 10.0  # for the address to answer
+_SECONDS = 10.0  # for the address to answer, and for workers to end
+_SECONDS_TO_LISTEN = 0.5  # between two looks at whether somebody wants to stop
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ class RayTasks:
 
         Raises:
             UserError: the address does not answer, or Ray there is of another version.
+            Interrupted: Ctrl-C; the workers end, and what they have saved is there.
         """
         failed: dict[str, str] = {}
-        with self._connected() as ray:
+        with self.connected() as ray, stop_request() as request:
             (folder.absolute()).mkdir(parents=True, exist_ok=True)
             remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(_carried_out)
 
@@ -68,30 +71,37 @@ class RayTasks:
 
             running = {begin(name): (name, 1) for name in tasks}
             while running:
-                (ended, *_), _ = ray.wait(list(running))
-                name, tries = running.pop(ended)
-                try:
-                    line, mistake = ray.get(ended)
-                except ray.exceptions.RayError as error:
-                    why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                    if tries == _TRIES:
-                        failed[name] = f"its worker was lost {_TRIES} times ({why})"
+                ended, _ = ray.wait(list(running), timeout=_SECONDS_TO_LISTEN)
+                if request.made:
+                    _stop(ray, list(running))
+                    raise Interrupted(f"The workers were stopped; what they have saved is in {folder}.")
+                for task in ended:
+                    name, tries = running.pop(task)
+                    line, mistake, lost = _answer(ray, task)
+                    if lost and tries < _TRIES:
+                        say(f"{name}: {lost}; it goes on elsewhere, try {tries + 1} of {_TRIES}.")
+                        running[begin(name)] = name, tries + 1
                         continue
-                    say(f"{name}: its worker was lost ({why}); it goes on elsewhere, try {tries + 1} of {_TRIES}.")
-                    running[begin(name)] = name, tries + 1
-                    continue
-                if mistake:
-                    failed[name] = mistake
-                say(f"[{len(tasks) - len(running)}/{len(tasks)}] {f'{name}: {mistake}' if mistake else line}")
+                    mistake = f"{lost}, {_TRIES} times" if lost else mistake
+                    if mistake:
+                        failed[name] = mistake
+                    say(f"[{len(tasks) - len(running)}/{len(tasks)}] {f'{name}: {mistake}' if mistake else line}")
         return failed
 
     @contextmanager
-    def _connected(self) -> Iterator[Any]:
-        """Ray, connected to the cluster."""
+    def connected(self) -> Iterator[Any]:
+        """Ray, connected to the cluster; a block within another one shares its connection and its workers.
+
+        Raises:
+            UserError: the address does not answer, or Ray there is of another version.
+        """
         try:
             import ray  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise MissingPackage('--ray needs Ray: pip install ".[ray]" in a clone of dnas') from error
+        if ray.is_initialized():
+            yield ray
+            return
         if self.address != LOCAL:
             _check_answers(self.address)
         # Workers of this machine find what this process finds: modules of the user's own in the current folder.
@@ -109,6 +119,24 @@ class RayTasks:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _stop(ray: Any, tasks: list[Any]) -> None:
+    """End workers, and wait until they have let go of their folders."""
+    for task in tasks:
+        ray.cancel(task, force=True)
+    ray.wait(tasks, num_returns=len(tasks), timeout=_SECONDS)
+
+
+def _answer(ray: Any, task: Any) -> tuple[str, str, str]:
+    """Of a task that has ended: its line, the user's mistake, or how it was lost; the other two are empty."""
+    try:
+        return (*ray.get(task), "")
+    except ray.exceptions.RayTaskError as error:  # an exception that is no mistake of the user's
+        return "", "", f"it failed ({type(error.cause).__name__}: {error.cause})"
+    except ray.exceptions.RayError as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return "", "", f"its worker was lost ({why})"
 
 
 def _check_answers(address: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -106,6 +106,14 @@ class Finalist:
         return f"finalist {self.number}"
 
 
+class Ahead(Protocol):
+    """Does trainings ahead of a contest, in its folders, at the same time; the contest then finds them done."""
+
+    def __call__(self, finalists: Sequence[Finalist], rungs: Sequence[Rung]) -> None:
+        """Train each finalist in these rungs, one after another."""
+        ...
+
+
 class Contest:
     """Trains and judges finalists; what was done in an earlier call is read from their folders.
 
@@ -114,12 +122,15 @@ class Contest:
         run: folder of all of them, RUN/finalists; finalist 3 has RUN/finalists/003/rung_0, rung_1 ...
         display: shows progress and messages.
         request: whether somebody wants to stop, which is heeded between two trainings.
+        ahead: trains several at the same time; None where this process trains all of them.
 
     Raises:
         UserError: the folder holds finalists of other settings.
     """
 
-    def __init__(self, conditions: Conditions, run: Run, display: Display, request: StopRequest) -> None:
+    def __init__(
+        self, conditions: Conditions, run: Run, display: Display, request: StopRequest, ahead: Ahead | None = None
+    ) -> None:
         self.conditions = conditions
         self.run = run
         self.display = display
@@ -128,6 +139,7 @@ class Contest:
         self.compute_now = 0.0  # of those that were not read from their folders
         self.seconds = 0.0
         self._request = request
+        self._ahead = ahead
         self._num_done = 0
         self._check_folder()
 
@@ -151,6 +163,23 @@ class Contest:
             self.finalists.append(own)
             entered.append(own)
         return entered
+
+    def train_ahead(self, finalists: Sequence[Finalist], rungs: Sequence[Rung]) -> None:
+        """Let others train those that are not trained yet, if there are others who do.
+
+        Raises:
+            UserError: some could not be trained.
+            Interrupted: somebody wants to stop.
+        """
+        left = [one for one in finalists if not self._is_through(one, rungs)]
+        if self._ahead is not None and left and not self._request.made:
+            self._ahead(left, rungs)
+
+    def _is_through(self, finalist: Finalist, rungs: Sequence[Rung]) -> bool:
+        folders = [self._folder(finalist).child(f"rung_{rung.number}").path for rung in rungs]
+        return any((folder / f"{_DIVERGED}.json").exists() for folder in folders) or all(
+            (folder / f"{_JUDGEMENT}.json").exists() for folder in folders
+        )
 
     def train(self, finalist: Finalist, rung: Rung) -> None:
         """Train a finalist in a rung and judge it; one that diverges gets a `failure` instead of a judgement.

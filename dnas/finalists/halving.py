@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dnas.core.run import Run
-from dnas.finalists.contest import FOLDER, Conditions, Contest, Finalist
+from dnas.finalists.contest import FOLDER, Ahead, Conditions, Contest, Finalist
 from dnas.finalists.outcome import Outcome
 from dnas.finalists.proposals import Proposer
 from dnas.finalists.settings import Rung
@@ -18,7 +18,12 @@ RESULT = "result"  # name of the JSON file that a finished contest leaves
 
 
 def successive_halving(
-    proposals: Proposer, conditions: Conditions, *, run: Run, display: Display = Silent()
+    proposals: Proposer,
+    conditions: Conditions,
+    *,
+    run: Run,
+    display: Display = Silent(),
+    ahead: Ahead | None = None,
 ) -> Outcome:
     """Propose finalists, train them in rungs, and take the best; a call that was stopped goes on when it is repeated.
 
@@ -29,14 +34,15 @@ def successive_halving(
         conditions: how they are trained and judged.
         run: the folder of the search; everything is written to RUN/finalists.
         display: shows progress and messages.
+        ahead: trains those of a rung at the same time; None where this process trains all of them.
 
     Raises:
-        UserError: the folder holds finalists of other settings.
+        UserError: the folder holds finalists of other settings, or some could not be trained.
         Interrupted: Ctrl-C.
     """
     settings, folder = conditions.settings, run.child(FOLDER)
     with stop_request() as request:
-        contest = Contest(conditions, folder, display, request)
+        contest = Contest(conditions, folder, display, request, ahead)
         entered, left = halved(contest, proposals)
     equals = [one for one in left if one is left[0] or not can_tell_apart(left[0].last, one.last)]
     winner = equals[0] if equals else entered[0]
@@ -94,6 +100,7 @@ def _later_rungs(contest: Contest, left: list[Finalist], proposals: Proposer) ->
 
 def _trained(contest: Contest, finalists: Sequence[Finalist], rungs: Sequence[Rung]) -> list[Finalist]:
     """Those that get through all of these rungs, best first."""
+    contest.train_ahead(finalists, rungs)
     for finalist in finalists:
         for rung in rungs:
             if not finalist.failure:

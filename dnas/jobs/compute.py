@@ -10,6 +10,7 @@ import torch
 
 from dnas.core.run import Run
 from dnas.distributed.ranks import ranks
+from dnas.finalists.contest import FOLDER
 from dnas.system.compute import compute_clock
 from dnas.system.devices import device_name
 from dnas.system.errors import UserError
@@ -32,11 +33,28 @@ class Spent(NamedTuple):
 
 
 def spent_in(run: Run) -> Spent | None:
-    """The compute of a run; None where it was not counted.
+    """The compute of a run, with that of the workers that trained its finalists; None where it was not counted.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: a file is damaged.
     """
+    own = _own(run)
+    if own is None:
+        return None
+    parts = [own]
+    for path in sorted((run.path / FOLDER).glob(f"*/{FILE}.json")):
+        part = _own(Run(path.parent))
+        assert part is not None
+        parts.append(part)
+    return Spent(
+        sum(part.seconds for part in parts),
+        all(part.is_whole for part in parts),
+        " and ".join(sorted({part.processor for part in parts} - {""})),
+    )
+
+
+def _own(run: Run) -> Spent | None:
+    """What the processes that worked in this folder itself have spent."""
     path = run.path / f"{FILE}.json"
     if not path.exists():
         return None
@@ -56,7 +74,7 @@ def counted(run: Run, device: torch.device, *, before: float = 0.0) -> Iterator[
         device: where the work is done.
         before: seconds that were spent before the block and belong to it, for planning.
     """
-    so_far = spent_in(run) or Spent(0.0, True)
+    so_far = _own(run) or Spent(0.0, True)
     clock = compute_clock(device)
     started = clock()
     kept = {"is_whole": so_far.is_whole, "processor": device_name(device)}

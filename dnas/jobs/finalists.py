@@ -13,7 +13,7 @@ from dnas.core.architecture import Architecture
 from dnas.core.derive import derive
 from dnas.core.run import Run
 from dnas.cost.bounds import Bounds
-from dnas.finalists.contest import Conditions
+from dnas.finalists.contest import Ahead, Conditions
 from dnas.finalists.halving import successive_halving
 from dnas.finalists.proposals import Known, Possible, Proposals
 from dnas.finalists.same_function import SeenFunctions
@@ -35,7 +35,13 @@ UNBALANCED = 5
 
 
 def choose_finalist(
-    run: Run, job: Job, data: JobData, result: SearchResult, bounds: Bounds | None, display: Display
+    run: Run,
+    job: Job,
+    data: JobData,
+    result: SearchResult,
+    bounds: Bounds | None,
+    display: Display,
+    ahead: Ahead | None = None,
 ) -> SearchResult:
     """Train finalists after a search and take the best one as the run's result, in RUN/finalists and architecture.json.
 
@@ -48,21 +54,26 @@ def choose_finalist(
         result: what the search ends with.
         bounds: those of the job's budget; None without one.
         display: shows progress and messages.
+        ahead: trains those of a rung at the same time; None where this process trains all of them.
 
     Raises:
         UserError, Interrupted: as `successive_halving`.
     """
     known = None if job.finalists.alone else _known(run, job, result)
-    model = result.supernet.model if job.finalists.begin_with == "searched" else None
-    conditions = conditions_of(run, job, data, display, model=model)
+    conditions = conditions_of(run, job, data, display, model=searched_model(job, result))
     with num_threads(job.threads):
         proposals = proposals_of(run, job, data, conditions, known, bounds)
-        outcome = successive_halving(proposals, conditions, run=run, display=display)
+        outcome = successive_halving(proposals, conditions, run=run, display=display, ahead=ahead)
     display.say(str(outcome))
     seconds = result.seconds + outcome.seconds
     run.save_json("search", {**run.load_json("search"), "seconds": seconds, "finalists_seconds": outcome.seconds})
     run.save_architecture(outcome.winner.architecture)
     return replace(result, architecture=outcome.winner.architecture, seconds=seconds)
+
+
+def searched_model(job: Job, result: SearchResult) -> nn.Module | None:
+    """The model whose weights the finalists begin with; None for new weights."""
+    return result.supernet.model if job.finalists.begin_with == "searched" else None
 
 
 def _known(run: Run, job: Job, result: SearchResult) -> Known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import nn
 from dnas.core.run import Run
 from dnas.cost.bounds import Bounds
 from dnas.data import Catalog
+from dnas.distributed.ray_tasks import RayTasks
 from dnas.formats import architecture_text
 from dnas.jobs.budget import (
     bounds_of_job,
@@ -22,7 +24,8 @@ from dnas.jobs.budget import (
     say_range,
 )
 from dnas.jobs.compute import counted
-from dnas.jobs.finalists import choose_finalist
+from dnas.jobs.finalist_workers import FinalistsOnWorkers
+from dnas.jobs.finalists import choose_finalist, searched_model
 from dnas.jobs.images import JobData, read_data, remember_parts, search_streams, show_reading
 from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.job_data import open_data, with_task_of
@@ -180,6 +183,7 @@ def search_command(
     observers: Sequence[Observer] = (),
     *,
     planning: float = 0.0,
+    workers: RayTasks | None = None,
 ) -> SearchResult:
     """Run the search of a job in its folder, and its finalists, or go on with one that was stopped.
 
@@ -190,6 +194,7 @@ def search_command(
         display: shows progress and messages.
         observers: observers in addition to those of the settings.
         planning: seconds of compute that were spent on planning, which count as the search's.
+        workers: who trains the finalists of a rung at the same time; None where this process trains them.
 
     Raises:
         UserError, NonFiniteLoss, Interrupted: as `dnas.search`.
@@ -205,7 +210,9 @@ def search_command(
         if result.decidedness is not None:
             display.say(str(result.decidedness))
         if job.finalists.num:
-            result = choose_finalist(run, job, data, result, bounds, display)
+            with nullcontext() if workers is None else workers.connected():
+                ahead = workers and FinalistsOnWorkers(run, job, workers, display, searched_model(job, result))
+                result = choose_finalist(run, job, data, result, bounds, display, ahead)
     if result.architecture != before.architecture:
         display.say(f"The best finalist:\n{architecture_text(result.architecture)}")
     _say_budget(run, job, data, bounds, result, display)
