@@ -125,7 +125,7 @@ def all_problems(problems: Mapping[int, str]) -> str:
     """One message for all images that cannot be read, in their order; the rest of a long list is counted."""
     told = [problems[at] for at in sorted(problems)]
     if len(told) == 1:
-        return told[0]
+        return f"{told[0]} --skip_unreadable true leaves it out."
     more = "" if len(told) <= _TOLD else f" ... and {len(told) - _TOLD} more."
     listed = " ".join(f"({number}) {problem}" for number, problem in enumerate(told[:_TOLD], start=1))
     return f"{len(told)} images cannot be read; --skip_unreadable true leaves them out. {listed}{more}"

@@ -72,7 +72,7 @@ class Finiteness:
         if may_skip:
             bad = bad_inputs(given)
             if ranks().any(bool(bad)):  # all of them leave the step out; losses and gradients are the same in all
-                return self._skip(bad or "inputs of another process hold NaN or infinity")
+                return self._skip(_of_some_rank(bad))
             before = map_tensors(lambda tensor: tensor.detach().clone(), self.moving())
         with steps_on(*given):
             result = step()
@@ -121,6 +121,13 @@ class Finiteness:
     def _skip(self, what: str) -> None:
         self.num_skipped += 1
         self.say(f"A step is left out ({self.num_skipped} of at most {self.at_most}). {what[0].upper()}{what[1:]}.")
+
+
+def _of_some_rank(bad: str) -> str:
+    """What is wrong with the inputs of the first rank that has something to say."""
+    told = ranks().each(bad)
+    rank = next(rank for rank, words in enumerate(told) if words)
+    return told[rank] if len(told) == 1 else f"{told[rank]} of those of rank {rank}"
 
 
 def non_finite_of(numbers: Mapping[str, Tensor | float]) -> str:

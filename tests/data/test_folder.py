@@ -228,6 +228,13 @@ def test_all_images_that_cannot_be_read_are_named_at_once(tmp_path):
     assert [path.name for path in bad if str(path) in str(caught.value)] == [path.name for path in bad]
 
 
+def test_a_single_image_that_cannot_be_read_is_told_with_how_to_leave_it_out(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "cat" / "empty.png").touch()
+    with pytest.raises(UserError, match=r"empty\.png.*\. --skip_unreadable true leaves it out\.$"):
+        load_folder(tmp_path, size=8)
+
+
 def test_images_that_cannot_be_read_are_left_out_and_counted_where_that_is_asked_for(tmp_path):
     pets(tmp_path / "whole")
     whole = load_folder(tmp_path / "whole", size=8)
