@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
@@ -294,6 +295,8 @@ def settings(facts: Facts) -> str:
 
 
 def _commands(facts: Facts) -> str:
+    if isinstance(entry(facts.config, "shrink"), Mapping):
+        return _shrink_command(facts)
     if "job" not in facts.config:
         return f"dnas report {facts.folder}"
     steps = [f"dnas search --recipe recipe.yaml --run NEW   # recipe.yaml: the entry job of {facts.folder}/config.yaml"]
@@ -301,3 +304,16 @@ def _commands(facts: Facts) -> str:
     steps += [f"dnas baseline NEW --num_random {len(items(facts.comparison, 'random'))}"] if facts.comparison else []
     steps += ["dnas evaluate NEW"] if facts.evaluation else []
     return "\n".join(steps)
+
+
+def _shrink_command(facts: Facts) -> str:
+    """The command with all that was set beside `settings`, which it takes from a file."""
+    given = facts.config["shrink"]
+    line = ["dnas", "shrink", words(given, "model")]
+    for name, value in given.items():
+        several = value if isinstance(value, list) else [value]
+        if name in ("model", "settings") or any(isinstance(one, Mapping) for one in several) or value in (None, ""):
+            continue
+        line += [f"--{name}", *(str(one).lower() if isinstance(one, bool) else str(one) for one in several)]
+    command = shlex.join([*line, "--settings", "settings.yaml", "--run", "NEW"])
+    return f"{command}   # settings.yaml: the entry shrink.settings of {facts.folder}/config.yaml"

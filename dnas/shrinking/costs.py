@@ -11,7 +11,7 @@ from math import prod
 from typing import NamedTuple
 
 from dnas.shrinking.book import Term
-from dnas.shrinking.channels import Field
+from dnas.shrinking.channels import Field, Fields, vary
 from dnas.shrinking.groups import Structure
 
 # A decision and one of its values.
@@ -104,17 +104,45 @@ def flops_of(structure: Structure) -> Polynomial:
 def _cost(structure: Structure, terms: list[tuple[str, Term]]) -> Polynomial:
     sums: dict[Names, float] = defaultdict(float)
     groups = _groups_of_labels(structure)
-    kernels = {f"{kernel.module}{end}": kernel for kernel in structure.kernels for end in ("", ".weight")}
     for place, term in terms:
-        kernel = kernels.get(place)
-        size: Names = () if kernel is None else (kernel.name,) * kernel.dims
-        whole = 1 if kernel is None else kernel.largest**kernel.dims
-        found: dict[Names, float] = {(): float(term.scale)}
-        for labels in term.factors:
-            found = _times(found, _count(structure, labels, groups))
-        for names, scale in found.items():
-            sums[tuple(sorted((*_with_block(structure, place, names), *size)))] += scale / whole
+        for part in _products(structure, place, term):
+            found: dict[Names, float] = {(): float(part.scale)}
+            for labels in part.factors:
+                found = _times(found, _count(structure, labels, groups))
+            for names, scale in found.items():
+                sums[tuple(sorted((*_with_block(structure, place, names), *part.names)))] += scale / part.unit
     return Polynomial({names: scale for names, scale in sums.items() if scale})
+
+
+class _Product(NamedTuple):
+    """scale / unit times how many labels of each factor stay, times the values of decisions."""
+
+    scale: int
+    unit: int
+    factors: Fields
+    names: Names
+
+
+def _products(structure: Structure, place: str, term: Term) -> list[_Product]:
+    """A term with the decisions on the kernel and the kind of the convolution at this place.
+
+    v times a whole convolution plus (1 - v) times a depthwise and a pointwise one, where it may become separable.
+    """
+    kernel = next((one for one in structure.kernels if place in (one.module, f"{one.module}.weight")), None)
+    separable = next((one for one in structure.separables if place in (one.module, f"{one.module}.weight")), None)
+    unit, size = (1, ()) if kernel is None else (kernel.largest**kernel.dims, (kernel.name,) * kernel.dims)
+    if separable is None:
+        return [_Product(term.scale, unit, term.factors, size)]
+    # Factors are fields of the weight, (outputs, inputs, *kernel).
+    of_inputs = tuple(labels for labels in term.factors if not vary(labels, 0))
+    of_channels = tuple(labels for labels in term.factors if vary(labels, 0) or vary(labels, 1))
+    return [
+        _Product(term.scale, unit, term.factors, (*size, separable.name)),
+        _Product(term.scale, unit, of_inputs, size),
+        _Product(-term.scale, unit, of_inputs, (*size, separable.name)),
+        _Product(term.scale, 1, of_channels, ()),
+        _Product(-term.scale, 1, of_channels, (separable.name,)),
+    ]
 
 
 def _groups_of_labels(structure: Structure) -> dict[int, str]:

@@ -16,8 +16,8 @@ from dnas.finalists.contest import Conditions
 from dnas.finalists.halving import successive_halving
 from dnas.finalists.outcome import Outcome
 from dnas.finalists.pieces import Pieces
+from dnas.shrinking.budget import WidthLimits
 from dnas.shrinking.first_batches import for_statistics
-from dnas.shrinking.program import Bound
 from dnas.shrinking.proposals import WidthProposals, values_of
 from dnas.shrinking.searchable import Narrowable
 from dnas.shrinking.settings import ShrinkSettings
@@ -28,7 +28,7 @@ from dnas.task.base import Task
 
 def best_of_finalists(
     searchable: Narrowable,
-    bounds: Sequence[Bound],
+    limits: WidthLimits,
     decided: Sequence[Mapping[str, int]],
     ranking: Mapping[str, Sequence[int]],
     *,
@@ -48,7 +48,7 @@ def best_of_finalists(
 
     Args:
         searchable: the trained model.
-        bounds: the limits.
+        limits: of the budget.
         decided: the values of the integer program, and those that it gives for looser budgets.
         ranking: of each group's classes, the most important first.
         fits: whether values keep a limit in milliseconds as measured.
@@ -79,7 +79,7 @@ def best_of_finalists(
         teacher=searchable.model if settings.distill else None,
         distillation=settings.fine_tuning.distillation,
     )
-    proposals = WidthProposals(searchable, bounds, decided, fits, conditions.settings.seed)
+    proposals = WidthProposals(searchable, limits.program, limits.bounds, decided, fits, conditions.settings.seed)
     outcome = _contest(proposals, conditions, run, display)
     display.say(str(outcome))
     return values_of(outcome.winner.architecture), outcome.seconds

@@ -12,6 +12,7 @@ from dnas.shrinking.blocks import Block
 from dnas.shrinking.book import KERNEL
 from dnas.shrinking.channels import FIXED, Field, vary
 from dnas.shrinking.kernels import Kernel
+from dnas.shrinking.separable import Separable
 from dnas.shrinking.trace import Trace
 
 # A dimension of a parameter or buffer.
@@ -26,11 +27,13 @@ class Selection:
         kept: for a group by name, the indices of its classes that stay; other groups stay whole.
         skipped: names of the blocks that are left out.
         kernels: for a kernel by name, the size that stays; others stay as they are.
+        separated: names of the modules that become depthwise-separable.
     """
 
     kept: Mapping[str, Sequence[int]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     kernels: Mapping[str, int] = field(default_factory=dict)
+    separated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Structure:
         blocks: residual blocks that may be left out.
         frozen: dimensions, as 'features.0.weight, dimension 1', or groups that stay, with the reason.
         kernels: of convolutions that may become smaller, where a rule lets them.
+        separables: convolutions that may become depthwise-separable, where a rule lets them.
     """
 
     trace: Trace
@@ -76,6 +80,7 @@ class Structure:
     blocks: tuple[Block, ...]
     frozen: tuple[Frozen, ...]
     kernels: tuple[Kernel, ...] = ()
+    separables: tuple[Separable, ...] = ()
 
     def removed(self, kept: Mapping[str, Sequence[int]]) -> Field:
         """The labels of the classes that go, for the indices of classes that stay by name of a group."""

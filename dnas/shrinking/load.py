@@ -69,11 +69,14 @@ def _shrunk(folder: Path, model: nn.Module) -> nn.Module:
             {str(name): tuple(map(int, classes)) for name, classes in chosen["kept"].items()},
             tuple(chosen["skipped"]),
             {str(name): int(size) for name, size in chosen.get("kernels", {}).items()},
+            tuple(map(str, chosen.get("separated", ()))),
         )
         example = example_of(kept["example"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{source} is damaged ({type(error).__name__}: {error}).") from error
-    rules = [Rule(name.removesuffix(".kernel"), kernel=True) for name in selection.kernels]
+    smaller = {name.removesuffix(".kernel") for name in selection.kernels}
+    apart = set(selection.separated)
+    rules = [Rule(name, kernel=name in smaller, separable=name in apart) for name in sorted(smaller | apart)]
     searchable = make_searchable(model, example, rules=rules)
     structure = searchable.structure
     sizes = {group.name: len(group) for group in structure.groups}
@@ -87,6 +90,8 @@ def _shrunk(folder: Path, model: nn.Module) -> nn.Module:
     for name, size in selection.kernels.items():
         if size not in kernels.get(name, ()):
             raise UserError(f"{source} is of another model: the one given has no {name} of size {size}.")
+    if not apart <= {one.module for one in structure.separables}:
+        raise UserError(f"{source} is of another model: the one given has no convolution {shortened(sorted(apart))}.")
     network = searchable.derive(selection)
     state = read_weights(folder)
     check_state(network, state, source=str(folder / "network.pt"))

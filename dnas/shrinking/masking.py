@@ -12,7 +12,7 @@ from dnas.shrinking.blocks import Block
 from dnas.shrinking.channels import Field
 from dnas.shrinking.groups import Selection, Structure
 from dnas.shrinking.kernels import inside
-from dnas.shrinking.slicing import replace_module
+from dnas.shrinking.slicing import products_in_place, replace_module
 from dnas.shrinking.trace import copied
 
 
@@ -29,6 +29,7 @@ def masked(model: nn.Module, structure: Structure, selection: Selection) -> nn.M
         selection: what stays of them.
     """
     copy = copied(model)
+    products_in_place(copy, selection)
     removed = structure.removed(selection.kept)
     consumed = np.unique(np.concatenate([labels.reshape(-1) for labels in structure.trace.book.consumers] or [removed]))
     tensors: dict[str, Tensor] = {**dict(copy.named_parameters()), **dict(copy.named_buffers())}

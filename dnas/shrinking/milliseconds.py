@@ -120,8 +120,13 @@ def predicted_milliseconds(
         seed: of the networks that are measured.
 
     Raises:
-        UserError: which operators the model runs changes with its widths.
+        UserError: which operators the model runs changes with its widths, or with the kind of a convolution.
     """
+    if searchable.structure.separables:
+        raise UserError(
+            "Milliseconds cannot be predicted where convolutions may become depthwise-separable: give a budget in "
+            "flops or parameters, or leave separable=True out of the rules."
+        )
     networks, times = _Networks(searchable, example, delivered), OperationTimes(operator)
     generator = torch.Generator().manual_seed(seed)
     options = {name: own_values(program, name) for name in program.values}

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, starmap
 from random import Random
+from types import MappingProxyType
 
 import torch
 
 from dnas.core.architecture import Architecture
 from dnas.data.keyed_random import stream_key
 from dnas.finalists.proposals import Proposal
-from dnas.shrinking.program import Bound
+from dnas.shrinking.expected import own_values
+from dnas.shrinking.program import Bound, Program
 from dnas.shrinking.rivals import BAND, largest_within, random_widths, uniform_widths
 from dnas.shrinking.searchable import Narrowable
 
@@ -32,6 +34,7 @@ class WidthProposals:
 
     Args:
         searchable: the model.
+        program: its decisions and their values.
         bounds: the limits.
         decided: the values that were decided on, which need not reach the band, and those for looser budgets.
         fits: whether values keep limits that only a measurement tells.
@@ -39,6 +42,7 @@ class WidthProposals:
     """
 
     searchable: Narrowable
+    program: Program
     bounds: Sequence[Bound]
     decided: Sequence[Mapping[str, int]]
     fits: Callable[[Mapping[str, int]], bool]
@@ -46,8 +50,8 @@ class WidthProposals:
     _seen: set[str] = field(default_factory=set)
 
     def first(self, num: int, random_share: float) -> list[Proposal]:
-        """What was decided, what was decided for looser budgets scaled down, uniform widths, these without or with
-        single blocks, changes of all these in turn, and random ones.
+        """What was decided, what was decided for looser budgets scaled down, uniform widths, these with single blocks
+        as narrow as they can be, without or with single blocks, changes of all these in turn, and random ones.
 
         Args:
             num: how many.
@@ -64,7 +68,8 @@ class WidthProposals:
         bases += [("uniform widths", uniform)]
         bases = [(name, values) for name, values in bases if values is not None]
         found += self._new(bases, wanted - len(found))
-        found += self._new(chain(*starmap(self._without_blocks, bases)), wanted - len(found))
+        for neighbours in (self._with_narrow_blocks, self._without_blocks):
+            found += self._new(chain(*starmap(neighbours, bases)), wanted - len(found))
         random = Random(stream_key(self.seed, 0))
         drawn = (
             (f"a change of {name}", self._changed(values, random))
@@ -97,6 +102,34 @@ class WidthProposals:
                     break
         return found
 
+    def _with_narrow_blocks(self, name: str, values: Mapping[str, int]) -> Iterator[_Named]:
+        """The same with one block, which may have been left out, at the smallest widths inside of it.
+
+        Other widths are as much wider or narrower as the budget says; then only one of them is narrower.
+        """
+        assert values is not None
+        for block in self.searchable.structure.blocks:
+            inner = {group: min(own_values(self.program, group)) for group in self._groups_inside(block.name)}
+            narrow = {**values, block.name: 1, **inner}
+            if not inner or narrow == values:
+                continue
+            word = f"{name} with {block.name} as narrow as it can be"
+            yield word, self._scaled(narrow, {}, stay=inner)
+            for group in self.searchable.structure.groups:
+                if narrow[group.name] and group.name not in inner:
+                    yield f"{word} and {group.name} narrower", self._with_one_narrower(narrow, group.name)
+
+    def _groups_inside(self, block: str) -> list[str]:
+        return [group for group, outer in self.program.inside.items() if outer == block]
+
+    def _with_one_narrower(self, values: Mapping[str, int], group: str) -> dict[str, int] | None:
+        """The same with this width as large as the budget allows, at most as it was."""
+
+        def at(share: float) -> dict[str, int]:
+            return {**values, group: max(1, int(values[group] * share + 0.5))}
+
+        return largest_within(at, self.bounds)
+
     def _without_blocks(self, name: str, values: Mapping[str, int]) -> Iterator[_Named]:
         """The same without one block or with it, other widths as much wider or narrower as the budget says."""
         assert values is not None
@@ -109,8 +142,10 @@ class WidthProposals:
         groups = self.searchable.structure.groups
         return self._scaled(values, {group.name: math.exp(random.gauss(0.0, _CHANGE)) for group in groups})
 
-    def _scaled(self, values: Mapping[str, int], by: Mapping[str, float]) -> dict[str, int] | None:
-        """Widths times a number each, all by one factor, the largest within the budget."""
+    def _scaled(
+        self, values: Mapping[str, int], by: Mapping[str, float], stay: Mapping[str, int] = MappingProxyType({})
+    ) -> dict[str, int] | None:
+        """Widths times a number each, all by one factor but for those that stay, the largest within the budget."""
         groups = self.searchable.structure.groups
         # A width inside of a block that was out has no value to begin with: it gets the mean share of the others.
         shares = {group.name: values[group.name] / len(group) for group in groups if values[group.name]}
@@ -122,7 +157,7 @@ class WidthProposals:
             for group in groups:
                 wanted = shares.get(group.name, mean) * by.get(group.name, 1.0) * factor * len(group)
                 widths[group.name] = max(1, min(len(group), int(min(wanted, len(group)) + 0.5)))
-            return self.searchable.consistent({**values, **widths})
+            return self.searchable.consistent({**values, **widths, **stay})
 
         return largest_within(at, self.bounds)
 

@@ -29,7 +29,7 @@ def random_widths(searchable: Narrowable, bounds: Sequence[Bound], generator: to
     """Random widths and blocks that use 95 to 100 % of a bound and pass none; None where 1,000 draws gave none.
 
     Each width is a share drawn from (0, 1), all to the least power that is within the bounds; each block is left out
-    with probability 1/4, and sizes of kernels are drawn.
+    with probability 1/4, and kinds and sizes of kernels are drawn.
     """
     groups, blocks = searchable.structure.groups, searchable.structure.blocks
     for _ in range(_TRIES):
@@ -39,6 +39,8 @@ def random_widths(searchable: Narrowable, bounds: Sequence[Bound], generator: to
             kernel.name: kernel.sizes[int(torch.randint(len(kernel.sizes), (), generator=generator))]
             for kernel in searchable.structure.kernels
         }
+        for one in searchable.structure.separables:
+            kernels[one.name] = int(torch.randint(2, (), generator=generator))
         at = partial(_at_power, searchable, shares, stays, kernels)
         found = largest_within(at, bounds)
         if found is not None and any(bound.cost.of(found) >= BAND * bound.most for bound in bounds):

@@ -6,16 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from torch import nn
 
 from dnas.shrinking.groups import Frozen, Structure
 from dnas.shrinking.kernels import Conv, Kernel, kernel_of
+from dnas.shrinking.separable import Separable, separable_of
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Whether some modules may become narrower, be left out, or get smaller kernels.
+    """Whether some modules may become narrower, be left out, or get other kernels.
 
     Of several rules for a module the last one counts.
 
@@ -24,6 +26,7 @@ class Rule:
         width: whether numbers of channels in these modules may change.
         depth: whether these modules may be left out, where they are residual blocks.
         kernel: whether kernels of these modules may become smaller; without a rule they stay.
+        separable: whether convolutions among these modules may become depthwise-separable; without a rule they stay.
 
     Example:
         >>> [Rule("*", width=False), Rule(nn.Conv2d)]  # only convolutions, and what goes with them alone
@@ -34,6 +37,7 @@ class Rule:
     width: bool = True
     depth: bool = True
     kernel: bool = False
+    separable: bool = False
 
     def matches(self, name: str, module: nn.Module) -> bool:
         """Whether the rule is about this module."""
@@ -67,21 +71,35 @@ def ruled(model: nn.Module, structure: Structure, rules: Sequence[Rule]) -> Stru
             blocks.append(block)
         else:
             frozen.append(Frozen(block.name, "a rule keeps it"))
-    kernels = []
-    owners = Counter(id(module.weight) for module in model.modules() if isinstance(module, Conv))
-    for name, module in model.named_modules():
-        rule = last[name]
-        found = kernel_of(name, module) if rule is not None and rule.kernel else ""
-        if isinstance(module, Conv) and owners[id(module.weight)] > 1 and found:
-            found = "it shares its weight with another convolution"
-        if isinstance(found, Kernel):
-            kernels.append(found)
-        elif found:
-            frozen.append(Frozen(f"{name}.kernel", found))
+    kernels, of_kernels = _of_convolutions(model, {n for n, rule in last.items() if rule and rule.kernel}, kernel_of)
+    asked = {name for name, rule in last.items() if rule and rule.separable}
+    separables, of_separables = _of_convolutions(model, asked, separable_of)
     return replace(
         structure,
         groups=tuple(groups),
         blocks=tuple(blocks),
-        kernels=tuple(kernels),
-        frozen=(*structure.frozen, *frozen),
+        kernels=kernels,
+        separables=separables,
+        frozen=(*structure.frozen, *frozen, *of_kernels, *of_separables),
     )
+
+
+_Part = TypeVar("_Part", Kernel, Separable)
+
+
+def _of_convolutions(
+    model: nn.Module, asked: set[str], find: Callable[[str, nn.Module], _Part | str]
+) -> tuple[tuple[_Part, ...], list[Frozen]]:
+    """What rules ask for among the modules of these names, and what stays with the reason."""
+    owners = Counter(id(module.weight) for module in model.modules() if isinstance(module, Conv))
+    parts, frozen = list[_Part](), list[Frozen]()
+    for name in (name for name, _ in model.named_modules() if name in asked):
+        module = model.get_submodule(name)
+        found = find(name, module)
+        if isinstance(module, Conv) and owners[id(module.weight)] > 1 and found:
+            found = "it shares its weight with another convolution"
+        if not isinstance(found, str):
+            parts.append(found)
+        elif found:
+            frozen.append(Frozen(f"{name}.kernel", found))
+    return tuple(parts), frozen

@@ -43,11 +43,12 @@ class Narrowable:
         """Every decision at its largest: the model as it is."""
         widths = {group.name: len(group) for group in self.structure.groups}
         kernels = {kernel.name: kernel.largest for kernel in self.structure.kernels}
-        return widths | {block.name: 1 for block in self.structure.blocks} | kernels
+        return widths | {part.name: 1 for part in (*self.structure.blocks, *self.structure.separables)} | kernels
 
     def program(self, steps: int = 8) -> Program:
         """The decisions, with widths in steps such as eighths, at least one class each."""
-        values: dict[str, Sequence[int]] = {block.name: (0, 1) for block in self.structure.blocks}
+        structure = self.structure
+        values: dict[str, Sequence[int]] = {part.name: (0, 1) for part in (*structure.blocks, *structure.separables)}
         values |= {kernel.name: kernel.sizes for kernel in self.structure.kernels}
         inside = {}
         for group in self.structure.groups:
@@ -69,7 +70,8 @@ class Narrowable:
         """The first classes of each group's ranking, as many as its value says.
 
         Args:
-            values: numbers of classes; 0 or 1 for blocks; sizes of kernels.
+            values: numbers of classes; 0 or 1 for blocks, and for convolutions that may become separable; sizes of
+                kernels.
             ranking: for each group, the indices of its classes, the most important first.
         """
         skipped = tuple(block.name for block in self.structure.blocks if not values[block.name])
@@ -79,7 +81,9 @@ class Narrowable:
             for group in self.structure.groups
             if self.structure.block_of(group.name) not in gone
         }
-        return Selection(kept, skipped, {kernel.name: values[kernel.name] for kernel in self.structure.kernels})
+        kernels = {kernel.name: values[kernel.name] for kernel in self.structure.kernels}
+        separated = tuple(one.module for one in self.structure.separables if not values[one.name])
+        return Selection(kept, skipped, kernels, separated)
 
     def consistent(self, values: Mapping[str, int]) -> dict[str, int]:
         """The values with 0 for the widths inside of blocks that are left out."""
@@ -143,7 +147,7 @@ def _with_small_costs(model: nn.Module, structure: Structure) -> Narrowable:
     """
     while True:
         flops, parameters = flops_of(structure), parameters_of(structure)
-        kernels = {kernel.name for kernel in structure.kernels}
+        kernels = {part.name for part in (*structure.kernels, *structure.separables)}
         terms = [set(names) for cost in (flops, parameters) for names in cost.terms]
         # A kernel goes before a width does.
         name = next((min(names & kernels) for names in terms if len(names) > 3 and names & kernels), None)
@@ -155,5 +159,6 @@ def _with_small_costs(model: nn.Module, structure: Structure) -> Narrowable:
             groups=tuple(group for group in structure.groups if group.name != name),
             blocks=tuple(block for block in structure.blocks if block.name != name),
             kernels=tuple(kernel for kernel in structure.kernels if kernel.name != name),
+            separables=tuple(one for one in structure.separables if one.name != name),
             frozen=(*structure.frozen, Frozen(name, "too many decisions would be multiplied in one cost")),
         )

@@ -255,7 +255,7 @@ class _Shrinking:
 
         return best_of_finalists(
             searchable,
-            limits.bounds,
+            limits,
             [decision.values, *(limits.looser(factor).best(worth.scores) for factor in _LOOSER)],
             worth.ranking,
             fits=lambda values: most is None or measure(values) <= most,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dnas.shrinking.channels import Field
 from dnas.shrinking.groups import Selection, Structure
 from dnas.shrinking.kernels import cut_kernel
+from dnas.shrinking.separable import nearest_products, take_apart
 from dnas.shrinking.trace import copied
 
 
@@ -25,6 +26,7 @@ def sliced(model: nn.Module, structure: Structure, selection: Selection) -> nn.M
         selection: what stays of them.
     """
     copy = copied(model)
+    products_in_place(copy, selection)
     removed = structure.removed(selection.kept)
     if removed.size:
         _cut_tensors(copy, structure, removed)
@@ -33,10 +35,23 @@ def sliced(model: nn.Module, structure: Structure, selection: Selection) -> nn.M
             _count_again(module)
     for kernel in structure.kernels:
         cut_kernel(copy.get_submodule(kernel.module), selection.kernels.get(kernel.name, kernel.largest))
+    for name in selection.separated:
+        whole = copy.get_submodule(name)
+        apart = take_apart(whole)
+        for place in [place for place, module in copy.named_modules(remove_duplicate=False) if module is whole]:
+            replace_module(copy, place, apart)
     for block in structure.blocks:
         if block.name in selection.skipped:
             replace_module(copy, block.name, block.stand_in())
     return copy
+
+
+def products_in_place(model: nn.Module, selection: Selection) -> None:
+    """Gives convolutions that become separable the nearest weights of such ones, whatever else is cut off later."""
+    for name in selection.separated:
+        weight = model.get_parameter(f"{name}.weight")
+        with torch.no_grad():
+            weight.copy_(nearest_products(weight))
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -14,6 +14,7 @@ from dnas.core.functional import call_with
 from dnas.shrinking.blocks import Block
 from dnas.shrinking.channels import Field
 from dnas.shrinking.groups import Structure
+from dnas.shrinking.separable import nearest_products
 from dnas.shrinking.trace import copied
 from dnas.shrinking.width import KernelSize, Stays, Width
 
@@ -22,10 +23,11 @@ class MaskedModel(nn.Module):
     """A copy of a model whose channels are weighed where they are consumed, and whose blocks are weighed whole.
 
     A channel's mask multiplies the input columns that belong to it, and weighs the statistics of layer norms; that of a
-    kernel multiplies its entries; a block
-    gives m block(x) + (1 - m) x, with the ReLU that ends it around the x. With every decision at its largest the
-    model takes its own path and equals the original bit for bit; with one value for each decision it equals the
-    smaller network.
+    kernel multiplies its entries; a convolution that may become separable has the weights m W + (1 - m) P D (see
+    `separable`); a block gives m block(x) + (1 - m) x, with the ReLU that ends it around the x.
+
+    With every decision at its largest the model takes its own path and equals the original bit for bit; with one value
+    for each decision it equals the smaller network.
 
     Args:
         model: the one that was traced; it is not changed.
@@ -47,7 +49,9 @@ class MaskedModel(nn.Module):
         self.widths = nn.ModuleList(Width(group.name, widths[group.name], ranking[group.name]) for group in groups)
         self.stays = nn.ModuleList(Stays(block.name) for block in structure.blocks)
         self.kernels = nn.ModuleList(KernelSize(kernel) for kernel in structure.kernels)
+        self.wholes = nn.ModuleList(Stays(one.name) for one in structure.separables)
         self._weights = [f"{kernel.module}.weight" for kernel in structure.kernels]
+        self._separables = [f"{one.module}.weight" for one in structure.separables]
         self._blocks = structure.blocks
         places = _Places(structure)
         # Indices into a vector of all masks, whose first entry is 1: for each field of a tensor, in the field's shape.
@@ -55,7 +59,7 @@ class MaskedModel(nn.Module):
         self._norms = places.of_layer_norms()
 
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
-        parts = [*self.widths, *self.stays, *self.kernels]
+        parts = [*self.widths, *self.stays, *self.kernels, *self.wholes]
         if all(part.is_whole for part in parts):
             return self.model(*arguments, **keywords)
         like = next(weight for weight in self.model.parameters() if weight.is_floating_point())
@@ -66,8 +70,11 @@ class MaskedModel(nn.Module):
     def _masked(self, masks: Tensor) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         found = {}
+        for name, whole in zip(self._separables, self.wholes, strict=True):
+            if not whole.is_whole:
+                found[name] = torch.lerp(nearest_products(tensors[name]), tensors[name], whole(tensors[name]))
         for name, fields in self._columns.items():
-            masked = tensors[name]
+            masked = found.get(name, tensors[name])
             for places in fields:
                 masked = masked * masks[places.to(masks.device)].to(masked.dtype)
             found[name] = masked

@@ -14,13 +14,14 @@ from dnas.shrinking.blocks import Block
 from dnas.shrinking.groups import Frozen, Group, Selection, Structure
 from dnas.shrinking.kernels import Kernel
 from dnas.shrinking.masking import masked
+from dnas.shrinking.separable import Separable
 from dnas.shrinking.slicing import sliced
 from dnas.shrinking.trace import copied
 
 # In float64, of values around 1: rounding in another order of summation stays far below, a wrong channel far above.
 _TOLERANCE = 1e-9
 
-Part = Group | Block | Kernel
+Part = Group | Block | Kernel | Separable
 
 
 def verified(model: nn.Module, example: Inputs, structure: Structure, *, seed: int = 0) -> Structure:
@@ -36,7 +37,7 @@ def verified(model: nn.Module, example: Inputs, structure: Structure, *, seed: i
         seed: of which channels are tried.
     """
     trial = _Trial(model, example, structure, seed)
-    parts = (*structure.groups, *structure.blocks, *structure.kernels)
+    parts = (*structure.groups, *structure.blocks, *structure.kernels, *structure.separables)
     if trial.fault(parts) is None and trial.fault(structure.groups) is None:
         return structure
     good: list[Part] = []
@@ -52,6 +53,7 @@ def verified(model: nn.Module, example: Inputs, structure: Structure, *, seed: i
         groups=tuple(part for part in good if isinstance(part, Group)),
         blocks=tuple(part for part in good if isinstance(part, Block)),
         kernels=tuple(part for part in good if isinstance(part, Kernel)),
+        separables=tuple(part for part in good if isinstance(part, Separable)),
         frozen=(*structure.frozen, *frozen),
     )
 
@@ -73,6 +75,7 @@ class _Trial:
             {part.name: self._some(len(part)) for part in parts if isinstance(part, Group)},
             tuple(part.name for part in parts if isinstance(part, Block)),
             {part.name: part.sizes[0] for part in parts if isinstance(part, Kernel)},
+            tuple(part.module for part in parts if isinstance(part, Separable)),
         )
         reference = self._outputs(masked(self._model, self._structure, selection))
         try:

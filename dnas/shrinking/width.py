@@ -54,14 +54,14 @@ class Width(OneDecision):
 
 
 class Stays(OneDecision):
-    """Whether a block stays: gives how much of it does, a scalar."""
+    """Whether a block stays, or a convolution whole: gives how much of it does, a scalar."""
 
     def __init__(self, name: str) -> None:
         super().__init__(Decision(name, "choice", ("out", "in")))
 
     @property
     def is_whole(self) -> bool:
-        """Whether the block stays, as the host knows it."""
+        """Whether it stays, as the host knows it."""
         return self._mixture is not None and self._mixture.active == ((1,),)
 
     def forward(self, like: Tensor) -> Tensor:

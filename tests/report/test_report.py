@@ -141,13 +141,20 @@ def test_a_shrunk_model_is_told_by_what_is_left_of_it(tmp_path):
         {"name": name, "parameters": size, "flops": size, "score": {"value": score}, "values": {"conv": size}}
         for name, size, score in (("original", 100, 0.9), ("found", 50, 0.89))
     ]
-    (tmp_path / "config.yaml").write_text("shrink: {}\n")
+    budget = ["flops<=50%", "milliseconds<=8"]
+    job = {"model": "my.net:it", "budget": budget, "task": None, "image_size": 64, "settings": {"steps": 8}}
+    (tmp_path / "config.yaml").write_text(json.dumps({"shrink": job}))
     (tmp_path / "shrink.json").write_text(json.dumps({"metric": "top1", "rows": rows, "budget": ["flops<=50%"]}))
     facts = facts_of(dnas.Run(tmp_path))
     assert sentence(facts) == (
         "The smaller model has 50% of the FLOPs, 50% of the parameters; top-1 goes from 90.00% to 89.00%."
     )
-    assert "100 → 50" in Elements(report([facts])).text
+    said = Elements(report([facts])).text
+    assert "100 → 50" in said
+    assert (
+        "dnas shrink my.net:it --budget 'flops<=50%' 'milliseconds<=8' --image_size 64 --settings settings.yaml "
+        f"--run NEW   # settings.yaml: the entry shrink.settings of {tmp_path}/config.yaml"
+    ) in said
 
 
 def test_a_comparison_of_recipes_shows_its_table(tmp_path):

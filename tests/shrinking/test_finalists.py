@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from dnas.core.run import Run
 from dnas.core.schedule import Cosine
@@ -50,7 +51,9 @@ def test_proposals_use_the_budget_and_come_once_and_the_same_for_a_seed():
     decided = [some.best(scores) for some in (limits, limits.looser(2.0))]
 
     def proposed(seed: int) -> list:
-        proposals = WidthProposals(searchable, limits.bounds, decided, lambda values: values["stem.0"] > 1, seed)
+        proposals = WidthProposals(
+            searchable, program, limits.bounds, decided, lambda values: values["stem.0"] > 1, seed
+        )
         first = proposals.first(12, random_share=0.25)
         return [*first, *proposals.changes(first[-1].architecture, 3, rung=0)]
 
@@ -65,6 +68,34 @@ def test_proposals_use_the_budget_and_come_once_and_the_same_for_a_seed():
         assert 0.95 * flops <= searchable.flops.of(values) <= flops
         assert searchable.parameters.of(values) <= parameters
         assert values["stem.0"] > 1 and values == searchable.consistent(values)
+
+
+class Bottleneck(nn.Module):
+    """x + two linear layers with 8 channels between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(16, 8, bias=False), nn.Linear(8, 16, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.outer(self.inner(x).relu())
+
+
+def test_a_block_comes_back_as_narrow_as_it_can_be_and_other_widths_pay_for_it():
+    """With s, w and h channels there are 4 s + 2 s w + s h + 10 h parameters."""
+    first, second, third = (nn.Linear(old, new, bias=False) for old, new in ((4, 16), (16, 12), (12, 10)))
+    searchable = make_searchable(nn.Sequential(first, Bottleneck(), second, nn.ReLU(), third), torch.zeros(1, 4))
+    program = searchable.program(4)  # w is 2, 4, 6 or 8
+    limits = limits_of(Budget(("parameters<=319",)), searchable, program)
+    decided = {"1": 0, "0": 12, "1.inner": 0, "2": 12}  # 312 parameters
+    proposals = WidthProposals(searchable, program, limits.bounds, [decided], lambda values: True, 0)
+    found = [(one.source, values_of(one.architecture)) for one in proposals.first(9, random_share=0.0)]
+    narrow = "the decision with 1 as narrow as it can be"
+    assert [one for one in found if one[0].startswith(narrow)] == [
+        (narrow, {"1": 1, "0": 11, "1.inner": 2, "2": 11}),  # both by one factor: 319
+        # A narrower stem alone, 9, would use 300: below 95 % of the budget.
+        (f"{narrow} and 2 narrower", {"1": 1, "0": 12, "1.inner": 2, "2": 10}),  # 316
+    ]
 
 
 def test_the_finalist_of_the_least_loss_is_the_result_and_a_stopped_contest_goes_on(tmp_path):
