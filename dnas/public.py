@@ -13,6 +13,7 @@ from dnas.core.run import Run
 from dnas.core.schedule import Constant, Cosine, Exponential, Linear, Schedule, Warmup
 from dnas.core.searchable import Searchable
 from dnas.cost.budget import Budget
+from dnas.finalists.own_search import search_with_finalists
 from dnas.finalists.settings import FinalistSettings
 from dnas.method.discretization import (
     Argmax,
@@ -205,6 +206,7 @@ __all__ = [
     "search",
     "search_in_stages",
     "search_step",
+    "search_with_finalists",
     "set_progress",
     "shrink",
 ]

@@ -17,7 +17,7 @@ from dnas.system.errors import UserError
 from dnas.system.reading import read_json
 
 # Entries that a row's file has where they are known, and their names here.
-_ADDED = {"kendall_tau": "agreement", "compute": "compute"}
+_ADDED = {"kendall_tau": "agreement", "compute": "compute", "flops": "flops"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class CompareRow:
         failure: why there is no result; empty if there is one.
         agreement: Kendall's tau between the supernet's ranking and the table's at the end; None if not measured.
         compute: seconds of compute of the search (`dnas.system.compute`); None where it was not counted.
+        flops: FLOPs of an opponent's trainings (`Contest.training_flops`); None of a search, which are not counted.
     """
 
     recipe: str
@@ -92,6 +93,7 @@ class CompareRow:
     failure: str = ""
     agreement: float | None = None
     compute: float | None = None
+    flops: float | None = None
 
     @property
     def values(self) -> Mapping[str, float]:
@@ -166,6 +168,7 @@ class CompareRow:
             failure=data["failure"],
             agreement=data.get("kendall_tau"),
             compute=data.get("compute"),
+            flops=data.get("flops"),
         )
 
 

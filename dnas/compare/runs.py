@@ -113,6 +113,7 @@ def _row(run: Run, job: Job, recipe: str, found: Found | None, failure: str) -> 
         failure=failure,
         agreement=next((row[LOGGED] for row in reversed(run.metrics()) if LOGGED in row), None),
         compute=None if spent is None else spent.seconds,
+        flops=None if spent is None else spent.flops,
     )
 
 

@@ -63,6 +63,7 @@ class Line:
         agreement: mean of Kendall's tau between a supernet's ranking and the table's.
         seconds: mean duration of the searches.
         compute: mean seconds of compute of the searches, of which opponents have as many.
+        flops: mean FLOPs of an opponent's trainings.
         device: devices of the searches.
         against_baseline: Welch's t-test against the runs of the baseline recipe, in words.
         against_random: a t-test against random architectures, in words.
@@ -77,6 +78,7 @@ class Line:
     agreement: float | None = None
     seconds: float | None = None
     compute: float | None = None
+    flops: float | None = None
     device: str = ""
     against_baseline: str = ""
     against_random: str = ""
@@ -150,6 +152,9 @@ COLUMNS = (
     Column("agreement", "tau", lambda line: line.agreement, 2, narrow="tau", optional=True),
     Column("seconds", "seconds", lambda line: line.seconds, 0, narrow="seconds"),
     Column("compute", "compute, s", lambda line: line.compute, 0, optional=True),
+    Column(
+        "flops", "training TFLOPs", lambda line: None if line.flops is None else line.flops / 1e12, 3, optional=True
+    ),
     Column("device", "device", lambda line: line.device),
     AGAINST_BASELINE,
     AGAINST_RANDOM,
@@ -183,6 +188,7 @@ def recipe_line(
     values = [row.values[columns.report] for row in good]
     agreements = [row.agreement for row in good if row.agreement is not None]
     computes = [row.compute for row in good if row.compute is not None]
+    flops = [row.flops for row in good if row.flops is not None]
     devices = list(dict.fromkeys(row.device for row in rows))
     return Line(
         recipe=recipe,
@@ -194,6 +200,7 @@ def recipe_line(
         agreement=mean(agreements) if agreements else None,
         seconds=mean([row.seconds for row in good]) if good else None,
         compute=mean(computes) if computes else None,
+        flops=mean(flops) if flops else None,
         device=", ".join(devices),
         against_baseline=BASELINE if is_baseline else columns.verdict(values, baseline),
         against_random=against_random,

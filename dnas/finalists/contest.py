@@ -210,6 +210,20 @@ class Contest:
         finalist.judgements.append(judgement)
         self._count(judgement.compute, judgement.seconds)
 
+    @property
+    def training_flops(self) -> float:
+        """FLOPs of all trainings that were judged: three forward passes for each sample of their epochs.
+
+        A backward pass costs about two forward ones (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361, section
+        2.1). All batches count as large as the first; judging is not counted, nor is a training that diverged.
+        """
+        conditions = self.conditions
+        samples = len(conditions.train) * next(iter(conditions.train.epoch(0))).num_samples
+        rungs = (
+            (one, conditions.settings.rung(number)) for one in self.finalists for number, _ in enumerate(one.judgements)
+        )
+        return float(sum(3 * samples * rung.epochs * one.flops for one, rung in rungs))
+
     def _count(self, compute: float, seconds: float) -> None:
         self.compute += compute
         self.seconds += seconds

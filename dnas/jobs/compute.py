@@ -25,11 +25,13 @@ class Spent(NamedTuple):
         seconds: CPU seconds of the process, or seconds of the device (`dnas.system.compute`).
         is_whole: whether no part is missing; a process that was killed could not write what it had spent.
         processor: where they were spent; empty where it was not noted.
+        flops: of all trainings of an opponent (`Contest.training_flops`); None where they were not counted.
     """
 
     seconds: float
     is_whole: bool
     processor: str = ""
+    flops: float | None = None
 
 
 def spent_in(run: Run) -> Spent | None:
@@ -62,7 +64,10 @@ def _own(run: Run) -> Spent | None:
     if not isinstance(data, Mapping) or not isinstance(data.get("seconds"), float):
         raise UserError(f"{path} must hold the seconds of compute of the run; got {data!r}.")
     is_whole = bool(data.get("is_whole")) and not data.get("is_open")
-    return Spent(data["seconds"], is_whole, str(data.get("processor", "")))
+    flops = data.get("flops")
+    if not isinstance(flops, float | None):
+        raise UserError(f"{path}: flops must be a number; got {flops!r}.")
+    return Spent(data["seconds"], is_whole, str(data.get("processor", "")), flops)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from dnas.core.run import Run
 from dnas.cost.bounds import Bounds
 from dnas.finalists.contest import Ahead, Conditions
 from dnas.finalists.halving import successive_halving
+from dnas.finalists.of_search import known_of, with_finalist
 from dnas.finalists.proposals import Known, Possible, Proposals
 from dnas.finalists.same_function import SeenFunctions
 from dnas.finalists.settings import FinalistSettings
@@ -59,27 +60,18 @@ def choose_finalist(
     Raises:
         UserError, Interrupted: as `successive_halving`.
     """
-    known = None if job.finalists.alone else _known(run, job, result)
+    known = None if job.finalists.alone else known_of(run, result, job.search.relaxation)
     conditions = conditions_of(run, job, data, display, model=searched_model(job, result))
     with num_threads(job.threads):
         proposals = proposals_of(run, job, data, conditions, known, bounds)
         outcome = successive_halving(proposals, conditions, run=run, display=display, ahead=ahead)
     display.say(str(outcome))
-    seconds = result.seconds + outcome.seconds
-    run.save_json("search", {**run.load_json("search"), "seconds": seconds, "finalists_seconds": outcome.seconds})
-    run.save_architecture(outcome.winner.architecture)
-    return replace(result, architecture=outcome.winner.architecture, seconds=seconds)
+    return with_finalist(run, result, outcome)
 
 
 def searched_model(job: Job, result: SearchResult) -> nn.Module | None:
     """The model whose weights the finalists begin with; None for new weights."""
     return result.supernet.model if job.finalists.begin_with == "searched" else None
-
-
-def _known(run: Run, job: Job, result: SearchResult) -> Known:
-    """What a search knows at its end."""
-    mixtures = result.supernet.expected(job.search.relaxation, torch.tensor(1.0))
-    return Known(result.architecture, mixtures, _of_epochs(run, len(result.metrics)))
 
 
 def conditions_of(run: Run, job: Job, data: JobData, display: Display, *, model: nn.Module | None = None) -> Conditions:
@@ -155,9 +147,3 @@ def _judging_task(job: Job, data: JobData, display: Display) -> Task:
         "--task dnas.Classification judges them by top-1."
     )
     return Classification(balanced=True)
-
-
-def _of_epochs(run: Run, num_epochs: int) -> Mapping[int, Architecture]:
-    """The architectures of a search's epochs, by number."""
-    paths = {int(path.stem.removeprefix("epoch_")): path for path in (run.path / "architectures").glob("epoch_*.json")}
-    return {epoch: Architecture.load(paths[epoch]) for epoch in sorted(paths) if epoch <= num_epochs}

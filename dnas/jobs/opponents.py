@@ -75,10 +75,12 @@ def opponent_command(
         architecture = opponent.find(contest, proposals, compute)
     spent = compute.spent
     read = contest.compute - contest.compute_now  # of an earlier call
-    run.save_json(FILE, {"seconds": spent, "is_whole": True, "is_open": False, "limit": seconds})
+    flops = contest.training_flops
+    run.save_json(FILE, {"seconds": spent, "flops": flops, "is_whole": True, "is_open": False, "limit": seconds})
     run.save_json("search", {"seconds": read + time.perf_counter() - started, "trainings": len(contest.finalists)})
     run.save_architecture(architecture)
     display.say(
-        f"{type(opponent).__name__}: {len(contest.finalists)} networks in {spent:.0f} s of compute, of {seconds:.0f} s."
+        f"{type(opponent).__name__}: {len(contest.finalists)} networks in {spent:.0f} s of compute, of {seconds:.0f} s "
+        f"({flops:.2g} FLOPs of training)."
     )
     return architecture

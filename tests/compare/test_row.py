@@ -37,7 +37,12 @@ def a_row(**changes) -> CompareRow:
 
 
 @pytest.mark.parametrize(
-    "row", [a_row(), a_row(agreement=-0.25), a_row(found=None, trajectory=(), failure="the loss is nan")]
+    "row",
+    [
+        a_row(),
+        a_row(agreement=-0.25, compute=3.5, flops=2e12),
+        a_row(found=None, trajectory=(), failure="the loss is nan"),
+    ],
 )
 def test_a_row_comes_back_as_it_was_saved(tmp_path: Path, row: CompareRow):
     row.save(tmp_path / "row.json")

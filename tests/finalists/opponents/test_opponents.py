@@ -52,6 +52,9 @@ def test_random_search_trains_until_the_compute_is_spent_and_keeps_the_best(tmp_
     assert contest.log == [(0, 2), (1, 2), (2, 2), (3, 2)]  # the last one begins at 6 s and is finished
     best = min((one for one in contest.finalists if one.judgements), key=lambda one: one.last.order)
     assert architecture == best.architecture
+    # Three forward passes for each of 60 samples of two epochs; one that diverged is not counted.
+    judged = [one.flops for one in contest.finalists if one.judgements]
+    assert contest.training_flops == 3 * 60 * 2 * sum(judged) > 0
 
 
 def test_each_rung_of_halving_has_the_same_share(tmp_path):
