@@ -30,6 +30,7 @@ from dnas import DartsSpace, FirstOrder, OneStep, SearchSettings, Supernet  # no
 from dnas.core.batch import Batch  # noqa: E402
 from dnas.data.iterable_batches import IterableBatches  # noqa: E402
 from dnas.data.rank_rows import rows_of  # noqa: E402
+from dnas.distributed.batch_norm import batch_norm_over_ranks  # noqa: E402
 from dnas.distributed.together import together  # noqa: E402
 from dnas.searching.execution import Stepper  # noqa: E402
 from dnas.system.processor import processor_name  # noqa: E402
@@ -45,11 +46,13 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs=3, default=(8, 5, 16), metavar=("CHANNELS", "CELLS", "PIXELS"))
     parser.add_argument("--order", type=int, choices=(1, 2), default=1)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--own_batch_norm", action="store_true", help="each rank normalises by its own rows")
     given = parser.parse_args()
     _count_messages()
-    with together() as ranks:
+    with together() as ranks, batch_norm_over_ranks(not given.own_batch_norm):
         for batch in given.batches:
-            row = measured(batch, *given.sizes, order=given.order, steps=given.steps) | {"ranks": ranks.size}
+            row = measured(batch, *given.sizes, order=given.order, steps=given.steps)
+            row |= {"ranks": ranks.size, "synchronised": not given.own_batch_norm}
             if ranks.is_first:
                 append_rows(given.output, [row])
                 print(row, flush=True)

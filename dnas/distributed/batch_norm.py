@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from dnas.distributed.ranks import Ranks, ranks
 
+_IS_SYNCHRONISED: ContextVar[bool] = ContextVar("_IS_SYNCHRONISED", default=True)
 _ARGUMENTS = ("x", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 
 
@@ -30,13 +33,23 @@ class SynchronisedBatchNorm(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         keywords = dict(kwargs or {})
-        if func is not F.batch_norm or ranks().size == 1:
+        if func is not F.batch_norm or ranks().size == 1 or not _IS_SYNCHRONISED.get():
             return func(*args, **keywords)
         keywords = {"x" if name == "input" else name: value for name, value in keywords.items()}
         given = {**dict(zip(_ARGUMENTS, args, strict=False)), **keywords}
         if not given.get("training", False):
             return func(*args, **(kwargs or {}))
         return batch_norm(ranks(), **given)
+
+
+@contextmanager
+def batch_norm_over_ranks(synchronised: bool) -> Iterator[None]:
+    """Within the block batch norm has the statistics of all ranks' rows, or on each rank those of its own."""
+    token = _IS_SYNCHRONISED.set(synchronised)
+    try:
+        yield
+    finally:
+        _IS_SYNCHRONISED.reset(token)
 
 
 def batch_norm(

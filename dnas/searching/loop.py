@@ -224,6 +224,8 @@ class SearchLoop:
         course.totals = Totals()
         if self.stepper.held is not None:
             self.stepper.held.end_epoch()
+        if not self.settings.synchronise_batch_norm:  # each rank has kept statistics of its own rows
+            ranks().first(list(self.supernet.model.buffers()))
         mixtures = self.judging.mixtures()
         scalars |= self.judging.epoch_scalars(mixtures) | self.checkpoint.finiteness.counted()
         self.shown |= {

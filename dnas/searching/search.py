@@ -18,6 +18,7 @@ from dnas.data.batches import Batches
 from dnas.data.carried import CarriedBatches, ContinuedBatches
 from dnas.data.keyed_random import stream_key
 from dnas.data.rank_rows import check_data, rows_of
+from dnas.distributed.batch_norm import batch_norm_over_ranks
 from dnas.distributed.equal import check_same, make_equal
 from dnas.distributed.together import together
 from dnas.searching.checkpoint import stage_reached
@@ -184,7 +185,7 @@ def search_in_stages(
     settings.check_length()
     settings.check_observers(observers)
     streams = {"train": train, "val": val, "validation": val if validation is None else validation}
-    with together() as current, run_of_rank(run) as run:
+    with together() as current, run_of_rank(run) as run, batch_norm_over_ranks(settings.synchronise_batch_norm):
         check_same(current, "settings", repr(settings))
         display = display if current.is_first else Silent()
         stages = _Stages(build, streams, task, criterion, settings, stamp, run, observers, display, bounds, held)

@@ -86,6 +86,9 @@ class SearchSettings:
         checkpoint_minutes: time between two checkpoints, besides the one after each epoch.
         skip_non_finite: steps that may be left out, in all, because inputs, loss or gradient of their batches are NaN
             or infinite; the search stops at the next one. With 0, the default, it stops at the first one.
+        synchronise_batch_norm: whether several processes (docs/clusters.md) normalise by the statistics of the whole
+            batch, at the price of two messages for each batch norm and pass. If not, each uses those of its own rows:
+            steps are then no longer those of one process. With one process it has no effect.
         budget: what the network may cost that is delivered; null for any cost.
     """
 
@@ -113,6 +116,7 @@ class SearchSettings:
     log_every: int = free(50)
     checkpoint_minutes: float = free(10.0)
     skip_non_finite: int = free(0)
+    synchronise_batch_norm: bool = free(True)  # as the number of processes, which may change too
     budget: Budget | None = None
 
     def __post_init__(self) -> None:

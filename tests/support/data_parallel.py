@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from dnas import (
     Choice,
@@ -26,6 +28,7 @@ from dnas import (
     shrink,
 )
 from dnas.cost.budget import Budget
+from dnas.distributed.ranks import own_rows
 from dnas.distributed.together import together
 from dnas.method.smoothing import AdversarialSmoothing
 from dnas.searching.observer import EpochReport, StepReport
@@ -34,6 +37,7 @@ from dnas.searching.weight_optimizer import WeightSGD
 from dnas.shrinking.settings import ShrinkSettings
 
 SHARED = {"epochs": 5, "alphas": AlphaAdam(lr=0.05), "weights": WeightSGD(momentum=0.5), "log_every": 1}
+OWN_BATCH_NORM = "batch norm of each rank's own rows"
 CASES: dict[str, dict[str, Any]] = {
     "first order": {},
     "one step by finite difference": {"hypergradient": OneStep(FiniteDifference())},
@@ -45,6 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
     "adversarial smoothing": {"smoothing": AdversarialSmoothing()},
     "one level": {"one_level": True},
     "clipping over mixtures": {"clip_over": "mixtures"},
+    OWN_BATCH_NORM: {"synchronise_batch_norm": False},
 }
 
 
@@ -127,6 +132,23 @@ def shrunk() -> dict[str, Any]:
         network(), train, held_out, budget="flops<=60%", search_epochs=1, settings=settings, display=Silent()
     )
     return {"state": small.state_dict()}
+
+
+class BatchNormOfParts(TorchFunctionMode):
+    """Normalises the rows of each of `size` ranks by themselves, in one process; statistics are kept of the first's."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        others = dict(kwargs or {})
+        if func is not F.batch_norm or not others["training"]:  # in evaluation mode rows do not depend on each other
+            return func(*args, **others)
+        x, mean, variance = args
+        parts = [x[own_rows(len(x), rank, self.size)] for rank in range(self.size)]
+        first = [func(parts[0], mean, variance, **others)]
+        return torch.cat(first + [func(part, None, None, **others) for part in parts[1:]])
 
 
 def all_searched(cases: list[str]) -> dict[str, Any]:
