@@ -130,23 +130,30 @@ def _run(config: Namespace, given: Arguments) -> None:
     folder = resume or options.run or ranks().from_first(lambda: new_run_folder(config.data))
     with shown() as display, run_of_rank(Run(folder)) as run:
         if ranks().size > 1:
-            _check_for_ranks(config, options)
+            check_for_ranks(options)
         job = _asked(run, config, options, given, display, is_restarted=is_restarted)
         with writing(run, display.say):
             _searched(run, job, config, options, given, display)
 
 
-def _check_for_ranks(config: Namespace, options: SearchOptions) -> None:
-    """See that nothing is asked for that one process decides by what it measures alone."""
-    asked = {
-        "--baseline random": options.baseline == "random",
-        "--finalists": bool(config.finalists.num),
-        "--budget with milliseconds, but for one with a table (--milliseconds)": options.milliseconds is None
-        and "milliseconds" in (options.budget or ""),
-    }
-    for what, is_asked in asked.items():
-        if is_asked:
-            raise UserError(f"{what} works in one process: leave it out, or start without torchrun or srun.")
+def check_for_ranks(options: SearchOptions) -> None:
+    """See that nothing is asked for that works in one process.
+
+    Raises:
+        UserError: something is; with what to do instead.
+    """
+    if options.baseline == "random":
+        raise UserError(
+            "--baseline random works in one process: search without it, then `dnas retrain RUN` with torchrun or srun, "
+            "and `dnas baseline RUN` without (--ray trains its networks at the same time)."
+        )
+    if options.ray is not None:
+        raise UserError("--ray has workers of its own: leave it out, or start without torchrun or srun.")
+    if options.milliseconds is None and "milliseconds" in (options.budget or ""):
+        raise UserError(
+            "A budget in milliseconds is measured by one process: make a table with `dnas measure --output TABLE` and "
+            "give --milliseconds TABLE, or start without torchrun or srun."
+        )
 
 
 def _searched(

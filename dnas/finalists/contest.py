@@ -14,6 +14,7 @@ from dnas.core.batch import Batch
 from dnas.core.run import Run
 from dnas.cost import count_flops, count_parameters
 from dnas.data.batches import Batches
+from dnas.distributed.ranks import ranks
 from dnas.finalists.judgement import Judgement, judge
 from dnas.finalists.later_epochs import LaterEpochs
 from dnas.finalists.proposals import Proposal
@@ -188,7 +189,7 @@ class Contest:
             UserError: its folder holds another architecture.
             Interrupted: somebody wants to stop.
         """
-        if self._request.made:
+        if ranks().any(self._request.made):
             raise Interrupted(f"The finalists were stopped before another training, in {self.run.path}.")
         own = self._folder(finalist)
         folder = own.child(f"rung_{rung.number}")
@@ -240,7 +241,7 @@ class Contest:
         before_it = clock()
 
         def taken() -> dict[str, Any]:
-            compute = clock() - before_it
+            compute = (clock() - before_it) * ranks().size  # ranks work in step
             self.compute_now += compute
             return {"compute": compute, "seconds": time.perf_counter() - started}
 
@@ -260,7 +261,8 @@ class Contest:
                 phase=FOLDER,
                 teacher=conditions.teacher,
             )
-            judgement = judge(network, conditions.judging, conditions.task)
+            # One rank judges for all, since machines could round differently, and what they decide must be the same.
+            judgement = ranks().from_first(lambda: judge(network, conditions.judging, conditions.task))
         except NonFiniteLoss as error:
             folder.save_json(_DIVERGED, {"why": str(error), **taken()})
             return

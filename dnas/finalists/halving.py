@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from dnas.core.run import Run
+from dnas.distributed.ranks import ranks
 from dnas.finalists.contest import FOLDER, Ahead, Conditions, Contest, Finalist
 from dnas.finalists.outcome import Outcome
 from dnas.finalists.proposals import Proposer
@@ -64,7 +66,9 @@ def successive_halving(
 def halved(contest: Contest, proposals: Proposer) -> tuple[list[Finalist], list[Finalist]]:
     """Hold a contest: those that entered its first rung, and those that were trained in its last one, best first."""
     settings = contest.conditions.settings
-    entered = contest.enter(proposals.first(settings.num - settings.num_guided, settings.random_share))
+    # Of several ranks the first proposes, since what is found to be the same function could differ between machines.
+    num = settings.num - settings.num_guided
+    entered = contest.enter(ranks().from_first(partial(proposals.first, num, settings.random_share)))
     left = _first_rung(contest, entered, proposals)
     entered = list(contest.finalists)
     return entered, _later_rungs(contest, left, proposals)
@@ -77,7 +81,10 @@ def _first_rung(contest: Contest, entered: Sequence[Finalist], proposals: Propos
     first = contest.conditions.settings.rung(0)
     left = _trained(contest, entered, [first])
     for _ in range(contest.conditions.settings.num_guided):
-        guided = contest.enter(proposals.guided([one.architecture for one in left])) if len(left) > 1 else []
+        if len(left) < 2:
+            break
+        trained = [one.architecture for one in left]
+        guided = contest.enter(ranks().from_first(partial(proposals.guided, trained)))
         if not guided:
             break
         left = _ranked(contest, [*left, *_trained(contest, guided, [first])])
@@ -91,7 +98,8 @@ def _later_rungs(contest: Contest, left: list[Finalist], proposals: Proposer) ->
     for rung in rungs:
         left = _trained(contest, left[: rung.num], [rung]) if rung.number else left
         if left and rung is not rungs[-1]:
-            near = proposals.changes(left[0].architecture, settings.changes, rung=rung.number)
+            change = partial(proposals.changes, left[0].architecture, settings.changes, rung=rung.number)
+            near = ranks().from_first(change)
             left = _ranked(contest, [*left, *_trained(contest, contest.enter(near), rungs[: rung.number + 1])])
         if len(left) < 2:
             break

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from dnas import UserError
+from dnas.cli.search import SearchOptions, check_for_ranks
 from dnas.core.run import Run
 from tests.support.cli import SMALL, dnas, done, make_photos
 from tests.support.ranks import on_ranks
@@ -32,7 +36,8 @@ def test_a_search_whose_rank_is_killed_is_started_again_and_ends_as_one_process_
     observer = f"[{{class_path: tests.support.kills_once.KillsOnce, init_args: {{marker: {tmp_path / 'marker'}}}}}]"
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(f"search: {{observers: {observer}}}\n")
-    words = ("search", "--recipe", recipe, "--data", photos, *SMALL)
+    finalists = ("--finalists", 2, "--finalists.rungs", 1, "--finalists.epochs", 1)
+    words = ("search", "--recipe", recipe, "--data", photos, *SMALL, *finalists)
     status, out, err = torchrun(*words, "--folder", tmp_path / "run", restarts=1)
     assert status == 0, err
     assert (tmp_path / "marker").exists()
@@ -41,7 +46,11 @@ def test_a_search_whose_rank_is_killed_is_started_again_and_ends_as_one_process_
     run = Run(tmp_path / "run")
     assert run.load_checkpoint("last")["ranks"] == 2
     done(*words, "--run", tmp_path / "alone")
-    assert run.load_architecture() == Run(tmp_path / "alone").load_architecture()
+    expected, found = (one.child("finalists").load_json("result") for one in (Run(tmp_path / "alone"), run))
+    for one, other in zip(expected["finalists"], found["finalists"], strict=True):
+        assert one["architecture"] == other["architecture"]
+        (ours,), (theirs,) = one["rungs"], other["rungs"]
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-3)  # in float32
 
 
 def test_a_mistake_is_told_once(tmp_path: Path):
@@ -49,3 +58,16 @@ def test_a_mistake_is_told_once(tmp_path: Path):
     said = [line for one in ended for line in one.err.splitlines() if line.startswith("dnas: ")]
     assert [one.code for one in ended] == [2, 2]
     assert said == ["dnas: dnas export works in one process: start it without torchrun or srun."]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (SearchOptions(baseline="random"), "--baseline random works in one process: .* `dnas baseline RUN` without"),
+        (SearchOptions(budget="milliseconds<=8"), "milliseconds is measured by one process: .* --milliseconds TABLE"),
+        (SearchOptions(ray="local"), "--ray has workers of its own: leave it out, or start without torchrun or srun"),
+    ],
+)
+def test_what_a_search_by_several_ranks_cannot_do_is_refused_with_what_to_do_instead(options: SearchOptions, said: str):
+    with pytest.raises(UserError, match=said):
+        check_for_ranks(options)
