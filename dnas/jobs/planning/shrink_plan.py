@@ -19,10 +19,12 @@ from dnas.shrinking.milliseconds import seconds_to_predict
 from dnas.shrinking.rivals import uniform_widths
 from dnas.shrinking.searchable import make_searchable
 from dnas.shrinking.settings import ShrinkSettings
-from dnas.system.words import number_of, readable_time
+from dnas.system.words import number_of, readable_time, seconds_in
 
 # A step of the masked search trains on one batch and takes the alphas' gradient on another, with masks.
 _SEARCH_STEP = 2.5
+# What a refusal names must do when steps are measured again: on a busy machine they took 1.2 times as long then.
+_RESERVE = 1.5
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def plan_shrinking(
         if seconds <= budget:
             return ShrinkPlan(chosen, seconds)
     least = _seconds(fits[-1], steps, lengths, search_epochs)
-    enough = enough_time(least)
+    behind = seconds_in(time) - budget  # reading the data took it, and will again
+    enough = enough_time(behind + _RESERVE * least)
     scratch = (
         " The network from scratch takes most of it: leave out --settings.from_scratch." if steps.scratch_epochs else ""
     )

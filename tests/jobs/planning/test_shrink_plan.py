@@ -82,3 +82,8 @@ def test_epochs_are_lowered_first_and_then_random_networks():
     with pytest.raises(TooShort, match="shrinking needs --time") as refused:
         planned(needed(1, 2) - 1)
     assert seconds_in(refused.value.enough) > needed(1, 2)
+    with pytest.raises(TooShort) as later:  # 1,000 s went by before
+        plan_shrinking(SETTINGS, STEPS, LENGTHS, search_epochs=0, budget=needed(1, 2) - 1, time="2000s")
+    assert seconds_in(later.value.enough) > 2000 + 1
+    slower = replace(STEPS, original=measured(4.2, 1.4), small=measured(0.7, 0.35))  # when it is measured again
+    assert planned(seconds_in(refused.value.enough), steps=slower).settings.random == 0
