@@ -234,7 +234,10 @@ def _workers(job: Job, options: SearchOptions) -> RayTasks | None:
     """Who trains finalists and random networks; None for this process."""
     if options.ray is not None and not job.finalists.num and options.baseline == "none":
         raise UserError("--ray has no effect without --finalists or --baseline random; add one, or leave it out.")
-    return workers_of(options.ray, options.gpus_per_row, [job])
+    workers = workers_of(options.ray, options.gpus_per_row, [job])
+    if workers is not None:
+        workers.check()  # they are needed after the search
+    return workers
 
 
 def _compared_with_random(

@@ -88,6 +88,16 @@ class RayTasks:
                     say(f"[{len(tasks) - len(running)}/{len(tasks)}] {f'{name}: {mistake}' if mistake else line}")
         return failed
 
+    def check(self) -> None:
+        """Check that Ray is installed and that somebody listens at the address, before anything that takes long.
+
+        Raises:
+            UserError: one of both is not so.
+        """
+        _imported()
+        if self.address != LOCAL:
+            _check_answers(self.address)
+
     @contextmanager
     def connected(self) -> Iterator[Any]:
         """Ray, connected to the cluster; a block within another one shares its connection and its workers.
@@ -95,15 +105,11 @@ class RayTasks:
         Raises:
             UserError: the address does not answer, or Ray there is of another version.
         """
-        try:
-            import ray  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise MissingPackage('--ray needs Ray: pip install ".[ray]" in a clone of dnas') from error
+        ray = _imported()
         if ray.is_initialized():
             yield ray
             return
-        if self.address != LOCAL:
-            _check_answers(self.address)
+        self.check()
         # Workers of this machine find what this process finds: modules of the user's own in the current folder.
         own = {"env_vars": {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}}
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -137,6 +143,14 @@ def _answer(ray: Any, task: Any) -> tuple[str, str, str]:
     except ray.exceptions.RayError as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return "", "", f"its worker was lost ({why})"
+
+
+def _imported() -> Any:
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingPackage('--ray needs Ray: pip install ".[ray]" in a clone of dnas') from error
+    return ray
 
 
 def _check_answers(address: str) -> None:

@@ -84,7 +84,7 @@ def rows_in(folder: Path) -> dict[str, CompareRow]:
 
 def test_random_networks_and_a_front_are_those_of_one_process(tmp_path: Path, ray: str):
     alone, with_ray = tmp_path / "alone", tmp_path / "ray"
-    done("search", "--data", make_photos(tmp_path / "photos"), *SMALL, "--run", alone)
+    done("search", "--data", make_photos(tmp_path / "photos"), *SMALL, "--threads", 1, "--run", alone)
     done("retrain", alone)
     shutil.copytree(alone, with_ray)
     for run, options in ((alone, ()), (with_ray, ("--ray", ray))):
@@ -162,6 +162,9 @@ def test_an_address_that_does_not_answer_and_a_worker_of_another_version_are_tol
         address = f"localhost:{free.getsockname()[1]}"
     with pytest.raises(UserError, match=f"No Ray answers at {address} .*ray start --head"):
         RayTasks(address).carry_out({"a": str}, folder=tmp_path, say=print)
+    words = ("search", "--data", make_photos(tmp_path / "photos"), *SMALL, "--finalists", 2)
+    assert f"No Ray answers at {address}" in refused(*words, "--run", tmp_path / "run", "--ray", address)
+    assert not (tmp_path / "run").exists()  # told before the search
     with pytest.raises(UserError, match="--ray is 'local', 'auto' or HOST:PORT"):
         RayTasks("nowhere").carry_out({"a": str}, folder=tmp_path, say=print)
     here = str(tmp_path)

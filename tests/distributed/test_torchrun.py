@@ -37,7 +37,7 @@ def test_a_search_whose_rank_is_killed_is_started_again_and_ends_as_one_process_
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(f"search: {{observers: {observer}}}\n")
     finalists = ("--finalists", 2, "--finalists.rungs", 1, "--finalists.epochs", 1)
-    words = ("search", "--recipe", recipe, "--data", photos, *SMALL, *finalists)
+    words = ("search", "--recipe", recipe, "--data", photos, *SMALL, *finalists, "--threads", 1)
     status, out, err = torchrun(*words, "--folder", tmp_path / "run", restarts=1)
     assert status == 0, err
     assert (tmp_path / "marker").exists()
