@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from intervals import interval_of_mean
 from rows import append_rows, read_rows
 
 from dnas import Budget, Cosine, DartsSpace, Dirichlet, RetrainSettings, Run, SearchSettings, Silent, WeightSGD
@@ -126,21 +127,14 @@ def row_of(folder: Path, way: str, seed: int) -> dict[str, Any]:
 
 
 def paired(rows: Sequence[dict[str, Any]], ahead: str, behind: str) -> str:
-    """The mean difference of two ways over the seeds that both have, with Student's interval and p-value."""
-    from scipy.stats import t
-
+    """The mean difference of two ways over the seeds that both have."""
     values = {name: {row["seed"]: 100 * row["test"] for row in rows if row["way"] == name} for name in (ahead, behind)}
     seeds = sorted(values[ahead].keys() & values[behind].keys())
     differences = [values[ahead][seed] - values[behind][seed] for seed in seeds]
-    spread = deviation(differences)
-    if not spread:
+    if len(set(differences)) < 2:
         return f"{ahead} - {behind}: {len(seeds)} seeds, too few"
-    middle, error = mean(differences), spread / len(seeds) ** 0.5
-    half = float(t.ppf(0.975, len(seeds) - 1)) * error
-    p = 2 * float(t.sf(abs(middle) / error, len(seeds) - 1))
     wins = sum(one > 0 for one in differences)
-    interval = f"{middle - half:.2f} to {middle + half:.2f}"
-    return f"{ahead} - {behind}: {middle:+.2f} ({interval}), p = {p:.4f}, ahead on {wins} of {len(seeds)} seeds"
+    return f"{ahead} - {behind}: {interval_of_mean(differences)}, ahead on {wins} of {len(seeds)} seeds"
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:

@@ -84,6 +84,8 @@ class BankContest:
         self.finalists += entered
         return entered
 
+    def train_ahead(self, finalists: Sequence[Finalist], rungs: Sequence[Rung]) -> None: ...
+
     def train(self, finalist: Finalist, rung: Rung) -> None:
         name = self._functions.name(name_of(finalist.architecture))
         row: Mapping[str, Any] = {}

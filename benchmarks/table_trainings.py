@@ -1,6 +1,7 @@
 """Ways to choose networks by short trainings, on the trainings of NAS-Bench-201 itself: no network is trained here.
 
     python benchmarks/table_trainings.py OUT.jsonl NB201.npz [--rows NAME ...] [--seeds 0 1 ...] [--trainings 60]
+        [--banks 1 2 ...]
 
 NB201.npz has, for every architecture, `valid12_c10` (12 epochs on half of CIFAR-10, one training), `valid200_c10` (200
 epochs) and `iso_class` (networks of one function). A training of 12 epochs shows `valid12_c10`; one of 204, which goes
@@ -9,6 +10,11 @@ epochs of an average network; opponents finish a training that has begun. Supern
 "supernet's" begin with the architectures of epochs 1 to 12 of the recorded searches by `drnas` in
 benchmarks/results/nasbench201_small/trajectory.csv (its three seeds in turn), and their compute is not counted.
 `test200_c10` is read once per row, after every choice. A line of JSON is a row; rows that are there are not made again.
+
+All seeds look up the same trainings, so their spread does not hold the luck of these. `--banks` draws the trainings
+anew: to each column noise is added, one draw for each function, with the deviation of trainings of one function. That
+is known, since many architectures of the table are the same function and were trained apart. Bank 0 is the table
+itself. The last lines are the mean differences over banks; all have the same seeds, so their deviation is that luck alone.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from intervals import deviation_of_trainings, interval_of_mean
 from rows import append_rows, read_rows
 
 from dnas import FinalistSettings, NasBench201Space
@@ -46,6 +53,8 @@ from dnas.training.baseline import draw_random
 from dnas.training.significance import deviation, mean, welch_p
 
 SHORT = 12  # epochs
+# Above these accuracies in percent a network has learned; trainings of those that have not differ by other rules.
+LEARNED = {"valid12_c10": 70.0, "valid200_c10": 85.0, "test200_c10": 85.0}
 EPOCHS = 12  # of the supernet
 TRAJECTORY = Path(__file__).parent / "results" / "nasbench201_small" / "trajectory.csv"
 
@@ -55,15 +64,21 @@ class TableTrainings:
 
     Args:
         path: the file.
+        bank: 0 for the table itself; any other number for trainings that are drawn anew.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, bank: int = 0) -> None:
         with np.load(path) as arrays:
             self._columns = {
                 name: arrays[name] for name in ("valid12_c10", "valid200_c10", "test200_c10", "mflops_c10")
             }
             self._function = arrays["iso_class"]
             self._index = {str(name): index for index, name in enumerate(arrays["arch"])}
+        if bank:
+            random = np.random.default_rng(bank)
+            for name, learned in LEARNED.items():
+                noise = random.normal(0.0, deviation_of_trainings(self._columns[name], self._function, learned), 6466)
+                self._columns[name] = self._columns[name] + noise[self._function]
         self.mean_multiadds = float(self._columns["mflops_c10"].mean())
 
     def value(self, architecture: Architecture, column: str) -> float:
@@ -107,6 +122,8 @@ class TableContest:
             entered.append(Finalist(len(self.finalists), proposal.architecture, proposal.source, cost, cost))
             self.finalists += entered[-1:]
         return entered
+
+    def train_ahead(self, finalists: Sequence[Finalist], rungs: Sequence[Rung]) -> None: ...
 
     def train(self, finalist: Finalist, rung: Rung) -> None:
         value = self._trainings.value(finalist.architecture, "valid12_c10" if rung.number == 0 else "valid200_c10")
@@ -201,11 +218,11 @@ WAYS: Mapping[str, Way] = MappingProxyType(
 )
 
 
-def rows_of(name: str, seed: int, trainings: TableTrainings, num: int) -> dict[str, Any]:
+def rows_of(name: str, seed: int, trainings: TableTrainings, num: int, bank: int) -> dict[str, Any]:
     limit = num * SHORT * trainings.mean_multiadds
     found, compute, networks = WAYS[name](trainings, seed, limit)
     figures = {column: trainings.value(found, column) for column in ("valid200_c10", "test200_c10")}
-    row = {"row": name, "seed": seed, "trainings": num, "string": write_nasbench201(found), **figures}
+    row = {"row": name, "seed": seed, "bank": bank, "trainings": num, "string": write_nasbench201(found), **figures}
     return {**row, "compute": compute / (SHORT * trainings.mean_multiadds), "networks": networks}
 
 
@@ -226,6 +243,18 @@ def summary(rows: Sequence[dict[str, Any]], against: str) -> str:
     return "\n".join(lines)
 
 
+def over_banks(rows: Sequence[dict[str, Any]], against: str) -> str:
+    """How far a row is behind each other one: mean over banks of the difference of their means, with its interval."""
+    values: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        values.setdefault((row["row"], row["bank"]), []).append(row["test200_c10"])
+    banks, lines = sorted({bank for _, bank in values}), []
+    for name in sorted({name for name, _ in values} - {against}):
+        differences = [mean(values[name, bank]) - mean(values[against, bank]) for bank in banks]
+        lines.append(f"{name} - {against}, {len(banks)} banks: {interval_of_mean(differences)}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -233,15 +262,20 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--trainings", type=int, default=60)
+    parser.add_argument("--banks", type=int, nargs="+", default=[0])
     given = parser.parse_args()
-    trainings = TableTrainings(given.table)
-    there = {(row["row"], row["seed"], row["trainings"]) for row in read_rows(given.out)}
-    for name in given.rows:
-        for seed in given.seeds:
-            if (name, seed, given.trainings) not in there:
-                append_rows(given.out, [rows_of(name, seed, trainings, given.trainings)])
+    there = {(row["row"], row["seed"], row.get("bank", 0), row["trainings"]) for row in read_rows(given.out)}
+    for bank in given.banks:
+        trainings = TableTrainings(given.table, bank)
+        for name in given.rows:
+            for seed in given.seeds:
+                if (name, seed, bank, given.trainings) not in there:
+                    append_rows(given.out, [rows_of(name, seed, trainings, given.trainings, bank)])
     rows = [row for row in read_rows(given.out) if row["trainings"] == given.trainings and row["seed"] in given.seeds]
+    rows = [row for row in rows if row.get("bank", 0) in given.banks and row["row"] in given.rows]
     print(summary(rows, "random search"))
+    if len(given.banks) > 1:
+        print(over_banks(rows, "random search"))
 
 
 if __name__ == "__main__":

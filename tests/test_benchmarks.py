@@ -5,8 +5,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ from torch.testing import assert_close
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks are not installed with the package
 
-from benchmarks import operators, reference, retrain, search_step, whole_search  # noqa: E402
+from benchmarks import intervals, operators, quality_by_compute, reference, retrain, search_step, whole_search  # noqa: E402
 from dnas.core.batch import Batch  # noqa: E402
 from dnas.method.relaxation import Softmax  # noqa: E402
 from dnas.searching.supernet import Supernet  # noqa: E402
@@ -205,3 +207,24 @@ def test_views_are_no_kernels_and_ours_calls_fewer_operators_than_the_reference(
 def test_a_hard_sample_calls_fewer_convolutions_than_the_supernet():
     soft, hard = (operators.counted(operators.steps(setup)["ours"]).counts for setup in (FIRST, HARD))
     assert hard["convolution"] < soft["convolution"] / 2
+
+
+def test_an_interval_of_a_mean_is_student_s():
+    # n = 3: t(0.975, 2) = 4.302653, s = 1, m = 2; and p = 2 (1 - F(2 sqrt(3))) = 1 - 3.4641 / sqrt(2 + 12)
+    found = intervals.interval_of_mean([1.0, 2.0, 3.0])
+    half = 4.302653 / 3**0.5
+    assert found == pytest.approx((2.0, 2.0 - half, 2.0 + half, 1 - 12**0.5 / 14**0.5), abs=1e-6)
+
+
+def test_the_deviation_of_trainings_is_pooled_within_functions():
+    # Of 1 and 3 around 2, and 10, 10 and 13 around 11: squares of 2 and 6, with 1 and 2 degrees of freedom.
+    values, functions = np.array([1.0, 3.0, 10.0, 10.0, 13.0, 50.0]), np.array([0, 0, 1, 1, 1, 2])
+    assert intervals.deviation_of_trainings(values, functions, 0.0) == pytest.approx((8 / 3) ** 0.5, rel=1e-12)
+    assert intervals.deviation_of_trainings(values, functions, 5.0) == pytest.approx(3**0.5, rel=1e-12)
+
+
+def test_the_expected_best_of_a_draw_is_its_mean_over_all_draws():
+    select, report = [0.3, 0.1, 0.2, 0.4], [3.0, 10.0, 20.0, 4.0]
+    draws = list(combinations(range(4), 2))
+    found = sum(report[max(draw, key=lambda one: select[one])] for draw in draws) / len(draws)
+    assert quality_by_compute.expected_best(select, report, 2) == pytest.approx(found, rel=1e-12)
