@@ -14,7 +14,7 @@ benchmarks/results/nasbench201_small/trajectory.csv (its three seeds in turn), a
 All seeds look up the same trainings, so their spread does not hold the luck of these. `--banks` draws the trainings
 anew: to each column noise is added, one draw for each function, with the deviation of trainings of one function. That
 is known, since many architectures of the table are the same function and were trained apart. Bank 0 is the table
-itself. The last lines are the mean differences over banks; all have the same seeds, so their deviation is that luck alone.
+itself. The last lines are the mean differences over banks; all have the same seeds, so it is the luck of trainings.
 """
 
 from __future__ import annotations
