@@ -48,10 +48,10 @@ def spent_in(run: Run) -> Spent | None:
         part = _own(Run(path.parent))
         assert part is not None
         parts.append(part)
-    return Spent(
-        sum(part.seconds for part in parts),
-        all(part.is_whole for part in parts),
-        " and ".join(sorted({part.processor for part in parts} - {""})),
+    return own._replace(
+        seconds=sum(part.seconds for part in parts),
+        is_whole=all(part.is_whole for part in parts),
+        processor=" and ".join(sorted({part.processor for part in parts} - {""})),
     )
 
 

@@ -172,12 +172,14 @@ def test_opponents_spend_the_compute_of_the_baseline_recipe(out: Path, table: Pa
         row, folder = rows[f"{name}-seed-0"], out / "searches" / name / "seed-0"
         assert row.found is not None
         assert row.compute is not None
+        assert row.flops == json.loads((folder / "compute.json").read_text())["flops"] > 0
         assert row.values["test200_c10"] == loaded.accuracy(row.found.architecture, "test200_c10")
         trainings = [json.loads(path.read_text())["compute"] for path in folder.glob("finalists/*/*/judgement.json")]
         last = max(trainings)
         assert row.compute - last <= limit + 0.5 or len(trainings) == 2
         assert name in printed
     assert "compute, s" in printed
+    assert "training TFLOPs" in printed
     before = changed_since(out)
     done(*again, "--seeds", "1", "--opponents", *opponents)
     assert changed_since(out) == before
