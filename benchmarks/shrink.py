@@ -334,17 +334,23 @@ def report(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def options_of(limits: list[int]) -> argparse.ArgumentParser:
+    """The options of every benchmark of this network; `limits` are the budgets where none are given."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--limits", type=int, nargs="+", default=[50, 25, 10])
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--limits", type=int, nargs="+", default=limits)
     parser.add_argument("--training", type=int, default=30, help="epochs of the original's training")
     parser.add_argument("--fine_tuning", type=int, default=5, help="epochs of fine-tuning")
     parser.add_argument("--images", type=int, default=None, help="of the training and of the test part; by default all")
+    return parser
+
+
+def main() -> None:
+    parser = options_of(limits=[50, 25, 10])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--random", type=int, default=3, help="random networks for each budget and seed")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -9,13 +9,12 @@ with a block as narrow as it can be. A row is a line of JSON; rows that are ther
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
 from rows import complete
-from shrink import SAMPLE, Sizes, data_of, trained
+from shrink import SAMPLE, Sizes, data_of, options_of, trained
 
 from dnas import ShrinkSettings, Silent, evaluate, retrain
 from dnas.cost.budget import Budget
@@ -65,16 +64,7 @@ def made(limit: int, seed: int, sizes: Sizes, path: Path, folder: Path) -> list[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--limits", type=int, nargs="+", default=[10])
-    parser.add_argument("--training", type=int, default=30, help="epochs of the original's training")
-    parser.add_argument("--fine_tuning", type=int, default=5, help="epochs of fine-tuning")
-    parser.add_argument("--images", type=int, default=None, help="of the training and of the test part; by default all")
-    options = parser.parse_args()
+    options = options_of(limits=[10]).parse_args()
     torch.set_num_threads(1)
     sizes = Sizes(options.training, options.fine_tuning, options.images, 0)
     wanted = [(limit, seed) for seed in options.seeds for limit in options.limits]

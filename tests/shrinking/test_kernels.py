@@ -12,13 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from dnas.core.architecture import Architecture
-from dnas.core.batch import Batch
 from dnas.core.mixture import Mixture
 from dnas.core.run import Run
 from dnas.cost import count_flops, count_parameters
 from dnas.cost.budget import Budget
-from dnas.searching.supernet import Supernet
 from dnas.shrinking.budget import limits_of
 from dnas.shrinking.expected import ExpectedCosts, own_values
 from dnas.shrinking.kernels import Kernel, kernel_of
@@ -26,9 +23,8 @@ from dnas.shrinking.load import load
 from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import Narrowable, make_searchable
 from dnas.shrinking.shrink import shrink
-from dnas.shrinking.supernet import MaskedModel
-from dnas.task import Classification
 from tests.shrinking.test_finalists import SETTINGS
+from tests.support.masked_supernet import check_supernet
 
 RULES = [Rule(nn.Conv2d, kernel=True)]
 
@@ -125,25 +121,7 @@ def test_cut_kernels_equal_masked_ones_and_cost_what_is_counted(searchable: Narr
 
 
 def test_the_supernet_equals_the_original_at_its_largest_and_smaller_networks(searchable: Narrowable):
-    program, ranking = searchable.program(3), rankings(searchable)
-    widths = {group.name: own_values(program, group.name) for group in searchable.structure.groups}
-    masked = MaskedModel(searchable.model, searchable.structure, widths, ranking)
-    supernet = Supernet(masked, task=Classification())
-
-    def outputs(values: dict[str, int]) -> Any:
-        names = {name: decision.candidates for name, decision in supernet.decisions.items()}
-        kept = {
-            name: (options[values[name]] if "out" in options else str(values[name])) for name, options in names.items()
-        }
-        with torch.no_grad():
-            return supernet.forward(supernet.weights(), supernet.one_hot(Architecture(kept)), Batch(EXAMPLE, None))
-
-    with torch.no_grad():
-        assert torch.equal(outputs(searchable.largest), searchable.model(EXAMPLE))  # bit for bit
-        for seed in range(3):
-            values = drawn(searchable, seed)
-            small = searchable.derive(searchable.selection(values, ranking))
-            assert_close(outputs(values), small(EXAMPLE), rtol=0, atol=1e-12)
+    check_supernet(searchable, EXAMPLE, drawn, rankings(searchable))
 
 
 def test_the_program_finds_the_best_of_all_with_kernels_that_multiply_two_widths(searchable: Narrowable):

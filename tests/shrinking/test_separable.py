@@ -10,22 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from dnas.core.architecture import Architecture
-from dnas.core.batch import Batch
 from dnas.core.run import Run
 from dnas.cost import count_flops, count_parameters
-from dnas.searching.supernet import Supernet
-from dnas.shrinking.expected import own_values
 from dnas.shrinking.load import load
 from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import Narrowable, make_searchable
 from dnas.shrinking.separable import Separable, nearest_products, separable_of, take_apart
 from dnas.shrinking.shrink import shrink
-from dnas.shrinking.supernet import MaskedModel
 from dnas.system.errors import UserError
-from dnas.task import Classification
 from tests.shrinking.test_finalists import SETTINGS
 from tests.shrinking.test_kernels import EXAMPLE, drawn, rankings
+from tests.support.masked_supernet import check_supernet
 
 RULES = [Rule(nn.Conv2d, kernel=True, separable=True)]
 
@@ -112,25 +107,7 @@ def test_separable_networks_equal_masked_ones_and_cost_what_is_counted(searchabl
 
 
 def test_the_supernet_equals_the_original_at_its_largest_and_separable_networks(searchable: Narrowable):
-    program, ranking = searchable.program(3), rankings(searchable)
-    widths = {group.name: own_values(program, group.name) for group in searchable.structure.groups}
-    supernet = Supernet(MaskedModel(searchable.model, searchable.structure, widths, ranking), task=Classification())
-
-    def outputs(values: dict[str, int]) -> Any:
-        options = {name: decision.candidates for name, decision in supernet.decisions.items()}
-        # A width inside of a block that is out is any one.
-        kept = {
-            name: some[values[name]] if "out" in some else str(values[name] or some[0])
-            for name, some in options.items()
-        }
-        return supernet.forward(supernet.weights(), supernet.one_hot(Architecture(kept)), Batch(EXAMPLE, None))
-
-    with torch.no_grad():
-        assert torch.equal(outputs(searchable.largest), searchable.model(EXAMPLE))  # bit for bit
-        for seed in range(3):
-            values = drawn(searchable, seed)
-            small = searchable.derive(searchable.selection(values, ranking))
-            assert_close(outputs(values), small(EXAMPLE), rtol=0, atol=1e-12)
+    check_supernet(searchable, EXAMPLE, drawn, rankings(searchable))
 
 
 def test_a_model_is_shrunk_goes_on_and_is_loaded_with_separable_convolutions(tmp_path):
