@@ -17,6 +17,13 @@ whole are reported. A way is ahead of another if the 95 % interval of the mean p
 is ahead of `default`, docs/choose.md names finalists without a supernet for tight parameter budgets; if the halving is
 ahead of `default`, or its interval holds 0, the goal that `default` beats it is missed and said to be.
 
+Added on 2026-11-29, when seeds 0 to 4 were read (`default` behind on each of them) and none of 5 to 9: all three are
+run on seeds 5 to 9 too. What `default` does under a budget is changed to what is better on seeds 100 to 103, if
+anything is, by at least 1 point in the mean and on no seed worse; its row on seeds 0 to 9 is added beside the old one.
+If the new `default` is not behind the halving there (the interval of the paired difference is not wholly below 0), it
+stays what `dnas search --budget` does with nothing else said; otherwise docs/budgets.md and docs/choose.md say plainly
+what to use instead, and that it is not the default.
+
 A row is a line of JSON; rows that are there are not made again, and what is finished in
 RUNS is taken as it is. The estimate of the time is printed first; the paired differences at the end.
 """
