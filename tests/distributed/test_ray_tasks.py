@@ -4,9 +4,11 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,22 +34,19 @@ SIZES = (
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[str]:
-    """The address of a Ray cluster on this machine, with two cores."""
+    """Ray on this machine, to which all commands of this file are connected, so that they share its workers."""
     pytest.importorskip("ray", reason="Ray is not installed")
-    from ray.cluster_utils import Cluster
-
-    try:  # nothing of ours takes part, so what fails here is the machine's; without sockets Ray would try for minutes
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            socket.create_connection(server.getsockname(), timeout=5).close()
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    except Exception as error:  # noqa: BLE001 (Ray raises the plain class)
-        pytest.skip(f"Ray is installed, but cannot be started on this machine: {error}")
-    yield str(cluster.address)
-    cluster.shutdown()
+    with ExitStack() as stack:
+        try:  # what fails here is the machine's; without sockets Ray would try for minutes
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                socket.create_connection(server.getsockname(), timeout=5).close()
+            connected = stack.enter_context(RayTasks("local").connected())
+        except Exception as error:  # noqa: BLE001 (Ray raises the plain class)
+            pytest.skip(f"Ray is installed, but cannot be started on this machine: {error}")
+        yield str(connected.get_runtime_context().gcs_address)
 
 
 def test_six_rows_of_which_one_worker_is_killed_are_those_of_one_process(tmp_path: Path, ray: str):
-    assert ray  # where a cluster can be started, --ray local can start one of its own
     numbers = np.random.default_rng(0).permutation(15625) / 156.25
     save_table(Table({"valid200_c10": numbers, "test200_c10": numbers[::-1]}, source="made up"), tmp_path / "table.npz")
     marker = tmp_path / "marker"
@@ -66,7 +65,7 @@ def test_six_rows_of_which_one_worker_is_killed_are_those_of_one_process(tmp_pat
         make_photos(tmp_path / "photos"),
         *SIZES,
     )
-    said = done(*words, "--run", tmp_path / "ray", "--ray", "local")
+    said = done(*words, "--run", tmp_path / "ray", "--ray", ray)
     assert said.count("its worker was lost") == 1
     assert "it goes on elsewhere, try 2 of 3" in said
     done(*words, "--run", tmp_path / "alone")
@@ -155,18 +154,29 @@ def without_times(data: Any) -> Any:
     return [without_times(value) for value in data] if isinstance(data, list) else data
 
 
+def test_a_process_of_its_own_connects_to_an_address(tmp_path: Path, ray: str):
+    script = (
+        "import sys; from functools import partial; from pathlib import Path\n"
+        "from dnas.distributed.ray_tasks import RayTasks\n"
+        "tasks = {'a': partial(str.upper, 'done')}\n"
+        "assert RayTasks(sys.argv[1]).carry_out(tasks, folder=Path(sys.argv[2]), say=print) == {}\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, ray, str(tmp_path)], capture_output=True, text=True)
+    assert ended.stdout == "[1/1] DONE\n", ended.stderr
+
+
 def test_an_address_that_does_not_answer_and_a_worker_of_another_version_are_told(tmp_path: Path):
     pytest.importorskip("ray", reason="Ray is not installed")
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     with pytest.raises(UserError, match=f"No Ray answers at {address} .*ray start --head"):
-        RayTasks(address).carry_out({"a": str}, folder=tmp_path, say=print)
+        RayTasks(address).check()
     words = ("search", "--data", make_photos(tmp_path / "photos"), *SMALL, "--finalists", 2)
     assert f"No Ray answers at {address}" in refused(*words, "--run", tmp_path / "run", "--ray", address)
     assert not (tmp_path / "run").exists()  # told before the search
     with pytest.raises(UserError, match="--ray is 'local', 'auto' or HOST:PORT"):
-        RayTasks("nowhere").carry_out({"a": str}, folder=tmp_path, say=print)
+        RayTasks("nowhere").check()
     here = str(tmp_path)
     assert "its worker has dnas" in _carried_out("0.0.1", here, here, str)[1]
     version = __import__("dnas").__version__
