@@ -26,7 +26,7 @@ from dnas.jobs.budget import (
 from dnas.jobs.compute import counted
 from dnas.jobs.finalist_workers import FinalistsOnWorkers
 from dnas.jobs.finalists import choose_finalist, searched_model
-from dnas.jobs.images import JobData, read_data, remember_parts, search_streams, show_reading
+from dnas.jobs.images import JobData, remember_parts, search_streams, show_reading
 from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.job_data import open_data, with_task_of
 from dnas.jobs.milliseconds import FILE, is_limited, take_table
@@ -92,10 +92,11 @@ def plan_search(run: Run, job: Job, display: Display, *, fits_rate: bool = True)
     return chosen.job
 
 
-def begin_search(run: Run, job: Job, display: Display, milliseconds: Path | None = None) -> JobData | None:
-    """Begin a run of a job that has all sizes.
+def begin_search(run: Run, job: Job, display: Display, milliseconds: Path | None = None) -> JobData:
+    """Read the images of a job that has all sizes, and begin a run of it.
 
-    With a budget, that is checked before the folder becomes a run, for which the images are read; they are returned.
+    What cannot be read, or no network can meet, is told before the folder becomes a run, so that the same command can
+    be given again with another option.
 
     Args:
         run: the folder.
@@ -112,18 +113,15 @@ def begin_search(run: Run, job: Job, display: Display, milliseconds: Path | None
             '"milliseconds<=8" too, or leave it out.'
         )
     budget, rule = job.search.budget, job.search.discretization
-    if budget is None:
-        begin(run, job)
-        return None
     data = show_reading(job, display)
-    delivered = delivered_network(job, data.kind)
-    table = take_table(job, delivered, milliseconds, draws_of(job, delivered), display) if is_limited(job) else None
-    say_range(job, bounds_on(delivered, budget, rule, None if table is None else table.cost), display)
-    # Nothing is written before the budget is known to be met.
-    remember_parts(run, data)
-    if table is not None:
-        table.save(run.path / FILE)
+    if budget is not None:
+        delivered = delivered_network(job, data.kind)
+        table = take_table(job, delivered, milliseconds, draws_of(job, delivered), display) if is_limited(job) else None
+        say_range(job, bounds_on(delivered, budget, rule, None if table is None else table.cost), display)
+        if table is not None:
+            table.save(run.path / FILE)
     begin(run, job)
+    remember_parts(run, data)
     return data
 
 
@@ -141,7 +139,6 @@ def repeat_search(run: Run, job: Job, before: Run, display: Display) -> JobData:
     """
     table = before.path / FILE
     data = begin_search(run, job, display, table if is_limited(job) and table.exists() else None)
-    data = read_data(run, job, display) if data is None else data
     others = circumstances(before, run)
     display.say(
         f"Other than in {before.path}: {'; '.join(others)}."

@@ -87,14 +87,14 @@ def _too_short(facts: Facts) -> Iterator[Sign]:
     if changes and verdict(facts) is None:  # a verdict counts these changes
         yield Sign(
             f"Perhaps too short: the architecture changed {number_of(changes, 'time')} in the last quarter of the "
-            "epochs. More epochs (--epochs) let it come to rest."
+            "epochs. More epochs (--search.epochs) let it come to rest."
         )
     values = [value for row in facts.epochs if (value := number(row, "validation_accuracy")) is not None]
     if len(values) >= 4 and values[-1] - values[-1 - len(values) // 4] > _RISING:
         rise = values[-1] - values[-1 - len(values) // 4]
         yield Sign(
             f"Perhaps too short: the supernet's accuracy rose by {100 * rise:.1f} points in the last quarter of the "
-            "search. More epochs (--epochs) let its weights settle."
+            "search. More epochs (--search.epochs) let its weights settle."
         )
 
 

@@ -32,6 +32,15 @@ def test_the_same_retraining_goes_on_and_another_is_refused(photos: Path, tmp_pa
     assert f"{tmp_path / 'empty'} holds no image" in refused("predict", run, tmp_path / "empty")
 
 
+def test_after_an_image_that_cannot_be_read_the_same_command_may_leave_it_out(tmp_path: Path):
+    words = ("search", "--data", make_photos(tmp_path / "photos", count=70), "--run", tmp_path / "run", *SMALL)
+    (tmp_path / "photos" / "dog" / "zero.png").touch()  # the last one: planning reads 128 images
+    assert "zero.png" in refused(*words)
+    assert not (tmp_path / "run").exists()
+    done(*words, "--skip_unreadable", "true")
+    assert Run(tmp_path / "run").load_json("test_part")["unreadable"] == ["dog/zero.png"]
+
+
 def test_a_space_without_an_auxiliary_head_is_retrained_without_one(photos: Path, tmp_path: Path):
     run = tmp_path / "run"
     said = done("search", "--data", photos, "--run", run, *IN_NASBENCH201)
