@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from dnas.cli.messages import plainer
 from dnas.cli.own_model import not_trusted
 from dnas.cli.shared import part_of, typed
-from dnas.core.run import RETRAIN, Run
+from dnas.core.run import RETRAIN, Run, check_not_shrunk
 from dnas.jobs.job import Job
 from dnas.jobs.recipe import check_names
 from dnas.system.display import Display
@@ -72,6 +72,7 @@ def retrained(config: Namespace) -> tuple[Run, Job]:
     run = Run.open(config.run)
     child = run.child(RETRAIN)
     if not child.config_path.exists():
+        check_not_shrunk(run.path)
         raise FileNotFoundError(f"{run.path} has not been retrained: `dnas retrain {run.path}` does it.")
     return run, job_of(child, trust=config.trust, model=config.model)
 
@@ -81,6 +82,7 @@ def entry_of(run: Run, entry: str, command: str, hints: dict[str, Any], *, trust
     source = str(run.config_path)
     data = run.read_config().get(entry)
     if data is None:
+        check_not_shrunk(run.path)
         raise UserError(
             f"{source} has no entry {entry!r}: it is not the config.yaml of a run that `dnas {command}` began."
         )

@@ -30,6 +30,14 @@ def _fill(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--run", type=Path | None, default=None, help="folder for all results; by default runs/DATA-DATE-TIME"
     )
+    parser.add_argument(
+        "--keep",
+        type=str,
+        nargs="+",
+        default=(),
+        help="modules of the model that stay as they are, with all that lies in them: patterns of names such as "
+        "layers.0 or '*.conv1'",
+    )
     for name, what in (("--mean", "mean"), ("--std", "deviation")):
         parser.add_argument(
             name,
@@ -39,12 +47,12 @@ def _fill(parser: ArgumentParser) -> None:
             help=f"{what} of each channel, such as 0.5 0.5 0.5, as the model was trained with, where 255 is 1; by "
             "default measured on the data",
         )
-    parser.add_class_arguments(ShrinkJob, None, sub_configs=False, skip={"model", "budget", "mean", "std"})
+    parser.add_class_arguments(ShrinkJob, None, sub_configs=False, skip={"model", "budget", "keep", "mean", "std"})
 
 
 def _run(config: Namespace, given: Arguments) -> None:
     named = {field.name: config[field.name] for field in fields(ShrinkJob)}
-    several = {name: tuple(named[name]) for name in ("budget", "mean", "std") if named[name] is not None}
+    several = {name: tuple(named[name]) for name in ("budget", "keep", "mean", "std") if named[name] is not None}
     job = ShrinkJob(**{**named, **several})
     folder = config.run or ranks().from_first(lambda: new_run_folder(job.data))
     words = _words(given, Run(folder))

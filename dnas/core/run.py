@@ -31,6 +31,21 @@ _LARGEST_METRICS = 2**30  # bytes; a row has a few hundred
 WEIGHTS_FILE = "network.pt"  # of a trained network
 _ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package: of a checkout, its top
 RETRAIN = "retrain"  # the run inside a search run that holds the retrained network
+SHRINK = "shrink"  # name of the JSON file with what stayed in a model that was made smaller
+
+
+def check_not_shrunk(folder: Path) -> None:
+    """See, before a search is missed in a folder, that it is not one of `dnas shrink`.
+
+    Raises:
+        UserError: it is; the message says what to do with it.
+    """
+    if (folder / f"{SHRINK}.json").exists():
+        raise UserError(
+            f"{folder} is of `dnas shrink`, not of a search: comparison.txt has its numbers, "
+            f"`dnas predict {folder / 'network.onnx'} IMAGES` names classes, and "
+            f"dnas.load({str(folder)!r}, model=original) gives the module."
+        )
 
 
 class Run:
@@ -214,8 +229,10 @@ class Run:
 
         Raises:
             FileNotFoundError: the search has not finished.
+            UserError: the folder is of `dnas shrink`.
         """
         if not self.architecture_path.exists():
+            check_not_shrunk(self.path)
             raise FileNotFoundError(
                 f"{self.path} holds no architecture.json: its search has not finished; "
                 f"`dnas search --resume {self.path}` goes on with it."

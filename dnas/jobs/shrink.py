@@ -12,16 +12,18 @@ from torch import nn
 from dnas.core.run import Run
 from dnas.cost.budget import Budget
 from dnas.data import Normalization, SampleKind
-from dnas.jobs.images import read_data, retrain_streams, test_batches
+from dnas.jobs.channels import with_channels_of
+from dnas.jobs.images import JobData, read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job
 from dnas.jobs.job_data import open_data, with_task_of
 from dnas.jobs.own_model import imported_model
 from dnas.jobs.planning.shrink_plan import Lengths, measured_steps, plan_shrinking
-from dnas.shipping.exporters.onnx_graph import IMAGES, LOGITS, onnx_graph
-from dnas.shipping.exporters.trace import trace
+from dnas.jobs.retrain import interface_of
+from dnas.shipping.own_module import export_onnx
+from dnas.shrinking.rules import Rule
 from dnas.shrinking.settings import ShrinkSettings
 from dnas.shrinking.shrink import shrink
-from dnas.system.atomic import write, write_text
+from dnas.system.atomic import write_text
 from dnas.system.devices import named_device
 from dnas.system.difference import first_difference, free
 from dnas.system.display import Display
@@ -41,6 +43,8 @@ class ShrinkJob:
         model: 'package.module:name' of the trained model, or of a function without arguments that returns it; found
             from the current folder.
         budget: such as 'flops<=50%', 'parameters<=300k' or 'milliseconds<=8'; shares are of the model as it is.
+        keep: names of the model's modules that stay as they are with all that lies in them, as patterns such as
+            'layers.0' or '*.conv1'.
         data: images, as for `dnas search`.
         image_size: height and width of the model's input in pixels; by default the size of the data.
         image_column: name of the column with the images, as for `dnas search`.
@@ -67,6 +71,7 @@ class ShrinkJob:
 
     model: str
     budget: tuple[str, ...]
+    keep: tuple[str, ...] = ()
     data: str = "digits"
     image_size: int | None = None
     image_column: str = ""
@@ -96,6 +101,11 @@ class ShrinkJob:
         if self.mean is not None and self.std is not None:
             Normalization(self.mean, self.std)
 
+    @property
+    def rules(self) -> list[Rule]:
+        """What must stay."""
+        return [Rule(pattern, width=False, depth=False) for pattern in self.keep]
+
 
 def begin_shrinking(run: Run, job: ShrinkJob) -> None:
     """Write the settings of a new run, or see that one that has begun has the same.
@@ -124,9 +134,7 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
     started, device = time.perf_counter(), named_device(job.device)
     model = imported_model(job.model).to(device)
     images = _images(job)
-    data = read_data(run, images, display)
-    if job.mean is not None and job.std is not None:
-        data = replace(data, normalization=Normalization(job.mean, job.std))
+    data = _data(run, job, images, model, display)
     train, held_out = retrain_streams(images, data, device)
     assert held_out is not None
     test = test_batches(images, data, images.retrain.batch_size, device)
@@ -140,6 +148,7 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
         train,
         held_out,
         budget=job.budget,
+        rules=job.rules,
         search_epochs=job.search_epochs,
         task=images.task,
         test=test,
@@ -150,10 +159,27 @@ def shrink_command(run: Run, job: ShrinkJob, display: Display) -> None:
     report: Any = small.shrink_report
     write_text(run.path / "comparison.txt", f"{report}\n")
     if job.settings.onnx:
-        small, example = small.cpu().float(), data.kind.zeros(2)
-        names = (IMAGES, LOGITS) if data.rule is not None else (("inputs",), None)
-        contents = onnx_graph(trace(small, example), *names).SerializeToString()
-        write(run.path / "network.onnx", lambda file: file.write(contents))
+        try:
+            file = export_onnx(small, interface_of(data), run.path)
+        except UserError as error:
+            display.say(f"No network.onnx: {error}")
+        else:
+            display.say(f"{file.path} differs from PyTorch by {file.deviation:.1e} at most.")
+
+
+def _data(run: Run, job: ShrinkJob, images: Job, model: nn.Module, display: Display) -> JobData:
+    """The data as the model takes them, normalised as it was trained with."""
+    data, note = with_channels_of(model, read_data(run, images, display), name=job.model)
+    if note:
+        display.say(f"Note: {note}")
+    if job.mean is None or job.std is None:
+        return data
+    if len(job.mean) != data.kind.in_channels:
+        raise UserError(
+            f"mean and std are for {len(job.mean)} channels, and the data have {data.kind.in_channels}: give one "
+            "number for each."
+        )
+    return replace(data, normalization=Normalization(job.mean, job.std))
 
 
 def _fitted(
@@ -179,7 +205,7 @@ def _fitted(
     assert job.time is not None
     if not (run.path / f"{_PLAN}.json").exists():
         device = named_device(job.device)
-        steps = measured_steps(model, kind, Budget(job.budget), job.settings, device=device)
+        steps = measured_steps(model, kind, Budget(job.budget), job.settings, rules=job.rules, device=device)
         plan = plan_shrinking(
             job.settings, steps, lengths, search_epochs=job.search_epochs, budget=seconds, time=job.time
         )

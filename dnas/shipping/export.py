@@ -12,13 +12,14 @@ from torch import nn
 
 from dnas.core.own_module import OwnModule
 from dnas.core.run import Run
+from dnas.data.sample_kind import SampleKind
 from dnas.shipping.deviation import check_rows_are_independent, deviation_from, outputs_of, random_batches
 from dnas.shipping.exporters import EXPORTERS, Exporter, Subject
 from dnas.shipping.exporters.exporter import Files
 from dnas.shipping.exporters.onnx_graph import IMAGES, LOGITS
 from dnas.shipping.load import find_network, load, load_spec
 from dnas.shipping.package import save_network
-from dnas.shipping.spec import NetworkSpec, SpaceBuilder
+from dnas.shipping.spec import AnyInterface, NetworkSpec, SpaceBuilder
 from dnas.system.atomic import write
 from dnas.system.errors import UserError
 
@@ -137,15 +138,33 @@ def _subject(network: nn.Module, spec: NetworkSpec, model: OwnModule | None) -> 
         metadata=metadata_of(spec),
         save=save,
         load=lambda folder: load(folder, model=model),
-        input_names=IMAGES if spec.interface.kind.inputs == "pixels" else ("inputs",),
-        output_names=LOGITS if spec.interface.kind.targets == "class" else None,
+        input_names=names_of_inputs(spec.interface.kind),
+        output_names=names_of_outputs(spec.interface.kind),
     )
+
+
+def names_of_inputs(kind: SampleKind) -> tuple[str, ...]:
+    """What an exported program calls its inputs."""
+    return IMAGES if kind.inputs == "pixels" else ("inputs",)
+
+
+def names_of_outputs(kind: SampleKind) -> tuple[str, ...] | None:
+    """What an exported program calls its outputs; None for names by their structure."""
+    return LOGITS if kind.targets == "class" else None
 
 
 def metadata_of(spec: NetworkSpec) -> dict[str, str]:
     """Entries of an exported file: the interface's and the architecture as JSON, and dnas's version."""
-    interface = {name: json.dumps(value, ensure_ascii=False) for name, value in spec.interface.to_data().items()}
-    return {**interface, "architecture": spec.architecture.to_json(), "dnas_version": spec.version}
+    return {
+        **metadata_of_interface(spec.interface),
+        "architecture": spec.architecture.to_json(),
+        "dnas_version": spec.version,
+    }
+
+
+def metadata_of_interface(interface: AnyInterface) -> dict[str, str]:
+    """The entries of an interface, each as JSON."""
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in interface.to_data().items()}
 
 
 def _written(folder: Path, exporter: Exporter, files: Files, deviation: float | None) -> ExportedFile:

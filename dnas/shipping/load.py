@@ -14,7 +14,7 @@ from dnas.core.architecture import Architecture
 from dnas.core.derive import derive
 from dnas.core.last_checkpoint import CHECKPOINT
 from dnas.core.own_module import OwnModule, made_model
-from dnas.core.run import RETRAIN, WEIGHTS_FILE, Run
+from dnas.core.run import RETRAIN, WEIGHTS_FILE, Run, check_not_shrunk
 from dnas.searching.supernet import Supernet
 from dnas.shipping.package import MODULE_FILE, SPEC_FILE, check_state, digests_in, read_spec, read_weights, skeleton
 from dnas.shipping.spec import NetworkSpec, SpaceBuilder
@@ -64,6 +64,7 @@ def find_network(path: Path) -> Path | None:
 
 
 def _not_retrained(path: Path) -> FileNotFoundError:
+    check_not_shrunk(path)
     if (path / MODULE_FILE).exists():
         return FileNotFoundError(
             f"{path} holds a network of a module of the user's own, which no file holds: give that or its class, "

@@ -18,10 +18,20 @@ from dnas.core.derive import check_derived
 from dnas.core.described import described
 from dnas.core.run import Run
 from dnas.shipping.batch_dims import BatchDim, dims_of, samples
-from dnas.shipping.deviation import batches_of, check_rows_are_independent
-from dnas.shipping.export import FORMATS, ExportedFile, convert_all, exporters_of
+from dnas.shipping.deviation import batches_of, check_rows_are_independent, outputs_of, random_batches
+from dnas.shipping.export import (
+    FORMATS,
+    ExportedFile,
+    convert_all,
+    exporters_of,
+    metadata_of_interface,
+    names_of_inputs,
+    names_of_outputs,
+)
 from dnas.shipping.exporters import Subject
+from dnas.shipping.exporters.onnx_graph import ONNX
 from dnas.shipping.package import SPEC_FILE, read_weights, write_module_file
+from dnas.shipping.spec import AnyInterface
 from dnas.system.errors import UserError, in_own_code
 from dnas.training.evaluate import call
 from dnas.version import __version__
@@ -139,6 +149,36 @@ def export_module(
         dims=dims,
     )
     return convert_all(exporters, subject, expected, folder, check=check)
+
+
+def export_onnx(network: nn.Module, interface: AnyInterface, path: Path | str) -> ExportedFile:
+    """Write a trained network of any kind as network.onnx with its interface, which `dnas predict` reads.
+
+    Args:
+        network: any trained module; it stays as it is.
+        interface: its inputs and outputs.
+        path: folder, which is made.
+
+    Raises:
+        MissingPackage: onnx is not installed.
+        UserError: as `export_module`, or the outputs are not those of the interface.
+    """
+    ONNX.check_installed()
+    folder, kind = _folder(path), interface.kind
+    network = copy.deepcopy(network).cpu().float().eval()
+    network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+    expected = [(inputs, outputs_of(network, inputs, kind)) for inputs in random_batches(kind)]
+    check_rows_are_independent(network, expected)
+    subject = Subject(
+        network,
+        example=kind.zeros(2),
+        metadata={**metadata_of_interface(interface), **_metadata(None)},
+        save=partial(_save, network, None),
+        load=partial(_loaded, network),
+        input_names=names_of_inputs(kind),
+        output_names=names_of_outputs(kind),
+    )
+    return convert_all((ONNX,), subject, expected, folder, check=True)[0]
 
 
 def _save(network: nn.Module, architecture: Architecture | None, folder: Path) -> None:

@@ -109,7 +109,7 @@ class Call:
             self.book.channels.freeze(labels, reason)
 
     def tie(self, left: Field, right: Field) -> None:
-        self.book.channels.tie(left, right, f"{self.where} puts it together with something that stays")
+        self.book.channels.tie(left, right, f"{self.where} ties it to what stays, such as the inputs")
 
     def tie_along(self, labels: Field, axes: tuple[int, ...]) -> None:
         self.book.channels.tie_along(labels, axes, self.where)

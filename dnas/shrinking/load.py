@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core.own_module import OwnModule, made_model
-from dnas.core.run import Run
+from dnas.core.run import SHRINK, Run
 from dnas.shipping.load import load as load_network
 from dnas.shipping.package import SPEC_FILE, check_state, read_weights
 from dnas.shrinking.groups import Selection
@@ -18,9 +18,6 @@ from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import make_searchable
 from dnas.system.errors import UserError
 from dnas.system.reading import shortened
-
-# Name of the file in which `dnas.shrink` writes what stayed.
-SHRINK = "shrink"
 
 
 def load(path: Path | str, *, model: OwnModule | None = None, device: torch.device | str = "cpu") -> nn.Module:

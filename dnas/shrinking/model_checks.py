@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from dnas.core.batch import tensors_in
 from dnas.core.described import described
 from dnas.core.searchable import Searchable
 from dnas.system.errors import UserError
@@ -17,6 +21,11 @@ def check_model(model: nn.Module) -> None:
     Raises:
         UserError: says what it is, and what to give.
     """
+    if isinstance(model, Mapping):
+        raise UserError(
+            f"The model must be a trained torch.nn.Module; got a {type(model).__name__}: load it into a model first, "
+            "model.load_state_dict(it)."
+        )
     if not isinstance(model, nn.Module):
         named = f"the class {model.__name__}" if isinstance(model, type) else described(model)
         raise UserError(f"The model must be a trained torch.nn.Module; got {named}.")
@@ -43,7 +52,22 @@ def check_model(model: nn.Module) -> None:
             raise UserError(f"The model has parameters of several {what} ({', '.join(sorted(found))}); expected one.")
     if weights[0].is_meta:
         raise UserError("The model is on the device meta, where it has no weights: load them first.")
+    if any(map(is_lazy, weights)):
+        raise UserError("The model has lazy layers without weights yet: run it once on inputs, and train it.")
     _check_finite(model)
+
+
+def check_example(example: object) -> None:
+    """Check that these may be inputs of a model.
+
+    Raises:
+        UserError: they hold no tensor.
+    """
+    if next(tensors_in(example), None) is None:
+        raise UserError(
+            "example must be inputs as the model takes them: a tensor, a tuple of arguments or a dict of named ones; "
+            f"got {described(example)}."
+        )
 
 
 def _check_finite(model: nn.Module) -> None:

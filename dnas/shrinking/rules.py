@@ -13,20 +13,27 @@ from torch import nn
 from dnas.shrinking.groups import Frozen, Structure
 from dnas.shrinking.kernels import Conv, Kernel, kernel_of
 from dnas.shrinking.separable import Separable, separable_of
+from dnas.system.accepted import accept
+from dnas.system.errors import UserError, in_own_code
+from dnas.system.reading import shortened
+from dnas.system.words import did_you_mean
 
 
 @dataclass(frozen=True)
 class Rule:
     """Whether some modules may become narrower, be left out, or get other kernels.
 
-    Of several rules for a module the last one counts.
+    A rule is for all that lies in these modules, too. Of several rules for a module the last one counts.
 
     Args:
         where: names of modules as a pattern ('layers.*.conv1'), a class of modules, or a function of name and module.
         width: whether numbers of channels in these modules may change.
-        depth: whether these modules may be left out, where they are residual blocks.
+        depth: whether these modules may be left out, as residual blocks or with the one that they lie in.
         kernel: whether kernels of these modules may become smaller; without a rule they stay.
         separable: whether convolutions among these modules may become depthwise-separable; without a rule they stay.
+
+    Raises:
+        UserError: one of these is something else.
 
     Example:
         >>> [Rule("*", width=False), Rule(nn.Conv2d)]  # only convolutions, and what goes with them alone
@@ -39,22 +46,34 @@ class Rule:
     kernel: bool = False
     separable: bool = False
 
+    def __post_init__(self) -> None:
+        where = self.where
+        if not (issubclass(where, nn.Module) if isinstance(where, type) else isinstance(where, str) or callable(where)):
+            raise UserError(
+                f"where of a Rule must be a pattern of names, a class of modules, or a function of name and module; "
+                f"got {shortened(where)}."
+            )
+        accept(self)
+
     def matches(self, name: str, module: nn.Module) -> bool:
         """Whether the rule is about this module."""
         if isinstance(self.where, str):
             return fnmatchcase(name, self.where)
-        return isinstance(module, self.where) if isinstance(self.where, type) else self.where(name, module)
+        if isinstance(self.where, type):
+            return isinstance(module, self.where)
+        with in_own_code(lambda: f"A rule's function failed for the module {name!r}"):
+            return bool(self.where(name, module))
 
 
 def ruled(model: nn.Module, structure: Structure, rules: Sequence[Rule]) -> Structure:
     """The structure without the groups and blocks that rules forbid, with the kernels that they allow.
 
-    A group of several modules needs the consent of all of them.
+    A group of several modules needs the consent of all of them, a block that of all that lies in it.
+
+    Raises:
+        UserError: no module with weights has a name of a rule's pattern.
     """
-    last = {
-        name: next((rule for rule in reversed(rules) if rule.matches(name, module)), None)
-        for name, module in model.named_modules()
-    }
+    last = _last_rules(model, rules)
     forbidden = {name for name, rule in last.items() if rule is not None and not rule.width}
     groups, frozen = [], []
     for group in structure.groups:
@@ -66,11 +85,12 @@ def ruled(model: nn.Module, structure: Structure, rules: Sequence[Rule]) -> Stru
             frozen.append(Frozen(group.name, f"a rule keeps {owner or 'the model itself'} as it is"))
     blocks = []
     for block in structure.blocks:
-        rule = last[block.name]
-        if rule is None or rule.depth:
+        inside = (name for name in last if block.holds(name))
+        kept = next((name for name in inside if (rule := last[name]) and not rule.depth), None)
+        if kept is None:
             blocks.append(block)
         else:
-            frozen.append(Frozen(block.name, "a rule keeps it"))
+            frozen.append(Frozen(block.name, "a rule keeps it" if kept == block.name else f"a rule keeps {kept}"))
     kernels, of_kernels = _of_convolutions(model, {n for n, rule in last.items() if rule and rule.kernel}, kernel_of)
     asked = {name for name, rule in last.items() if rule and rule.separable}
     separables, of_separables = _of_convolutions(model, asked, separable_of)
@@ -82,6 +102,30 @@ def ruled(model: nn.Module, structure: Structure, rules: Sequence[Rule]) -> Stru
         separables=separables,
         frozen=(*structure.frozen, *frozen, *of_kernels, *of_separables),
     )
+
+
+def _last_rules(model: nn.Module, rules: Sequence[Rule]) -> dict[str, Rule | None]:
+    """For the name of each module the last rule about it, or about a module that it lies in.
+
+    Raises:
+        UserError: no module with weights has a name of a rule's pattern.
+    """
+    unseen = {rule.where for rule in rules if isinstance(rule.where, str)}
+    last: dict[nn.Module, int] = {}
+    # A module with several names heeds all of them.
+    for name, module in model.named_modules(remove_duplicate=False):
+        matching = [index for index, rule in enumerate(rules) if rule.matches(name, module)]
+        if next(module.parameters(), None) is not None:
+            unseen -= {rules[index].where for index in matching}
+        outer = last.get(model.get_submodule(name.rpartition(".")[0]), -1) if name else -1
+        last[module] = max(*matching, outer, last.get(module, -1), -1)
+    if unseen:
+        pattern, names = min(unseen), dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters())
+        raise UserError(
+            f"No module with weights has the name {pattern!r} of a rule{did_you_mean(pattern, names)}; there are "
+            f"{shortened([*names])}."
+        )
+    return {name: rules[last[module]] if last[module] >= 0 else None for name, module in model.named_modules()}
 
 
 _Part = TypeVar("_Part", Kernel, Separable)

@@ -11,12 +11,13 @@ from dnas.cost.flops import Inputs
 from dnas.shrinking.costs import Polynomial, flops_of, parameters_of
 from dnas.shrinking.groups import Frozen, Selection, Structure, find_groups
 from dnas.shrinking.masking import masked
-from dnas.shrinking.model_checks import check_model
+from dnas.shrinking.model_checks import check_example, check_model
 from dnas.shrinking.program import Program
 from dnas.shrinking.rules import Rule, ruled
 from dnas.shrinking.slicing import sliced
 from dnas.shrinking.trace import trace
 from dnas.shrinking.verification import verified
+from dnas.system.errors import UserError
 
 # From so many classes on, widths are multiples of eight, which suits matrix units.
 _WIDE, _MULTIPLE = 64, 8
@@ -44,6 +45,16 @@ class Narrowable:
         widths = {group.name: len(group) for group in self.structure.groups}
         kernels = {kernel.name: kernel.largest for kernel in self.structure.kernels}
         return widths | {part.name: 1 for part in (*self.structure.blocks, *self.structure.separables)} | kernels
+
+    def check_something_varies(self) -> None:
+        """See that there is a decision.
+
+        Raises:
+            UserError: there is none; the message has the reasons.
+        """
+        if not self.largest:
+            reasons = "; ".join(dict.fromkeys(one.reason for one in self.structure.frozen))
+            raise UserError(f"Nothing in this model may become smaller: {reasons}.")
 
     def program(self, steps: int = 8) -> Program:
         """The decisions, with widths in steps such as eighths, at least one class each."""
@@ -108,7 +119,8 @@ def make_searchable(model: nn.Module, example: Inputs, *, rules: Sequence[Rule] 
 
     Raises:
         UserError: the model cannot be copied or traced, or refuses the example; it is on several devices, of several
-            dtypes, or wrapped for data parallelism.
+            dtypes, or wrapped for data parallelism; no module with weights has a name of a
+            rule's pattern.
 
     Example:
         >>> import torch
@@ -124,6 +136,7 @@ def make_searchable(model: nn.Module, example: Inputs, *, rules: Sequence[Rule] 
         )
     """
     check_model(model)
+    check_example(example)
     structure = verified(model, example, ruled(model, find_groups(trace(model, example)), rules))
     return _with_small_costs(model, structure)
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dnas.core.batch import map_tensors, to_device
-from dnas.core.run import Run, as_run, run_of_rank, writing
+from dnas.core.run import SHRINK, Run, as_run, run_of_rank, writing
 from dnas.cost.bounds import amount
 from dnas.cost.budget import Budget
 from dnas.cost.flops import Inputs
@@ -24,7 +24,7 @@ from dnas.shrinking.budget import WidthLimits, has_milliseconds, limits_of
 from dnas.shrinking.comparing import Comparison, FineTune, as_trained
 from dnas.shrinking.deciding import Decision, Worth, decide, worth_of
 from dnas.shrinking.finalists import best_of_finalists
-from dnas.shrinking.load import SHRINK, described_example
+from dnas.shrinking.load import described_example
 from dnas.shrinking.memory import Memory
 from dnas.shrinking.milliseconds import TESTED, Predicted, predicted_milliseconds, whole_milliseconds
 from dnas.shrinking.model_checks import check_model
@@ -211,9 +211,7 @@ class _Shrinking:
             names = [one.name for one in frozen if one.reason == reason]
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             self.display.say(f"Stays as it is: {', '.join(names[:3])}{more} ({reason}).")
-        if not searchable.largest:
-            reasons = "; ".join(dict.fromkeys(one.reason for one in frozen))
-            raise UserError(f"Nothing in this model may become smaller: {reasons}.")
+        searchable.check_something_varies()
         return searchable
 
     def _times(self, searchable: Narrowable, program: Program, example: Inputs, memory: Memory) -> Predicted:

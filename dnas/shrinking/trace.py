@@ -21,6 +21,7 @@ from dnas.shrinking.channels import Field, Fields, compress, vary
 from dnas.shrinking.operators.pointwise import unknown
 from dnas.shrinking.operators.table import name_of, rule_of
 from dnas.system.errors import UserError
+from dnas.system.reading import in_one_line
 
 # Modules whose weights are laid out in a way that no rule knows; they stay as they are.
 OPAQUE = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
@@ -91,7 +92,10 @@ def copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model).eval()
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"The model cannot be copied ({error}), and shrinking works on copies.") from error
+        raise UserError(
+            f"The model cannot be copied ({in_one_line(error)}), and shrinking works on copies. Make weights that are "
+            "computed from others plain ones first, as torch.nn.utils.prune.remove does."
+        ) from error
 
 
 class _Run(TorchDispatchMode):
@@ -134,8 +138,8 @@ class _Run(TorchDispatchMode):
             raise
         except Exception as error:  # whatever the user's own code raises
             raise UserError(
-                f"The model refuses the example inputs ({type(error).__name__}: {error}). Give inputs that it takes as "
-                "example, as a tensor, a tuple of arguments or a dict."
+                f"The model refuses the example inputs ({type(error).__name__}: {in_one_line(error)}). Give inputs "
+                "that it takes as example, as a tensor, a tuple of arguments or a dict."
             ) from error
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -220,6 +222,35 @@ def test_rules_keep_modules_by_name_by_class_and_by_predicate(resnet: nn.Module)
     assert found(Rule("*", width=False), Rule("layers.0.*"))[0] == ["layers.0.conv1"]
 
 
+def test_a_rule_is_for_all_that_lies_in_a_module_and_a_block_stays_with_what_must_stay(resnet: nn.Module):
+    def found(*rules: Rule) -> tuple[list[str], list[str]]:
+        structure = make_searchable(resnet, torch.zeros(1, 3, 8, 8), rules=rules).structure
+        return [group.name for group in structure.groups], [block.name for block in structure.blocks]
+
+    assert found(Rule("layers", width=False)) == ([], ["layers.0", "layers.2"])
+    assert found(Rule("layers.2.conv1", depth=False))[1] == ["layers.0"]
+    assert found(Rule("layers", width=False, depth=False), Rule("layers.2"))[1] == ["layers.2"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Rule("layer.*", width=False),
+            r"No module with weights has the name 'layer\.\*' of a rule .*'layers\.0",
+        ),
+        (lambda: Rule("stem.2", width=False), "No module with weights has the name 'stem.2'"),
+        (lambda: Rule(lambda name, module: module.missing), "A rule's function failed for the module '': Attrib"),
+        (lambda: Rule(3), "where of a Rule must be a pattern of names, a class of modules, or a function.*; got 3"),
+        (lambda: Rule(int), "where of a Rule must be"),
+        (lambda: Rule("*", width="no"), "width must be True or False"),
+    ],
+)
+def test_rules_that_cannot_be_meant_are_refused(resnet: nn.Module, make: Callable[[], Rule], message: str):
+    with pytest.raises(UserError, match=message):
+        make_searchable(resnet, torch.zeros(1, 3, 8, 8), rules=[make()])
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -231,11 +262,19 @@ def test_rules_keep_modules_by_name_by_class_and_by_predicate(resnet: nn.Module)
         (nn.Linear, "must be a trained torch.nn.Module; got the class Linear"),
         (infinite(nn.Linear(3, 2)), "weight holds NaN or infinity"),
         (nn.Linear(4, 2), r"refuses the example inputs \(RuntimeError"),
+        (nn.Sequential(nn.LazyLinear(2)), "lazy layers without weights"),
+        (nn.Linear(3, 2).state_dict(), "got a OrderedDict: load it into a model first"),
     ],
 )
 def test_models_that_cannot_be_shrunk_are_refused(model: nn.Module, message: str):
     with pytest.raises(UserError, match=message):
         make_searchable(model, torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("example", [None, "photo.png", 3, np.zeros((1, 3))])
+def test_an_example_without_a_tensor_is_refused(example: Any):
+    with pytest.raises(UserError, match=r"example must be inputs as the model takes them.*; got"):
+        make_searchable(nn.Linear(3, 2), example)
 
 
 def test_what_cannot_be_meant_is_refused_and_the_model_left_as_it_was():

@@ -17,6 +17,7 @@ from dnas.jobs.planning.time_budget import MARGIN, START_AND_END, TooShort, enou
 from dnas.shrinking.budget import has_milliseconds, limits_of
 from dnas.shrinking.milliseconds import seconds_to_predict
 from dnas.shrinking.rivals import uniform_widths
+from dnas.shrinking.rules import Rule
 from dnas.shrinking.searchable import make_searchable
 from dnas.shrinking.settings import ShrinkSettings
 from dnas.system.words import number_of, readable_time, seconds_in
@@ -87,6 +88,7 @@ def measured_steps(
     budget: Budget,
     settings: ShrinkSettings,
     *,
+    rules: Sequence[Rule] = (),
     device: torch.device,
 ) -> Steps:
     """Measures steps of the model and of the uniform network within the budget, on random samples.
@@ -96,13 +98,15 @@ def measured_steps(
         kind: what the samples are like.
         budget: as the user gave it; of one in milliseconds the other limits alone make the uniform network.
         settings: of the shrinking.
+        rules: what must stay.
         device: of the trainings.
 
     Raises:
-        UserError: as `make_searchable` and `limits_of`.
+        UserError: as `make_searchable` and `limits_of`, or nothing may vary.
     """
     example = kind.zeros(1).to(device)
-    searchable = make_searchable(model, example)
+    searchable = make_searchable(model, example, rules=rules)
+    searchable.check_something_varies()
     program = searchable.program(settings.steps)
     others = tuple(one for one in budget.limits if not has_milliseconds(Budget((one,))))
     bounds = limits_of(Budget(others), searchable, program).bounds if others else ()
