@@ -2,10 +2,13 @@
 
     python -m dnas.cli.demo runs/demo --time 5min
 
+The task is one in which architecture matters: a network of at most 14 % of the parameters of the costliest one, half of
+the images for the test. Guided finalists search it, since they were the best there (docs/results.md), and random search
+with successive halving, the strongest opponent, is given the same compute.
+
 Every step is a command of `dnas`, and is shown. How much each does is planned from what is measured on this machine:
-the search and the retraining by their own `--time`, the number of random networks by the time that the retraining took.
-A machine that is too slow for cells of four nodes searches cells of two, then two such cells for four epochs of larger
-batches; where not even that fits, it is refused, with the time that would do.
+the number of finalists by the search's own `--time`, the number of random networks by the time that what comes before
+took. Where not even two finalists and one random network fit, it is refused, with the time that would do.
 """
 
 from __future__ import annotations
@@ -21,15 +24,24 @@ from pathlib import Path
 from dnas.system.errors import UserError
 from dnas.system.words import readable_time, seconds_in
 
-# Shares of the time: for the search, for one retraining, and for what comes after the random networks.
-SEARCH, RETRAIN, TAIL = 0.5, 0.15, 0.15
-# From large to small: options of the search beside those of the recipe.
-_SMALL = ("--space.nodes", "2")
-_SMALLEST = ("--cells", "2", "--batch_size", "192", "--supernet_images", "192")
-_SHORTEST = ("--search.epochs", "4", "--search.warmup_epochs", "1")
-PLANS = ((), _SMALL, (*_SMALL, *_SMALLEST, *_SHORTEST))
-# Where a plan takes more than this many times the time, the next one would not do either.
-MUCH = 3.0
+DATA = ("--data", "digits", "--image_size", "8", "--test_fraction", "0.5")
+NETWORK = ("--channels", "4", "--cells", "2", "--batch_size", "32", "--budget", "parameters<=14%")
+FINALISTS = (
+    *("--finalists", "36", "--finalists.alone", "true", "--finalists.guided_share", "0.5"),
+    *("--finalists.epochs", "10", "--finalists.rungs", "1"),
+)
+# The found network and those beside it are trained as finalists are.
+RETRAINING = (
+    *("--retrain.channels", "4", "--retrain.cells", "2", "--retrain.batch_size", "32", "--retrain.epochs", "10"),
+    *("--retrain.weights.lr.start", "0.1", "--retrain.weights.weight_decay", "5e-4"),
+    *("--retrain.weights.nesterov", "true", "--retrain.lr_changes", "step"),
+    *("--retrain.auxiliary", "false", "--retrain.drop_path", "0", "--retrain.cutout", "0"),
+)
+# The best of three settings on seeds 100 and 101 (benchmarks/digits.py).
+OPPONENT = "random_halving:epochs=3,rungs=3"
+
+# Shares of the time: for the search, and for what comes after the random networks.
+SEARCH, TAIL = 0.4, 0.1
 MOST_RANDOM = 8
 # A random network takes this many times what the retraining took, and a second: it is measured, and may be larger.
 MARGIN = 1.5
@@ -71,15 +83,23 @@ def demo(
     Raises:
         UserError: the time is too short for the smallest plan; the message says what would do.
     """
+    from dnas.jobs.planning.time_budget import TooShort
 
     def step(*words: object) -> None:
         said = [str(word) for word in words]
         print(f"\n$ dnas {shlex.join(said)}", flush=True)
         carry_out(said)
 
-    _search(run, lambda: max(int(SEARCH * seconds - (clock() - begun)), 1), step)
-    step("retrain", run, "--time", f"{int(RETRAIN * seconds)}s")
-    num = num_random(seconds - (clock() - begun) - TAIL * seconds, _training_seconds(run))
+    limit = max(int(SEARCH * seconds - (clock() - begun)), 1)
+    try:
+        step("search", *DATA, *NETWORK, *FINALISTS, *RETRAINING, "--run", run, "--time", f"{limit}s")
+    except TooShort as error:
+        least = int(seconds_in(error.enough) / SEARCH) + 1
+        raise UserError(f"{readable_time(seconds)} are too short on this machine: give --time {least}s.") from error
+    step("retrain", run)
+    # The opponent spends what the finalists did, and what it finds is trained, too.
+    opponent, training = _seconds(run, "search"), _seconds(run / "retrain", "retrain")
+    num = num_random(seconds - (clock() - begun) - opponent - TAIL * seconds, training)
     if num == 0:
         raise UserError(
             f"{readable_time(seconds)} are too short for a comparison on this machine, which needs one random network: "
@@ -87,50 +107,30 @@ def demo(
         )
     if num < MOST_RANDOM:
         print(f"\nThere is time for {num} of {MOST_RANDOM} random networks.", flush=True)
-    step("baseline", run, "--num", num)
+    step("baseline", run, "--num", num, "--opponents", OPPONENT)
     step("evaluate", run)
     step("export", run)
     print(f"\nAll of it took {readable_time(clock() - begun)} of {readable_time(seconds)}.", flush=True)
 
 
-def _search(run: Path, left: Callable[[], int], step: Callable[..., None]) -> None:
-    """The search of the largest plan that fits; what is tried before is a part of its time."""
-    from dnas.jobs.planning.time_budget import TooShort
-
-    plan = 0
-    while True:
-        limit = left()
-        try:
-            step("search", "--recipe", "digits", "--run", run, "--time", f"{limit}s", *PLANS[plan])
-            return
-        except TooShort as error:
-            last = len(PLANS) - 1
-            if plan == last:
-                raise UserError(f"The smallest plan of the demo does not fit this machine: {error}") from error
-            plan = last if seconds_in(error.enough) > MUCH * limit else plan + 1
-            print("This machine is too slow for that in the time: something smaller.", flush=True)
-
-
 def num_random(left: float, training: float) -> int:
-    """The number of random networks for which there is time.
+    """The number of random networks for which there is time, beside the one that the opponent finds.
 
     Args:
         left: seconds that are left for them.
         training: seconds that one training took.
 
     Example:
-        >>> num_random(100, 7), num_random(30, 7), num_random(5, 7)
+        >>> num_random(110, 7), num_random(40, 7), num_random(12, 7)
         (8, 2, 0)
     """
-    return max(0, min(MOST_RANDOM, int(left / (MARGIN * training + 1))))
+    return max(0, min(MOST_RANDOM, int(left / (MARGIN * training + 1)) - 1))
 
 
-def _training_seconds(run: Path) -> float:
-    from dnas.core.run import RETRAIN as FOLDER
+def _seconds(run: Path, summary: str) -> float:
     from dnas.core.run import Run
-    from dnas.training.loop import SUMMARY
 
-    return float(Run(run).child(FOLDER).load_json(SUMMARY)["seconds"])
+    return float(Run(run).load_json(summary)["seconds"])
 
 
 if __name__ == "__main__":

@@ -129,7 +129,11 @@ def random_architectures(job: Job, run: Run, kind: SampleKind) -> Callable[[int]
 
     See `dnas.cost.drawing` for the distribution.
     """
-    bounds = bounds_of_job(job, run, kind)
+    return random_within(job, kind, bounds_of_job(job, run, kind))
+
+
+def random_within(job: Job, kind: SampleKind, bounds: Bounds | None) -> Callable[[int], Architecture]:
+    """The same with bounds that are known; None for no budget."""
     if bounds is not None and not all(one.changes_nothing for one in bounds.ranges):
         draws = BandDraws(bounds)
         return lambda index: stamped(job, draws(Random(stream_key(job.seed, index))))

@@ -12,6 +12,7 @@ from statistics import fmean
 import torch
 from torch import nn
 
+from dnas.core.architecture import Architecture
 from dnas.core.batch import tensors_in
 from dnas.core.mixture import Active
 from dnas.core.training_mode import set_training_mode
@@ -28,7 +29,7 @@ from dnas.data import (
 from dnas.jobs.job import Job
 from dnas.jobs.planning.fit import Measured, Sizes
 from dnas.jobs.planning.trial import Trial
-from dnas.jobs.planning.tried import any_architecture, kind_tried, network_to_train
+from dnas.jobs.planning.tried import kind_tried, network_to_train
 from dnas.method.discretization.rehearsal import evenly, rehearse
 from dnas.system.memory import peak_memory, reset_peak_memory
 from dnas.system.peak import measured_seconds
@@ -40,23 +41,37 @@ _STEPS, _SECONDS, _SLOW = 3, 0.1, 2.0
 _READ_IMAGES = 128
 # This many of the evaluations and steps that a discretization asks for are measured.
 _ASKED = 4
-# The largest of so many random networks is measured for finalists.
-_DRAWN = 4
 
 
-def measure_search(job: Job, sizes: Sizes, kind: SampleKind, *, device: torch.device) -> Measured:
+def measure_search(
+    job: Job, sizes: Sizes, kind: SampleKind, *, device: torch.device, finalists: Sequence[Architecture] = ()
+) -> Measured:
     """Run a few steps of a search with these sizes, on random samples.
+
+    Of a search without a supernet, whose finalists are all there is, their steps are what a step takes.
 
     Args:
         job: job with the method; its own sizes do not matter.
         sizes: sizes of the steps.
         kind: what the samples are like.
         device: device on which the steps run.
+        finalists: architectures such as become finalists of the job.
     """
     started = time.perf_counter()
     gc.collect()  # garbage of an earlier measurement would be counted
     reset_peak_memory(device)
     job = sizes.given_to(job)
+    finalist_step, finalist_evaluation = finalist_seconds(job, sizes, kind, finalists, device=device)
+    if job.finalists.alone:
+        return Measured(
+            step=finalist_step,
+            weight_step=finalist_step,
+            evaluation=finalist_evaluation,
+            finalist_step=finalist_step,
+            finalist_evaluation=finalist_evaluation,
+            memory=peak_memory(device),
+            taken=time.perf_counter() - started,
+        )
     trial = Trial(job, kind, batch_size=sizes.batch_size, device=device)
 
     batch = _batch_seconds(kind, sizes.batch_size, device=device)
@@ -66,7 +81,6 @@ def measure_search(job: Job, sizes: Sizes, kind: SampleKind, *, device: torch.de
     weight_step = mean_seconds(trial.weight_step, device) if alone else step
     evaluation = measured_seconds(trial.evaluate, device)
     selection, tuning_step = discretization_seconds(trial, device)
-    finalist_step, finalist_evaluation = finalist_seconds(job, sizes, kind, device=device)
     return Measured(
         step=step + (1 if job.search.one_level else 2) * batch if moving else weight_step + batch,
         weight_step=weight_step + batch,
@@ -91,18 +105,16 @@ def discretization_seconds(trial: Trial, device: torch.device) -> tuple[float, f
     return _mean_of(trial.evaluate, rehearsal.evaluated, device), _mean_of(trial.tune, trained, device)
 
 
-def finalist_seconds(job: Job, sizes: Sizes, kind: SampleKind, *, device: torch.device) -> tuple[float, float]:
-    """Seconds of a step of training a finalist and of evaluating one batch; 0 for a job without finalists.
-
-    The largest of a few random networks is measured.
-    """
-    if not job.finalists.num:
+def finalist_seconds(
+    job: Job, sizes: Sizes, kind: SampleKind, finalists: Sequence[Architecture], *, device: torch.device
+) -> tuple[float, float]:
+    """Seconds of a step of training a finalist and of evaluating one batch, of the largest; 0 where there are none."""
+    if not finalists:
         return 0.0, 0.0
     sizes = sizes._replace(channels=job.finalists.channels or sizes.channels, cells=job.finalists.cells or sizes.cells)
     settings = replace(job.retrain, channels=sizes.channels, cells=sizes.cells, auxiliary=False)
     job, kind = replace(job, retrain=settings), kind_tried(job, kind)
-    drawn = [any_architecture(job, kind, seed=seed) for seed in range(_DRAWN)]
-    networks = [network_to_train(job, one, kind) for one in drawn]
+    networks = [network_to_train(job, one, kind) for one in finalists]
     largest = max(networks, key=count_parameters)
     measured = measure_training(largest, settings, kind, batch_size=sizes.batch_size, device=device)
     return measured.step, measured.evaluation

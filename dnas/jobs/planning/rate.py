@@ -48,7 +48,7 @@ def alpha_steps(job: Job, catalog: Catalog) -> int:
 
 def with_fitted_rate(job: Job, catalog: Catalog) -> Job:
     """The job with the alphas' learning rate that fits its steps; the same if that is not larger than its own."""
-    if not job.search.relaxation.trains_alphas:
+    if job.finalists.alone or not job.search.relaxation.trains_alphas:
         return job
     alphas = job.search.alphas
     rate = fitted_rate(alphas.lr, alpha_steps(job, catalog))

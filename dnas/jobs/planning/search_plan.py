@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
+from dnas.core.architecture import Architecture
 from dnas.core.decision import Decision
 from dnas.data import Catalog
 from dnas.finalists.settings import FinalistSettings
@@ -35,7 +37,7 @@ from dnas.jobs.planning.time_budget import (
     enough_time,
     planning_seconds,
 )
-from dnas.jobs.planning.tried import decisions_of
+from dnas.jobs.planning.tried import decisions_of, finalists_tried
 from dnas.method.discretization import Argmax
 from dnas.method.discretization.rehearsal import rehearse
 from dnas.searching.settings import SearchSettings
@@ -43,6 +45,9 @@ from dnas.system.errors import UserError
 from dnas.system.memory import available_memory, gibibytes
 from dnas.system.threads import num_threads, threads_that_help
 from dnas.system.words import readable_time, seconds_in
+
+# The largest of so many random networks is measured for finalists.
+_DRAWN = 4
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,17 @@ def plan(job: Job, catalog: Catalog, device: torch.device) -> Plan:
     size = job.image_size or catalog.default_size
     reading = reading_seconds(catalog, size, patience=planning / 10, skip_unreadable=job.skip_unreadable)
 
+    @cache
+    def drawn(image_size: int) -> list[Architecture]:
+        return finalists_tried(replace(job, image_size=image_size), catalog.kind(image_size), _DRAWN)
+
     def measure_of(job: Job) -> Measure:
-        return lambda sizes: measure_search(job, sizes, catalog.kind(sizes.image_size), device=device)
+        def measure(sizes: Sizes) -> Measured:
+            finalists = drawn(sizes.image_size) if job.finalists.num else ()
+            kind = catalog.kind(sizes.image_size)
+            return measure_search(job, sizes, kind, device=device, finalists=finalists)
+
+        return measure
 
     with num_threads(job.threads or (threads_that_help() if device.type == "cpu" else None)):
         found = plan_stages(
@@ -266,6 +280,9 @@ def _shortened(job: Job, work: _Work, measured: Measured, budget: float) -> tupl
             return replace(fewer, search=search), duration
         except TooShort:
             continue
+    if job.finalists.alone:
+        job = replace(job, finalists=replace(job.finalists, num=2))
+        work = work.of(job)
     search, duration = _with_fewer_epochs(job, work, measured, budget)
     return replace(job, search=search), duration
 
@@ -288,8 +305,9 @@ def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float)
     enough = enough_time(needed)
     network = f", {job.channels} channels and {job.cells} cells" if job.model is None else ""
     images = f"images of {job.image_size} pixels, " if job.image_size else ""
+    shortest = f"{job.finalists.num} finalists" if job.finalists.alone else f"{least} epochs"
     raise TooShort(
-        f"{job.time} is too short: the search needs --time {enough} for {least} epochs with {images}"
+        f"{job.time} is too short: the search needs --time {enough} for {shortest} with {images}"
         f"batch {job.batch_size}{network}. Give that, "
         "or lower sizes that you gave, or use fewer images."
         + _what_the_discretization_takes(job, work, measured)

@@ -11,9 +11,12 @@ from dnas.core.architecture import Architecture
 from dnas.core.decision import Decision
 from dnas.core.derive import derive, find_decisions
 from dnas.data.sample_kind import SampleKind
+from dnas.jobs.budget import delivered_network, random_within
 from dnas.jobs.job import Job
+from dnas.jobs.milliseconds import is_limited
 from dnas.jobs.networks import network_builder
 from dnas.jobs.own_model import kind_taken, searchable_model
+from dnas.searching.own_bounds import bounds_on
 from dnas.training.own_baseline import random_architecture
 
 
@@ -37,6 +40,22 @@ def any_architecture(job: Job, kind: SampleKind, *, seed: int) -> Architecture:
     if job.model is None:
         return job.space.random(torch.Generator().manual_seed(seed))
     return random_architecture(decisions_of(job, kind), seed, 0)
+
+
+def finalists_tried(job: Job, kind: SampleKind, num: int) -> list[Architecture]:
+    """Random architectures such as become finalists: within the budget, unless that is in milliseconds.
+
+    Those are measured after the sizes are chosen.
+
+    Raises:
+        UserError: no network meets the budget.
+    """
+    kind, budget = kind_tried(job, kind), job.search.budget
+    bounds = None
+    if budget is not None and not is_limited(job):
+        bounds = bounds_on(delivered_network(job, kind), budget, job.search.discretization)
+    draw = random_within(job, kind, bounds)
+    return [draw(index) for index in range(num)]
 
 
 def network_to_train(job: Job, architecture: Architecture, kind: SampleKind) -> nn.Module:

@@ -8,16 +8,21 @@ import pytest
 import torch
 from torch import nn
 
+from dnas.cost.budget import Budget
 from dnas.data import Catalog, ImageSet, image_kind
 from dnas.data.resize import ResizeRule
 from dnas.data.source import Source
+from dnas.finalists.settings import FinalistSettings
+from dnas.jobs.budget import delivered_network
 from dnas.jobs.job import Job
 from dnas.jobs.planning.fit import Sizes
 from dnas.jobs.planning.measure import mean_seconds, measure_search, measure_training, reading_seconds
+from dnas.jobs.planning.tried import finalists_tried
 from dnas.method.discretization import Perturbation, RandomSampling
 from dnas.method.relaxation import UniformPath
 from dnas.searching.execution import Stepper
 from dnas.searching.observer import SkipStop
+from dnas.searching.own_bounds import bounds_on
 from dnas.searching.search_step import StepResult
 from dnas.searching.settings import SearchSettings
 from dnas.space import DartsSpace
@@ -138,6 +143,23 @@ def test_steps_of_both_kinds_are_taken_where_a_search_takes_them(monkeypatch, se
     found = measure_search(replace(TINY, search=search), Sizes(8, 4, 2, 3), KIND, device=CPU)
     assert (True in taken, False in taken) == (steps, weight_steps)
     assert min(found.step, found.weight_step) > 0
+
+
+def test_finalists_are_tried_within_the_budget_and_without_a_supernet_nothing_else_is(monkeypatch):
+    wide = Job(space=DartsSpace(nodes=2), image_size=8)
+    wide = replace(wide, retrain=replace(wide.retrain, channels=4, cells=3))
+    job = replace(wide, search=SearchSettings(budget=Budget(("parameters<=20%",))))
+    assert job.search.budget is not None
+    tried = finalists_tried(job, KIND, 3)
+    bounds = bounds_on(delivered_network(job, KIND), job.search.budget, job.search.discretization)
+    assert [bounds.fits(one.decisions) for one in tried] == [True] * 3
+    assert not all(bounds.fits(one.decisions) for one in finalists_tried(wide, KIND, 3))
+
+    monkeypatch.setattr(Stepper, "take", None)  # of a supernet
+    alone = replace(job, finalists=FinalistSettings(num=2, alone=True))
+    found = measure_search(alone, Sizes(8, 4, 2, 3), KIND, device=CPU, finalists=tried)
+    assert found.step == found.weight_step == found.finalist_step > 0
+    assert found.finalist_evaluation > 0
 
 
 def test_a_larger_step_takes_longer_and_more_memory():

@@ -13,7 +13,7 @@ from dnas.jobs.job import Job
 from dnas.jobs.planning.counts import END_OF_EPOCH, Counts
 from dnas.jobs.planning.fit import Measured, Sizes
 from dnas.jobs.planning.search_plan import Plan, jobs_of_stages, plan, plan_sizes, plan_stages
-from dnas.jobs.planning.time_budget import MARGIN, START_AND_END, planning_seconds
+from dnas.jobs.planning.time_budget import MARGIN, START_AND_END, TooShort, planning_seconds
 from dnas.method.discretization import Argmax, Evolution, Perturbation, RandomSampling
 from dnas.method.relaxation import UniformPath
 from dnas.searching.settings import SearchSettings
@@ -67,6 +67,10 @@ def test_where_the_fewest_epochs_do_not_fit_there_are_fewer_finalists_also_witho
     assert 2 < found.finalists.num < without.job.finalists.num < 1000
     one_more = replace(alone, time=None, finalists=replace(alone.finalists, num=without.job.finalists.num + 1))
     assert without.seconds <= 360 - planning_seconds("6min") < planned(one_more, machine).seconds
+    with pytest.raises(TooShort, match=r"1s is too short: the search needs --time .* for 2 finalists with") as caught:
+        planned(replace(alone, time="1s"), machine)
+    enough = planned(replace(alone, time=caught.value.enough), machine).job
+    assert 2 <= enough.finalists.num < 5
 
 
 def test_no_time_left_for_finalists_is_refused_with_what_they_take():
