@@ -65,6 +65,7 @@ def baseline_command(
     display: Display,
     *,
     beside: Mapping[str, Architecture] | None = None,
+    opponent_seconds: Mapping[str, float] | None = None,
 ) -> str:
     """Train random architectures like the one that was found and compare them, in RUN/baseline.
 
@@ -75,6 +76,7 @@ def baseline_command(
         num: number of random architectures.
         display: shows progress and messages.
         beside: other architectures by name, which are trained in the same way and shown in the table.
+        opponent_seconds: how long opponents took to find theirs of them, by name.
 
     Returns:
         The table and what it shows, as text.
@@ -92,7 +94,7 @@ def baseline_command(
         draw = random_architectures(job, run, data.kind)
         kept = replace(training, keep=_keeper(job, data))
         random = train_random_baseline(draw, kept, run=run, num=num, display=display)
-    comparison = Comparison(found, tuple(random), seconds, len(data.test), tuple(others))
+    comparison = Comparison(found, tuple(random), seconds, len(data.test), tuple(others), opponent_seconds or {})
     return write_comparison(run, comparison)
 
 

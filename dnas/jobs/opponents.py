@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dnas.core.architecture import Architecture
@@ -41,6 +41,11 @@ def opponents_of(
             opponent_command(folder, job, data, opponent, display, of=run)
         found[name] = folder.load_architecture()
     return found
+
+
+def opponent_seconds(run: Run, names: Iterable[str]) -> dict[str, float]:
+    """How long opponents of a run's search that are finished took, by name."""
+    return {name: float(run.child(OPPONENTS).child(name).load_json("search")["seconds"]) for name in names}
 
 
 def opponent_command(

@@ -11,6 +11,7 @@ from dnas.system.words import aligned, readable_time
 from dnas.task.words import called, shown, spread
 from dnas.training.baseline import FOLDER
 from dnas.training.comparison import Comparison
+from dnas.training.row import Row
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -27,10 +28,16 @@ def comparison_table(comparison: Comparison) -> str:
             shown(c.metric, c.found.test),
             f"{c.found.parameters:,}",
             "1",
-            f"{readable_time(c.search_seconds + c.found.seconds)} (search {readable_time(c.search_seconds)})",
+            _compute(c.search_seconds, c.found),
         ),
         *(
-            (row.name, shown(c.metric, row.test), f"{row.parameters:,}", "1", readable_time(row.seconds))
+            (
+                row.name,
+                shown(c.metric, row.test),
+                f"{row.parameters:,}",
+                "1",
+                _compute(c.opponent_seconds.get(row.name, 0.0), row),
+            )
             for row in c.beside
         ),
         ("one random (mean)", shown(c.metric, c.mean) + deviation, f"{parameters:,.0f}", "1", readable_time(training)),
@@ -54,9 +61,30 @@ def comparison_table(comparison: Comparison) -> str:
     return "\n".join([head, rule, *lines, "", *findings(c)])
 
 
+def _compute(search: float, row: Row) -> str:
+    """How long it took to find and to train a network."""
+    return readable_time(search + row.seconds) + (f" (search {readable_time(search)})" if search else "")
+
+
 def findings(comparison: Comparison) -> list[str]:
     """Sentences that say what the numbers show."""
-    return [*_against_random_search(comparison), *_against_random_networks(comparison), _certainty(comparison)]
+    against = [*_against_opponents(comparison), *_against_random_search(comparison)]
+    return [*against, *_against_random_networks(comparison), _certainty(comparison)]
+
+
+def _against_opponents(c: Comparison) -> list[str]:
+    """A sentence for each opponent on who found the better network with the same compute."""
+    lines, found = [], shown(c.metric, c.found.test)
+    for row in c.opponents:
+        if row.test == c.found.test:
+            lines.append(f"With the same compute {row.name} found a network that is as good: {found}.")
+            continue
+        better = "The search" if c.found.is_better(c.found.test, row.test) else row.name
+        lines.append(
+            f"{better} found the better network with the same compute: the search {found}, {row.name} "
+            f"{shown(c.metric, row.test)}."
+        )
+    return lines
 
 
 def _against_random_search(c: Comparison) -> list[str]:
@@ -129,6 +157,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "random": [row.to_data() for row in c.random],
         "beside": [row.to_data() for row in c.beside],
         "search_seconds": c.search_seconds,
+        "opponent_seconds": dict(c.opponent_seconds),
         "num_test": c.num_test,
         "metric": c.metric,
         "better": c.found.better,

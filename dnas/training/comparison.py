@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dnas.system.errors import UserError
 from dnas.training.intervals import clopper_pearson, expected_best
@@ -24,6 +25,8 @@ class Comparison:
         search_seconds: duration of the search, without the training of the network that it found.
         num_test: number of samples in the test part.
         beside: other networks that the table shows, such as published ones; they take no part in the statistics.
+        opponent_seconds: of those that an opponent found with the compute of the search, by name: how long that took,
+            without their training.
 
     Raises:
         UserError: there is no random network, rows have different metrics, or a number is out of its range.
@@ -34,6 +37,7 @@ class Comparison:
     search_seconds: float
     num_test: int
     beside: tuple[Row, ...] = ()
+    opponent_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.random:
@@ -70,6 +74,11 @@ class Comparison:
         return (max if self.found.better == "higher" else min)(row.test for row in self.random)
 
     # Where the found network stands among them
+
+    @property
+    def opponents(self) -> tuple[Row, ...]:
+        """The networks that opponents found with the compute of the search."""
+        return tuple(row for row in self.beside if row.name in self.opponent_seconds)
 
     @property
     def num_beaten(self) -> int:

@@ -8,31 +8,39 @@ from pathlib import Path
 import pytest
 
 import dnas.cli.demo
-from dnas.cli.demo import PLANS, demo, main
+from dnas.cli.demo import DATA, FINALISTS, NETWORK, OPPONENT, RETRAINING, demo, main
+from dnas.cli.parser import load, parse
+from dnas.cli.shared import part_of
 from dnas.core.run import Run
+from dnas.finalists.opponents.named import named_opponents
+from dnas.jobs.job import Job
 from dnas.jobs.planning.time_budget import TooShort
+from dnas.system.errors import UserError
+from dnas.system.words import seconds_in
 
 
 class Machine:
-    """Carries out commands in made-up seconds; a search of plan i is refused below `too_slow` plans."""
+    """Carries out commands in made-up seconds: a search, the same time for its opponent, and trainings."""
 
-    def __init__(self, training: float, too_slow: int = 0, enough: str = "200s"):
-        self.enough = enough
-        self.training, self.too_slow, self.now, self.done = training, too_slow, 0.0, []
+    def __init__(self, training: float, search: float = 100):
+        self.training, self.search, self.now, self.done = training, search, 0.0, []
 
     def carry_out(self, words: Sequence[str]) -> None:
         self.done.append(list(words))
         if words[0] == "search":
-            if len(self.done) <= self.too_slow:
-                raise TooShort("150s is too short", self.enough)
-            self.now += 100
+            limit = seconds_in(words[-1])
+            if limit < self.search:
+                raise TooShort(f"{limit} s is too short", f"{self.search:.0f}s")
+            Run(Path(words[words.index("--run") + 1])).save_json("search", {"seconds": self.search})
+            self.now += self.search
         elif words[0] == "retrain":
             Run(Path(words[1])).child("retrain").save_json("retrain", {"seconds": self.training})
             self.now += self.training
         elif words[0] == "baseline":
-            self.now += int(words[-1]) * self.training
+            num = int(words[words.index("--num") + 1])
+            self.now += self.search + (1 + num) * self.training
         else:
-            self.now += self.training
+            self.now += self.training / 2
 
     def demo(self, run: Path, seconds: float = 300) -> list[list[str]]:
         Run(run).path.mkdir(exist_ok=True)
@@ -44,29 +52,29 @@ def test_examples_hold():
     assert doctest.testmod(dnas.cli.demo).failed == 0
 
 
-@pytest.mark.parametrize(("training", "num"), [(7, 8), (20, 4), (60, 1)])
+@pytest.mark.parametrize(("training", "num"), [(2, 8), (7, 4), (12, 2), (16, 1)])
 def test_a_slower_machine_trains_fewer_random_networks_and_keeps_the_time(tmp_path: Path, training: float, num: int):
     machine = Machine(training)
-    assert machine.demo(tmp_path)[2] == ["baseline", str(tmp_path), "--num", str(num)]
+    assert machine.demo(tmp_path)[2] == ["baseline", str(tmp_path), "--num", str(num), "--opponents", OPPONENT]
     assert [words[0] for words in machine.done] == ["search", "retrain", "baseline", "evaluate", "export"]
+    assert machine.now < 300
 
 
-def test_a_machine_that_is_too_slow_searches_smaller_cells_and_then_larger_batches(tmp_path: Path):
-    for too_slow, options in enumerate(PLANS):
-        done = Machine(7, too_slow).demo(tmp_path / str(too_slow))
-        assert done[too_slow][-len(options) :] == list(options) if options else done[0][-1] == "150s"
+def test_the_words_of_its_search_are_options_and_its_opponent_is_one():
+    job = part_of(parse(load("search"), [*DATA, *NETWORK, *FINALISTS, *RETRAINING])[0], Job)
+    assert (job.channels, job.cells, job.batch_size) == (4, 2, 32)
+    assert (job.retrain.channels, job.retrain.cells, job.retrain.batch_size) == (4, 2, 32)
+    assert job.retrain.weights == job.finalists.weights
+    assert job.retrain.epochs == job.finalists.epochs
+    assert list(named_opponents([OPPONENT])) == ["random_halving-epochs3-rungs3"]
 
 
-def test_a_machine_that_is_much_too_slow_goes_to_the_smallest_plan_at_once(tmp_path: Path):
-    done = Machine(7, too_slow=1, enough="20min").demo(tmp_path)
-    assert done[1][-len(PLANS[-1]) :] == list(PLANS[-1])
-
-
-def test_below_the_smallest_plan_it_is_refused_with_what_would_do(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"The smallest plan .*150s is too short"):
-        Machine(7, too_slow=len(PLANS)).demo(tmp_path)
-    with pytest.raises(ValueError, match=r"needs one random network: give twice as much, --time 600s"):
-        Machine(150).demo(tmp_path)
+def test_where_two_finalists_or_one_random_network_do_not_fit_it_is_refused_with_what_would_do(tmp_path: Path):
+    with pytest.raises(UserError, match=r"5\.0 min are too short on this machine: give --time 501s"):
+        Machine(7, search=200).demo(tmp_path)
+    assert Machine(7, search=200).demo(tmp_path, 501)
+    with pytest.raises(UserError, match=r"needs one random network: give twice as much, --time 600s"):
+        Machine(30).demo(tmp_path)
 
 
 def test_a_time_that_is_none_is_told_in_one_line_and_an_earlier_demo_is_removed(

@@ -88,7 +88,9 @@ def test_opponents_are_rows_of_a_baseline(photos: Path, tmp_path: Path):
     done("retrain", tmp_path, "--threads", "1")
     words = ("baseline", tmp_path, "--num", "1", "--opponents", "random_halving:epochs=1,rungs=1")
     for _ in range(2):  # the second time it is read
-        assert "random_halving-epochs1-rungs1 " in done(*words)
+        said = done(*words)
+        assert "random_halving-epochs1-rungs1 " in said
+        assert "with the same compute" in said.lower().split("percentile")[0]
     folder = run.child("opponents").child("random_halving-epochs1-rungs1")
     assert folder.load_json("compute")["limit"] == spent["seconds"]
     named = run.child("baseline").child("random_halving-epochs1-rungs1")

@@ -66,6 +66,26 @@ def test_random_search_is_expected_to_reach_what_its_validation_choice_reaches()
     assert c.search_wins
 
 
+def test_opponents_have_the_time_of_their_search_and_a_sentence_each():
+    beside = (row(0.8, name="halving"), row(0.7, name="evolution"), row(0.75, name="scores"), row(0.1, name="DARTS_V2"))
+    spent = {"halving": 20.0, "evolution": 21.0, "scores": 22.0}
+    c = Comparison(row(0.75, name="found"), (row(0.5),), 20.0, 100, beside, spent)
+    assert [one.name for one in c.opponents] == list(spent)
+    lines = comparison_table(c).splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines[3:7]] == [
+        "30 s (search 20 s)",
+        "31 s (search 21 s)",
+        "32 s (search 22 s)",
+        "10 s",
+    ]
+    assert findings(c)[:3] == [
+        "halving found the better network with the same compute: the search 75.00%, halving 80.00%.",
+        "The search found the better network with the same compute: the search 75.00%, evolution 70.00%.",
+        "With the same compute scores found a network that is as good: 75.00%.",
+    ]
+    assert comparison_data(c)["opponent_seconds"] == spent
+
+
 def test_a_search_that_loses_is_told_in_plain_words():
     text = comparison_table(comparison(0.5, [0.4, 0.6, 0.6], search_seconds=10.0))
     assert "Random search was as good or better: with the same compute it is expected to reach 60.00%" in text
