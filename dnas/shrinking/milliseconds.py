@@ -27,7 +27,8 @@ from dnas.training.evaluate import call
 
 # Widths of a decision at which operators are measured, the first and the last among them; linear between these.
 KNOTS = 4
-# Random networks that are measured: the correction is fitted on the first, the error is told of the others.
+# Random networks that are measured: the correction is fitted on the first, and on the largest and the smallest network
+# of all, so that what is out of reach is not extrapolated; the error is told of the others.
 FITTED, TESTED = 5, 5
 # Of so many random assignments of widths the one is taken that shows most of what is still missing.
 _TRIES = 8
@@ -132,14 +133,15 @@ def predicted_milliseconds(
     options = {name: own_values(program, name) for name in program.values}
     tables = _Tables(networks, times, program, {name: _knots(some) for name, some in options.items()}, generator)
     drawn = [_drawn(searchable, options, generator) for _ in range(FITTED + TESTED)]
-    wholes = [whole(networks.of(values), example) for values in (searchable.largest, *drawn)]
+    smallest = searchable.consistent({name: min(some) for name, some in options.items()})
+    wholes = [whole(networks.of(values), example) for values in (searchable.largest, smallest, *drawn)]
     for _ in range(TURNS):
         for work in (*times.works.values(), *wholes):
             work.turn()
-    original, *taken = (work.milliseconds for work in wholes)
+    original, least, *taken = (work.milliseconds for work in wholes)
     table = tables.table(original)
-    fitted = [table.of(values) for values in (searchable.largest, *drawn[:FITTED])]
-    table = table.corrected(*_line(fitted, [original, *taken[:FITTED]]))
+    fitted = [table.of(values) for values in (searchable.largest, smallest, *drawn[:FITTED])]
+    table = table.corrected(*_line(fitted, [original, least, *taken[:FITTED]]))
     errors = [abs(table.of(v) - m) / m for v, m in zip(drawn[FITTED:], taken[FITTED:], strict=True)]
     return Predicted(table, original, mean(errors))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dnas.cost.budget import Budget
 from dnas.cost.flops import Inputs
+from dnas.cost.params import count_parameters
 from dnas.shrinking.budget import WidthLimits
 from dnas.shrinking.deciding import Worth, decide
 from dnas.shrinking.expected import own_values
@@ -61,6 +62,20 @@ def test_the_prediction_is_the_sum_over_the_operators_of_the_network(name: str, 
         network = searchable.derive(searchable.selection(values, ranking))
         assert again.table.of(values) == pytest.approx(numbers_of_all(network, example).milliseconds, rel=tolerance)
     assert found.whole == numbers_of_all(model, example).milliseconds
+
+
+def test_the_smallest_network_is_among_those_that_are_measured():
+    model, example = made("resnet")
+    searchable = make_searchable(model, example)
+    program, sizes = searchable.program(3), []
+
+    def whole(network: nn.Module, example: Inputs) -> Counted:
+        sizes.append(count_parameters(network))
+        return numbers_of_all(network, example)
+
+    predicted_milliseconds(searchable, program, example, operator=numbers, whole=whole)
+    cheapest = program.cheapest(searchable.parameters)
+    assert cheapest is not None and min(sizes) == searchable.parameters.of(cheapest)
 
 
 def test_a_table_is_linear_between_its_knots_and_0_without_its_block():
