@@ -19,37 +19,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs where dnas is not installed
 
 from benchmarks import search_step as benchmark  # noqa: E402
 from benchmarks.retrain import plain_convolutions  # noqa: E402
+from dnas.cost.traffic import TrafficCounter, moves_values  # noqa: E402
 
 
-class Calls(TorchDispatchMode):
+class Calls(TrafficCounter):
     """Counts operators by name, and the bytes that they read and write."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
-        self.num_bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if not is_view(func) and not func.overloadpacket.__name__.startswith("empty"):
+        if moves_values(func):
             self.counts[func.overloadpacket.__name__] += 1
-            tensors = [value for value in tree_leaves((args, kwargs, result)) if isinstance(value, torch.Tensor)]
-            self.num_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        return result
-
-
-def is_view(func: Any) -> bool:
-    """Whether an operator gives out memory of its input and writes nothing."""
-    aliases = [result.alias_info for result in func._schema.returns]
-    return any(alias is not None and not alias.is_write for alias in aliases)
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 def counted(step: Callable[[], Any]) -> Calls:

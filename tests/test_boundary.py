@@ -32,6 +32,7 @@ METHODS = {"read_text", "read_bytes"}
 # (file, call): why it may.
 EXCEPTIONS = {
     ("system/memory.py", "read_text"): "files of the kernel, which have no size",
+    ("kernels/compiled.py", "read_bytes"): "its own sources",
     ("shipping/predict.py", "onnxruntime.InferenceSession"): "bytes that the boundary has read",
     ("shipping/exporters/onnx_graph.py", "onnxruntime.InferenceSession"): "bytes that it has just made",
     ("shipping/exporters/torch_program.py", "export.load"): "bytes that it has just made",

@@ -29,6 +29,7 @@ ROOMS = [
     "method",
     "formats",
     "space",
+    "kernels",
     "cost",
     "data",
     "task",
@@ -46,8 +47,8 @@ FILES = ("__init__.py", "__main__.py", "public.py", "version.py", "language_samp
 # Asked for when called, long after everything is imported: which of its public names a class has.
 EXCEPTIONS = {("system", ""), ("jobs", ""), ("cli", "")}
 
-# What only the command, the hub and the export need; they are imported where they are used. Triton comes with torch for
-# CUDA; files of kernels, named so, hold nothing else and are themselves imported where they are used.
+# What only the command, the hub, the export and kernels need; they are imported where they are used. Triton comes with
+# torch for CUDA; files of kernels, named so, hold nothing else and are themselves imported where they are used.
 OPTIONAL = (
     "PIL",
     "yaml",
@@ -64,8 +65,10 @@ OPTIONAL = (
     "triton",
     "nats_bench",
     "ray",
+    "numba",
+    "llvmlite",
 )
-KERNELS = "_triton"
+KERNELS = ("_triton", "_numba")
 
 
 @cache
@@ -203,7 +206,11 @@ def test_only_the_command_imports_optional_packages_when_it_is_imported():
     assert {(room(name), package) for name, package in optional if not name[-1].endswith(KERNELS)} <= {
         ("cli", "jsonargparse")
     }
-    assert {package for name, package in optional if name[-1].endswith(KERNELS)} <= {"triton"}
+    assert {package for name, package in optional if name[-1].endswith(KERNELS)} <= {
+        "triton",
+        "numba",
+        "llvmlite",
+    }
 
 
 def test_only_the_command_line_knows_jsonargparse():

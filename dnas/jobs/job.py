@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from dnas.finalists.settings import FinalistSettings
 from dnas.searching.handover import check_num_candidates
@@ -59,6 +59,9 @@ class Job:
         stem: layers before the cells: 'cifar' keeps the resolution of the images, 'imagenet' divides it by 8.
         fused: whether cells keep only their states in memory and compute everything else again; a search then takes
             about a third of the memory, but more time on a CPU.
+        kernels: 'auto' computes the separable convolutions of the supernet by compiled kernels where numba is installed
+            (the extra `cpu`) and the channels are a multiple of 8: the same results up to rounding, in less time on a
+            CPU. 'plain' takes PyTorch's operations.
         batch_size: images per step of the search.
         time: how long the search may take, such as 90s, 30min or 2h, and how long the retraining after it. Image size,
             channels and cells of the search are chosen to fit if they are left out; the epochs of both are lowered to
@@ -89,6 +92,7 @@ class Job:
     cells: int | None = None
     stem: Stem = "cifar"
     fused: bool = False
+    kernels: Literal["auto", "plain"] = "plain"
     batch_size: int | None = None
     time: str | None = None
     device: str = "auto"

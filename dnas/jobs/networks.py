@@ -6,6 +6,7 @@ from torch import nn
 
 from dnas.data.sample_kind import SampleKind
 from dnas.jobs.job import Job
+from dnas.jobs.kernels import computed_by_kernels
 from dnas.shipping.spec import SpaceBuilder
 from dnas.space.fused import FusedCell, FusedEdgeCell, fuse
 from dnas.system.errors import UserError
@@ -28,7 +29,7 @@ def build_supernet_model(job: Job, kind: SampleKind) -> nn.Module:
             stem=job.stem,
         )
     if not job.fused:
-        return model
+        return computed_by_kernels(model, job)
     model = fuse(model)
     if not any(isinstance(module, FusedCell | FusedEdgeCell) for module in model.modules()):
         raise UserError(

@@ -29,6 +29,7 @@ from dnas.jobs.finalists import choose_finalist, searched_model
 from dnas.jobs.images import JobData, remember_parts, search_streams, show_reading
 from dnas.jobs.job import Job, job_of_stage, seeded_search
 from dnas.jobs.job_data import open_data, with_task_of
+from dnas.jobs.kernels import kernels_text
 from dnas.jobs.milliseconds import FILE, is_limited, take_table
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.own_model import searchable_model
@@ -228,6 +229,8 @@ def _search_space(
     def build(stage: Stage) -> nn.Module:
         own = job_of_stage(job, stage) if job.search.stages else job
         model = build_supernet_model(own, data.kind)
+        if not job.fused and (text := kernels_text(model, job, device)):
+            display.say(text)
         return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     with num_threads(job.threads):

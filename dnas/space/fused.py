@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from dnas.core.cell import Cell, concatenate, dense
 from dnas.core.mixing import shifted
 from dnas.core.mixture import Mixture, uniform
 from dnas.space.edge_cell import EdgeCell, Pass
+from dnas.space.kernel_sum import KernelSum
 from dnas.space.node_sum import NodeSum, Round, Term
 from dnas.space.ops import DilConv, Pool, SepConv
 
@@ -37,28 +39,29 @@ def fuse(model: nn.Module) -> nn.Module:
         >>> sum(isinstance(module, FusedCell) for module in model.modules())
         3
     """
-    return _replace_cells(model, _fused)
+    return replace_cells(model, _fused)
 
 
 def _fused(cell: Cell) -> Cell:
     if isinstance(cell, EdgeCell):
         is_sum = cell.auxiliary is None and cell.drop_path is None
-        return _copy_edge_cell(FusedEdgeCell, cell) if is_sum else cell
-    return cell if isinstance(cell, FusedCell) else _copy_as(FusedCell, cell)
+        return copy_edge_cell(FusedEdgeCell, cell) if is_sum else cell
+    return cell if isinstance(cell, FusedCell) else copy_as(FusedCell, cell)
 
 
 def unfuse(model: nn.Module) -> nn.Module:
     """Undo `fuse`; a former `StackedCell` comes back as a `Cell`, which computes the same."""
-    return _replace_cells(model, _per_edge)
+    return replace_cells(model, _per_edge)
 
 
 def _per_edge(cell: Cell) -> Cell:
     if isinstance(cell, FusedEdgeCell):
-        return _copy_edge_cell(EdgeCell, cell)
-    return _copy_as(Cell, cell) if isinstance(cell, FusedCell) else cell
+        return copy_edge_cell(EdgeCell, cell)
+    return copy_as(Cell, cell) if isinstance(cell, FusedCell) else cell
 
 
-def _replace_cells(model: nn.Module, new: Callable[[Cell], Cell]) -> nn.Module:
+def replace_cells(model: nn.Module, new: Callable[[Cell], Cell]) -> nn.Module:
+    """`model` with `new(cell)` for each of its cells, or that of the model itself if it is a cell."""
     if isinstance(model, Cell):
         return new(model)
     made: dict[Cell, Cell] = {}
@@ -70,7 +73,7 @@ def _replace_cells(model: nn.Module, new: Callable[[Cell], Cell]) -> nn.Module:
     return model
 
 
-def _copy_as(make: Callable[..., Cell], cell: Cell) -> Cell:
+def copy_as(make: Callable[..., Cell], cell: Cell) -> Cell:
     """The result of `make` for the same decisions and operations."""
     decision = cell.decision
     return make(
@@ -86,9 +89,9 @@ def _copy_as(make: Callable[..., Cell], cell: Cell) -> Cell:
     ).train(cell.training)
 
 
-def _copy_edge_cell(kind: type[EdgeCell], cell: EdgeCell) -> Cell:
-    """As `_copy_as`, with the strides and the partial channels."""
-    return _copy_as(partial(kind, strides=cell.strides, partial=cell.partial), cell)
+def copy_edge_cell(kind: type[EdgeCell], cell: EdgeCell) -> Cell:
+    """As `copy_as`, with the strides and the partial channels."""
+    return copy_as(partial(kind, strides=cell.strides, partial=cell.partial), cell)
 
 
 def _candidates(cell: Cell) -> list[dict[str, nn.Module]]:
@@ -103,6 +106,8 @@ class FusedCell(Cell):
     It supports skip connections, pooling and separable convolutions in the form for search, outside autocast. Other
     operations are computed on their edges and added.
     """
+
+    node_sum: ClassVar[type[NodeSum] | type[KernelSum]] = NodeSum
 
     def forward(self, *inputs: Tensor) -> Tensor:
         mixture = self._mixture or uniform(self.decision.shape, inputs[0])
@@ -125,6 +130,8 @@ class FusedCell(Cell):
 class FusedEdgeCell(EdgeCell):
     """`EdgeCell` with partial channels whose nodes are computed by `NodeSum`, as in `FusedCell`."""
 
+    node_sum: ClassVar[type[NodeSum] | type[KernelSum]] = NodeSum
+
     def _node(self, edges: Sequence[int], run: Pass) -> Tensor:
         assert self.partial is not None
         for source in {self.decision.edges[edge][0] for edge in edges} - set(run.operands):
@@ -140,14 +147,14 @@ class FusedEdgeCell(EdgeCell):
 
 
 def node_terms(
-    cell: Cell,
+    cell: FusedCell | FusedEdgeCell,
     node: int,
     mixture: Mixture,
     values: Tensor,
     states: Mapping[int, Tensor],
     prefixes: dict[tuple[int, Hashable], Tensor],
 ) -> Iterator[Tensor]:
-    """The sum of the operations that `NodeSum` supports, then the others one by one; nothing for `Zero`."""
+    """The sum of the operations that the cell's `node_sum` supports, then the others one by one; nothing for `Zero`."""
     terms: list[Term] = []
     inputs: dict[tuple[int, Hashable], Tensor] = {}
     weights: list[Tensor] = []
@@ -158,16 +165,21 @@ def node_terms(
             operation = cell.operations[edge][k]  # type: ignore[index]
             if isinstance(operation, Zero):
                 continue
-            key, x = _shared(operation, source, states, prefixes)
-            if not _is_known(operation, x):
+            rounds, own, eps = _separable_parts(operation)
+            x = states[source]
+            is_known = _is_known(operation, x) and cell.node_sum.takes(x, own)
+            if is_known and rounds and cell.node_sum.relu_first:
+                key = (source, "state")
+            else:
+                key, x = _shared(operation, source, states, prefixes)
+            if not is_known:
                 others.append(_weighted(operation, x, values[edge, k]))
                 continue
             inputs[key] = x
-            rounds, own, eps = _separable_parts(operation)
             weights += own
-            terms.append(Term(edge, k, list(inputs).index(key), rounds, eps))
+            terms.append(Term(edge, k, list(inputs).index(key), rounds, eps, cell.node_sum.relu_first))
     if terms:
-        yield NodeSum.apply(tuple(terms), len(inputs), values, *inputs.values(), *weights)  # type: ignore[misc]
+        yield cell.node_sum.apply(tuple(terms), len(inputs), values, *inputs.values(), *weights)  # type: ignore[misc]
     yield from others
 
 

@@ -49,8 +49,8 @@ class Round:
 class Term:
     """`values[edge, candidate] * f(x)`, where x is number `slot` of the tensors that enter the node.
 
-    With `rounds`, f is separable: x comes after ReLU, there is a ReLU between rounds, and each round has two weights,
-    depthwise and 1x1. Without, f(x) = x.
+    With `rounds`, f is separable: each round has two weights, depthwise and 1x1, and there is a ReLU between rounds.
+    With `relu_first` there is one before the first; otherwise x comes after ReLU. Without rounds, f(x) = x.
     """
 
     edge: int
@@ -58,6 +58,7 @@ class Term:
     slot: int
     rounds: tuple[Round, ...]
     eps: float
+    relu_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,13 @@ class NodeSum(torch.autograd.Function):
     tensors are the inputs of the node, the others the weights of all terms in order.
     """
 
+    relu_first = False
+
+    @staticmethod
+    def takes(x: Tensor, weights: Sequence[Tensor]) -> bool:
+        """Whether it computes terms of these weights on x: all of them."""
+        return True
+
     @staticmethod
     def forward(ctx: Any, terms: tuple[Term, ...], num_inputs: int, values: Tensor, *tensors: Tensor) -> Tensor:
         result: Tensor | None = None
@@ -145,7 +153,7 @@ class NodeSum(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         values, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, None, *_differentiable_gradients(ctx.terms, ctx.num_inputs, (values, *tensors), g, needs)
+            return None, None, *differentiable_gradients(ctx.terms, ctx.num_inputs, (values, *tensors), g, needs)
         g = g.contiguous(memory_format=ctx.layout)
         d_values = torch.zeros_like(values)
         d_inputs: list[Tensor | None] = [None] * ctx.num_inputs
@@ -199,7 +207,7 @@ def _separable_backward(
     return g, d_value, d_weights
 
 
-def _differentiable_gradients(
+def differentiable_gradients(
     terms: tuple[Term, ...], num_inputs: int, saved: Sequence[Tensor], g: Tensor, needs: Sequence[bool]
 ) -> Iterator[Tensor | None]:
     """The gradients as functions of the saved tensors and of g, for second derivatives."""
@@ -217,7 +225,7 @@ def plain_sum(terms: Sequence[Term], num_inputs: int, values: Tensor, *tensors: 
     for term, weights in weights_of(terms, tensors[num_inputs:]):
         x = tensors[term.slot]
         for index, round_ in enumerate(term.rounds):
-            z = _depthwise(F.relu(x) if index else x, weights[2 * index], round_)
+            z = _depthwise(F.relu(x) if index or term.relu_first else x, weights[2 * index], round_)
             x = F.batch_norm(F.conv2d(z, weights[2 * index + 1]), None, None, training=True, eps=term.eps)
         parts.append(values[term.edge, term.candidate] * x)
     result = add_up(iter(parts))

@@ -1,14 +1,13 @@
 """Fused cells equal the per-edge cells, in values and in first and second derivatives."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from dnas.core.batch import Batch
 from dnas.core.cell import Cell
 from dnas.core.choice import Choice
 from dnas.core.derive import derive
@@ -22,6 +21,7 @@ from dnas.space import DartsSpace, NasBench201Space
 from dnas.space.base import Space
 from dnas.space.fused import FusedCell, FusedEdgeCell, fuse, unfuse
 from dnas.space.node_sum import NodeSum, Round, Term, plain_sum
+from tests.support.cell_forms import assert_all_close, batch, derivatives, supernets
 
 DARTS = DartsSpace()
 EDGE_WEIGHTS = DartsSpace(nodes=2, edge_weights=True)
@@ -30,60 +30,20 @@ NB201 = NasBench201Space()
 PARTIAL = DartsSpace(nodes=2, edge_weights=True, partial_channels=2)
 
 
-def supernets(space: Space, *, cells: int = 2, channels: int = 4) -> tuple[Supernet, Supernet]:
-    """A per-edge and a fused supernet in float64, of equal weights and spread alphas."""
-    torch.manual_seed(0)
-    plain = Supernet(space.model(channels=channels, cells=cells, num_classes=3)).to(dtype=torch.float64)
-    with torch.no_grad():
-        for alpha in plain.alpha_parameters():
-            alpha.normal_()
-    fused = copy.deepcopy(plain)
-    fuse(fused.model)
-    return plain, fused
-
-
-def batch(size: int = 8, images: int = 3, seed: int = 1) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    pictures = torch.randn(images, 3, size, size, generator=generator, dtype=torch.float64)
-    return Batch(pictures, torch.arange(images) % 3)
-
-
-def derivatives(supernet: Supernet, relaxation: Relaxation, data: Batch, *, second: bool) -> list[Tensor]:
-    """Loss, its gradients with respect to images, weights and alphas, and those of a product with a fixed vector."""
-    images = data.inputs.clone().requires_grad_()
-    mixtures = supernet.sample(relaxation, torch.tensor(0.5), torch.Generator().manual_seed(2))
-    loss, _ = supernet.loss(supernet.weights(), mixtures, Batch(images, data.targets))
-    outer = [images, *supernet.weights().values(), *supernet.alpha_parameters()]
-    first = torch.autograd.grad(loss, outer, create_graph=second, materialize_grads=True)
-    if not second:
-        return [loss, *first]
-    generator = torch.Generator().manual_seed(3)
-    vectors = [torch.randn(gradient.shape, generator=generator, dtype=torch.float64) for gradient in first]
-    product = torch.stack([(g * v).sum() for g, v in zip(first, vectors, strict=True)]).sum()
-    return [loss, *first, *torch.autograd.grad(product, outer, materialize_grads=True)]
-
-
-def assert_all_close(found: Iterable[Tensor], expected: Iterable[Tensor], tolerance: float) -> None:
-    """Each tensor to `tolerance` of its largest entry; gradients that are 0 by symmetry have none."""
-    for number, (a, b) in enumerate(zip(found, expected, strict=True)):
-        scale = max(float(b.detach().abs().max()), 1e-3)
-        assert_close(a, b, rtol=0, atol=tolerance * scale, msg=lambda text, number=number: f"{number}: {text}")
-
-
 @pytest.mark.parametrize("size", [8, 7])
 @pytest.mark.parametrize("relaxation", [Softmax(), GumbelSoftmax(hard=True)], ids=["softmax", "hard"])
 @pytest.mark.parametrize(
     "space", [DARTS, EDGE_WEIGHTS, WIDE, NB201, PARTIAL], ids=["darts", "edges", "wide", "nb201", "partial"]
 )
 def test_value_and_all_gradients_equal_those_of_the_edges(space: Space, relaxation: Relaxation, size: int):
-    plain, fused = supernets(space, cells=2 if isinstance(space, DartsSpace) else 1)
+    plain, fused = supernets(space, fuse, cells=2 if isinstance(space, DartsSpace) else 1)
     expected = derivatives(plain, relaxation, batch(size), second=False)
     assert_all_close(derivatives(fused, relaxation, batch(size), second=False), expected, 1e-10)
 
 
 @pytest.mark.parametrize("space", [EDGE_WEIGHTS, NB201, PARTIAL], ids=["darts", "nb201", "partial"])
 def test_second_derivatives_equal_those_of_the_edges(space: Space):
-    plain, fused = supernets(space, cells=2 if isinstance(space, DartsSpace) else 1)
+    plain, fused = supernets(space, fuse, cells=2 if isinstance(space, DartsSpace) else 1)
     expected = derivatives(plain, Softmax(), batch(), second=True)
     assert_all_close(derivatives(fused, Softmax(), batch(), second=True), expected, 1e-10)
 
@@ -140,7 +100,7 @@ def test_a_hard_sample_computes_only_what_is_active():
 
 
 def test_a_one_hot_mixture_computes_what_the_derived_network_computes():
-    _, fused = supernets(DARTS, cells=3)
+    _, fused = supernets(DARTS, fuse, cells=3)
     architecture = DARTS.random(torch.Generator().manual_seed(4))
     data = batch()
     found = fused.forward(fused.weights(), fused.one_hot(architecture), data)
@@ -148,7 +108,7 @@ def test_a_one_hot_mixture_computes_what_the_derived_network_computes():
 
 
 def test_states_of_both_forms_load_into_each_other():
-    plain, fused = supernets(EDGE_WEIGHTS)
+    plain, fused = supernets(EDGE_WEIGHTS, fuse)
     other = Supernet(EDGE_WEIGHTS.model(channels=4, cells=2, num_classes=3), seed=5).to(dtype=torch.float64)
     other.load_state_dict(fused.state_dict())
     fused.load_state_dict(plain.state_dict())
@@ -227,7 +187,7 @@ def test_a_search_follows_that_of_the_edges(
     space: Space, relaxation: Relaxation, hypergradient: Hypergradient, steps: int
 ):
     ends = []
-    for supernet in supernets(space, cells=2):
+    for supernet in supernets(space, fuse, cells=2):
         weight_optimizer = torch.optim.SGD(supernet.model.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4)
         alpha_optimizer = torch.optim.Adam(supernet.alpha_parameters(), lr=3e-3, betas=(0.5, 0.999))
         generator = torch.Generator().manual_seed(6)

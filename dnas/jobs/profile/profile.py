@@ -19,7 +19,7 @@ from dnas.jobs.planning.ladder import images_in_half, images_to_search_with
 from dnas.jobs.planning.measure import discretization_seconds, random_batches
 from dnas.jobs.planning.search_plan import jobs_of_stages
 from dnas.jobs.planning.trial import Trial, memory_of_small_batches
-from dnas.jobs.profile.flops import search_step_flops
+from dnas.jobs.profile.flops import search_step_bytes, search_step_flops
 from dnas.jobs.profile.stopwatch import step_phases
 from dnas.jobs.profile.values import Operation, Profile, StagedProfile, Timing
 from dnas.method.discretization.rehearsal import rehearse
@@ -153,6 +153,7 @@ def _profile(job: Job, kind: SampleKind, num_images: int, device: torch.device, 
         available=available,
         max_batch_size=_max_batch_size({**small, job.batch_size: memory}, available),
         flops=search_step_flops(job, kind),
+        num_bytes=search_step_bytes(job, kind),
         peak=measure_peak(device),
         operations=operations,
         work=work,

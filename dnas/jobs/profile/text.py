@@ -42,6 +42,8 @@ def _text_of_one(profile: Profile) -> str:
             f"Memory        {gibibytes(profile.memory)} at the peak, {gibibytes(profile.available)} available{fits}",
             f"FLOPs         {_billions(profile.flops.total)} in a step, {_billions(profile.flops_per_second)}/s: "
             f"{profile.share_of_peak:.1%} of the peak",
+            f"Bytes         {profile.num_bytes / 1e9:.4g} GB read and written by the operators of a step, "
+            f"{profile.bytes_per_second / 1e9:.1f} GB/s: {profile.share_of_bandwidth:.1%} of a copy's rate",
             f"Peak          {_billions(peak.flops_per_second)}/s in a product of two {peak.dtype} matrices of "
             f"{peak.size} rows; a copy moves {peak.bytes_per_second / 1e9:.1f} GB/s",
             f"Whole search  about {readable_time(profile.search_seconds)}: {_parts_of_search(profile)}",

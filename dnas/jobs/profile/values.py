@@ -119,6 +119,7 @@ class Profile:
         max_batch_size: the largest batch that fits and leaves a tenth of the memory free, extrapolated from the memory
             of two batch sizes; None if the batch is too small to tell.
         flops: FLOPs of one step.
+        num_bytes: bytes that PyTorch's operators read and write in one step, each its inputs and outputs once.
         peak: the highest rates that were measured on this machine.
         operations: the most expensive operations of a step.
         work: number of steps, evaluations and epochs of the whole search.
@@ -144,6 +145,7 @@ class Profile:
     available: int
     max_batch_size: int | None
     flops: StepFlops
+    num_bytes: float
     peak: Peak
     operations: tuple[Operation, ...]
     work: Counts
@@ -160,9 +162,24 @@ class Profile:
         """`flops_per_second` relative to the rate of a large matrix product, 0 to 1."""
         return self.flops_per_second / self.peak.flops_per_second
 
+    @property
+    def bytes_per_second(self) -> float:
+        """Bytes per second that the operators of a step read and write, without the making of batches."""
+        return self.num_bytes / self.step.median
+
+    @property
+    def share_of_bandwidth(self) -> float:
+        """`bytes_per_second` relative to the rate of a large copy; over 1 where caches serve more than memory could."""
+        return self.bytes_per_second / self.peak.bytes_per_second
+
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON, with times in seconds and memory in bytes."""
-        derived = {"flops_per_second": self.flops_per_second, "share_of_peak": self.share_of_peak}
+        derived = {
+            "flops_per_second": self.flops_per_second,
+            "share_of_peak": self.share_of_peak,
+            "bytes_per_second": self.bytes_per_second,
+            "share_of_bandwidth": self.share_of_bandwidth,
+        }
         return {**asdict(self), **derived}
 
     def to_json(self) -> str:

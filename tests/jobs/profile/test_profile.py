@@ -8,13 +8,14 @@ import torch
 
 from dnas.cli.main import carry_out
 from dnas.cost import count_flops
+from dnas.cost.traffic import TrafficCounter
 from dnas.data import SampleKind, image_kind
 from dnas.jobs.job import Job
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.planning.counts import Counts
 from dnas.jobs.planning.fit import Measured
 from dnas.jobs.planning.trial import Trial
-from dnas.jobs.profile.flops import search_step_flops
+from dnas.jobs.profile.flops import search_step_bytes, search_step_flops
 from dnas.jobs.profile.profile import (
     _max_batch_size,
     device_and_threads,
@@ -74,6 +75,7 @@ def example() -> Profile:
         available=16 * 2**30,
         max_batch_size=400,
         flops=StepFlops(70e9, 130e9),
+        num_bytes=90e9,
         peak=Peak(400e9, 30e9, 2048, "float32"),
         operations=(Operation("aten::mm", 12, 0.5, 0.25), Operation("aten::add", 3, 0.1, 0.05)),
         work=WORK,
@@ -115,6 +117,17 @@ def test_a_second_order_step_takes_two_more_trainings_and_one_more_first_order_g
 def test_flops_go_with_the_batch(first):
     twice = search_step_flops(replace(JOB, batch_size=8), KIND)
     assert twice.total == 2 * first.total
+
+
+def test_bytes_are_those_of_two_batches_continued_to_any_other():
+    """3 and 6 images are counted by hand where 2 and 4 are continued to them."""
+    found = [search_step_bytes(replace(JOB, batch_size=batch), KIND) for batch in (2, 3, 6)]
+    trial = Trial(JOB, KIND, batch_size=6, device=CPU)
+    trial.step()
+    with TrafficCounter() as counter:
+        trial.step()
+    assert found[2] == counter.num_bytes
+    assert found[1] == found[0] + (found[2] - found[0]) / 4
 
 
 def test_a_step_that_draws_one_candidate_takes_a_fraction_of_the_supernet(first):
@@ -215,7 +228,16 @@ def test_the_share_of_the_peak_is_flops_over_seconds_over_the_rate():
 
 def test_the_text_names_every_number():
     text = profile_text(example())
-    for words in ("2000.0 ms (1500.0 to 2500.0)", "3.0 GiB", "batch 400", "200 GFLOP", "25.0%", "2.0 h"):
+    for words in (
+        "2000.0 ms (1500.0 to 2500.0)",
+        "3.0 GiB",
+        "batch 400",
+        "200 GFLOP",
+        "25.0%",
+        "2.0 h",
+        "90 GB",
+        "45.0 GB/s: 150.0%",
+    ):
         assert words in text
     rows = [line.split() for line in text.splitlines()]
     assert ["Architecture", "step", "300.0", "400.0", "50.0", "50.0", "800.0", "70"] in rows
@@ -285,6 +307,7 @@ def test_each_stage_is_measured_at_its_sizes(monkeypatch):
 def test_the_json_holds_everything():
     data = json.loads(example().to_json())
     assert data["share_of_peak"] == 0.25
+    assert data["share_of_bandwidth"] == 1.5
     assert data["architecture_step"] == {"forward": 0.3, "backward": 0.4, "optimizer": 0.05, "other": 0.05}
     assert data["operations"][0] == {"name": "aten::mm", "count": 12, "seconds": 0.5, "share": 0.25}
     assert set(Profile.__dataclass_fields__) < set(data)

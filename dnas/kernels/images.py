@@ -1,0 +1,54 @@
+"""Kernels on the images of a batch: in several threads, on arrays of numpy that share the tensors' memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, reduce
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnas.kernels.compiled import vector_bytes
+
+Array = np.ndarray[Any, Any]
+
+
+def flat(x: Tensor) -> Array:
+    """Images (batch, channels, height, width) in channels-last memory as one long array."""
+    return x.permute(0, 2, 3, 1).reshape(-1).numpy()
+
+
+def address(array: Array) -> int:
+    """Where the array begins in memory."""
+    return array.ctypes.data
+
+
+@cache
+def lanes(channels: int, dtype: torch.dtype) -> tuple[int, ...]:
+    """As many zeros as the longest vector that divides the channels, a multiple of 8, has numbers."""
+    longest = vector_bytes() // dtype.itemsize
+    return (0,) * next(count for count in (16, 8, 4) if count <= longest and channels % count == 0)
+
+
+def in_parts(work: Callable[[int, int], Any], count: int) -> list[Any]:
+    """`work(begin, end)` on equal parts of 0 to `count`, in as many threads as PyTorch uses, which wait meanwhile."""
+    threads = min(torch.get_num_threads(), count)
+    if threads == 1:
+        return [work(0, count)]
+    ends = [count * part // threads for part in range(threads + 1)]
+    futures = [_pool(threads).submit(work, *part) for part in pairwise(ends)]
+    return [future.result() for future in futures]
+
+
+def added(parts: Iterable[Array]) -> Array:
+    """The sum of the parts' results, in their order."""
+    return reduce(np.add, parts)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="dnas kernels")

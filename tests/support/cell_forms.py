@@ -1,0 +1,55 @@
+"""Cells in other forms beside the per-edge ones: equal supernets, and their values and derivatives."""
+
+import copy
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from dnas.core.batch import Batch
+from dnas.method.relaxation import Relaxation
+from dnas.searching.supernet import Supernet
+from dnas.space.base import Space
+
+
+def supernets(
+    space: Space, changed: Callable[[nn.Module], nn.Module], *, cells: int = 2, channels: int = 4
+) -> tuple[Supernet, Supernet]:
+    """A per-edge supernet in float64 with spread alphas, and one of equal weights with `changed` cells."""
+    torch.manual_seed(0)
+    plain = Supernet(space.model(channels=channels, cells=cells, num_classes=3)).to(dtype=torch.float64)
+    with torch.no_grad():
+        for alpha in plain.alpha_parameters():
+            alpha.normal_()
+    other = copy.deepcopy(plain)
+    changed(other.model)
+    return plain, other
+
+
+def batch(size: int = 8, images: int = 3, seed: int = 1) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    pictures = torch.randn(images, 3, size, size, generator=generator, dtype=torch.float64)
+    return Batch(pictures, torch.arange(images) % 3)
+
+
+def derivatives(supernet: Supernet, relaxation: Relaxation, data: Batch, *, second: bool) -> list[Tensor]:
+    """Loss, its gradients with respect to images, weights and alphas, and those of a product with a fixed vector."""
+    images = data.inputs.clone().requires_grad_()
+    mixtures = supernet.sample(relaxation, torch.tensor(0.5), torch.Generator().manual_seed(2))
+    loss, _ = supernet.loss(supernet.weights(), mixtures, Batch(images, data.targets))
+    outer = [images, *supernet.weights().values(), *supernet.alpha_parameters()]
+    first = torch.autograd.grad(loss, outer, create_graph=second, materialize_grads=True)
+    if not second:
+        return [loss, *first]
+    generator = torch.Generator().manual_seed(3)
+    vectors = [torch.randn(gradient.shape, generator=generator, dtype=torch.float64) for gradient in first]
+    product = torch.stack([(g * v).sum() for g, v in zip(first, vectors, strict=True)]).sum()
+    return [loss, *first, *torch.autograd.grad(product, outer, materialize_grads=True)]
+
+
+def assert_all_close(found: Iterable[Tensor], expected: Iterable[Tensor], tolerance: float) -> None:
+    """Each tensor to `tolerance` of its largest entry; gradients that are 0 by symmetry have none."""
+    for number, (a, b) in enumerate(zip(found, expected, strict=True)):
+        scale = max(float(b.detach().abs().max()), 1e-3)
+        assert_close(a, b, rtol=0, atol=tolerance * scale, msg=lambda text, number=number: f"{number}: {text}")
