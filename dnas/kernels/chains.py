@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnas.kernels.images import Array, added, in_parts
+from dnas.kernels.images import Array, in_parts, summed
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,20 @@ class Chains:
                 begin, end, self.x, self.norm, self.kernels, self.stride, weights, of_y, self.sizes, of_vector
             )
 
-        return y, added(in_parts(work, self.sizes[0]))
+        return y, summed(in_parts(work, self.sizes[0]))
 
     def backward(
-        self, outer: tuple[Array, ...], gradient: Array, wanted: tuple[bool, bool], of_vector: Any
+        self,
+        outer: tuple[Array, ...],
+        added: tuple[int, Array],
+        gradient: Array,
+        wanted: tuple[bool, bool],
+        of_vector: Any,
     ) -> tuple[Array, list[Tensor]]:
         """Write the gradient of scale x + shift; its sums, and the gradients of the weights, two for each chain.
 
         Args:
-            outer: as in `chains_backward`.
+            outer, added: as in `chains_backward`.
             gradient: where the gradient of the images is written.
             wanted: whether that gradient, and those of the weights, are wanted.
         """
@@ -102,10 +107,11 @@ class Chains:
         def work(begin: int, end: int) -> tuple[Array, Array, Array]:
             own = np.zeros_like(kernels), np.zeros_like(weights[2])
             into = (gradient, *own)
-            args = (self.x, self.norm, self.kernels, self.stride, weights, outer, into, wanted, self.sizes, of_vector)
+            given = (weights, outer, added, into, wanted)
+            args = (self.x, self.norm, self.kernels, self.stride, *given, self.sizes, of_vector)
             return chains_backward(begin, end, *args), *own
 
-        total, of_kernels, of_matrices = (added(parts) for parts in zip(*in_parts(work, self.sizes[0]), strict=True))
+        total, of_kernels, of_matrices = (summed(parts) for parts in zip(*in_parts(work, self.sizes[0]), strict=True))
         ends = np.cumsum([kernel.size for kernel in self.depthwise])[:-1]
         own = zip(self.depthwise, np.split(of_kernels, ends), of_matrices.reshape(self.pointwise.shape), strict=True)
         return total, [
@@ -117,7 +123,9 @@ class Chains:
 
 def joined(arrays: Sequence[Array] | Array, like: Array | None = None) -> Array:
     """All arrays one after another as one long one, in the type of `like`."""
-    return np.concatenate([np.ravel(array) for array in arrays]).astype(arrays[0].dtype if like is None else like.dtype)
+    return np.concatenate([np.ravel(array) for array in arrays]).astype(
+        arrays[0].dtype if like is None else like.dtype, copy=False
+    )
 
 
 def _depthwise_weight(taps: Array) -> Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 
 from dnas.kernels.compiled import compiled
 from dnas.kernels.convolutions_numba import depthwise, depthwise_weight, pointwise, pointwise_weight
-from dnas.kernels.vectors_numba import fma, load, load_at, plus, positive, store, where_positive, zero
+from dnas.kernels.vectors_numba import fma, load, load_at, plus, positive, spread, store, where_positive, zero
 
 
 @compiled
@@ -69,6 +69,7 @@ def chains_backward(
     stride: int,
     weights: Any,
     outer: Any,
+    added: Any,
     gradients: Any,
     wanted: Any,
     sizes: Any,
@@ -82,6 +83,7 @@ def chains_backward(
         norm, kernels, stride, sizes: as in `chains_forward`.
         weights: depthwise kernels, the same turned by 180 degrees, and 1x1 matrices of all chains.
         outer: addresses of g_k and of y_k (chains,), and a, b, c, each (chains, channels).
+        added: address of what is added to the images' gradient, and its factor (1,); nothing where that is 0.
         gradients: of images (written), depthwise kernels and transposed matrices (both added to).
         wanted: whether gradients of the images, and of the weights, are wanted.
 
@@ -131,7 +133,7 @@ def chains_backward(
             taps += size * size * channels
         if wanted[0]:
             part[:] = 0
-            _mask(padded, row, pad, plain, x, first, gradients[0], sizes, part, lanes)
+            _mask(padded, row, pad, plain, added, x, first, gradients[0], sizes, part, lanes)
             total += part
     return total
 
@@ -201,10 +203,21 @@ def _gradient_of_y(outer: Any, k: int, first: int, out: Any, pixels: int, channe
 
 @compiled
 def _mask(
-    padded: Any, row: int, pad: int, g: Any, x: Any, first: int, out: Any, sizes: Any, total: Any, lanes: Any
+    padded: Any,
+    row: int,
+    pad: int,
+    g: Any,
+    added: Any,
+    x: Any,
+    first: int,
+    out: Any,
+    sizes: Any,
+    total: Any,
+    lanes: Any,
 ) -> None:
-    """out = g where the inside of padded is positive, else 0; total += the sums of out and of out x."""
+    """out = g where the inside of padded is positive, else 0, and `added`; total += the sums of out and of out x."""
     _, height, width, channels = sizes
+    factor = spread(added[1], 0, lanes)
     for c in range(0, channels, len(lanes)):
         s, t = load(total, c, lanes), load(total, channels + c, lanes)
         for h in range(height):
@@ -212,6 +225,8 @@ def _mask(
             b = (h + pad) * row + pad * channels + c
             for _ in range(width):
                 v = where_positive(load(padded, b, lanes), load(g, i, lanes))
+                if added[1][0] != 0:
+                    v = fma(factor, load_at(out, added[0], first + i, lanes), v)
                 s, t = plus(s, v), fma(v, load(x, first + i, lanes), t)
                 store(out, first + i, v)
                 i += channels

@@ -44,7 +44,7 @@ def in_parts(work: Callable[[int, int], Any], count: int) -> list[Any]:
     return [future.result() for future in futures]
 
 
-def added(parts: Iterable[Array]) -> Array:
+def summed(parts: Iterable[Array]) -> Array:
     """The sum of the parts' results, in their order."""
     return reduce(np.add, parts)
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from dnas.distributed.ranks import ranks
 from dnas.kernels.chains import Chains, Norm, joined
-from dnas.kernels.images import Array, added, address, flat, in_parts, lanes
+from dnas.kernels.images import Array, address, flat, in_parts, lanes, summed
 from dnas.space.node_sum import Term, differentiable_gradients
 
 _SIZES = {3, 5}  # of the depthwise kernels for which there is a weight gradient
@@ -60,9 +60,10 @@ class KernelSum(torch.autograd.Function):
         weights = [weight.detach() for weight in tensors[num_inputs:]]
         of_vector = lanes(inputs[0].shape[1], inputs[0].dtype)
         chains = _forward_chains(terms, inputs, weights, of_vector)
+        mixture = values.tolist()
         places, scales, shift = [], [], np.zeros(inputs[0].shape[1])
         for number, term in enumerate(terms):
-            value = float(values[term.edge, term.candidate])
+            value = mixture[term.edge][term.candidate]
             if number in chains:
                 _, place, y, norm = chains[number].rounds[-1]
                 scale, own_shift = norm.affine(value)
@@ -92,7 +93,7 @@ class KernelSum(torch.autograd.Function):
             given = (values, *tensors)
             return None, None, *differentiable_gradients(ctx.terms, ctx.num_inputs, given, g, needs)
         g = g.contiguous(memory_format=torch.channels_last)
-        gradients = Gradients(ctx.terms, values.detach(), g, needs[1 : 1 + ctx.num_inputs], *ctx.kept)
+        gradients = Gradients(ctx.terms, values.tolist(), g, needs[1 : 1 + ctx.num_inputs], *ctx.kept)
         d_inputs, d_weights = gradients.of_inputs_and_weights(any(needs[1 + ctx.num_inputs :]))
         return None, None, gradients.of_values(), *d_inputs, *d_weights
 
@@ -176,7 +177,7 @@ class Gradients:
     """
 
     terms: tuple[Term, ...]
-    values: Tensor
+    values: list[list[float]]
     g: Tensor
     needs: Sequence[bool]
     inputs: Sequence[Tensor]
@@ -190,12 +191,12 @@ class Gradients:
         batch, channels, height, width = self.g.shape
         self.flat_g, self.pixels = flat(self.g), batch * height * width
         args = (self.places, self.flat_g, height * width, channels, self.of_vector)
-        total = added(in_parts(lambda begin, end: gradient_sums(begin, end, *args), batch))
+        total = summed(in_parts(lambda begin, end: gradient_sums(begin, end, *args), batch))
         self.total = total.reshape(-1, channels)
 
     def of_values(self) -> Tensor:
         """The mixture's gradient (edges, candidates)."""
-        result = torch.zeros_like(self.values)
+        result = torch.zeros(len(self.values), len(self.values[0]), dtype=self.g.dtype)
         for number, term in enumerate(self.terms):
             if number in self.chains:
                 _, own = self.chains[number].rounds[-1][-1].gradient(self.total[-1], self.total[number], 1.0)
@@ -208,36 +209,42 @@ class Gradients:
         """Gradients of the node's inputs that need one, and of all weights if they are wanted."""
         d_inputs: list[Tensor | None] = [None] * len(self.inputs)
         d_weights: dict[int, list[Tensor]] = {}
+        plain = dict.fromkeys((term.slot for term in self.terms if not term.rounds), 0.0)
+        for term in self.terms:
+            if not term.rounds:
+                plain[term.slot] += self.values[term.edge][term.candidate]
         for numbers in _of_one_input(self.terms):
             slot = self.terms[numbers[0]].slot
             if self.needs[slot] or for_weights:
-                d_inputs[slot] = self._through_chains(numbers, d_inputs[slot], for_weights, d_weights)
-        for term in self.terms:
-            if not term.rounds and self.needs[term.slot]:
-                value, before = float(self.values[term.edge, term.candidate]), d_inputs[term.slot]
-                d_inputs[term.slot] = self.g * value if before is None else before.add_(self.g, alpha=value)
+                factor, before = plain.pop(slot, 0.0), d_inputs[slot]
+                found = self._through_chains(numbers, factor, for_weights, d_weights)
+                d_inputs[slot] = found if before is None or found is None else before.add_(found)
+        for slot, factor in plain.items():
+            if self.needs[slot]:
+                d_inputs[slot] = self.g * factor
         count = sum(2 * len(term.rounds) for term in self.terms)
         if not for_weights:
             return d_inputs, [None] * count
         return d_inputs, [own for number, term in enumerate(self.terms) if term.rounds for own in d_weights[number]]
 
     def _through_chains(
-        self, numbers: Sequence[int], before: Tensor | None, for_weights: bool, d_weights: dict[int, list[Tensor]]
+        self, numbers: Sequence[int], factor: float, for_weights: bool, d_weights: dict[int, list[Tensor]]
     ) -> Tensor | None:
-        """The gradient of the images that these terms read, added to `before`; `d_weights` get those of weights."""
+        """The gradient of the images that these terms read, and `factor` times g; `d_weights` get those of weights."""
         outer: list[tuple[int, int, tuple[Array, Array, Array]]] = []
         kept: list[Array] = []  # as long as their addresses are in use
         chains = self.chains[numbers[0]].rounds[0][0]
+        nothing = address(self.flat_g), np.zeros(1, self.flat_g.dtype)
         for number in numbers:
             term, (first, *second) = self.terms[number], self.chains[number].rounds
-            value = float(self.values[term.edge, term.candidate])
+            value = self.values[term.edge][term.candidate]
             _, place, y, norm = first
             g, of_g, of_g_y, own = self.flat_g, self.total[-1], self.total[number], []
             for two, _, y2, norm2 in second:
                 ours, _ = norm2.gradient(of_g, of_g_y, value)
                 outer2 = _outer([(address(g), address(y2), ours)], like=g)
                 g, value = torch.empty(y[place].size, dtype=self.g.dtype).numpy(), 1.0
-                total, own = two.backward(outer2, g, (True, for_weights), self.of_vector)
+                total, own = two.backward(outer2, nothing, g, (True, for_weights), self.of_vector)
                 of_g, of_g_y = total.reshape(2, -1)
                 kept.append(g)
             ours, _ = norm.gradient(of_g, of_g_y, value)
@@ -246,12 +253,11 @@ class Gradients:
         x = self.inputs[self.terms[numbers[0]].slot]
         need = self.needs[self.terms[numbers[0]].slot]
         d_x = torch.empty_like(x) if need else x
-        _, own = chains.backward(_outer(outer, like=self.flat_g), flat(d_x), (need, for_weights), self.of_vector)
+        given = _outer(outer, like=self.flat_g), (nothing[0], np.array([factor], self.flat_g.dtype))
+        _, own = chains.backward(*given, flat(d_x), (need, for_weights), self.of_vector)
         for place, number in enumerate(numbers):
             d_weights[number] = own[2 * place : 2 * place + 2] + d_weights[number]
-        if not need:
-            return None
-        return d_x if before is None else before.add_(d_x)
+        return d_x if need else None
 
 
 def _outer(outer: Sequence[tuple[int, int, tuple[Array, Array, Array]]], like: Array) -> tuple[Array, ...]:
