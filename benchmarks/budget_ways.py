@@ -6,6 +6,7 @@ Eight choices have four candidates each, with random gains and costs (parameters
 the mixtures. So the gain of an architecture is a sum, as its cost is, and trying all 65,536 finds the best in a budget
 of 30, 50 or 70 %. Each way takes 200 steps of Adam on the alphas (20 epochs of 10) from equal ones:
 
+    no price      the loss alone moves the alphas
     lagrangian    the augmented Lagrangian of dnas
     projection    alphas are moved back to the budget after each step (in the manner of HardCoRe-NAS)
     edited        while over the budget, a step's part along the cost's gradient is replaced by one against it, as long
@@ -94,7 +95,23 @@ class High(Price):
     price = 3.0
 
 
-WAYS = {"lagrangian": HeldBudget, "projection": Projection, "edited": Edited, "price 0.3": Low, "price 3": High}
+class NoPrice(Price):
+    """The loss alone moves the alphas."""
+
+    def __call__(self, loss, alphas, mixtures, progress):
+        super().__call__(loss, alphas, mixtures, progress)
+        self.highest.zero_()
+        return loss
+
+
+WAYS = {
+    "no price": NoPrice,
+    "lagrangian": HeldBudget,
+    "projection": Projection,
+    "edited": Edited,
+    "price 0.3": Low,
+    "price 3": High,
+}
 
 
 class Problem:

@@ -1,12 +1,12 @@
 """Budgets on handwritten digits: does the found network meet its budget, how much of it is used, how good is it?
 
-    python benchmarks/budgets.py OUT.jsonl [--seeds 0 1 2] [--ways lagrangian sharp projection] [--limits 20 40 60]
+    python benchmarks/budgets.py OUT.jsonl [--seeds 0 1 2] [--ways lagrangian "no price" ...] [--limits 20 40 60]
 
 Four choices among a 5x5, 3x3 and 1x1 convolution and a skip connection are searched on scikit-learn's digits (640 for
 the weights, 640 for the alphas, 20 epochs), within shares of the costliest network's FLOPs; the found network is
 trained anew three times on these 1,280 and measured on 512 others. A row is a line of JSON; rows that are there are
-not made again. `ways` are how the expected cost is held: the augmented Lagrangian of dnas, the same with odds to the
-power of 4 (nearer to what will be kept), and a projection of the alphas onto the budget after each step.
+not made again. `ways` are how the expected cost is held: not at all, the augmented Lagrangian of dnas, the same with
+odds to the power of 4 (nearer to what will be kept), and a projection of the alphas onto the budget after each step.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Projection(HeldBudget):
                     alpha -= float(excess) / square * slope
 
 
+NO_PRICE = "no price"
 WAYS = {"lagrangian": HeldBudget, "sharp": Sharp, "projection": Projection}
 
 
@@ -99,7 +100,7 @@ def one_row(way: str, limit: int, seed: int) -> dict:
     order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(seed))
     images = (torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16)[order]
     labels = torch.tensor(digits.target)[order]
-    budget = Budget((f"flops<={limit}%",))
+    budget = Budget((f"flops<={limit}%",), priced=way != NO_PRICE)
     settings = SearchSettings(
         epochs=EPOCHS,
         budget=budget,
@@ -108,7 +109,8 @@ def one_row(way: str, limit: int, seed: int) -> dict:
         seed=seed,
         validate_every=0,
     )
-    execution.HeldBudget = WAYS[way]  # pyright: ignore[reportPrivateImportUsage]
+    if way != NO_PRICE:
+        execution.HeldBudget = WAYS[way]  # pyright: ignore[reportPrivateImportUsage]
     started = time.perf_counter()
     found = search(
         model(seed),
@@ -132,7 +134,7 @@ def one_row(way: str, limit: int, seed: int) -> dict:
         "seed": seed,
         "flops": bounds.costs(kept)["flops"],
         "use": bounds.use(kept),
-        "expected_use": found.metrics[-1]["flops_use"],
+        "expected_use": found.metrics[-1].get("flops_use"),
         "kept": list(kept.values()),
         "accuracy": statistics.mean(accuracies),
         "accuracies": accuracies,
@@ -184,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["lagrangian"])
+    parser.add_argument("--ways", nargs="+", choices=[NO_PRICE, *WAYS], default=["lagrangian"])
     parser.add_argument("--limits", type=int, nargs="+", default=[20, 40, 60, 80, 100])
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Digits in the DARTS space under a parameter budget: four ways to search at equal compute, paired over seeds.
+"""Digits in the DARTS space under a parameter budget: ways to search at equal compute, paired over seeds.
 
     python benchmarks/digits.py OUT.jsonl --folder RUNS [--seeds 0 1 2 ...] [--ways default guided:epochs=10 ...]
 
@@ -7,7 +7,8 @@ channels, 2 cells, at most 14 % of the parameters of the costliest network, half
 each seed, which also chooses the test part and the halves of the rest:
 
 - `default`: the recipe, whose alphas' rate is fitted to its steps as `dnas search --time` does it;
-- `finalists`: see below;
+- `no price`: the same, where the price of the budget has no part in the search;
+- `finalists`, `finalists, no price`: half of the epochs of these two, then 16 finalists;
 - every other way is an opponent by its name for `dnas compare`: it spends the CPU seconds of that search, one thread.
 
 What each finds is trained anew in the same way, twice, on all but the test part; the test part is read once for each
@@ -33,6 +34,9 @@ finalists by successive halving, of which the search's result is one and 15 are 
 is ahead of `price` (its interval is above 0). `finalists` becomes what `dnas search --budget` does if it is ahead of
 `default`, whatever the halving has; whether it is behind the halving is judged and said as above.
 
+The rows were named anew afterwards: `price` is `default` again, the two new ways are `no price` and `finalists, no
+price`. What came of it is in docs/results.md.
+
 A row is a line of JSON; rows that are there are not made again, and what is finished in
 RUNS is taken as it is. The estimate of the time is printed first; the paired differences at the end.
 """
@@ -54,7 +58,7 @@ from dnas.core.architecture import Architecture
 from dnas.cost import count_flops
 from dnas.finalists.opponents.named import named_opponents
 from dnas.finalists.same_function import first_samples
-from dnas.finalists.settings import FinalistSettings
+from dnas.finalists.settings import WITHIN_BUDGET
 from dnas.jobs.images import JobData, load_data
 from dnas.jobs.job import Job
 from dnas.jobs.job_data import open_data
@@ -67,15 +71,16 @@ from dnas.training.evaluate import evaluation_mode
 from dnas.training.significance import deviation, mean
 
 CHANNELS, CELLS, BATCH = 4, 2, 32
+LIMITS = ("parameters<=14%",)
 TRAININGS = 2  # of what was found
 MINUTES = 1.3  # CPU minutes of a row
 # The second is what finalists without a supernet do. The third is the best setting of three of random search on seeds
 # 100 and 101 (digits_tuning.jsonl): 94.05 in the mean, with epochs=5,rungs=2 93.55, with one rung of ten epochs 93.83.
-WAYS = ("default", "guided:epochs=10", "random_halving:epochs=3,rungs=3", "finalists")
-FINALISTS = FinalistSettings(num=16, epochs=3, rungs=3, random_share=1.0)
+WAYS = ("default", "guided:epochs=10", "random_halving:epochs=3,rungs=3", "no price", "finalists, no price")
+SEARCHES = ("default", "no price", "finalists", "finalists, no price")  # the other ways are opponents
 
 
-def job_of(seed: int, *, finalists: bool = False) -> Job:
+def job_of(seed: int, way: str = "default") -> Job:
     settle = WeightSGD(lr=Cosine(0.1, 0.0), weight_decay=5e-4, nesterov=True)  # as that of finalists
     job = Job(
         data="digits",
@@ -88,7 +93,7 @@ def job_of(seed: int, *, finalists: bool = False) -> Job:
         threads=1,
         device="cpu",
         seed=seed,
-        search=SearchSettings(epochs=10, relaxation=Dirichlet(), budget=Budget(("parameters<=14%",))),
+        search=SearchSettings(epochs=10, relaxation=Dirichlet(), budget=Budget(LIMITS)),
         retrain=RetrainSettings(
             epochs=10,
             weights=settle,
@@ -101,14 +106,18 @@ def job_of(seed: int, *, finalists: bool = False) -> Job:
             cutout=0,
         ),
     )
-    if finalists:
-        job = replace(job, search=replace(job.search, epochs=5), finalists=FINALISTS)
+    if "no price" in way:
+        job = replace(job, search=replace(job.search, budget=Budget(LIMITS, priced=False)))
+    if "finalists" in way:
+        job = replace(job, search=replace(job.search, epochs=5), finalists=WITHIN_BUDGET)
     return with_fitted_rate(job, open_data(job))
 
 
-def searched(folder: Path, seed: int, *, finalists: bool = False) -> tuple[Run, Job, JobData]:
-    """The search of `default` with a seed, or that with finalists, made if it is not there."""
-    job, run = job_of(seed, finalists=finalists), Run(folder / f"{'finalists-' if finalists else ''}seed-{seed}")
+def searched(folder: Path, seed: int, way: str) -> tuple[Run, Job, JobData]:
+    """The search of a way with a seed, that of `default` for an opponent, made if it is not there."""
+    own = way if way in SEARCHES else "default"
+    name = "" if own == "default" else own.replace(", ", "-").replace(" ", "-") + "-"
+    job, run = job_of(seed, own), Run(folder / f"{name}seed-{seed}")
     data = load_data(job)
     if not run.config_path.exists():
         begin(run, job)
@@ -133,8 +142,8 @@ def measured(run: Run, way: str, architecture: Architecture, job: Job, data: Job
 
 
 def row_of(folder: Path, way: str, seed: int) -> dict[str, Any]:
-    run, job, data = searched(folder, seed, finalists=way == "finalists")
-    if way in ("default", "finalists"):
+    run, job, data = searched(folder, seed, way)
+    if way in SEARCHES:
         found, own, networks = run.load_architecture(), run, len(list(run.path.glob("finalists/[0-9]*")))
     else:
         opponents = named_opponents([way])

@@ -86,6 +86,8 @@ class Budget:
     Args:
         limits: such as ('flops<=50%', 'parameters<=300k'). 'flops' counts a multiply-add as 2, 'multiadds' as 1. A
             percentage is of the costliest architecture that may be kept.
+        priced: whether the expected cost is held at the limits during the search too, by a price in the loss of the
+            alphas. If not, the loss alone decides what the alphas prefer, and the limits what is kept of it at the end.
 
     Raises:
         UserError: no limit, a unit twice, or what is no limit.
@@ -96,6 +98,7 @@ class Budget:
     """
 
     limits: tuple[str, ...]
+    priced: bool = True
 
     def __post_init__(self) -> None:
         limits = self.parsed

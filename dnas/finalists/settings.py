@@ -158,3 +158,8 @@ class FinalistSettings:
             cutout=0,
             seed=self.seed,
         )
+
+
+# What `dnas search` takes within a budget where nobody says anything of finalists: the search's result and 15 random
+# networks. Measured by `benchmarks/digits.py`, as the way `finalists`.
+WITHIN_BUDGET = FinalistSettings(num=16, epochs=3, random_share=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dnas.cost.budget import Budget
 from dnas.method.discretization import Discretization, Evolution, LimitedSkips, Perturbation, RandomSampling, Threshold
 from dnas.method.penalty import Anchor, DirichletPrior, Entropy, ExpectedCost, Penalty, ZeroOne
 from dnas.method.relaxation import GumbelSoftmax, ReinMax, Relaxation, Sigmoid, Softmax
@@ -39,16 +40,16 @@ def check_penalties(penalties: Sequence[Penalty], relaxation: Relaxation) -> Non
             )
 
 
-def check_budget(penalties: Sequence[Penalty]) -> None:
+def check_budget(budget: Budget, penalties: Sequence[Penalty]) -> None:
     """Refuse to pay for costs twice.
 
     Raises:
-        UserError: an ExpectedCost beside a budget.
+        UserError: an ExpectedCost beside a budget with a price.
     """
-    if any(isinstance(penalty, ExpectedCost) for penalty in penalties):
+    if budget.priced and any(isinstance(penalty, ExpectedCost) for penalty in penalties):
         raise UserError(
-            "A budget is held by itself during the search, and ExpectedCost would pay for costs a second time: leave "
-            "the penalty out, or the budget."
+            "A budget with priced: true is held by a price of its own during the search, and ExpectedCost would pay "
+            "for costs a second time: leave one of them out."
         )
 
 

@@ -88,7 +88,7 @@ class SearchLoop:
             supernet,
             settings,
             say=display.say,
-            bounds=held or bounds,
+            bounds=held or (bounds if settings.budget is not None and settings.budget.priced else None),
             steps_per_epoch=max(len(train) // settings.weight_steps, 1),
             watched=watched,
         )

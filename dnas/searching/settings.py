@@ -148,7 +148,7 @@ class SearchSettings:
         check_without_alphas(self.relaxation, self._of_alphas())
         check_penalties(self.penalties, self.relaxation)
         if self.budget is not None:
-            check_budget(self.penalties)
+            check_budget(self.budget, self.penalties)
         tuning_lr = None if self.tuning_lr == SearchSettings.tuning_lr else self.tuning_lr
         if self.tuning_afresh and not self.discretization.needs_training:
             raise UserError(

@@ -1,12 +1,17 @@
 """`dnas search --budget` and what the commands after it make of the budget."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from dnas import Architecture, load
+from dnas import Architecture, Budget, SearchSettings, Silent, load
+from dnas.cli.arguments import Arguments, Option
+from dnas.cli.search import with_budget, with_finalists
 from dnas.cost import count_flops, count_parameters
+from dnas.finalists.settings import WITHIN_BUDGET, FinalistSettings
+from dnas.jobs.job import Job
 from tests.support.cli import SMALL, done, make_photos, refused
 
 
@@ -21,6 +26,7 @@ def run(tmp_path_factory, photos):
     folder = tmp_path_factory.mktemp("budget") / "run"
     out = done(
         *("search", "--data", photos, "--run", folder, *SMALL, "--budget", "flops<=75%,parameters<=5k"),
+        *("--finalists", 0),
         *("--baseline", "random", "--num_random", 2),
     )
     (folder / "said.txt").write_text(out)
@@ -41,6 +47,32 @@ def test_the_range_is_told_first_and_the_retrained_network_meets_what_was_asked(
     assert len(found) == 2
     for row in found:
         assert row["flops_use"] == pytest.approx(row["expected_flops"] / budget["limits"][0]["most"])
+
+
+@pytest.mark.parametrize(
+    ("budget", "given", "finalists"),
+    [
+        ("flops<=50%", (), WITHIN_BUDGET),
+        ("flops<=50%,parameters<=9k", ("--run",), WITHIN_BUDGET),
+        ("flops<=50%", ("--finalists.num",), FinalistSettings()),
+        ("flops<=50%,milliseconds<=9", (), FinalistSettings()),
+        (None, (), FinalistSettings()),
+    ],
+)
+def test_within_an_exact_budget_there_are_finalists_if_nothing_is_said_of_them(budget, given, finalists):
+    job = with_budget(Job(data="digits"), budget)
+    words = Arguments(tuple(Option(name, ("0",)) for name in given))
+    assert with_finalists(job, words, Silent()).finalists == finalists
+
+
+def test_finalists_that_a_recipe_asks_for_stay():
+    job = replace(with_budget(Job(data="digits"), "flops<=50%"), finalists=FinalistSettings(num=4))
+    assert with_finalists(job, Arguments(), Silent()) == job
+
+
+def test_the_budget_of_the_command_line_takes_the_place_of_a_recipes_limits_and_leaves_its_price():
+    unpriced = Job(data="digits", search=SearchSettings(budget=Budget(("flops<=50%",), priced=False)))
+    assert with_budget(unpriced, "parameters<=9k").search.budget == Budget(("parameters<=9k",), priced=False)
 
 
 @pytest.mark.slow

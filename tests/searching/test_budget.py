@@ -39,15 +39,15 @@ def data(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(x, (x[:, 0] * x[:, 1] > 0).long()) for x in xs]
 
 
-def settings(limit: str | None = None, **changes) -> SearchSettings:
-    budget = None if limit is None else Budget((limit,))
+def settings(limit: str | None = None, *, priced: bool = True, **changes) -> SearchSettings:
+    budget = None if limit is None else Budget((limit,), priced=priced)
     return SearchSettings(budget=budget, **{"epochs": 6, "alphas": AlphaAdam(lr=0.1), **changes})
 
 
 @pytest.mark.parametrize("limit", ["flops<=20%", "flops<=60%", "parameters<=200", "multiadds<=150"])
-@pytest.mark.parametrize("relaxation", [Softmax(), GumbelSoftmax()])
-def test_what_is_found_meets_the_budget(limit, relaxation):
-    result = search(model(), data(0), data(1), settings=settings(limit, relaxation=relaxation))
+@pytest.mark.parametrize(("relaxation", "priced"), [(Softmax(), True), (GumbelSoftmax(), False)])
+def test_what_is_found_meets_the_budget(limit, relaxation, priced):
+    result = search(model(), data(0), data(1), settings=settings(limit, relaxation=relaxation, priced=priced))
     network = derive(model(), result.architecture)
     counted = {
         "flops": count_flops(network, torch.zeros(1, 4)),
@@ -67,7 +67,17 @@ def test_so_does_what_a_rule_finds_that_tries_candidates(rule):
     assert bounds.fits(result.architecture.decisions)
 
 
-def test_the_expected_cost_is_brought_to_the_budget():
+def test_without_a_price_the_alphas_are_those_of_a_search_without_a_budget():
+    free, within = (
+        search(model(), data(0), data(1), settings=settings(limit, priced=False)) for limit in (None, "flops<=20%")
+    )
+    for name, alpha in free.supernet.alphas.items():
+        assert torch.equal(alpha, within.supernet.alphas[name])
+    assert free.architecture != within.architecture
+    assert "flops_use" not in within.metrics[-1]
+
+
+def test_a_price_brings_the_expected_cost_to_the_budget():
     result = search(model(), data(0), data(1), settings=settings("flops<=20%", epochs=30))
     uses = [row["flops_use"] for row in result.metrics]
     assert uses[0] > 1.2
@@ -159,9 +169,11 @@ def test_the_factor_doubles_where_the_excess_does_not_fall_by_half():
     assert budget.factor.item() == 2
 
 
-def test_expected_cost_has_no_place_beside_a_budget():
+def test_expected_cost_has_no_place_beside_a_price_of_the_budget():
+    penalties = (ExpectedCost("flops", 0.5),)
     with pytest.raises(UserError, match="pay for costs a second time"):
-        settings("flops<=20%", penalties=(ExpectedCost("flops", 0.5),))
+        settings("flops<=20%", penalties=penalties)
+    assert settings("flops<=20%", priced=False, penalties=penalties).penalties == penalties
 
 
 @pytest.mark.parametrize(
