@@ -54,7 +54,7 @@ class WidthProposals:
         as narrow as they can be, without or with single blocks, changes of all these in turn, and random ones.
 
         Args:
-            num: how many.
+            num: how many; fewer where the model has no more within the band.
             random_share: share of random ones.
         """
         decided, *looser = self.decided
@@ -78,7 +78,7 @@ class WidthProposals:
             if values is not None
         )
         found += self._new(drawn, wanted - len(found))
-        return found + self._new(self._random_ones(), num - len(found))
+        return found + self._new(self._random_ones(_TRIES * num), num - len(found))
 
     def changes(self, best: Architecture, num: int, *, rung: int) -> list[Proposal]:
         """Up to `num` networks with all widths of the best one a little changed."""
@@ -161,10 +161,11 @@ class WidthProposals:
 
         return largest_within(at, self.bounds)
 
-    def _random_ones(self) -> Iterator[_Named]:
+    def _random_ones(self, tries: int) -> Iterator[_Named]:
+        """Random widths; a small model may have fewer different ones than are wanted."""
         generator = torch.Generator().manual_seed(stream_key(self.seed, 2))
-        while (drawn := random_widths(self.searchable, self.bounds, generator)) is not None:
-            yield "random", drawn
+        for _ in range(tries):
+            yield "random", random_widths(self.searchable, self.bounds, generator)
 
 
 def architecture_of(values: Mapping[str, int]) -> Architecture:
