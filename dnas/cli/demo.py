@@ -3,8 +3,8 @@
     python -m dnas.cli.demo runs/demo --time 5min
 
 The task is one in which architecture matters: a network of at most 14 % of the parameters of the costliest one, half of
-the images for the test. Guided finalists search it, since they were the best there (docs/results.md), and random search
-with successive halving, the strongest opponent, is given the same compute.
+the images for the test. Guided finalists search it, which do with any number of trainings, and random search with
+successive halving, the strongest opponent, is given the same compute. Neither is ahead over seeds (docs/results.md).
 
 Every step is a command of `dnas`, and is shown. How much each does is planned from what is measured on this machine:
 the number of finalists by the search's own `--time`, the number of random networks by the time that what comes before
