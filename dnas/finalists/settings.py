@@ -161,5 +161,5 @@ class FinalistSettings:
 
 
 # What `dnas search` takes within a budget where nobody says anything of finalists: the search's result and 15 random
-# networks. Measured by `benchmarks/digits.py`, as the way `finalists`.
+# networks. Measured by `benchmarks/digits.py`, as the way `finalists, no price`.
 WITHIN_BUDGET = FinalistSettings(num=16, epochs=3, random_share=1.0)
