@@ -165,7 +165,10 @@ class WidthProposals:
         """Random widths; a small model may have fewer different ones than are wanted."""
         generator = torch.Generator().manual_seed(stream_key(self.seed, 2))
         for _ in range(tries):
-            yield "random", random_widths(self.searchable, self.bounds, generator)
+            drawn = random_widths(self.searchable, self.bounds, generator)
+            if drawn is None:
+                return
+            yield "random", drawn
 
 
 def architecture_of(values: Mapping[str, int]) -> Architecture:
