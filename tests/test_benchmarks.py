@@ -197,9 +197,7 @@ def test_a_whole_search_goes_in_parts_and_says_what_it_extrapolates(tmp_path: Pa
     assert "3 of 3 epochs ran" in rest and "extrapolated" not in rest
 
 
-def test_views_are_no_kernels_and_ours_calls_fewer_operators_than_the_reference():
-    assert operators.is_view(torch.ops.aten.view.default)
-    assert not operators.is_view(torch.ops.aten.add_.Tensor)
+def test_ours_calls_fewer_operators_than_the_reference():
     totals = {name: operators.counted(step).counts.total() for name, step in operators.steps(FIRST).items()}
     assert 0 < totals["ours"] < totals["reference"]
 
