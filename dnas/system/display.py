@@ -117,7 +117,7 @@ class RichDisplay(Display):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.text import Text
 
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, emoji=False)  # mymodel:One is no picture
         self._progress = Progress(
             TextColumn("{task.description:<12}"),
             BarColumn(bar_width=24),

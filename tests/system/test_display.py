@@ -45,6 +45,12 @@ def test_what_is_said_is_printed_as_it_is_and_not_wrapped(capsys):
     assert text in capsys.readouterr().out.splitlines()
 
 
+def test_what_is_said_of_a_class_of_ones_own_is_no_picture(capsys):
+    with RichDisplay() as display:
+        display.say("Search in mymodel:One: about 8 s")
+    assert "mymodel:One: about" in capsys.readouterr().out
+
+
 def test_in_a_terminal_there_is_a_bar_with_count_and_numbers(terminal, capsys):
     with RichDisplay() as display:
         display.update("search", 1, 4, {"loss": 0.123456})
