@@ -18,6 +18,7 @@ from dnas.jobs.images import JobData, read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.mistakes import keep_mistakes
 from dnas.jobs.networks import network_builder
+from dnas.jobs.opponents import compute_beside
 from dnas.jobs.own_model import model_to_load, own_fresh_model
 from dnas.jobs.retrain import interface_of
 from dnas.shipping.load import load, load_spec
@@ -94,7 +95,11 @@ def baseline_command(
         draw = random_architectures(job, run, data.kind)
         kept = replace(training, keep=_keeper(job, data))
         random = train_random_baseline(draw, kept, run=run, num=num, display=display)
-    comparison = Comparison(found, tuple(random), seconds, len(data.test), tuple(others), opponent_seconds or {})
+    opponents = opponent_seconds or {}
+    compute, flops = compute_beside(run, opponents)
+    comparison = Comparison(
+        found, tuple(random), seconds, len(data.test), tuple(others), opponents, compute=compute, flops=flops
+    )
     return write_comparison(run, comparison)
 
 

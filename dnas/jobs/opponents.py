@@ -11,7 +11,7 @@ from dnas.core.run import Run
 from dnas.finalists.contest import FOLDER, Contest
 from dnas.finalists.opponents.opponent import Compute, Opponent
 from dnas.jobs.budget import bounds_of_job
-from dnas.jobs.compute import FILE, compute_to_spend
+from dnas.jobs.compute import FILE, compute_to_spend, spent_in
 from dnas.jobs.finalists import conditions_of, proposals_of
 from dnas.jobs.images import JobData
 from dnas.jobs.job import Job
@@ -20,6 +20,7 @@ from dnas.system.devices import named_device
 from dnas.system.display import Display
 from dnas.system.interrupt import stop_request
 from dnas.system.threads import num_threads
+from dnas.system.words import number_of
 
 OPPONENTS = "opponents"  # in the folder of a search
 
@@ -46,6 +47,19 @@ def opponents_of(
 def opponent_seconds(run: Run, names: Iterable[str]) -> dict[str, float]:
     """How long opponents of a run's search that are finished took, by name."""
     return {name: float(run.child(OPPONENTS).child(name).load_json("search")["seconds"]) for name in names}
+
+
+def compute_beside(run: Run, names: Iterable[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of compute that a run's search and its opponents spent, and FLOPs of the opponents' trainings, by name.
+
+    Args:
+        run: the run.
+        names: of opponents that are finished; without any both are empty.
+    """
+    folders = {name: run.child(OPPONENTS).child(name) for name in names}
+    spent = {name: spent_in(folder) for name, folder in ({"the search": run} | folders if folders else {}).items()}
+    seconds = {name: found.seconds for name, found in spent.items() if found is not None}
+    return seconds, {name: found.flops for name, found in spent.items() if found is not None and found.flops}
 
 
 def opponent_command(
@@ -85,7 +99,8 @@ def opponent_command(
     run.save_json("search", {"seconds": read + time.perf_counter() - started, "trainings": len(contest.finalists)})
     run.save_architecture(architecture)
     display.say(
-        f"{type(opponent).__name__}: {len(contest.finalists)} networks in {spent:.0f} s of compute, of {seconds:.0f} s "
+        f"{run.path.name}: {number_of(len(contest.finalists), 'network')} trained in {spent:.1f} s of compute, of "
+        f"{seconds:.1f} s "
         f"({flops:.2g} FLOPs of training)."
     )
     return architecture

@@ -84,7 +84,16 @@ def _against_opponents(c: Comparison) -> list[str]:
             f"{better} found the better network with the same compute: the search {found}, {row.name} "
             f"{shown(c.metric, row.test)}."
         )
+    if c.compute:
+        spent = ", ".join(f"{name} {seconds:.1f}{_flops(c.flops.get(name))}" for name, seconds in c.compute.items())
+        lines.append(
+            f"Seconds of compute that were spent on finding them (the table's times are by the clock): {spent}."
+        )
     return lines
+
+
+def _flops(flops: float | None) -> str:
+    return f" ({flops:.2g} FLOPs of training)" if flops else ""
 
 
 def _against_random_search(c: Comparison) -> list[str]:
@@ -158,6 +167,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "beside": [row.to_data() for row in c.beside],
         "search_seconds": c.search_seconds,
         "opponent_seconds": dict(c.opponent_seconds),
+        "compute": dict(c.compute),
+        "flops": dict(c.flops),
         "num_test": c.num_test,
         "metric": c.metric,
         "better": c.found.better,

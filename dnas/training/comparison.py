@@ -27,6 +27,9 @@ class Comparison:
         beside: other networks that the table shows, such as published ones; they take no part in the statistics.
         opponent_seconds: of those that an opponent found with the compute of the search, by name: how long that took,
             without their training.
+        compute: what the search and its opponents spent on that, by name, in seconds of compute
+            (`dnas.system.compute`), where opponents were asked for.
+        flops: FLOPs of the opponents' trainings, by name.
 
     Raises:
         UserError: there is no random network, rows have different metrics, or a number is out of its range.
@@ -38,6 +41,8 @@ class Comparison:
     num_test: int
     beside: tuple[Row, ...] = ()
     opponent_seconds: Mapping[str, float] = field(default_factory=dict)
+    compute: Mapping[str, float] = field(default_factory=dict)
+    flops: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.random:

@@ -84,6 +84,9 @@ def test_opponents_have_the_time_of_their_search_and_a_sentence_each():
         "With the same compute scores found a network that is as good: 75.00%.",
     ]
     assert comparison_data(c)["opponent_seconds"] == spent
+    counted = replace(c, compute={"the search": 9.83, "halving": 9.84}, flops={"halving": 2.9e8})
+    assert findings(counted)[3].endswith(": the search 9.8, halving 9.8 (2.9e+08 FLOPs of training).")
+    assert comparison_data(counted)["flops"] == {"halving": 2.9e8}
 
 
 def test_a_search_that_loses_is_told_in_plain_words():
