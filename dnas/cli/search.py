@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -27,10 +27,12 @@ from dnas.cli.shared import add_trust, check_resume, goes_on_with, part_of
 from dnas.cli.table import table_for
 from dnas.cli.workers import check_workers, workers_of, workers_words
 from dnas.core.architecture import Architecture
+from dnas.core.decision import Decision
 from dnas.core.run import RETRAIN, Run, run_of_rank, writing
 from dnas.cost.budget import Budget
 from dnas.distributed.ranks import ranks
 from dnas.distributed.ray_tasks import RayTasks
+from dnas.finalists.of_search import searched_architecture
 from dnas.finalists.settings import WITHIN_BUDGET, FinalistSettings
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job
@@ -44,7 +46,6 @@ from dnas.jobs.search import begin_search, plan_search, repeat_search, search_co
 from dnas.jobs.workers import train_random_on_workers
 from dnas.report.live import ShowArchitecture
 from dnas.searching.decidedness import AGREEING, agreement
-from dnas.searching.result import SearchResult
 from dnas.system.compute import compute_clock
 from dnas.system.devices import named_device
 from dnas.system.display import Display
@@ -184,7 +185,7 @@ def _searched(
         live = [*watching, ShowArchitecture(display, run, job.search.epochs)]
         found = search_command(run, job, data, display, live, planning=clock() - started, workers=workers)
         if options.other_seed is not None:
-            display.say(_agreement_with(Run.open(options.other_seed), found))
+            display.say(_agreement_with(Run.open(options.other_seed), run, found.supernet.decisions))
         if table is not None:
             display.say(_kept_standing(run, table, found.architecture))
         if watching:
@@ -271,12 +272,12 @@ def _compared_with_random(
     return baseline_command(run, job, data, num, display)
 
 
-def _agreement_with(other: Run, found: SearchResult) -> str:
-    """How many choices another search has made in the same way, and what that says."""
-    before = other.load_architecture()
-    if before.space != found.architecture.space or set(before.decisions) != set(found.architecture.decisions):
+def _agreement_with(other: Run, run: Run, decisions: Mapping[str, Decision]) -> str:
+    """How many choices another search has made in the same way, before any finalists, and what that says."""
+    found, before = searched_architecture(run), searched_architecture(other)
+    if before.space != found.space or set(before.decisions) != set(found.decisions):
         raise UserError(f"--other_seed: {other.path} has searched another space, so the two cannot be compared.")
-    share = agreement(found.architecture.decisions, before.decisions, found.supernet.decisions)
+    share = agreement(found.decisions, before.decisions, decisions)
     verdict = (
         "the data decide"
         if share >= AGREEING

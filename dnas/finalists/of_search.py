@@ -12,6 +12,7 @@ from dnas.core.run import Run
 from dnas.finalists.outcome import Outcome
 from dnas.finalists.proposals import Known
 from dnas.method.relaxation import Relaxation
+from dnas.searching.loop import SEARCHED
 from dnas.searching.result import SearchResult
 
 
@@ -25,6 +26,16 @@ def known_of(run: Run, result: SearchResult, relaxation: Relaxation) -> Known:
     """
     mixtures = result.supernet.expected(relaxation, torch.tensor(1.0))
     return Known(result.architecture, mixtures, _of_epochs(run, len(result.metrics)))
+
+
+def searched_architecture(run: Run) -> Architecture:
+    """What the search of a run itself preferred; the run's result where that was not chosen among finalists of it.
+
+    Args:
+        run: its folder, of a search that is finished.
+    """
+    result, path = run.load_architecture(), run.path / SEARCHED
+    return Architecture.load(path) if path.exists() else result
 
 
 def with_finalist(run: Run, result: SearchResult, outcome: Outcome) -> SearchResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
@@ -75,6 +76,20 @@ def agreement(one: Mapping[str, Kept], other: Mapping[str, Kept], decisions: Map
     """
     first, second = (set(items_of(kept, decisions)) for kept in (one, other))
     return len(first & second) / max(len(first), len(second), 1)
+
+
+def is_open(decision: Decision, *, gates: bool) -> bool:
+    """Whether a decision leaves a choice.
+
+    Example:
+        >>> is_open(Decision("act", "choice", ("relu",)), gates=False)
+        False
+    """
+    if decision.kind == "inputs":
+        return len(decision.candidates) > (decision.num_kept or 0)
+    left = [len(set(decision.names(row)) - set(decision.excluded)) for row in range(decision.num_rows)]
+    most = math.inf if decision.num_kept is None else decision.num_kept
+    return gates or max(left) > 1 or any(len(decision.incoming(node)) > most for node in decision.nodes)
 
 
 def decidedness(

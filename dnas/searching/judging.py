@@ -17,7 +17,7 @@ from dnas.method.discretization.genome import is_whole
 from dnas.method.discretization.genome import kept as kept_of
 from dnas.method.discretization.within import WithinBudget
 from dnas.searching.course import Course
-from dnas.searching.decidedness import Decidedness, decidedness
+from dnas.searching.decidedness import Decidedness, decidedness, is_open
 from dnas.searching.execution import Stepper
 from dnas.searching.measured_budget import within_measured
 from dnas.searching.observer import skip_share
@@ -173,12 +173,15 @@ class Judging:
         return self.stamp(kept)
 
     def decidedness(self, architecture: Architecture) -> Decidedness | None:
-        """How decided the search is that ends in this architecture; None if mixtures do not decide.
+        """How decided the search is that ends in this architecture; None if mixtures do not decide, or nothing is open.
 
         The last quarter of the epochs in which alphas moved is looked at.
         """
         settings, course = self.settings, self.course
         if settings.discretization.needs_training or not settings.relaxation.trains_alphas:
+            return None
+        decisions = self.supernet.decisions.values()
+        if not any(is_open(one, gates=settings.relaxation.gates) for one in decisions if one.kind != "edges"):
             return None
         last = course.result_epoch or len(course.alphas_by_epoch)
         moving = max(last - course.part.warmup_end, 0)

@@ -26,7 +26,8 @@ class SearchResult:
             given up are still there, and later rows have an entry `attempt`.
         seconds: time spent in steps, evaluation and discretization, over all parts of a resumed run.
         start: the weights that the model came with; None after a search in stages, whose models are built for it.
-        decidedness: how decided the search was; None where it is not the strength of mixtures that decides.
+        decidedness: how decided the search was; None where it is not the strength of mixtures that decides, or where
+            there is a single architecture.
     """
 
     architecture: Architecture

@@ -6,6 +6,7 @@ import pytest
 
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
+from dnas.finalists.of_search import searched_architecture
 from dnas.jobs.finalists import conditions_of
 from dnas.jobs.images import load_data
 from dnas.jobs.job import Job
@@ -57,6 +58,15 @@ def test_a_search_ends_with_the_best_finalist(photos: Path, tmp_path: Path):
     assert f"Taken: finalist {result['winner']}" in done("search", "--resume", tmp_path)
     assert run.load_architecture().to_data() == winner["architecture"]
     assert run.child("finalists").load_json("result") == result
+
+
+def test_searches_of_two_seeds_are_compared_by_what_they_preferred_and_not_by_their_finalists(tmp_path: Path):
+    preferred, winner = (Architecture({"act": name}) for name in ("relu", "tanh"))
+    run = Run(tmp_path)
+    run.save_architecture(winner)
+    assert searched_architecture(run) == winner  # of a search without finalists
+    preferred.save(tmp_path / "searched.json")
+    assert searched_architecture(run) == preferred
 
 
 def test_finalists_alone_need_no_supernet_and_agree_with_another_search_of_the_same_seed(photos: Path, tmp_path: Path):

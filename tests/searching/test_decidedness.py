@@ -9,7 +9,7 @@ import torch
 from dnas import Mixture, RandomSampling
 from dnas.core.decision import Decision
 from dnas.jobs.planning.rate import fitted_rate
-from dnas.searching.decidedness import agreement, decidedness
+from dnas.searching.decidedness import agreement, decidedness, is_open
 from tests.support.method import STEPS, Adam, new_supernet, searched, settings_of
 
 CHOICES = {name: Decision(name, "choice", ("a", "b", "c")) for name in ("one", "two")}
@@ -39,6 +39,19 @@ def test_equal_weights_are_not_decided_however_stable_they_are():
     assert found.stability == 1.0
     assert not found.is_decided
     assert "not decided: the candidates are nearly equal" in str(found)
+
+
+def test_only_what_leaves_a_choice_is_open():
+    single = Decision("act", "choice", ("relu",))
+    assert (is_open(single, gates=False), is_open(single, gates=True)) == (False, True)
+    assert is_open(CHOICES["one"], gates=False)
+    edges = ((0, 2), (1, 2))
+    cell = Decision("cell", "operations", ("none", "skip"), edges=edges, num_kept=2, excluded=("none",), output=(2,))
+    assert not is_open(cell, gates=False)
+    assert is_open(replace(cell, num_kept=1), gates=False)
+    assert is_open(replace(cell, excluded=()), gates=False)
+    inputs = Decision("in", "inputs", ("a", "b"), num_kept=2)
+    assert (is_open(inputs, gates=False), is_open(replace(inputs, num_kept=1), gates=False)) == (False, True)
 
 
 def test_gates_lead_by_their_odds():
