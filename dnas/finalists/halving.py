@@ -15,6 +15,7 @@ from dnas.finalists.telling_apart import can_tell_apart
 from dnas.system.atomic import write_text
 from dnas.system.display import Display, Silent
 from dnas.system.interrupt import stop_request
+from dnas.system.words import number_of
 
 RESULT = "result"  # name of the JSON file that a finished contest leaves
 
@@ -124,7 +125,8 @@ def _ranked(contest: Contest, finalists: Sequence[Finalist]) -> list[Finalist]:
 def _notes(num: int, entered: Sequence[Finalist], finalists: Sequence[Finalist]) -> tuple[str, ...]:
     notes = []
     if len(entered) < num:
-        notes.append(f"There are {len(entered)} finalists instead of {num}: no network of another function was found.")
+        found = f"There {'is' if len(entered) == 1 else 'are'} {number_of(len(entered), 'finalist')}"
+        notes.append(f"{found} instead of {num}: no network of another function was found.")
     if len(entered) == 1:
         notes.append("With one there is nothing to choose, so nothing was trained.")
     if finalists and all(finalist.failure for finalist in finalists):

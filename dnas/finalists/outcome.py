@@ -59,7 +59,8 @@ class Outcome:
 
     def table(self) -> str:
         """All finalists with their figure after each rung, as aligned text."""
-        num_rungs = max((len(one.judgements) for one in self.finalists), default=0)
+        # Where all diverge in the first rung, it is in the table too.
+        num_rungs = max((len(one.judgements) or bool(one.failure) for one in self.finalists), default=0)
         metric = next((called(one.last.metric) for one in self.finalists if one.judgements), "")
         head = ("", "proposed by", "parameters", "FLOPs", *(f"rung {rung + 1}" for rung in range(num_rungs)))
         rows = [
@@ -73,7 +74,7 @@ class Outcome:
             )
             for one in self.finalists
         ]
-        caption = f"{metric} on held-out samples after each rung ({OPTIMISTIC})"
+        caption = f"{metric} on held-out samples after each rung ({OPTIMISTIC})" if metric else "nothing was judged"
         return "\n".join([caption, *aligned([head, *rows], "<" * len(head))])
 
     def to_data(self) -> dict[str, Any]:

@@ -184,6 +184,7 @@ def test_where_all_trainings_diverge_the_searchs_result_stays(tmp_path):
     assert outcome.winner.source == "the search's result"
     assert outcome.equals == ()
     assert "All trainings of finalists diverged" in str(outcome)
+    assert outcome.table().count("diverged") == len(outcome.finalists)
 
 
 def test_guided_finalists_take_part_from_the_first_rung_on_and_a_killed_contest_proposes_them_again(tmp_path):
@@ -207,7 +208,8 @@ def test_a_space_with_one_function_has_nothing_to_train(tmp_path):
     )
     outcome = successive_halving(Proposals(possible, None, 0), conditions(), run=Run(tmp_path))
     assert (len(outcome.finalists), outcome.winner.architecture) == (1, at("relu", "1"))
-    assert "nothing to choose" in str(outcome)
+    assert "There is 1 finalist instead of 4" in str(outcome) and "nothing to choose" in str(outcome)
+    assert outcome.table().startswith("nothing was judged")
 
 
 def test_more_finalists_than_functions_are_said(tmp_path):

@@ -271,7 +271,8 @@ def _shortened(job: Job, work: _Work, measured: Measured, budget: float) -> tupl
     """The job with as many epochs as fit, and the seconds that it then takes; fewer finalists where the fewest do not.
 
     Raises:
-        UserError: not even the fewest epochs fit with two finalists, or without any if none are asked for.
+        UserError: not even the fewest epochs fit with two finalists, or without any if none are asked for; it says
+            how much time those need.
     """
     for num in range(job.finalists.num, 1, -1):
         fewer = replace(job, finalists=replace(job.finalists, num=num))
@@ -280,7 +281,7 @@ def _shortened(job: Job, work: _Work, measured: Measured, budget: float) -> tupl
             return replace(fewer, search=search), duration
         except TooShort:
             continue
-    if job.finalists.alone:
+    if job.finalists.num:
         job = replace(job, finalists=replace(job.finalists, num=2))
         work = work.of(job)
     search, duration = _with_fewer_epochs(job, work, measured, budget)
@@ -305,7 +306,9 @@ def _with_fewer_epochs(job: Job, work: _Work, measured: Measured, budget: float)
     enough = enough_time(needed)
     network = f", {job.channels} channels and {job.cells} cells" if job.model is None else ""
     images = f"images of {job.image_size} pixels, " if job.image_size else ""
-    shortest = f"{job.finalists.num} finalists" if job.finalists.alone else f"{least} epochs"
+    parts = [] if job.finalists.alone else [f"{least} epochs"]
+    parts += [f"{job.finalists.num} finalists"] if job.finalists.num else []
+    shortest = " and ".join(parts)
     raise TooShort(
         f"{job.time} is too short: the search needs --time {enough} for {shortest} with {images}"
         f"batch {job.batch_size}{network}. Give that, "

@@ -18,7 +18,6 @@ from dnas.method.discretization import Argmax, Evolution, Perturbation, RandomSa
 from dnas.method.relaxation import UniformPath
 from dnas.searching.settings import SearchSettings
 from dnas.searching.stage import Stage
-from dnas.system.errors import UserError
 from dnas.system.words import seconds_in
 from tests.support.cli import SMALL, done, make_photos
 from tests.support.planning import GIB, Machine, catalog
@@ -75,8 +74,11 @@ def test_where_the_fewest_epochs_do_not_fit_there_are_fewer_finalists_also_witho
 
 def test_no_time_left_for_finalists_is_refused_with_what_they_take():
     job = Job(time="1min", image_size=32, channels=8, cells=3, batch_size=64, finalists=FinalistSettings(num=64))
-    with pytest.raises(UserError, match=r"1min is too short.*of it are for finalists: --finalists and"):
+    with pytest.raises(TooShort, match=r"1min is too short.*of it are for finalists: --finalists and") as caught:
         planned(job, WithFinalists(0.2))
+    assert "for 10 epochs and 2 finalists with" in str(caught.value)
+    enough = planned(replace(job, time=caught.value.enough), WithFinalists(0.2)).job  # less than 64 finalists need
+    assert (enough.search.epochs, 2 <= enough.finalists.num < 10) == (10, True)
 
 
 # The choice
