@@ -27,10 +27,10 @@ from dnas.system.words import readable_time, seconds_in
 DATA = ("--data", "digits", "--image_size", "8", "--test_fraction", "0.5")
 NETWORK = ("--channels", "4", "--cells", "2", "--batch_size", "32", "--budget", "parameters<=14%")
 FINALISTS = (
-    *("--finalists", "36", "--finalists.alone", "true", "--finalists.guided_share", "0.5"),
-    *("--finalists.epochs", "10", "--finalists.rungs", "1"),
+    *("--finalists", "32", "--finalists.alone", "true", "--finalists.guided_share", "0.5"),
+    *("--finalists.epochs", "3", "--finalists.rungs", "3"),
 )
-# The found network and those beside it are trained as finalists are.
+# The found network and those beside it are trained with the optimizer of finalists.
 RETRAINING = (
     *("--retrain.channels", "4", "--retrain.cells", "2", "--retrain.batch_size", "32", "--retrain.epochs", "10"),
     *("--retrain.weights.lr.start", "0.1", "--retrain.weights.weight_decay", "5e-4"),

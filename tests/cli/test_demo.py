@@ -65,7 +65,7 @@ def test_the_words_of_its_search_are_options_and_its_opponent_is_one():
     assert (job.channels, job.cells, job.batch_size) == (4, 2, 32)
     assert (job.retrain.channels, job.retrain.cells, job.retrain.batch_size) == (4, 2, 32)
     assert job.retrain.weights == job.finalists.weights
-    assert job.retrain.epochs == job.finalists.epochs
+    assert [rung.epochs for rung in job.finalists.schedule] == [3, 6, 12]  # as many as the opponent's
     assert list(named_opponents([OPPONENT])) == ["random_halving-epochs3-rungs3"]
 
 
