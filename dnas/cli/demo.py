@@ -4,7 +4,7 @@
 
 The task is one in which architecture matters: a network of at most 14 % of the parameters of the costliest one, half of
 the images for the test. Guided finalists search it, which do with any number of trainings, and random search with
-successive halving, the strongest opponent, is given the same compute. Neither is ahead over seeds (docs/results.md).
+successive halving, the strongest opponent, is given the same compute (docs/results.md has both over twenty seeds).
 
 Every step is a command of `dnas`, and is shown. How much each does is planned from what is measured on this machine:
 the number of finalists by the search's own `--time`, the number of random networks by the time that what comes before
