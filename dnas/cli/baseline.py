@@ -17,7 +17,7 @@ from dnas.core.run import writing
 from dnas.finalists.opponents.named import named_opponents
 from dnas.jobs.images import read_data
 from dnas.jobs.judge import baseline_command, check_baseline
-from dnas.jobs.opponents import opponent_seconds, opponents_of
+from dnas.jobs.opponents import opponents_of
 from dnas.jobs.report import report_at_end
 from dnas.jobs.workers import train_random_on_workers
 from dnas.system.display import RichDisplay
@@ -50,9 +50,8 @@ def _run(config: Namespace, given: Arguments) -> None:
         if workers is not None:
             train_random_on_workers(run, job, data.kind, config.num_random, workers, display)
         beside |= opponents_of(run, job, data, opponents, display)
-        seconds = opponent_seconds(run, opponents)
         num = config.num_random
-        display.say(baseline_command(run, job, data, num, display, beside=beside, opponent_seconds=seconds))
+        display.say(baseline_command(run, job, data, num, display, beside=beside, opponents=opponents))
         report_at_end(run, job.search, display)
 
 

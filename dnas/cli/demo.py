@@ -83,7 +83,9 @@ def demo(
     Raises:
         UserError: the time is too short for the smallest plan; the message says what would do.
     """
+    from dnas.core.run import RETRAIN
     from dnas.jobs.planning.time_budget import TooShort
+    from dnas.training.loop import SUMMARY
 
     def step(*words: object) -> None:
         said = [str(word) for word in words]
@@ -98,7 +100,7 @@ def demo(
         raise UserError(f"{readable_time(seconds)} are too short on this machine: give --time {least}s.") from error
     step("retrain", run)
     # The opponent spends what the finalists did, and what it finds is trained, too.
-    opponent, training = _seconds(run, "search"), _seconds(run / "retrain", "retrain")
+    opponent, training = _seconds(run, "search"), _seconds(run / RETRAIN, SUMMARY)
     num = num_random(seconds - (clock() - begun) - opponent - TAIL * seconds, training)
     if num == 0:
         raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from dnas.jobs.images import JobData, read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.mistakes import keep_mistakes
 from dnas.jobs.networks import network_builder
-from dnas.jobs.opponents import compute_beside
+from dnas.jobs.opponents import compute_beside, opponent_seconds
 from dnas.jobs.own_model import model_to_load, own_fresh_model
 from dnas.jobs.retrain import interface_of
 from dnas.shipping.load import load, load_spec
@@ -66,7 +66,7 @@ def baseline_command(
     display: Display,
     *,
     beside: Mapping[str, Architecture] | None = None,
-    opponent_seconds: Mapping[str, float] | None = None,
+    opponents: Collection[str] = (),
 ) -> str:
     """Train random architectures like the one that was found and compare them, in RUN/baseline.
 
@@ -77,7 +77,7 @@ def baseline_command(
         num: number of random architectures.
         display: shows progress and messages.
         beside: other architectures by name, which are trained in the same way and shown in the table.
-        opponent_seconds: how long opponents took to find theirs of them, by name.
+        opponents: names of those of them that opponents of the search have found.
 
     Returns:
         The table and what it shows, as text.
@@ -95,10 +95,9 @@ def baseline_command(
         draw = random_architectures(job, run, data.kind)
         kept = replace(training, keep=_keeper(job, data))
         random = train_random_baseline(draw, kept, run=run, num=num, display=display)
-    opponents = opponent_seconds or {}
-    compute, flops = compute_beside(run, opponents)
+    took, (compute, flops) = opponent_seconds(run, opponents), compute_beside(run, opponents)
     comparison = Comparison(
-        found, tuple(random), seconds, len(data.test), tuple(others), opponents, compute=compute, flops=flops
+        found, tuple(random), seconds, len(data.test), tuple(others), took, compute=compute, flops=flops
     )
     return write_comparison(run, comparison)
 

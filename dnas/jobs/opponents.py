@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from dnas.core.architecture import Architecture
@@ -49,15 +49,17 @@ def opponent_seconds(run: Run, names: Iterable[str]) -> dict[str, float]:
     return {name: float(run.child(OPPONENTS).child(name).load_json("search")["seconds"]) for name in names}
 
 
-def compute_beside(run: Run, names: Iterable[str]) -> tuple[dict[str, float], dict[str, float]]:
+def compute_beside(run: Run, names: Collection[str]) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of compute that a run's search and its opponents spent, and FLOPs of the opponents' trainings, by name.
 
     Args:
         run: the run.
         names: of opponents that are finished; without any both are empty.
     """
-    folders = {name: run.child(OPPONENTS).child(name) for name in names}
-    spent = {name: spent_in(folder) for name, folder in ({"the search": run} | folders if folders else {}).items()}
+    if not names:
+        return {}, {}
+    folders = {"the search": run} | {name: run.child(OPPONENTS).child(name) for name in names}
+    spent = {name: spent_in(folder) for name, folder in folders.items()}
     seconds = {name: found.seconds for name, found in spent.items() if found is not None}
     return seconds, {name: found.flops for name, found in spent.items() if found is not None and found.flops}
 

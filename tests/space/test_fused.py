@@ -11,7 +11,6 @@ from torch.testing import assert_close
 from dnas.core.cell import Cell
 from dnas.core.choice import Choice
 from dnas.core.derive import derive
-from dnas.core.mixture import Mixture
 from dnas.core.schedule import Linear
 from dnas.method.hypergradient import ExactProduct, FiniteDifference, FirstOrder, Hypergradient, OneStep
 from dnas.method.relaxation import GumbelSoftmax, Relaxation, Softmax
@@ -21,7 +20,13 @@ from dnas.space import DartsSpace, NasBench201Space
 from dnas.space.base import Space
 from dnas.space.fused import FusedCell, FusedEdgeCell, fuse, unfuse
 from dnas.space.node_sum import NodeSum, Round, Term, plain_sum
-from tests.support.cell_forms import assert_all_close, batch, derivatives, supernets
+from tests.support.cell_forms import (
+    assert_all_close,
+    assert_computes_only_what_is_active,
+    batch,
+    derivatives,
+    supernets,
+)
 
 DARTS = DartsSpace()
 EDGE_WEIGHTS = DartsSpace(nodes=2, edge_weights=True)
@@ -84,19 +89,7 @@ def test_gradients_are_the_same_where_the_weights_need_none():
 def test_a_hard_sample_computes_only_what_is_active():
     cell = fuse(DARTS._searchable_cell(4, reduction=False)).double()
     assert isinstance(cell, FusedCell)
-    active = tuple((4,) if edge == 0 else (0,) for edge in range(14))
-    values = torch.zeros(14, 8, dtype=torch.float64)
-    values[0, 4] = 1.0
-    for edge, on_edge in enumerate(cell.operations):
-        for k, operation in enumerate(on_edge):  # type: ignore[arg-type]
-            if (edge, k) != (0, 4):
-                for weight in operation.parameters():
-                    weight.data.fill_(torch.nan)
-    cell.bind({"normal": Mixture(values, active)})
-    images = torch.randn(2, 4, 6, 6, dtype=torch.float64)
-    result = cell(images, images)
-    assert_close(result[:, :4], cell.operations[0][4](images))  # type: ignore[index]
-    assert result[:, 4:].abs().sum() == 0
+    assert_computes_only_what_is_active(cell, 4)
 
 
 def test_a_one_hot_mixture_computes_what_the_derived_network_computes():

@@ -5,9 +5,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.testing import assert_close
 
-from dnas.core.mixture import Mixture
 from dnas.method.relaxation import GumbelSoftmax, Relaxation, Softmax
 from dnas.searching.search_step import search_step
 from dnas.searching.supernet import Supernet
@@ -16,7 +14,13 @@ from dnas.space.fused import unfuse
 from dnas.space.kernel_cells import KernelCell, KernelEdgeCell, with_kernels
 from dnas.space.kernel_sum import KernelSum
 from dnas.system.threads import num_threads
-from tests.support.cell_forms import assert_all_close, batch, derivatives, supernets
+from tests.support.cell_forms import (
+    assert_all_close,
+    assert_computes_only_what_is_active,
+    batch,
+    derivatives,
+    supernets,
+)
 
 pytest.importorskip("numba")
 
@@ -89,18 +93,7 @@ def test_in_float32_the_error_is_near_that_of_the_edges():
 def test_a_hard_sample_computes_only_what_is_active():
     cell = with_kernels(DARTS._searchable_cell(8, reduction=False)).double()
     assert isinstance(cell, KernelCell)
-    values = torch.zeros(14, 8, dtype=torch.float64)
-    values[0, 4] = 1.0
-    for edge, on_edge in enumerate(cell.operations):
-        for k, operation in enumerate(on_edge):  # type: ignore[arg-type]
-            if (edge, k) != (0, 4):
-                for weight in operation.parameters():
-                    weight.data.fill_(torch.nan)
-    cell.bind({"normal": Mixture(values, tuple((4,) if edge == 0 else (0,) for edge in range(14)))})
-    images = torch.randn(2, 8, 6, 6, dtype=torch.float64)
-    result = cell(images, images)
-    assert_close(result[:, :8], cell.operations[0][4](images))  # type: ignore[index]
-    assert result[:, 8:].abs().sum() == 0
+    assert_computes_only_what_is_active(cell, 8)
 
 
 def test_values_that_are_not_finite_stay_so():

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from dnas.core.batch import Batch
+from dnas.core.cell import Cell
+from dnas.core.mixture import Mixture
 from dnas.method.relaxation import Relaxation
 from dnas.searching.supernet import Supernet
 from dnas.space.base import Space
@@ -53,3 +55,19 @@ def assert_all_close(found: Iterable[Tensor], expected: Iterable[Tensor], tolera
     for number, (a, b) in enumerate(zip(found, expected, strict=True)):
         scale = max(float(b.detach().abs().max()), 1e-3)
         assert_close(a, b, rtol=0, atol=tolerance * scale, msg=lambda text, number=number: f"{number}: {text}")
+
+
+def assert_computes_only_what_is_active(cell: Cell, channels: int) -> None:
+    """A normal DARTS cell of which the first edge has candidate 4 alone, and the others none, reads no other weight."""
+    values = torch.zeros(14, 8, dtype=torch.float64)
+    values[0, 4] = 1.0
+    for edge, on_edge in enumerate(cell.operations):
+        for k, operation in enumerate(on_edge):  # type: ignore[arg-type]
+            if (edge, k) != (0, 4):
+                for weight in operation.parameters():
+                    weight.data.fill_(torch.nan)
+    cell.bind({"normal": Mixture(values, tuple((4,) if edge == 0 else (0,) for edge in range(14)))})
+    images = torch.randn(2, channels, 6, 6, dtype=torch.float64)
+    result = cell(images, images)
+    assert_close(result[:, :channels], cell.operations[0][4](images))  # type: ignore[index]
+    assert result[:, channels:].abs().sum() == 0
