@@ -34,8 +34,12 @@ finalists by successive halving, of which the search's result is one and 15 are 
 is ahead of `price` (its interval is above 0). `finalists` becomes what `dnas search --budget` does if it is ahead of
 `default`, whatever the halving has; whether it is behind the halving is judged and said as above.
 
-The rows were named anew afterwards: `price` is `default` again, the two new ways are `no price` and `finalists, no
-price`. What came of it is in docs/results.md.
+With `--free` there is no budget, and two ways: `default`, and random search with halving at its CPU seconds. Written
+before any such row was made: seeds are run in order, as many as the time allows, and all that are whole are reported;
+the opponent keeps the settings that were chosen for it within the budget. The goal is a mean paired difference above 0.
+
+The rows with a budget were named anew afterwards: `price` is `default` again, the two new ways are `no price` and
+`finalists, no price`. What came of it is in docs/results.md.
 
 A row is a line of JSON; rows that are there are not made again, and what is finished in
 RUNS is taken as it is. The estimate of the time is printed first; the paired differences at the end.
@@ -77,10 +81,11 @@ MINUTES = 1.3  # CPU minutes of a row
 # The second is what finalists without a supernet do. The third is the best setting of three of random search on seeds
 # 100 and 101 (digits_tuning.jsonl): 94.05 in the mean, with epochs=5,rungs=2 93.55, with one rung of ten epochs 93.83.
 WAYS = ("default", "guided:epochs=10", "random_halving:epochs=3,rungs=3", "no price", "finalists, no price")
+FREE_WAYS = ("default", "random_halving:epochs=3,rungs=3")
 SEARCHES = ("default", "no price", "finalists", "finalists, no price")  # the other ways are opponents
 
 
-def job_of(seed: int, way: str = "default") -> Job:
+def job_of(seed: int, way: str = "default", *, is_free: bool = False) -> Job:
     settle = WeightSGD(lr=Cosine(0.1, 0.0), weight_decay=5e-4, nesterov=True)  # as that of finalists
     job = Job(
         data="digits",
@@ -93,7 +98,7 @@ def job_of(seed: int, way: str = "default") -> Job:
         threads=1,
         device="cpu",
         seed=seed,
-        search=SearchSettings(epochs=10, relaxation=Dirichlet(), budget=Budget(LIMITS)),
+        search=SearchSettings(epochs=10, relaxation=Dirichlet(), budget=None if is_free else Budget(LIMITS)),
         retrain=RetrainSettings(
             epochs=10,
             weights=settle,
@@ -113,11 +118,11 @@ def job_of(seed: int, way: str = "default") -> Job:
     return with_fitted_rate(job, open_data(job))
 
 
-def searched(folder: Path, seed: int, way: str) -> tuple[Run, Job, JobData]:
+def searched(folder: Path, seed: int, way: str, *, is_free: bool) -> tuple[Run, Job, JobData]:
     """The search of a way with a seed, that of `default` for an opponent, made if it is not there."""
     own = way if way in SEARCHES else "default"
     name = "" if own == "default" else own.replace(", ", "-").replace(" ", "-") + "-"
-    job, run = job_of(seed, own), Run(folder / f"{name}seed-{seed}")
+    job, run = job_of(seed, own, is_free=is_free), Run(folder / f"{name}seed-{seed}")
     data = load_data(job)
     if not run.config_path.exists():
         begin(run, job)
@@ -141,8 +146,8 @@ def measured(run: Run, way: str, architecture: Architecture, job: Job, data: Job
     return {"test": mean(tests), "tests": tests, "parameters": rows[0].parameters, "flops": flops}
 
 
-def row_of(folder: Path, way: str, seed: int) -> dict[str, Any]:
-    run, job, data = searched(folder, seed, way)
+def row_of(folder: Path, way: str, seed: int, *, is_free: bool = False) -> dict[str, Any]:
+    run, job, data = searched(folder, seed, way, is_free=is_free)
     if way in SEARCHES:
         found, own, networks = run.load_architecture(), run, len(list(run.path.glob("finalists/[0-9]*")))
     else:
@@ -183,14 +188,16 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
-    parser.add_argument("--ways", nargs="+", default=list(WAYS))
+    parser.add_argument("--ways", nargs="+")
+    parser.add_argument("--free", action="store_true", help="without a budget")
     given = parser.parse_args()
+    given.ways = given.ways or list(FREE_WAYS if given.free else WAYS)
     torch.set_num_threads(1)
     there = {(row["way"], row["seed"]) for row in read_rows(given.out)}
     missing = [(way, seed) for seed in given.seeds for way in given.ways if (way, seed) not in there]
     print(f"{len(missing)} rows to make, about {MINUTES * len(missing):.0f} CPU minutes", flush=True)
     for way, seed in missing:
-        row = row_of(given.folder, way, seed)
+        row = row_of(given.folder, way, seed, is_free=given.free)
         append_rows(given.out, [row])
         print(f"{way}, seed {seed}: {100 * row['test']:.2f}, {row['compute']:.0f} CPU s", flush=True)
     rows = [row for row in read_rows(given.out) if row["seed"] in given.seeds and row["way"] in given.ways]

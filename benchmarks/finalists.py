@@ -39,7 +39,7 @@ from rows import append_rows, read_rows
 from dnas import FinalistSettings, NasBench201Space, Run, Silent
 from dnas.core.architecture import Architecture
 from dnas.finalists.contest import Conditions, Contest, Finalist
-from dnas.finalists.opponents.opponent import Compute
+from dnas.finalists.opponents.compute import Compute
 from dnas.finalists.opponents.random_halving import RandomHalving
 from dnas.finalists.proposals import Possible, Proposals
 from dnas.finalists.same_function import SeenFunctions

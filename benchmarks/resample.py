@@ -33,7 +33,7 @@ from dnas.core.decision import Decision
 from dnas.finalists.contest import Conditions, Contest, Finalist
 from dnas.finalists.halving import halved
 from dnas.finalists.judgement import Judgement
-from dnas.finalists.opponents.opponent import Compute
+from dnas.finalists.opponents.compute import Compute
 from dnas.finalists.opponents.random_halving import RandomHalving
 from dnas.finalists.opponents.random_search import RandomSearch
 from dnas.finalists.proposals import Possible, Proposal, Proposals

@@ -40,9 +40,9 @@ from dnas.core.mixture import Mixture
 from dnas.finalists.contest import Conditions, Contest, Finalist
 from dnas.finalists.halving import halved
 from dnas.finalists.judgement import Judgement
+from dnas.finalists.opponents.compute import Compute
 from dnas.finalists.opponents.evolution import RegularizedEvolution
 from dnas.finalists.opponents.guided import Guided
-from dnas.finalists.opponents.opponent import Compute
 from dnas.finalists.opponents.random_halving import RandomHalving
 from dnas.finalists.opponents.random_search import RandomSearch
 from dnas.finalists.proposals import Known, Possible, Proposal, Proposals

@@ -9,7 +9,8 @@ from dataclasses import replace
 from dnas.core.architecture import Architecture
 from dnas.core.run import Run
 from dnas.finalists.contest import FOLDER, Contest
-from dnas.finalists.opponents.opponent import Compute, Opponent
+from dnas.finalists.opponents.compute import Compute
+from dnas.finalists.opponents.opponent import Opponent
 from dnas.jobs.budget import bounds_of_job
 from dnas.jobs.compute import FILE, compute_to_spend, spent_in
 from dnas.jobs.finalists import conditions_of, proposals_of
@@ -23,6 +24,7 @@ from dnas.system.threads import num_threads
 from dnas.system.words import number_of
 
 OPPONENTS = "opponents"  # in the folder of a search
+SPENT = "spent.txt"  # beside the networks of an opponent: what it was told of its compute
 
 
 def opponents_of(
@@ -91,7 +93,7 @@ def opponent_command(
     with num_threads(job.threads), stop_request() as request:
         conditions = conditions_of(of, job, data, display)
         contest = Contest(conditions, run.child(FOLDER), display, request)
-        compute = Compute(seconds, contest, clock)
+        compute = Compute(seconds, contest, clock, contest.run.path / SPENT)
         proposals = proposals_of(of, job, data, conditions, None, bounds)
         architecture = opponent.find(contest, proposals, compute)
     spent = compute.spent

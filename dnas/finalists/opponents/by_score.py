@@ -12,7 +12,8 @@ from dnas.core.architecture import Architecture
 from dnas.core.batch import to_device
 from dnas.data.keyed_random import stream_key
 from dnas.finalists.contest import Contest
-from dnas.finalists.opponents.opponent import Compute, Opponent, random_training
+from dnas.finalists.opponents.compute import Compute
+from dnas.finalists.opponents.opponent import Opponent, random_training
 from dnas.finalists.proposals import Proposal, Proposals
 from dnas.finalists.scores.az_nas import AzNas
 from dnas.finalists.scores.naswot import NasWot

@@ -9,7 +9,8 @@ from random import Random
 from dnas.core.architecture import Architecture
 from dnas.data.keyed_random import stream_key
 from dnas.finalists.contest import Contest, Finalist
-from dnas.finalists.opponents.opponent import Compute, Opponent, best_of, random_training
+from dnas.finalists.opponents.compute import Compute
+from dnas.finalists.opponents.opponent import Opponent, best_of, random_training
 from dnas.finalists.proposals import Proposal, Proposals
 from dnas.finalists.settings import FinalistSettings
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from dnas.core.architecture import Architecture
 from dnas.finalists.contest import Contest, Finalist
-from dnas.finalists.opponents.opponent import Compute, Opponent, best_of, random_training
+from dnas.finalists.opponents.compute import Compute
+from dnas.finalists.opponents.opponent import Opponent, best_of, random_training
 from dnas.finalists.proposals import Proposals
 from dnas.finalists.settings import FinalistSettings
 

@@ -1,45 +1,16 @@
-"""The interface of an opponent, and the compute that it may spend."""
+"""The interface of an opponent."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from dnas.core.architecture import Architecture
 from dnas.finalists.contest import Contest, Finalist
+from dnas.finalists.opponents.compute import Compute
 from dnas.finalists.proposals import Proposals
 from dnas.finalists.settings import FinalistSettings
 from dnas.system.errors import UserError
-
-
-class Compute:
-    """The compute that an opponent may spend; a training that has begun is finished, in the opponent's favour.
-
-    Everything since this was made counts: proposals, scores, trainings and judgements, and trainings of an earlier call
-    that are read from their folders.
-
-    Args:
-        limit: in seconds of `clock`.
-        contest: counts trainings.
-        clock: `dnas.system.compute.compute_clock`.
-    """
-
-    def __init__(self, limit: float, contest: Contest, clock: Callable[[], float]) -> None:
-        self.limit = limit
-        self._contest = contest
-        self._clock = clock
-        self._started = clock()
-
-    @property
-    def spent(self) -> float:
-        """Seconds so far."""
-        besides = self._clock() - self._started - self._contest.compute_now
-        return self._contest.compute + max(besides, 0.0)
-
-    def is_left(self, share: float = 1.0) -> bool:
-        """Whether less than this share of the limit is spent."""
-        return self.spent < share * self.limit
 
 
 @dataclass(frozen=True)
