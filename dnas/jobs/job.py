@@ -60,7 +60,7 @@ class Job:
         fused: whether cells keep only their states in memory and compute everything else again; a search then takes
             about a third of the memory, but more time on a CPU.
         kernels: 'auto' computes the separable convolutions of the supernet by compiled kernels where numba is installed
-            (the extra `cpu`) and the channels are a multiple of 8: the same results up to rounding, in less time on a
+            (the extra `cpu`) and the channels are a multiple of 4: the same results up to rounding, in less time on a
             CPU. 'plain' takes PyTorch's operations.
         batch_size: images per step of the search.
         time: how long the search may take, such as 90s, 30min or 2h, and how long the retraining after it. Image size,

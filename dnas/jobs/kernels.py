@@ -38,6 +38,6 @@ def _unfit(model: nn.Module, device: torch.device) -> str | None:
         return "batch norm over several processes has none"
     if not cells:
         return "no cell of this space with these settings has any"
-    if not any(weight.ndim == 4 and weight.shape[0] % 8 == 0 for cell in cells for weight in cell.parameters()):
-        return "they need a multiple of 8 channels"
+    if not any(weight.ndim == 4 and weight.shape[0] % 4 == 0 for cell in cells for weight in cell.parameters()):
+        return "they need a multiple of 4 channels"
     return None

@@ -246,9 +246,9 @@ def pointwise(
 
 @compiled
 def pointwise_weight(x: Any, g: Any, out: Any, pixels: int, channels: int, lanes: Any) -> None:
-    """out[k, c] += sum_p x[p, k] g[p, c]; channels are a multiple of 8."""
+    """out[k, c] += sum_p x[p, k] g[p, c]; channels are a multiple of 4."""
     for c in range(0, channels, len(lanes)):
-        for k in range(0, channels, 8):
+        for k in range(0, channels - 7, 8):
             o = k * channels + c
             a0 = load(out, o, lanes)
             a1 = load(out, o + channels, lanes)
@@ -276,3 +276,26 @@ def pointwise_weight(x: Any, g: Any, out: Any, pixels: int, channels: int, lanes
             store(out, o + 5 * channels, a5)
             store(out, o + 6 * channels, a6)
             store(out, o + 7 * channels, a7)
+        if channels % 8:
+            _four_rows(x, g, out, pixels, channels, c, lanes)
+
+
+@compiled
+def _four_rows(x: Any, g: Any, out: Any, pixels: int, channels: int, c: int, lanes: Any) -> None:
+    """The last four rows of `pointwise_weight`, where they are not part of eight."""
+    k = channels - 4
+    o = k * channels + c
+    a0 = load(out, o, lanes)
+    a1 = load(out, o + channels, lanes)
+    a2 = load(out, o + 2 * channels, lanes)
+    a3 = load(out, o + 3 * channels, lanes)
+    for b in range(0, pixels * channels, channels):
+        v = load(g, b + c, lanes)
+        a0 = fma(v, spread(x, b + k, lanes), a0)
+        a1 = fma(v, spread(x, b + k + 1, lanes), a1)
+        a2 = fma(v, spread(x, b + k + 2, lanes), a2)
+        a3 = fma(v, spread(x, b + k + 3, lanes), a3)
+    store(out, o, a0)
+    store(out, o + channels, a1)
+    store(out, o + 2 * channels, a2)
+    store(out, o + 3 * channels, a3)

@@ -29,9 +29,9 @@ def address(array: Array) -> int:
 
 @cache
 def lanes(channels: int, dtype: torch.dtype) -> tuple[int, ...]:
-    """As many zeros as the longest vector that divides the channels, a multiple of 8, has numbers."""
+    """As many zeros as the longest vector that divides the channels, a multiple of 4, has numbers."""
     longest = vector_bytes() // dtype.itemsize
-    return (0,) * next(count for count in (16, 8, 4) if count <= longest and channels % count == 0)
+    return (0,) * next(count for count in (16, 12, 8, 4) if count <= longest and channels % count == 0)
 
 
 def in_parts(work: Callable[[int, int], Any], count: int) -> list[Any]:

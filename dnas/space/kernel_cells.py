@@ -18,7 +18,7 @@ class KernelCell(FusedCell):
     """`Cell` with the same parameters, whose nodes are computed by `KernelSum` where there are kernels.
 
     There are for skip connections, pooling, and separable convolutions of 3x3 and 5x5 in the form for search, in
-    float32 and float64, for a multiple of 8 channels, on the CPU, in one process and outside autocast. What has none is
+    float32 and float64, for a multiple of 4 channels, on the CPU, in one process and outside autocast. What has none is
     computed on its edge and added.
     """
 

@@ -50,7 +50,7 @@ class KernelSum(torch.autograd.Function):
         """Whether there are kernels for terms of these weights on x; statistics over several ranks have none."""
         fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.ndim == 4
         sizes = {weight.shape[-1] for weight in weights[::2]}
-        return fits and x.shape[1] % 8 == 0 and sizes <= _SIZES and ranks().size == 1
+        return fits and x.shape[1] % 4 == 0 and sizes <= _SIZES and ranks().size == 1
 
     @staticmethod
     def forward(ctx: Any, terms: tuple[Term, ...], num_inputs: int, values: Tensor, *tensors: Tensor) -> Tensor:

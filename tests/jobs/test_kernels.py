@@ -39,11 +39,11 @@ def test_nothing_is_said_where_nobody_asks():
     ("space", "channels", "device", "said"),
     [
         (JOB.space, 8, "cpu", "Compiled kernels compute"),
-        (JOB.space, 4, "cpu", "they need a multiple of 8 channels"),
+        (JOB.space, 6, "cpu", "they need a multiple of 4 channels"),
         (JOB.space, 8, "cuda", "they are for the CPU"),
         (MobileSpace(), 8, "cpu", "no cell of this space"),
     ],
-    ids=["fits", "4 channels", "GPU", "mobile"],
+    ids=["fits", "6 channels", "GPU", "mobile"],
 )
 def test_one_line_says_whether_kernels_are_used(space: Space, channels: int, device: str, said: str):
     pytest.importorskip("numba")
