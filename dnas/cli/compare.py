@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
 from dnas.cli.beside import add_opponents
+from dnas.cli.budget import FINALISTS_WORDS, with_budget, with_finalists
 from dnas.cli.own_model import check_own_sizes
 from dnas.cli.parser import Command, build_parser, settings_of
 from dnas.cli.recipes import (
@@ -44,6 +45,7 @@ class CompareOptions:
 
     Args:
         run: folder for searches, rows and tables; the same command goes on with what is missing in it.
+        budget: what the retrained networks may cost, as for `dnas search`; its finalists are trained here too.
         seeds: number of searches of each recipe, with the seeds 0, 1 ...
         table: file of a benchmark's table, in which accuracies are looked up; without it the architectures that are
             found, and random ones, are retrained.
@@ -59,6 +61,7 @@ class CompareOptions:
     """
 
     run: Path
+    budget: str | None = None
     seeds: int = 3
     table: Path | None = None
     select: str | None = None
@@ -93,7 +96,7 @@ def _fill(parser: ArgumentParser) -> None:
 
 
 def _understood(given: Arguments) -> Arguments:
-    """Settings are taken from the first recipe; `_jobs` takes them from each."""
+    """Settings are taken from the first recipe; `jobs_of` takes them from each."""
     if RECIPE in given.names:
         raise UserError("dnas compare has --recipes, for one or more of them; it has no option --recipe.")
     check_own_sizes(given)
@@ -110,7 +113,7 @@ def _run(config: Namespace, given: Arguments) -> None:
     options = part_of(config, CompareOptions)
     table = None if options.table is None else load_table(options.table)
     with RichDisplay() as display:
-        jobs = _jobs(config.recipes, given, display)
+        jobs = jobs_of(config.recipes, given, options.budget, display)
         grid = Grid(
             jobs,
             seeds=options.seeds,
@@ -137,17 +140,33 @@ def _run(config: Namespace, given: Arguments) -> None:
         sys.exit(1)
 
 
-def _jobs(recipes: Sequence[str], given: Arguments, display: Display) -> dict[str, Job]:
-    """The settings of each recipe, by its name, with those from the command line over them."""
+def jobs_of(recipes: Sequence[str], given: Arguments, budget: str | None, display: Display) -> dict[str, Job]:
+    """The settings of each recipe, by its name, with those from the command line over them.
+
+    Args:
+        recipes: names of recipes, or their files.
+        given: the command line.
+        budget: what `--budget` says.
+        display: is told what follows from them.
+
+    Raises:
+        UserError: they do not fit, or two recipes have one name.
+    """
+    is_told = False
     jobs: dict[str, Job] = {}
     for recipe in recipes:
         path, name = recipe_path(recipe), Path(recipe).stem
         if name in jobs:
             raise UserError(f"Two recipes are called {name!r}; give each once, or rename a file.")
-        job = fitted(job_of_recipe(recipe, given), given)
+        asked = with_budget(job_of_recipe(recipe, given), budget)
+        job = with_finalists(asked, given)
+        is_told = is_told or job != asked
+        job = fitted(job, given)
         jobs[name] = with_task_of(job, open_data(job))
         for note in notes_on_recipe(path, job):
             display.say(note)
+    if is_told:
+        display.say(FINALISTS_WORDS)
     return jobs
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
+from dnas.cli.budget import FINALISTS_WORDS, with_budget, with_finalists
 from dnas.cli.own_model import check_own_sizes
 from dnas.cli.parser import Command
 from dnas.cli.ranks import folder_to_go_on_with, shown
@@ -29,15 +30,12 @@ from dnas.cli.workers import check_workers, workers_of, workers_words
 from dnas.core.architecture import Architecture
 from dnas.core.decision import Decision
 from dnas.core.run import RETRAIN, Run, run_of_rank, writing
-from dnas.cost.budget import Budget
 from dnas.distributed.ranks import ranks
 from dnas.distributed.ray_tasks import RayTasks
 from dnas.finalists.of_search import searched_architecture
-from dnas.finalists.settings import WITHIN_BUDGET, FinalistSettings
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import baseline_command, check_baseline
-from dnas.jobs.milliseconds import is_limited
 from dnas.jobs.repeat import outcome
 from dnas.jobs.report import report_at_end
 from dnas.jobs.retrain import plan_retrain, retrain_command
@@ -211,7 +209,10 @@ def _asked(
         check_new(run)
         return job
     if options.resume is None:
-        job = with_finalists(with_budget(part_of(config, Job), options.budget), given, display)
+        asked = with_budget(part_of(config, Job), options.budget)
+        job = with_finalists(asked, given)
+        if job != asked:
+            display.say(FINALISTS_WORDS)
         for note in notes_on_space(config, job):
             display.say(note)
         job = fitted(job, given)
@@ -220,34 +221,6 @@ def _asked(
     if config.recipe and not is_restarted:
         raise UserError("A recipe cannot set 'resume'; give --resume RUN alone on the command line.")
     return job_of(Run.open(run.path), trust=trust)
-
-
-def with_budget(job: Job, budget: str | None) -> Job:
-    """The job with the budget of the option; as it is without one.
-
-    Raises:
-        UserError: what is no limit.
-    """
-    if budget is None:
-        return job
-    limits, before = tuple(budget.split(",")), job.search.budget
-    within = Budget(limits) if before is None else replace(before, limits=limits)
-    return replace(job, search=replace(job.search, budget=within))
-
-
-def with_finalists(job: Job, given: Arguments, display: Display) -> Job:
-    """The job with finalists, where it has a budget and nothing was said of finalists; as it is otherwise.
-
-    Within a limit on milliseconds there are none, since only the search's own result is measured against it.
-    """
-    is_said = job.finalists != FinalistSettings() or any(name.startswith("--finalists") for name in given.names)
-    if job.search.budget is None or is_said or is_limited(job):
-        return job
-    display.say(
-        f"Budget: the best of {WITHIN_BUDGET.num} finalists is taken, the search's result and random networks "
-        "(--finalists 0: the search's result)."
-    )
-    return replace(job, finalists=WITHIN_BUDGET)
 
 
 def _workers(job: Job, options: SearchOptions) -> RayTasks | None:

@@ -8,7 +8,9 @@ import torch
 
 from dnas import Architecture, Budget, SearchSettings, Silent, load
 from dnas.cli.arguments import Arguments, Option
-from dnas.cli.search import with_budget, with_finalists
+from dnas.cli.budget import with_budget, with_finalists
+from dnas.cli.compare import COMMAND, jobs_of
+from dnas.cli.parser import parse
 from dnas.cost import count_flops, count_parameters
 from dnas.finalists.settings import WITHIN_BUDGET, FinalistSettings
 from dnas.jobs.job import Job
@@ -62,12 +64,21 @@ def test_the_range_is_told_first_and_the_retrained_network_meets_what_was_asked(
 def test_within_an_exact_budget_there_are_finalists_if_nothing_is_said_of_them(budget, given, finalists):
     job = with_budget(Job(data="digits"), budget)
     words = Arguments(tuple(Option(name, ("0",)) for name in given))
-    assert with_finalists(job, words, Silent()).finalists == finalists
+    assert with_finalists(job, words).finalists == finalists
+
+
+@pytest.mark.parametrize(("more", "finalists"), [((), WITHIN_BUDGET), (("--finalists", "0"), FinalistSettings())])
+def test_a_row_of_a_comparison_has_the_budget_and_the_finalists_of_a_search(more, finalists):
+    words = ("--recipes", "default", "darts_1st", "--data", "digits", "--budget", "flops<=50%", "--run", "out", *more)
+    config, given = parse(COMMAND, words)
+    for job in jobs_of(config.recipes, given, config.budget, Silent()).values():
+        assert job.search.budget == Budget(("flops<=50%",))
+        assert job.finalists == finalists
 
 
 def test_finalists_that_a_recipe_asks_for_stay():
     job = replace(with_budget(Job(data="digits"), "flops<=50%"), finalists=FinalistSettings(num=4))
-    assert with_finalists(job, Arguments(), Silent()) == job
+    assert with_finalists(job, Arguments()) == job
 
 
 def test_the_budget_of_the_command_line_takes_the_place_of_a_recipes_limits_and_leaves_its_price():
