@@ -13,8 +13,8 @@ def add_network(parser: ArgumentParser) -> None:
         "--network",
         type=str | None,
         default=None,
-        help="found, best, or a name of the comparison, such as 'random 3'; by default, after `dnas baseline`, the "
-        "best of found and random ones by held-out samples",
+        help="found, best, or a name of the comparison, such as 'random 3' or that of an opponent; by default, after "
+        "`dnas baseline`, the best by held-out samples of the found one, the random ones and those of opponents",
     )
 
 

@@ -27,11 +27,24 @@ class ChosenNetwork(NamedTuple):
     why: str
 
 
+class _Compared(NamedTuple):
+    """A network of a comparison, where it lies, and whether that is the run's own retraining."""
+
+    row: Row
+    folder: Path
+    is_found: bool = False
+
+    @property
+    def is_kept(self) -> bool:
+        return self.is_found or (self.folder / SPEC_FILE).exists()
+
+
 def chosen_network(path: Path, name: str | None) -> ChosenNetwork:
     """The network that is asked for.
 
-    After `dnas baseline` the default is the best of the found one and the random ones by held-out samples; the found
-    one where several are equal. The test part takes no part in the choice.
+    After `dnas baseline` the default is the best by held-out samples of the found one, the random ones and those that
+    opponents found; the first of equal ones in this order. Architectures that were named, such as published ones, and
+    the test part take no part in the choice.
 
     Args:
         path: a run, or what else `dnas.load` reads.
@@ -49,22 +62,35 @@ def chosen_network(path: Path, name: str | None) -> ChosenNetwork:
         raise UserError(f"--network {name} chooses among networks that were compared: `dnas baseline {path}` does it.")
     if name == FOUND:
         return ChosenNetwork(path, "")
-    data = run.child(FOLDER).load_json("comparison")
-    compared = _rows(data, "found", source) + _rows(data, "random", source)
-    rows = compared + _rows(data, "beside", source)
+    searched, named = _compared(path, run.child(FOLDER).load_json("comparison"), source)
     if name in (None, BEST):
-        best = compared[0]
-        for row in compared[1:]:
-            best = row if row.is_better(row.validation, best.validation) else best
-        if name is None and not _is_kept(path, best, compared):
+        best = searched[0]
+        for one in searched[1:]:
+            best = one if one.row.is_better(one.row.validation, best.row.validation) else best
+        if name is None and not best.is_kept:
             return ChosenNetwork(
-                path, f"Network: the found one; {best.name} was better on held-out samples, but not kept."
+                path, f"Network: the found one; {best.row.name} was better on held-out samples, but not kept."
             )
-        return ChosenNetwork(_folder(path, best, compared), _why_best(best, compared))
-    named = next((row for row in rows if row.name == name), None)
-    if named is None:
-        raise UserError(f"--network {name}: no network of {source} is called so; it has {[row.name for row in rows]}.")
-    return ChosenNetwork(_folder(path, named, compared), "")
+        return ChosenNetwork(_folder(path, best), _why_best(best, searched))
+    one = next((one for one in (*searched, *named) if one.row.name == name), None)
+    if one is None:
+        known = [one.row.name for one in (*searched, *named)]
+        raise UserError(f"--network {name}: no network of {source} is called so; it has {known}.")
+    return ChosenNetwork(_folder(path, one), "")
+
+
+def _compared(path: Path, data: object, source: Path) -> tuple[list[_Compared], list[_Compared]]:
+    """The networks of a comparison that were searched for, the found one first, and those that were named."""
+    folder = path / FOLDER
+    found = [_Compared(row, path / RETRAIN, is_found=True) for row in _rows(data, "found", source)]
+    random = [_Compared(row, folder / f"{index:03d}") for index, row in enumerate(_rows(data, "random", source))]
+    beside = [_Compared(row, folder / row.name) for row in _rows(data, "beside", source)]
+    # Comparisons of earlier versions do not say who is an opponent.
+    names = data.get("opponent_seconds", {}) if isinstance(data, dict) else {}
+    if not isinstance(names, dict):
+        raise UserError(f"{source} does not hold a comparison: expected names under 'opponent_seconds'.")
+    opponents = [one for one in beside if one.row.name in names]
+    return [*found, *random, *opponents], [one for one in beside if one.row.name not in names]
 
 
 def _rows(data: object, kind: str, source: Path) -> list[Row]:
@@ -76,34 +102,23 @@ def _rows(data: object, kind: str, source: Path) -> list[Row]:
     return [Row.from_data(entry, source=f"{source}, {kind} {index}") for index, entry in enumerate(entries)]
 
 
-def _folder(path: Path, row: Row, compared: list[Row]) -> Path:
-    """Where the network of a row lies."""
-    folder = _place(path, row, compared)
-    if not _is_kept(path, row, compared):
+def _folder(path: Path, one: _Compared) -> Path:
+    """Where a network lies that was kept."""
+    if not one.is_kept:
         raise UserError(
-            f"{folder} holds no {SPEC_FILE}: it was trained when the networks of a comparison were not kept. Move "
+            f"{one.folder} holds no {SPEC_FILE}: it was trained when the networks of a comparison were not kept. Move "
             f"{path / FOLDER / 'results.json'} away and give `dnas baseline {path}` again, which measures what is "
             "trained and keeps it; or take --network found."
         )
-    return folder
+    return one.folder
 
 
-def _place(path: Path, row: Row, compared: list[Row]) -> Path:
-    if row == compared[0]:
-        return path / RETRAIN
-    return path / FOLDER / (f"{compared.index(row) - 1:03d}" if row in compared else row.name)
-
-
-def _is_kept(path: Path, row: Row, compared: list[Row]) -> bool:
-    return row == compared[0] or (_place(path, row, compared) / SPEC_FILE).exists()
-
-
-def _why_best(best: Row, compared: list[Row]) -> str:
-    found, metric = compared[0], best.metric
-    by = f"the best of {len(compared)} by held-out {called(metric)}"
-    if best == found:
+def _why_best(best: _Compared, searched: list[_Compared]) -> str:
+    found, metric = searched[0].row, best.row.metric
+    by = f"the best of {len(searched)} by held-out {called(metric)}"
+    if best.is_found:
         return f"Network: the found one, {by} ({shown(metric, found.validation)})."
     return (
-        f"Network: {best.name}, {by} ({shown(metric, best.validation)}; the found one has "
+        f"Network: {best.row.name}, {by} ({shown(metric, best.row.validation)}; the found one has "
         f"{shown(metric, found.validation)}). --network found takes that."
     )

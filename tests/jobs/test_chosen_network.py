@@ -18,9 +18,9 @@ def row(name: str, validation: float, test: float, better: Literal["higher", "lo
     return Row(name, Architecture({"op": name}), 10, validation, test, 1.0, metric, better)
 
 
-def compared(path: Path, found: Row, *random: Row, beside: tuple[Row, ...] = ()) -> Path:
-    folder = Run(path).child("baseline")
-    folder.save_json("comparison", comparison_data(Comparison(found, random, 1.0, 10, beside)))
+def compared(path: Path, found: Row, *random: Row, beside: tuple[Row, ...] = (), opponent: str = "") -> Path:
+    folder, took = Run(path).child("baseline"), {opponent: 1.0} if opponent else {}
+    folder.save_json("comparison", comparison_data(Comparison(found, random, 1.0, 10, beside, took)))
     for index in range(len(random)):
         folder.child(f"{index:03d}").path.mkdir()
         (folder.path / f"{index:03d}" / "network.json").write_text("{}")
@@ -60,6 +60,21 @@ def test_a_row_is_taken_by_its_name_and_published_ones_never_by_themselves(tmp_p
         chosen_network(run, "random 9")
     with pytest.raises(ValueError, match=r"holds no network\.json"):
         chosen_network(run, "PUBLISHED")
+
+
+def test_what_an_opponent_found_takes_part_and_what_was_named_does_not(tmp_path: Path):
+    beside = (row("PUBLISHED", 0.99, 0.99), row("random_halving-rungs3", 0.9, 0.1))
+    run = compared(
+        tmp_path, row("found", 0.8, 0.8), row("random 0", 0.7, 0.7), beside=beside, opponent="random_halving-rungs3"
+    )
+    place = run / "baseline" / "random_halving-rungs3"
+    place.mkdir()
+    (place / "network.json").write_text("{}")
+    for name in (None, "best"):
+        folder, why = chosen_network(run, name)
+        assert folder == place
+        assert why.startswith("Network: random_halving-rungs3, the best of 3 by held-out")
+    assert chosen_network(run, "random_halving-rungs3") == (place, "")
 
 
 def test_a_better_one_that_earlier_versions_did_not_keep_is_named_and_the_found_one_taken(tmp_path: Path):

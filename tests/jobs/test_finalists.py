@@ -105,6 +105,7 @@ def test_opponents_are_rows_of_a_baseline(photos: Path, tmp_path: Path):
     assert folder.load_json("compute")["limit"] == spent["seconds"]
     named = run.child("baseline").child("random_halving-epochs1-rungs1")
     assert named.load_architecture() == folder.load_architecture()
+    assert "Test part" in done("evaluate", tmp_path, "--network", named.path.name)
 
 
 def test_balanced_accuracy_judges_only_where_nobody_named_a_task_and_classes_differ_much(photos: Path, tmp_path: Path):
