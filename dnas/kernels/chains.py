@@ -1,4 +1,4 @@
-"""One round of separable operations that read the same images: ReLU, depthwise, 1x1 convolution, batch norm."""
+"""One round of separable operations that read the same images on the CPU, and the batch norm that follows."""
 
 from __future__ import annotations
 
@@ -10,39 +10,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnas.kernels.images import Array, in_parts, summed
+from dnas.kernels import devices
+from dnas.kernels.devices import Outer
+from dnas.kernels.images import Array, address, in_parts, lanes, summed
 
 
 @dataclass(frozen=True)
 class Norm:
-    """Batch norm of y over `count` pixels: mean and 1 / sigma (channels,), in float64."""
+    """Batch norms of some y over `count` pixels: mean and 1 / sigma (terms, channels), in float64, of any device."""
 
-    mean: Array
-    inverse: Array
+    mean: Any
+    inverse: Any
     count: int
 
     @staticmethod
-    def of(total: Array, count: int, eps: float) -> Norm:
-        """From the sums of y and y y, (2 channels)."""
-        mean, square = total.reshape(2, -1) / count
+    def of(total: Any, count: int, eps: Any) -> Norm:
+        """From the sums of y and y y, (terms, 2, channels)."""
+        mean = total[:, 0] / count
         # Rounding may leave the variance of a constant channel below 0.
-        return Norm(mean, 1 / np.sqrt(np.maximum(square - mean**2, 0) + eps), count)
+        variance = (total[:, 1] / count - mean * mean).clip(0)
+        return Norm(mean, (variance + eps) ** -0.5, count)
 
-    def affine(self, weight: float) -> tuple[Array, Array]:
-        """a and b of weight * BN(y) = a y + b."""
+    def affine(self, weight: Any) -> tuple[Any, Any]:
+        """a and b of weight * BN(y) = a y + b, for weights (terms, 1)."""
         scale = weight * self.inverse
         return scale, -scale * self.mean
 
-    def gradient(self, g: Array, g_y: Array, weight: float) -> tuple[tuple[Array, Array, Array], float]:
-        """a, b, c of d_y = a g + b y + c, and the gradient of the weight, from the sums of g and of g y."""
+    def gradient(self, g: Any, g_y: Any, weight: Any) -> tuple[tuple[Any, Any, Any], Any]:
+        """a, b, c of d_y = a g + b y + c, and the gradients of the weights, from the sums of g and of g y."""
         along = (g_y - self.mean * g) * self.inverse
         of_g = weight * self.inverse
         of_y = -of_g * self.inverse * along / self.count
-        return (of_g, of_y, -of_g * g / self.count - of_y * self.mean), along.sum()
+        return (of_g, of_y, -of_g * g / self.count - of_y * self.mean), along.sum(-1)
 
 
 @dataclass(frozen=True)
-class Chains:
+class Chains(devices.Chains):
     """One round of several separable operations that read the same images.
 
     Args:
@@ -57,75 +60,64 @@ class Chains:
 
     x: Array
     norm: tuple[Array, Array]
-    sizes: tuple[int, int, int, int]
+    sizes: devices.Sizes
     stride: int
     kernels: tuple[Array, Array]
     depthwise: tuple[Array, ...]
     pointwise: Array
 
-    @property
-    def out_sizes(self) -> tuple[int, int, int, int]:
-        batch, height, width, channels = self.sizes
-        return batch, -(-height // self.stride), -(-width // self.stride), channels
-
-    def forward(self, of_vector: Any) -> tuple[Array, Array]:
-        """y (chains, pixels * channels), and its sums (chains, 2 channels)."""
+    def forward(self) -> tuple[list[Array], Array]:
         from dnas.kernels.chains_numba import chains_forward
 
+        channels = self.sizes[3]
         y = torch.empty(len(self.pointwise), int(np.prod(self.out_sizes)), dtype=torch.from_numpy(self.x).dtype).numpy()
         weights = (joined(self.depthwise), joined(self.pointwise.transpose(0, 2, 1)))
-        of_y = y.reshape(-1)
+        of_y, of_vector = y.reshape(-1), lanes(channels, self.x.itemsize)
 
         def work(begin: int, end: int) -> Array:
             return chains_forward(
                 begin, end, self.x, self.norm, self.kernels, self.stride, weights, of_y, self.sizes, of_vector
             )
 
-        return y, summed(in_parts(work, self.sizes[0]))
+        return list(y), summed(in_parts(work, self.sizes[0])).reshape(-1, 2, channels)
 
     def backward(
-        self,
-        outer: tuple[Array, ...],
-        added: tuple[int, Array],
-        gradient: Array,
-        wanted: tuple[bool, bool],
-        of_vector: Any,
-    ) -> tuple[Array, list[Tensor]]:
-        """Write the gradient of scale x + shift; its sums, and the gradients of the weights, two for each chain.
-
-        Args:
-            outer, added: as in `chains_backward`.
-            gradient: where the gradient of the images is written.
-            wanted: whether that gradient, and those of the weights, are wanted.
-        """
+        self, outer: Outer, added: tuple[Array, Any] | None, wanted: tuple[bool, bool]
+    ) -> tuple[Array, Array, list[Tensor]]:
         from dnas.kernels.chains_numba import chains_backward
 
         kernels = joined(self.depthwise)
         turned = joined([kernel[::-1] for kernel in self.depthwise])
         weights = (kernels, turned, joined(self.pointwise))
+        gradient = torch.empty(self.x.size if wanted[0] else 0, dtype=torch.from_numpy(self.x).dtype).numpy()
+        factors = tuple(factor.astype(self.x.dtype).reshape(-1) for factor in outer.factors)
+        addresses = (np.array([address(g) for g in outer.g]), np.array([address(y) for y in outer.y]), *factors)
+        images, factor = added or (self.x, 0)
+        more = address(images), np.array([factor], self.x.dtype)
 
         def work(begin: int, end: int) -> tuple[Array, Array, Array]:
             own = np.zeros_like(kernels), np.zeros_like(weights[2])
-            into = (gradient, *own)
-            given = (weights, outer, added, into, wanted)
-            args = (self.x, self.norm, self.kernels, self.stride, *given, self.sizes, of_vector)
-            return chains_backward(begin, end, *args), *own
+            given = (weights, addresses, more, (gradient, *own), wanted)
+            args = (self.x, self.norm, self.kernels, self.stride, *given, self.sizes)
+            return chains_backward(begin, end, *args, lanes(self.sizes[3], self.x.itemsize)), *own
 
         total, of_kernels, of_matrices = (summed(parts) for parts in zip(*in_parts(work, self.sizes[0]), strict=True))
         ends = np.cumsum([kernel.size for kernel in self.depthwise])[:-1]
         own = zip(self.depthwise, np.split(of_kernels, ends), of_matrices.reshape(self.pointwise.shape), strict=True)
-        return total, [
-            weight
-            for kernel, of_kernel, of_matrix in own
-            for weight in (_depthwise_weight(of_kernel.reshape(kernel.shape)), _pointwise_weight(of_matrix.T))
-        ]
+        return (
+            gradient,
+            total.reshape(2, -1),
+            [
+                weight
+                for kernel, of_kernel, of_matrix in own
+                for weight in (_depthwise_weight(of_kernel.reshape(kernel.shape)), _pointwise_weight(of_matrix.T))
+            ],
+        )
 
 
-def joined(arrays: Sequence[Array] | Array, like: Array | None = None) -> Array:
-    """All arrays one after another as one long one, in the type of `like`."""
-    return np.concatenate([np.ravel(array) for array in arrays]).astype(
-        arrays[0].dtype if like is None else like.dtype, copy=False
-    )
+def joined(arrays: Sequence[Array] | Array) -> Array:
+    """All arrays one after another as one long one."""
+    return np.concatenate([np.ravel(array) for array in arrays])
 
 
 def _depthwise_weight(taps: Array) -> Tensor:

@@ -28,9 +28,9 @@ def address(array: Array) -> int:
 
 
 @cache
-def lanes(channels: int, dtype: torch.dtype) -> tuple[int, ...]:
-    """As many zeros as the longest vector that divides the channels, a multiple of 4, has numbers."""
-    longest = vector_bytes() // dtype.itemsize
+def lanes(channels: int, itemsize: int) -> tuple[int, ...]:
+    """As many zeros as the longest vector that divides the channels, a multiple of 4, has numbers of so many bytes."""
+    longest = vector_bytes() // itemsize
     return (0,) * next(count for count in (16, 12, 8, 4) if count <= longest and channels % count == 0)
 
 

@@ -1,4 +1,4 @@
-"""The weighted sum of a node's operations as one autograd function on the CPU kernels of `dnas.kernels`.
+"""The weighted sum of a node's operations as one autograd function on the kernels of `dnas.kernels`.
 
 It is the sum of `dnas.space.node_sum`, `sum_t m_t f_t(x_t)`. A separable f is one or two rounds of ReLU, depthwise and
 1x1 convolution, and batch norm without parameters. What is kept is the input y of each batch norm; no normalised,
@@ -12,32 +12,27 @@ Backward, with g the gradient of the node, P the number of pixels, and sums over
     d_y_t = (m_t / sigma_t) (g - sum g / P - (y_t - mean_t) S_t / (sigma_t P))
 
 where d_y is computed as the chain's backward pass reads g and y. All separable operations of an edge go through their
-images together, so that the images are read, and their gradient written, once.
+images together, so that the images are read, and their gradient written, once. A term that is not separable counts as
+one with mean 0 and sigma 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dnas.distributed.ranks import ranks
-from dnas.kernels.chains import Chains, Norm, joined
-from dnas.kernels.images import Array, address, flat, in_parts, lanes, summed
-from dnas.space.node_sum import Term, differentiable_gradients
+from dnas.kernels.chains import Norm
+from dnas.kernels.cpu import CpuKernels
+from dnas.kernels.devices import Array, Chains, Kernels, Outer, Sizes
+from dnas.space.node_sum import Term, differentiable_gradients, weights_of
 
 _SIZES = {3, 5}  # of the depthwise kernels for which there is a weight gradient
-
-
-@dataclass(frozen=True)
-class Chain:
-    """What is kept of a separable term: its rounds, each with its place among their chains, its y and batch norm."""
-
-    rounds: tuple[tuple[Chains, int, Array, Norm], ...]
 
 
 class KernelSum(torch.autograd.Function):
@@ -54,36 +49,7 @@ class KernelSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, terms: tuple[Term, ...], num_inputs: int, values: Tensor, *tensors: Tensor) -> Tensor:
-        from dnas.kernels.sums_numba import weighted_sum
-
-        inputs = [x.detach().contiguous(memory_format=torch.channels_last) for x in tensors[:num_inputs]]
-        weights = [weight.detach() for weight in tensors[num_inputs:]]
-        of_vector = lanes(inputs[0].shape[1], inputs[0].dtype)
-        chains = _forward_chains(terms, inputs, weights, of_vector)
-        mixture = values.tolist()
-        places, scales, shift = [], [], np.zeros(inputs[0].shape[1])
-        for number, term in enumerate(terms):
-            value = mixture[term.edge][term.candidate]
-            if number in chains:
-                _, place, y, norm = chains[number].rounds[-1]
-                scale, own_shift = norm.affine(value)
-                places.append(address(y[place]))
-                shift += own_shift
-            else:
-                scale = np.full_like(shift, value)
-                places.append(address(flat(inputs[term.slot])))
-            scales.append(scale)
-        result = _result_like(inputs, terms, chains)
-        out, at = flat(result), np.array(places)
-        scale, shift = (joined([array], like=out) for array in (np.stack(scales), shift))
-        channels = result.shape[1]
-        in_parts(
-            lambda begin, end: weighted_sum(begin, end, at, scale, shift, out, channels, of_vector),
-            out.size // channels,
-        )
-        ctx.terms, ctx.num_inputs, ctx.kept = terms, num_inputs, (inputs, chains, at, of_vector)
-        ctx.save_for_backward(values, *tensors)
-        return result
+        return node_sum(CpuKernels(), ctx, terms, num_inputs, values, *tensors)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -92,37 +58,86 @@ class KernelSum(torch.autograd.Function):
         if torch.is_grad_enabled():
             given = (values, *tensors)
             return None, None, *differentiable_gradients(ctx.terms, ctx.num_inputs, given, g, needs)
-        g = g.contiguous(memory_format=torch.channels_last)
-        gradients = Gradients(ctx.terms, values.tolist(), g, needs[1 : 1 + ctx.num_inputs], *ctx.kept)
-        d_inputs, d_weights = gradients.of_inputs_and_weights(any(needs[1 + ctx.num_inputs :]))
-        return None, None, gradients.of_values(), *d_inputs, *d_weights
+        for_inputs, for_weights = needs[1 : 1 + ctx.num_inputs], any(needs[1 + ctx.num_inputs :])
+        return None, None, *Gradients(ctx.node, values, g).of_all(for_inputs, for_weights)
 
 
-def _forward_chains(
-    terms: Sequence[Term], inputs: Sequence[Tensor], weights: Sequence[Tensor], of_vector: Any
-) -> dict[int, Chain]:
-    """The separable terms by their number: those that read the same images together, then second rounds alone."""
-    first = np.cumsum([0, *(2 * len(term.rounds) for term in terms)])
-    found: dict[int, Chain] = {}
+def node_sum(
+    kernels: Kernels, ctx: Any, terms: tuple[Term, ...], num_inputs: int, values: Tensor, *tensors: Tensor
+) -> Tensor:
+    """The forward pass of a `KernelSum` on these kernels; `ctx` gets what the backward pass needs."""
+    inputs = [x.detach().contiguous(memory_format=torch.channels_last) for x in tensors[:num_inputs]]
+    node = Node.of(kernels, terms, inputs, [weight.detach() for weight in tensors[num_inputs:]])
+    scale, shift = node.norm.affine(kernels.mixture(values, node.places))
+    ctx.terms, ctx.num_inputs, ctx.node = terms, num_inputs, node
+    ctx.save_for_backward(values, *tensors)
+    return kernels.tensor(kernels.weighted_sum(node.y, scale, shift.sum(0), node.sizes), node.sizes)
+
+
+@dataclass(frozen=True)
+class Node:
+    """What the forward pass keeps.
+
+    Args:
+        terms: those that are separable, then the others.
+        inputs: of the node, channels-last.
+        firsts: the first rounds of the separable terms, with the numbers of the terms.
+        seconds: the second rounds, by number.
+        y: what each term gives before its last batch norm.
+        inner, norm: batch norms between two rounds, in the order of `seconds`, and the last ones of all terms.
+        sizes: of the node: number of images, height, width, channels.
+    """
+
+    kernels: Kernels
+    terms: tuple[Term, ...]
+    inputs: Sequence[Tensor]
+    firsts: Sequence[tuple[Sequence[int], Chains]]
+    seconds: dict[int, Chains]
+    y: Sequence[Array]
+    inner: Norm | None
+    norm: Norm
+    sizes: Sizes
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Edge and candidate of each term."""
+        return [(term.edge, term.candidate) for term in self.terms]
+
+    @staticmethod
+    def of(kernels: Kernels, terms: tuple[Term, ...], inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Node:
+        """The rounds of all terms, forward."""
+        terms = tuple(sorted(terms, key=lambda term: not term.rounds))
+        pairs = [list(zip(own[::2], own[1::2], strict=True)) for _, own in weights_of(terms, weights)]
+        firsts, y, totals = _first_rounds(kernels, terms, inputs, pairs)
+        sizes = firsts[0][1].out_sizes if firsts else _sizes(inputs[terms[0].slot])
+        count = prod(sizes[:3])
+        two = [number for number, term in enumerate(terms) if len(term.rounds) == 2]
+        inner, seconds = None, {}
+        if two:
+            inner = Norm.of(kernels.rows([totals[n] for n in two]), count, kernels.column(_eps(terms, two)))
+            for number, scale, shift in zip(two, *inner.affine(1.0), strict=True):
+                dilations, (_, pair) = [terms[number].rounds[1].dilation], pairs[number]
+                seconds[number] = kernels.chains(y[number], (scale, shift), sizes, 1, dilations, [pair])
+                (y[number],), (totals[number],) = seconds[number].forward()
+        norm = _last_norms(kernels, terms, totals, sizes)
+        return Node(kernels, terms, inputs, firsts, seconds, [y[n] for n in range(len(terms))], inner, norm, sizes)
+
+
+def _first_rounds(
+    kernels: Kernels, terms: Sequence[Term], inputs: Sequence[Tensor], pairs: Sequence[Sequence[tuple[Tensor, Tensor]]]
+) -> tuple[list[tuple[list[int], Chains]], dict[int, Array], dict[int, Array]]:
+    """The first rounds of the separable terms; y of all terms, and the sums of those that have a batch norm."""
+    firsts, totals = [], {}
+    y = {number: kernels.images(inputs[term.slot]) for number, term in enumerate(terms) if not term.rounds}
     for numbers in _of_one_input(terms):
-        x = inputs[terms[numbers[0]].slot]
-        batch, channels, height, width = x.shape
-        one, none = np.ones(channels), np.zeros(channels)
-        pairs = [(weights[first[number]], weights[first[number] + 1]) for number in numbers]
-        chains = _chains(flat(x), (one, none), (batch, height, width, channels), [terms[n] for n in numbers], 0, pairs)
-        y, total = chains.forward(of_vector)
-        count = y.shape[1] // channels
-        for place, number in enumerate(numbers):
-            term = terms[number]
-            norm = Norm.of(total[place], count, term.eps)
-            rounds = [(chains, place, y, norm)]
-            if len(term.rounds) == 2:
-                pair = weights[first[number] + 2], weights[first[number] + 3]
-                second = _chains(y[place], norm.affine(1.0), chains.out_sizes, [term], 1, [pair])
-                y2, total2 = second.forward(of_vector)
-                rounds.append((second, 0, y2, Norm.of(total2[0], count, term.eps)))
-            found[number] = Chain(tuple(rounds))
-    return found
+        x, rounds = inputs[terms[numbers[0]].slot], [terms[number].rounds[0] for number in numbers]
+        own, dilations = [pairs[number][0] for number in numbers], [round_.dilation for round_ in rounds]
+        chains = kernels.chains(kernels.images(x), None, _sizes(x), rounds[0].stride, dilations, own)
+        firsts.append((numbers, chains))
+        own_y, total = chains.forward()
+        y |= zip(numbers, own_y, strict=True)
+        totals |= zip(numbers, total, strict=True)
+    return firsts, y, totals
 
 
 def _of_one_input(terms: Sequence[Term]) -> Iterator[list[int]]:
@@ -134,133 +149,105 @@ def _of_one_input(terms: Sequence[Term]) -> Iterator[list[int]]:
     yield from groups.values()
 
 
-def _chains(
-    x: Array,
-    norm: tuple[Array, Array],
-    sizes: tuple[int, int, int, int],
-    terms: Sequence[Term],
-    index: int,
-    weights: Sequence[tuple[Tensor, Tensor]],
-) -> Chains:
-    """Round `index` of some terms that read x."""
-    rounds = [term.rounds[index] for term in terms]
-    kernels = [depthwise.shape[-1] for depthwise, _ in weights]
-    return Chains(
-        x,
-        (joined([norm[0]], like=x), joined([norm[1]], like=x)),
-        sizes,
-        rounds[0].stride,
-        (np.array(kernels), np.array([one.dilation for one in rounds])),
-        tuple(depthwise.flatten(1).t().contiguous().numpy() for depthwise, _ in weights),
-        np.stack([pointwise.flatten(1).numpy() for _, pointwise in weights]),
-    )
+def _last_norms(kernels: Kernels, terms: Sequence[Term], totals: dict[int, Array], sizes: Sizes) -> Norm:
+    """The last batch norm of each term."""
+    others, numbers = len(terms) - len(totals), range(len(totals))
+    means, inverses = [], []
+    if totals:
+        total, eps = kernels.rows([totals[n] for n in numbers]), kernels.column(_eps(terms, numbers))
+        found = Norm.of(total, prod(sizes[:3]), eps)
+        means, inverses = list(found.mean), list(found.inverse)
+    zero, one = (kernels.column((number,) * sizes[3])[:, 0] for number in (0.0, 1.0))
+    return Norm(kernels.rows(means + [zero] * others), kernels.rows(inverses + [one] * others), prod(sizes[:3]))
 
 
-def _result_like(inputs: Sequence[Tensor], terms: Sequence[Term], chains: dict[int, Chain]) -> Tensor:
-    """An empty node: its images have the size of what any term gives."""
-    x = inputs[terms[0].slot]
-    batch, height, width, channels = (
-        chains[0].rounds[0][0].out_sizes if 0 in chains else (x.shape[0], *x.shape[2:], x.shape[1])
-    )
-    return torch.empty(batch, height, width, channels, dtype=x.dtype).permute(0, 3, 1, 2)
+def _eps(terms: Sequence[Term], numbers: Sequence[int]) -> tuple[float, ...]:
+    return tuple(terms[number].eps for number in numbers)
 
 
-@dataclass
+def _sizes(x: Tensor) -> Sizes:
+    """Number of images, height, width, channels."""
+    batch, channels, height, width = x.shape
+    return batch, height, width, channels
+
+
 class Gradients:
-    """The backward pass of a `KernelSum`.
+    """The backward pass of a `KernelSum`, from what its forward pass kept, the mixture and the node's gradient."""
 
-    Args:
-        terms, values: as in the forward pass.
-        g: gradient of the node, channels-last.
-        needs: which inputs need a gradient.
-        inputs, chains, places, of_vector: what the forward pass kept.
-    """
+    def __init__(self, node: Node, values: Tensor, g: Tensor):
+        self.node, self.kernels, self.values = node, node.kernels, values
+        self.g = node.kernels.images(g.contiguous(memory_format=torch.channels_last))
+        total = node.kernels.gradient_sums(node.y, self.g, node.sizes)
+        self.mixture = node.kernels.mixture(values, node.places)
+        self.factors, self.of_mixture = node.norm.gradient(total[-1], total[:-1], self.mixture)
 
-    terms: tuple[Term, ...]
-    values: list[list[float]]
-    g: Tensor
-    needs: Sequence[bool]
-    inputs: Sequence[Tensor]
-    chains: dict[int, Chain]
-    places: Array
-    of_vector: Any
-
-    def __post_init__(self) -> None:
-        from dnas.kernels.sums_numba import gradient_sums
-
-        batch, channels, height, width = self.g.shape
-        self.flat_g, self.pixels = flat(self.g), batch * height * width
-        args = (self.places, self.flat_g, height * width, channels, self.of_vector)
-        total = summed(in_parts(lambda begin, end: gradient_sums(begin, end, *args), batch))
-        self.total = total.reshape(-1, channels)
-
-    def of_values(self) -> Tensor:
-        """The mixture's gradient (edges, candidates)."""
-        result = torch.zeros(len(self.values), len(self.values[0]), dtype=self.g.dtype)
-        for number, term in enumerate(self.terms):
-            if number in self.chains:
-                _, own = self.chains[number].rounds[-1][-1].gradient(self.total[-1], self.total[number], 1.0)
-            else:
-                own = self.total[number].sum()
-            result[term.edge, term.candidate] = float(own)
-        return result
-
-    def of_inputs_and_weights(self, for_weights: bool) -> tuple[list[Tensor | None], list[Tensor | None]]:
-        """Gradients of the node's inputs that need one, and of all weights if they are wanted."""
-        d_inputs: list[Tensor | None] = [None] * len(self.inputs)
-        d_weights: dict[int, list[Tensor]] = {}
-        plain = dict.fromkeys((term.slot for term in self.terms if not term.rounds), 0.0)
-        for term in self.terms:
-            if not term.rounds:
-                plain[term.slot] += self.values[term.edge][term.candidate]
-        for numbers in _of_one_input(self.terms):
-            slot = self.terms[numbers[0]].slot
-            if self.needs[slot] or for_weights:
-                factor, before = plain.pop(slot, 0.0), d_inputs[slot]
-                found = self._through_chains(numbers, factor, for_weights, d_weights)
-                d_inputs[slot] = found if before is None or found is None else before.add_(found)
+    def of_all(self, for_inputs: Sequence[bool], for_weights: bool) -> Iterator[Tensor | None]:
+        """The gradients of the mixture, of the node's inputs that need one, and of all weights if they are wanted."""
+        node = self.node
+        needed = [one for one in node.firsts if for_weights or for_inputs[self._slot(one[0])]]
+        inner, d_weights = self._through_seconds([n for numbers, _ in needed for n in numbers], for_weights)
+        plain = self._plain_factors()
+        d_inputs: list[Tensor | None] = [None] * len(node.inputs)
+        for numbers, chains in needed:
+            slot = self._slot(numbers)
+            added = (self.g, plain.pop(slot)) if slot in plain else None
+            outer, wanted = self._outer(numbers, inner), (for_inputs[slot], for_weights)
+            gradient, _, own = chains.backward(outer, added, wanted)
+            for place, number in enumerate(numbers):
+                d_weights[number] = own[2 * place : 2 * place + 2] + d_weights.get(number, [])
+            if for_inputs[slot]:
+                found, before = self.kernels.tensor(gradient, chains.sizes), d_inputs[slot]
+                d_inputs[slot] = found if before is None else before.add_(found)
         for slot, factor in plain.items():
-            if self.needs[slot]:
-                d_inputs[slot] = self.g * factor
-        count = sum(2 * len(term.rounds) for term in self.terms)
-        if not for_weights:
-            return d_inputs, [None] * count
-        return d_inputs, [own for number, term in enumerate(self.terms) if term.rounds for own in d_weights[number]]
+            if for_inputs[slot]:
+                d_inputs[slot] = self.kernels.tensor(self.kernels.scaled(self.g, factor), node.sizes)
+        yield self.kernels.spread(self.of_mixture, node.places, self.values)
+        yield from d_inputs
+        for number, term in enumerate(node.terms):
+            yield from d_weights[number] if for_weights and term.rounds else [None] * (2 * len(term.rounds))
 
-    def _through_chains(
-        self, numbers: Sequence[int], factor: float, for_weights: bool, d_weights: dict[int, list[Tensor]]
-    ) -> Tensor | None:
-        """The gradient of the images that these terms read, and `factor` times g; `d_weights` get those of weights."""
-        outer: list[tuple[int, int, tuple[Array, Array, Array]]] = []
-        kept: list[Array] = []  # as long as their addresses are in use
-        chains = self.chains[numbers[0]].rounds[0][0]
-        nothing = address(self.flat_g), np.zeros(1, self.flat_g.dtype)
-        for number in numbers:
-            term, (first, *second) = self.terms[number], self.chains[number].rounds
-            value = self.values[term.edge][term.candidate]
-            _, place, y, norm = first
-            g, of_g, of_g_y, own = self.flat_g, self.total[-1], self.total[number], []
-            for two, _, y2, norm2 in second:
-                ours, _ = norm2.gradient(of_g, of_g_y, value)
-                outer2 = _outer([(address(g), address(y2), ours)], like=g)
-                g, value = torch.empty(y[place].size, dtype=self.g.dtype).numpy(), 1.0
-                total, own = two.backward(outer2, nothing, g, (True, for_weights), self.of_vector)
-                of_g, of_g_y = total.reshape(2, -1)
-                kept.append(g)
-            ours, _ = norm.gradient(of_g, of_g_y, value)
-            outer.append((address(g), address(y[place]), ours))
-            d_weights[number] = own
-        x = self.inputs[self.terms[numbers[0]].slot]
-        need = self.needs[self.terms[numbers[0]].slot]
-        d_x = torch.empty_like(x) if need else x
-        given = _outer(outer, like=self.flat_g), (nothing[0], np.array([factor], self.flat_g.dtype))
-        _, own = chains.backward(*given, flat(d_x), (need, for_weights), self.of_vector)
-        for place, number in enumerate(numbers):
-            d_weights[number] = own[2 * place : 2 * place + 2] + d_weights[number]
-        return d_x if need else None
+    def _slot(self, numbers: Sequence[int]) -> int:
+        """The node's input that these terms read."""
+        return self.node.terms[numbers[0]].slot
+
+    def _plain_factors(self) -> dict[int, Array]:
+        """For each input that enters the node as it is, the sum of its values in the mixture, (1,)."""
+        factors: dict[int, Array] = {}
+        for number, term in enumerate(self.node.terms):
+            if not term.rounds:
+                before, own = factors.get(term.slot), self.mixture[number]
+                factors[term.slot] = own if before is None else before + own
+        return factors
+
+    def _through_seconds(
+        self, numbers: Sequence[int], for_weights: bool
+    ) -> tuple[dict[int, tuple[Array, tuple[Array, Array, Array]]], dict[int, list[Tensor]]]:
+        """Of the terms with these numbers that have two rounds: the gradient of the first one's y, as images and the
+        factors a, b, c of `Outer`; and the gradients of the second one's weights.
+        """
+        node, gradients, d_weights = self.node, {}, {}
+        sums = {number: self.kernels.column((0.0,) * (2 * node.sizes[3])).reshape(2, -1) for number in node.seconds}
+        for number in node.seconds.keys() & numbers:
+            outer = Outer([self.g], [node.y[number]], _rows(self.factors, slice(number, number + 1)))
+            gradients[number], sums[number], d_weights[number] = node.seconds[number].backward(
+                outer, None, (True, for_weights)
+            )
+        if not gradients:
+            return {}, {}
+        assert node.inner is not None
+        total = self.kernels.rows(list(sums.values()))
+        factors, _ = node.inner.gradient(total[:, 0], total[:, 1], 1.0)
+        places = {number: place for place, number in enumerate(node.seconds)}
+        return {number: (g, _rows(factors, places[number])) for number, g in gradients.items()}, d_weights
+
+    def _outer(self, numbers: Sequence[int], inner: dict[int, tuple[Array, tuple[Array, Array, Array]]]) -> Outer:
+        """The gradient of what the first rounds of these terms gave."""
+        found = [inner.get(number, (self.g, _rows(self.factors, number))) for number in numbers]
+        a, b, c = (self.kernels.rows([factors[i] for _, factors in found]) for i in range(3))
+        y = [self.node.seconds[n].x if n in self.node.seconds else self.node.y[n] for n in numbers]
+        return Outer([g for g, _ in found], y, (a, b, c))
 
 
-def _outer(outer: Sequence[tuple[int, int, tuple[Array, Array, Array]]], like: Array) -> tuple[Array, ...]:
-    """Addresses and the three factors of all chains, as `chains_backward` takes them."""
-    of_g, of_y, of_all = (joined([factors[i] for _, _, factors in outer], like=like) for i in range(3))
-    return np.array([g for g, _, _ in outer]), np.array([y for _, y, _ in outer]), of_g, of_y, of_all
+def _rows(factors: tuple[Array, Array, Array], rows: int | slice) -> tuple[Array, Array, Array]:
+    a, b, c = factors
+    return a[rows], b[rows], c[rows]
