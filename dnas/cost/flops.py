@@ -93,9 +93,8 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any =
 def run_without_trace(model: nn.Module, example_inputs: Inputs) -> Any:
     """The model's outputs, without gradient; buffers and random generators stay as they were."""
     arguments, keywords = call_arguments(example_inputs)
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=_accelerators(model)):
-        return call_with(model, buffers, arguments, keywords)
+        return call_with(model, {}, arguments, keywords, copy_buffers=True)
 
 
 def call_arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -15,7 +15,7 @@ from dnas.core.architecture import Architecture
 from dnas.core.batch import Batch
 from dnas.core.decision import Decision
 from dnas.core.derive import find_decisions
-from dnas.core.functional import call_with
+from dnas.core.functional import call_with, prefixes
 from dnas.core.mixture import Active, Mixture
 from dnas.core.searchable import Searchable
 from dnas.distributed.ranks import ranks
@@ -106,7 +106,12 @@ class Supernet:
 
     def weights(self) -> dict[str, nn.Parameter]:
         """The model's trainable parameters by name."""
-        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+        found: dict[nn.Parameter, str] = {}
+        for module, prefix in prefixes(self.model).items():
+            for name, weight in module._parameters.items():
+                if weight is not None and weight.requires_grad:
+                    found.setdefault(weight, prefix + name)  # the first name of a weight with several
+        return {name: weight for weight, name in found.items()}
 
     # Mixtures
 
@@ -147,7 +152,7 @@ class Supernet:
     @contextmanager
     def bound(self, mixtures: Mapping[str, Mixture]) -> Iterator[nn.Module]:
         """The model, which weighs its candidates by `mixtures` until the end of the block."""
-        searchable = [module for module in self.model.modules() if isinstance(module, Searchable)]
+        searchable = [module for module in prefixes(self.model) if isinstance(module, Searchable)]
         for module in searchable:
             module.bind(mixtures)
         try:
@@ -171,9 +176,8 @@ class Supernet:
         arguments, keywords = batch.arguments
         if batch.carry is not None:
             arguments = (*arguments, batch.carry)
-        buffers = {} if update_buffers else {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         with self.bound(mixtures) as model:
-            return call_with(model, {**weights, **buffers}, arguments, keywords)
+            return call_with(model, weights, arguments, keywords, copy_buffers=not update_buffers)
 
     def loss(
         self,
