@@ -1,5 +1,6 @@
 """A module can be called with other tensors, and has its own afterwards."""
 
+import copy
 import doctest
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import dnas.core.functional
-from dnas.core.functional import call_with
+from dnas.core.functional import call_with, prefixes
 
 X = torch.linspace(-1, 1, 12).reshape(4, 3)
 
@@ -70,3 +71,11 @@ def test_gradients_reach_the_given_tensors_from_every_place():
 def test_a_name_that_is_none_of_the_module_is_an_error():
     with pytest.raises(KeyError, match="wieght"):
         call_with(nn.Linear(3, 3), {"wieght": torch.zeros(3, 3)}, (X,), {})
+
+
+def test_with_copies_of_the_buffers_a_call_changes_none():
+    model = TwoPlaces()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    assert_close(call_with(model, {}, (X,), {}, copy_buffers=True), copy.deepcopy(model)(X))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    assert list(prefixes(model)) == list(model.modules())
