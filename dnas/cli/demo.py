@@ -99,9 +99,8 @@ def demo(
         least = int(seconds_in(error.enough) / SEARCH) + 1
         raise UserError(f"{readable_time(seconds)} are too short on this machine: give --time {least}s.") from error
     step("retrain", run)
-    # The opponent spends what the finalists did, and what it finds is trained, too.
-    opponent, training = _seconds(run, "search"), _seconds(run / RETRAIN, SUMMARY)
-    num = num_random(seconds - (clock() - begun) - opponent - TAIL * seconds, training)
+    training = _number(run / RETRAIN, SUMMARY, "seconds")
+    num = num_random(seconds - (clock() - begun) - opponent_seconds(run) - TAIL * seconds, training)
     if num == 0:
         raise UserError(
             f"{readable_time(seconds)} are too short for a comparison on this machine, which needs one random network: "
@@ -115,24 +114,39 @@ def demo(
     print(f"\nAll of it took {readable_time(clock() - begun)} of {readable_time(seconds)}.", flush=True)
 
 
+def opponent_seconds(run: Path) -> float:
+    """How long the opponent will take, in seconds by the clock.
+
+    It spends all compute of the search, its planning and proposals too, as fast as the finalists spent theirs.
+    """
+    from dnas.finalists.contest import FOLDER
+    from dnas.finalists.halving import RESULT
+    from dnas.jobs.compute import FILE
+
+    took, compute = (_number(run / FOLDER, RESULT, entry) for entry in ("seconds", "compute"))
+    return _number(run, FILE, "seconds") * (took / compute if compute else 1.0)
+
+
 def num_random(left: float, training: float) -> int:
-    """The number of random networks for which there is time, beside the one that the opponent finds.
+    """The number of random networks for which there is time, beside two trainings of the opponent.
+
+    One is of the network that it finds, the other one may have begun when its compute is spent.
 
     Args:
         left: seconds that are left for them.
         training: seconds that one training took.
 
     Example:
-        >>> num_random(110, 7), num_random(40, 7), num_random(12, 7)
+        >>> num_random(120, 7), num_random(50, 7), num_random(30, 7)
         (8, 2, 0)
     """
-    return max(0, min(MOST_RANDOM, int(left / (MARGIN * training + 1)) - 1))
+    return max(0, min(MOST_RANDOM, int(left / (MARGIN * training + 1)) - 2))
 
 
-def _seconds(run: Path, summary: str) -> float:
+def _number(run: Path, file: str, entry: str) -> float:
     from dnas.core.run import Run
 
-    return float(Run(run).load_json(summary)["seconds"])
+    return float(Run(run).load_json(file)[entry])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ from dnas.system.words import seconds_in
 
 
 class Machine:
-    """Carries out commands in made-up seconds: a search, the same time for its opponent, and trainings."""
+    """Carries out commands in made-up seconds: a search, two thirds of it for its finalists, and trainings.
+
+    One second of compute takes 1.25 s, and the opponent finishes a training when its compute is spent.
+    """
 
     def __init__(self, training: float, search: float = 100):
         self.training, self.search, self.now, self.done = training, search, 0.0, []
@@ -31,14 +34,16 @@ class Machine:
             limit = seconds_in(words[-1])
             if limit < self.search:
                 raise TooShort(f"{limit} s is too short", f"{self.search:.0f}s")
-            Run(Path(words[words.index("--run") + 1])).save_json("search", {"seconds": self.search})
+            run = Run(Path(words[words.index("--run") + 1]))
+            run.save_json("compute", {"seconds": self.search / 1.25})
+            run.child("finalists").save_json("result", {"seconds": self.search / 1.5, "compute": self.search / 1.875})
             self.now += self.search
         elif words[0] == "retrain":
             Run(Path(words[1])).child("retrain").save_json("retrain", {"seconds": self.training})
             self.now += self.training
         elif words[0] == "baseline":
             num = int(words[words.index("--num") + 1])
-            self.now += self.search + (1 + num) * self.training
+            self.now += self.search + (1.2 + 1 + num) * self.training
         else:
             self.now += self.training / 2
 
@@ -52,7 +57,7 @@ def test_examples_hold():
     assert doctest.testmod(dnas.cli.demo).failed == 0
 
 
-@pytest.mark.parametrize(("training", "num"), [(2, 8), (7, 4), (12, 2), (16, 1)])
+@pytest.mark.parametrize(("training", "num"), [(2, 8), (7, 3), (10, 1), (12, 1)])
 def test_a_slower_machine_trains_fewer_random_networks_and_keeps_the_time(tmp_path: Path, training: float, num: int):
     machine = Machine(training)
     assert machine.demo(tmp_path)[2] == ["baseline", str(tmp_path), "--num", str(num), "--opponents", OPPONENT]
