@@ -75,9 +75,9 @@ def test_the_words_of_its_search_are_options_and_its_opponent_is_one():
 
 
 def test_where_two_finalists_or_one_random_network_do_not_fit_it_is_refused_with_what_would_do(tmp_path: Path):
-    with pytest.raises(UserError, match=r"5\.0 min are too short on this machine: give --time 501s"):
+    with pytest.raises(UserError, match=r"5\.0 min are too short on this machine: give --time 572s"):
         Machine(7, search=200).demo(tmp_path)
-    assert Machine(7, search=200).demo(tmp_path, 501)
+    assert Machine(7, search=200).demo(tmp_path, 572)
     with pytest.raises(UserError, match=r"needs one random network: give twice as much, --time 600s"):
         Machine(30).demo(tmp_path)
 
