@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -23,6 +23,13 @@ Stem = Literal["cifar", "imagenet"]
 LARGEST_SIZES = {"channels": 10_000, "cells": 1000, "num_classes": 1_000_000, "in_channels": 1000}
 # Largest number of nodes of a cell. Its edges grow with the square: 5,000 for 100 nodes.
 MOST_NODES = 100
+
+_OF_SEARCH = "of_search"
+
+
+def of_search(default: Any) -> Any:
+    """Default of a field of a space that describes the search alone: no architecture holds it."""
+    return field(default=default, metadata={_OF_SEARCH: True})
 
 
 class Space(ABC):
@@ -120,9 +127,9 @@ class Space(ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The fields as plain JSON values, without schedules, which describe the search and not its result."""
+        """The fields as plain JSON values, without schedules and `of_search`, which describe the search alone."""
         assert is_dataclass(self)
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if not entry.metadata.get(_OF_SEARCH)}
         values = {
             name: value for name, value in values.items() if value is not None and not isinstance(value, Schedule)
         }

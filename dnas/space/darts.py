@@ -15,7 +15,17 @@ from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdg
 from dnas.core.cell import Cell, PlainCell
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
-from dnas.space.base import MOST_NODES, Space, Stem, check_cell, check_count, check_space, draw, draw_distinct
+from dnas.space.base import (
+    MOST_NODES,
+    Space,
+    Stem,
+    check_cell,
+    check_count,
+    check_space,
+    draw,
+    draw_distinct,
+    of_search,
+)
 from dnas.space.drop_path import DropPath
 from dnas.space.edges import CellBuilder, EdgeSettings
 from dnas.space.ops import EVALUATION, OPERATIONS, SEARCH, operation
@@ -61,6 +71,9 @@ class DartsSpace(Space):
             https://arxiv.org/abs/1904.12760); None for no dropout.
         drop_path: rate at which the supernet drops edges for a sample (RobustDARTS, Zela et al. 2020,
             https://arxiv.org/abs/1909.09656: `Linear(0, 0.2)`); None for no drop-path.
+        running_statistics: whether the supernet is evaluated with the running statistics of its batch norm, as `eval()`
+            in official code of DARTS does, and not with those of the batch (docs/methods.md). Its weights' steps move
+            them. It rules out fused cells and compiled kernels.
 
     Raises:
         UserError: there is no node or part, candidates are unknown, repeated, or only 'none', or a rate is outside
@@ -83,6 +96,7 @@ class DartsSpace(Space):
     auxiliary_skip: Schedule | None = None
     skip_dropout: Schedule | None = None
     drop_path: Schedule | None = None
+    running_statistics: bool = of_search(False)
 
     def __post_init__(self) -> None:
         accept(self)
@@ -101,7 +115,12 @@ class DartsSpace(Space):
     @property
     def _edge_settings(self) -> EdgeSettings:
         return EdgeSettings(
-            self.edge_weights, self.partial_channels, self.auxiliary_skip, self.skip_dropout, self.drop_path
+            self.edge_weights,
+            self.partial_channels,
+            self.auxiliary_skip,
+            self.skip_dropout,
+            self.drop_path,
+            self.running_statistics,
         )
 
     def decisions(self) -> dict[str, Decision]:
@@ -117,7 +136,7 @@ class DartsSpace(Space):
     def model(
         self, *, channels: int, cells: int, num_classes: int, in_channels: int = 3, stem: Stem = "cifar"
     ) -> nn.Module:
-        """The supernet's model; batch norm uses the batch's statistics and has a learned scale in the stem only."""
+        """The supernet's model; batch norm has a learned scale in the stem only."""
         return supernet_model(
             [self._cell_decision(name) for name in CELLS],
             self._edge_settings,

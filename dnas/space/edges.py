@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -30,6 +30,7 @@ class EdgeSettings:
             skip.
         skip_dropout: rate of the dropout after skip connections (P-DARTS, Chen et al. 2019); None for no dropout.
         drop_path: rate at which edges are dropped (RobustDARTS, Zela et al. 2020); None for no drop-path.
+        running_statistics: whether batch norm keeps running statistics for evaluation.
 
     Raises:
         UserError: there are no parts, or a rate is outside [0, 1).
@@ -40,6 +41,7 @@ class EdgeSettings:
     auxiliary_skip: Schedule | None = None
     skip_dropout: Schedule | None = None
     drop_path: Schedule | None = None
+    running_statistics: bool = False
 
     def __post_init__(self) -> None:
         if self.partial_channels < 1:
@@ -54,6 +56,10 @@ class EdgeSettings:
     def only_mix(self) -> bool:
         """Whether a plain `Cell` is enough, with or without weights of the edges."""
         return self.partial_channels == 1 and not (self.auxiliary_skip or self.skip_dropout or self.drop_path)
+
+    def formed(self, form: Form) -> Form:
+        """The form of the batch norm with these settings."""
+        return replace(form, running=form.running or self.running_statistics)
 
     def with_edges(self, decision: Decision) -> dict[str, Decision]:
         """The decisions of a cell by name: its operations and, if edges have weights, its edges."""
@@ -83,7 +89,7 @@ class CellBuilder:
 
     def __init__(self, settings: EdgeSettings, form: Form):
         self.settings = settings
-        self.form = form
+        self.form = settings.formed(form)
         self.auxiliary_weight, self.skip_dropout, self.drop_path = (
             None if schedule is None else Scheduled(schedule)
             for schedule in (settings.auxiliary_skip, settings.skip_dropout, settings.drop_path)

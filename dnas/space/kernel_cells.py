@@ -11,7 +11,7 @@ from dnas.space.edge_cell import EdgeCell
 from dnas.space.fused import FusedCell, FusedEdgeCell, copy_as, copy_edge_cell, replace_cells
 from dnas.space.kernel_sum import KernelSum
 from dnas.space.node_sum import NodeSum
-from dnas.space.ops import DilConv, SepConv
+from dnas.space.ops import DilConv, SepConv, keeps_running_statistics
 
 
 class KernelCell(FusedCell):
@@ -43,6 +43,8 @@ def with_kernels(model: nn.Module) -> nn.Module:
 
 def _with_kernels(cell: Cell) -> Cell:
     if not any(isinstance(operation, SepConv | DilConv) for operation in cell.modules()):
+        return cell
+    if keeps_running_statistics(cell):
         return cell
     if type(cell) is Cell:
         return copy_as(KernelCell, cell)

@@ -14,7 +14,7 @@ from dnas.core.architecture import Architecture, CellArchitecture, Kept, KeptEdg
 from dnas.core.cell import Cell, PlainCell
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
-from dnas.space.base import Space, Stem, check_cell, check_size, check_space, draw
+from dnas.space.base import Space, Stem, check_cell, check_size, check_space, draw, of_search
 from dnas.space.drop_path import DropPath
 from dnas.space.edges import CellBuilder, EdgeSettings
 from dnas.space.layout import fast_layout
@@ -47,6 +47,7 @@ class NasBench201Space(Space):
         auxiliary_skip: as in `DartsSpace`.
         skip_dropout: as in `DartsSpace`.
         drop_path: as in `DartsSpace`.
+        running_statistics: as in `DartsSpace`.
 
     Raises:
         UserError: there are no parts, or a rate is outside [0, 1).
@@ -67,6 +68,7 @@ class NasBench201Space(Space):
     auxiliary_skip: Schedule | None = None
     skip_dropout: Schedule | None = None
     drop_path: Schedule | None = None
+    running_statistics: bool = of_search(False)
 
     def __post_init__(self) -> None:
         accept(self)
@@ -75,7 +77,12 @@ class NasBench201Space(Space):
     @property
     def _edge_settings(self) -> EdgeSettings:
         return EdgeSettings(
-            self.edge_weights, self.partial_channels, self.auxiliary_skip, self.skip_dropout, self.drop_path
+            self.edge_weights,
+            self.partial_channels,
+            self.auxiliary_skip,
+            self.skip_dropout,
+            self.drop_path,
+            self.running_statistics,
         )
 
     def decisions(self) -> dict[str, Decision]:
@@ -86,7 +93,7 @@ class NasBench201Space(Space):
     ) -> nn.Module:
         """The supernet's model with `cells` cells per stage (5 in the paper, with 16 channels).
 
-        Batch norm uses the batch's statistics everywhere; it has a learned scale outside the cells only.
+        Batch norm has a learned scale outside the cells only.
         """
         _refuse(stem, auxiliary=False)
         return ThreeStages(
@@ -95,13 +102,13 @@ class NasBench201Space(Space):
             cells=cells,
             num_classes=num_classes,
             in_channels=in_channels,
-            form=replace(NB201_SEARCH, affine=True),
+            form=replace(self._edge_settings.formed(NB201_SEARCH), affine=True),
         )
 
     def _make_cell(self) -> Callable[[int], Cell]:
         settings = self._edge_settings
         if settings.only_mix:
-            return lambda channels: _searchable_cell(channels, settings.edge_weights)
+            return lambda channels: _searchable_cell(channels, settings)
         builder = CellBuilder(settings, NB201_SEARCH)
         return lambda channels: builder.cell(_DECISION, channels, num_inputs=1, strides=[1] * len(EDGES))
 
@@ -220,9 +227,10 @@ class ResidualBlock(nn.Module):
         return self.conv1(self.conv0(x)) + self.shortcut(pooled)
 
 
-def _searchable_cell(channels: int, edge_weights: bool = False) -> StackedCell:
-    candidates = [{name: operation(name, channels, 1, NB201_SEARCH) for name in CANDIDATES} for _ in EDGES]
-    return StackedCell(NAME, EDGES, candidates, num_inputs=1, output=OUTPUT, edge_weights=edge_weights)
+def _searchable_cell(channels: int, settings: EdgeSettings) -> StackedCell:
+    form = settings.formed(NB201_SEARCH)
+    candidates = [{name: operation(name, channels, 1, form) for name in CANDIDATES} for _ in EDGES]
+    return StackedCell(NAME, EDGES, candidates, num_inputs=1, output=OUTPUT, edge_weights=settings.edge_weights)
 
 
 def _plain_cell(cell: CellArchitecture, channels: int) -> PlainCell:

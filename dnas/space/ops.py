@@ -71,9 +71,15 @@ class BatchNorm(nn.BatchNorm2d):
         return F.batch_norm(x, None, None, weight.expand(x.shape[1]).contiguous(), None, training=True, eps=self.eps)
 
 
-# In search, candidates must not differ by a learned scale (DARTS, appendix A.1.1), and batch statistics leave no trace.
+# In search, candidates must not differ by a learned scale (DARTS, appendix A.1.1), and batch statistics leave no trace;
+# `EdgeSettings.running_statistics` keeps running ones.
 SEARCH = Form(affine=False, running=False, norm_after_pool=True)
 EVALUATION = Form(affine=True, running=True, norm_after_pool=False)
+
+
+def keeps_running_statistics(module: nn.Module) -> bool:
+    """Whether a batch norm in a module keeps running statistics, which only its own forward pass moves."""
+    return any(isinstance(norm, BatchNorm) and norm.track_running_stats for norm in module.modules())
 
 
 def operation(name: str, channels: int, stride: int, form: Form) -> nn.Module:

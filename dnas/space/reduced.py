@@ -14,7 +14,7 @@ from dnas.core.architecture import Architecture, Kept
 from dnas.core.cell import places
 from dnas.core.decision import Decision
 from dnas.core.schedule import Schedule
-from dnas.space.base import Space, Stem, check_space
+from dnas.space.base import Space, Stem, check_space, of_search
 from dnas.space.darts import (
     CELLS,
     cell_decision,
@@ -80,6 +80,7 @@ class ReducedDartsSpace(Space):
         auxiliary_skip: as in `DartsSpace`.
         skip_dropout: as in `DartsSpace`.
         drop_path: as in `DartsSpace`.
+        running_statistics: as in `DartsSpace`.
 
     Raises:
         UserError: the number is another one, there are no parts, or a rate is outside [0, 1).
@@ -99,6 +100,7 @@ class ReducedDartsSpace(Space):
     auxiliary_skip: Schedule | None = None
     skip_dropout: Schedule | None = None
     drop_path: Schedule | None = None
+    running_statistics: bool = of_search(False)
 
     def __post_init__(self) -> None:
         accept(self)
@@ -109,7 +111,12 @@ class ReducedDartsSpace(Space):
     @property
     def _edge_settings(self) -> EdgeSettings:
         return EdgeSettings(
-            self.edge_weights, self.partial_channels, self.auxiliary_skip, self.skip_dropout, self.drop_path
+            self.edge_weights,
+            self.partial_channels,
+            self.auxiliary_skip,
+            self.skip_dropout,
+            self.drop_path,
+            self.running_statistics,
         )
 
     def decisions(self) -> dict[str, Decision]:

@@ -235,7 +235,8 @@ EXPECTED: dict[str, Published] = {
         replace(
             SEARCH,
             observers=(OperationFreeze(threshold=0.4, count=20, against="sum"), BestEpoch(at_its_start=True)),
-        )
+        ),
+        DartsSpace(running_statistics=True),
     ),
     "darts_plus": in_darts(replace(SEARCH, observers=(SkipStop(most=2, cell="normal"),))),
     "one_shot": autodl(
