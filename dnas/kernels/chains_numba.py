@@ -17,7 +17,7 @@ import numpy as np
 
 from dnas.kernels.compiled import compiled
 from dnas.kernels.convolutions_numba import depthwise, depthwise_weight, pointwise, pointwise_weight
-from dnas.kernels.vectors_numba import fma, load, load_at, plus, positive, spread, store, where_positive, zero
+from dnas.kernels.vectors_numba import fma, load, plus, positive, spread, store, where_positive, zero
 
 
 @compiled
@@ -38,24 +38,35 @@ def chains_forward(
     batch, height, width, channels = sizes
     count, pad = len(kernels[0]), _widest(kernels)
     out_height, out_width = (height + stride - 1) // stride, (width + stride - 1) // stride
-    pixels = out_height * out_width
-    row = (width + 2 * pad) * channels
-    padded, middle = _aligned(x, (height + 2 * pad) * row), _aligned(x, pixels * channels)
+    pixels, blocks = out_height * out_width, channels // len(lanes)
+    row, out_row = (width + 2 * pad) * len(lanes), _eights(out_width) * len(lanes)
+    plane, out_plane = (height + 2 * pad) * row, out_height * out_row
+    scratch, places = _scratch(x, (blocks * plane, blocks * out_plane), lanes)
+    padded, middle = places[0], places[1]
+    images, to_y, all_taps, matrices = x.ctypes.data, y.ctypes.data, weights[0].ctypes.data, weights[1].ctypes.data
     part, total = np.empty(2 * channels, x.dtype), np.zeros((count, 2 * channels), np.float64)
     for n in range(begin, end):
-        _fill(x, n * height * width * channels, norm, padded, row, pad, sizes, lanes)
+        _fill(images, n * height * width * channels, norm, padded, row, plane, pad, sizes, lanes)
         taps = 0
         for k in range(count):
             size, dilation = kernels[0][k], kernels[1][k]
-            base = (pad - dilation * (size // 2)) * (row + channels)
-            shape, kernel = (out_height, out_width, channels), (size, dilation, stride)
-            depthwise(padded, row, base, weights[0][taps:], middle, shape, kernel, False, lanes)
-            taps += size * size * channels
+            base = (pad - dilation * (size // 2)) * (row + len(lanes))
+            shape, kernel = (out_height, _eights(out_width), channels), (size, dilation, stride)
             first = (k * batch + n) * pixels * channels
-            pointwise(middle, 0, weights[1][k * channels**2 :], y, first, channels, pixels, channels, lanes)
+            for c in range(blocks):
+                tap = taps + c * len(lanes)
+                at, o = base + c * plane, c * out_plane
+                depthwise(padded, at, row, all_taps, tap, middle, o, shape, kernel, False, lanes)
+            for c in range(blocks):
+                column, o = k * channels**2 + c * len(lanes), first + c * len(lanes)
+                steps, of_y = (out_plane, out_row), (out_width * channels, channels)
+                pointwise(middle, 0, steps, matrices, column, to_y, o, of_y, (out_height, out_width, channels), lanes)
+            taps += size * size * channels
             part[:] = 0
-            _add_squares(y, first, pixels, channels, part, lanes)
-            total[k] += part
+            _add_squares(to_y, first, pixels, channels, part, lanes)
+            for c in range(2 * channels):
+                total[k, c] += part[c]
+    scratch[0] = 0  # numba frees an array after its last use, and does not know its address
     return total
 
 
@@ -93,48 +104,53 @@ def chains_backward(
     _, height, width, channels = sizes
     count, pad = len(kernels[0]), _widest(kernels)
     out_height, out_width = (height + stride - 1) // stride, (width + stride - 1) // stride
-    pixels = out_height * out_width
-    row = (width + 2 * pad) * channels
-    padded, wide = _aligned(x, (height + 2 * pad) * row), _aligned(x, (height + 2 * pad) * row)
-    middle, g_y = _aligned(x, pixels * channels), _aligned(x, pixels * channels)
-    plain = _aligned(x, height * width * channels)
+    blocks, out_shape = channels // len(lanes), (out_height, out_width, channels)
+    row, out_row, plain_row = (
+        (width + 2 * pad) * len(lanes),
+        _eights(out_width) * len(lanes),
+        _eights(width) * len(lanes),
+    )
+    plane, out_plane, plain_plane = (height + 2 * pad) * row, out_height * out_row, height * plain_row
+    lengths = (blocks * plane, blocks * plane, blocks * out_plane, blocks * out_plane, blocks * plain_plane)
+    scratch, places = _scratch(x, lengths, lanes)
+    padded, wide, middle, g_y, plain = places[0], places[1], places[2], places[3], places[4]
+    images, of_images = x.ctypes.data, gradients[0].ctypes.data
+    all_taps, turned, matrices = weights[0].ctypes.data, weights[1].ctypes.data, weights[2].ctypes.data
+    of_taps, of_matrices = gradients[1].ctypes.data, gradients[2].ctypes.data
     part, total = np.empty(2 * channels, x.dtype), np.zeros(2 * channels, np.float64)
     for n in range(begin, end):
-        first, out_first = n * height * width * channels, n * pixels * channels
-        _fill(x, first, norm, padded, row, pad, sizes, lanes)
+        first = n * height * width * channels
+        _fill(images, first, norm, padded, row, plane, pad, sizes, lanes)
         taps = 0
         for k in range(count):
             size, dilation = kernels[0][k], kernels[1][k]
-            base, matrix = (pad - dilation * (size // 2)) * (row + channels), k * channels**2
-            shape, kernel = (out_height, out_width, channels), (size, dilation, stride)
-            _gradient_of_y(outer, k, out_first, g_y, pixels, channels, lanes)
+            base, center = (pad - dilation * (size // 2)) * (row + len(lanes)), pad * (row + len(lanes))
+            _gradient_of_y(outer, k, n * out_height * out_width * channels, g_y, out_row, out_shape, lanes)
+            for c in range(blocks):
+                column = k * channels**2 + c * len(lanes)
+                steps, of_wide = (out_plane, out_row), (stride * row, stride * len(lanes))
+                pointwise(g_y, 0, steps, matrices, column, wide, c * plane + center, of_wide, out_shape, lanes)
+            for c in range(blocks):
+                tap, at = taps + c * len(lanes), c * plane + base
+                if wanted[1]:
+                    shape, kernel = (out_height, _eights(out_width), channels), (size, dilation, stride)
+                    o = c * out_plane
+                    depthwise(padded, at, row, all_taps, tap, middle, o, shape, kernel, False, lanes)
+                    o = c * plane + center
+                    depthwise_weight(padded, at, row, wide, o, of_taps, tap, out_shape, kernel, lanes)
+                if wanted[0]:
+                    shape, kernel = (height, _eights(width), channels), (size, dilation, 1)
+                    o = c * plain_plane
+                    depthwise(wide, at, row, turned, tap, plain, o, shape, kernel, k > 0, lanes)
             if wanted[1]:
-                depthwise(padded, row, base, weights[0][taps:], middle, shape, kernel, False, lanes)
-                pointwise_weight(middle, g_y, gradients[2][matrix:], pixels, channels, lanes)
-            for h in range(out_height):
-                at = (h * stride + pad) * row + pad * channels
-                pointwise(
-                    g_y,
-                    h * out_width * channels,
-                    weights[2][matrix:],
-                    wide,
-                    at,
-                    stride * channels,
-                    out_width,
-                    channels,
-                    lanes,
-                )
-            if wanted[1]:
-                at = pad * (row + channels)
-                depthwise_weight(padded, row, base, wide, at, gradients[1][taps:], shape, kernel, lanes)
-            if wanted[0]:
-                shape, kernel = (height, width, channels), (size, dilation, 1)
-                depthwise(wide, row, base, weights[1][taps:], plain, shape, kernel, k > 0, lanes)
+                pointwise_weight(middle, g_y, out_plane, out_row, of_matrices, k * channels**2, out_shape, lanes)
             taps += size * size * channels
         if wanted[0]:
             part[:] = 0
-            _mask(padded, row, pad, plain, added, x, first, gradients[0], sizes, part, lanes)
-            total += part
+            _mask(padded, row, plane, pad, plain, plain_row, added, images, first, of_images, sizes, part, lanes)
+            for c in range(2 * channels):
+                total[c] += part[c]
+    scratch[0] = 0  # as in `chains_forward`
     return total
 
 
@@ -148,26 +164,45 @@ def _widest(kernels: Any) -> int:
 
 
 @compiled
-def _aligned(like: Any, count: int) -> Any:
-    """Zeros that begin at a multiple of 64 bytes, so that no vector lies in two lines of the cache."""
-    zeros = np.zeros(count + 64 // like.itemsize, like.dtype)
-    skip = (-(zeros.ctypes.data // like.itemsize)) % (64 // like.itemsize)
-    return zeros[skip : skip + count]
+def _eights(width: int) -> int:
+    """The width rounded up to a multiple of eight."""
+    return (width + 7) // 8 * 8
 
 
 @compiled
-def _fill(x: Any, first: int, norm: Any, padded: Any, row: int, pad: int, sizes: Any, lanes: Any) -> None:
+def _scratch(like: Any, lengths: Any, lanes: Any) -> Any:
+    """Zeros, and the addresses of parts of these lengths in them.
+
+    Each part begins at a multiple of 64 bytes, so that no vector lies in two lines of the cache, and has zeros behind
+    it, since a row of eight pixels at every second place reads beyond an image.
+    """
+    behind, line = 16 * len(lanes), 64 // like.itemsize
+    total = line
+    for length in lengths:
+        total += (length + behind + line - 1) // line * line
+    zeros = np.zeros(total, like.dtype)
+    place = (zeros.ctypes.data + 63) // 64 * 64
+    places = np.empty(len(lengths), np.intp)
+    for part in range(len(lengths)):
+        places[part] = place
+        place += (lengths[part] + behind + line - 1) // line * 64
+    return zeros, places
+
+
+@compiled
+def _fill(x: Any, first: int, norm: Any, padded: Any, row: int, plane: int, pad: int, sizes: Any, lanes: Any) -> None:
     """The inside of padded = max(scale x + shift, 0)."""
     _, height, width, channels = sizes
-    for c in range(0, channels, len(lanes)):
+    for block in range(channels // len(lanes)):
+        c = block * len(lanes)
         scale, shift = load(norm[0], c, lanes), load(norm[1], c, lanes)
         for h in range(height):
             i = first + h * width * channels + c
-            o = (h + pad) * row + pad * channels + c
+            o = block * plane + (h + pad) * row + pad * len(lanes)
             for _ in range(width):
                 store(padded, o, positive(fma(scale, load(x, i, lanes), shift)))
                 i += channels
-                o += channels
+                o += len(lanes)
 
 
 @compiled
@@ -175,7 +210,7 @@ def _add_squares(y: Any, first: int, pixels: int, channels: int, total: Any, lan
     """total[0, c] += sum_p y[p, c]; total[1, c] += sum_p y[p, c]^2."""
     for c in range(0, channels, len(lanes)):
         s0, t0 = load(total, c, lanes), load(total, channels + c, lanes)
-        s1 = t1 = zero(total, lanes)
+        s1 = t1 = zero(lanes)
         i = first + c
         for _ in range(pixels // 2):
             v, u = load(y, i, lanes), load(y, i + channels, lanes)
@@ -190,23 +225,32 @@ def _add_squares(y: Any, first: int, pixels: int, channels: int, total: Any, lan
 
 
 @compiled
-def _gradient_of_y(outer: Any, k: int, first: int, out: Any, pixels: int, channels: int, lanes: Any) -> None:
+def _gradient_of_y(outer: Any, k: int, first: int, out: Any, row: int, shape: Any, lanes: Any) -> None:
     """out[p, c] = a_k g_k[p, c] + b_k y_k[p, c] + c_k, for one image that begins at entry `first`."""
     g_at, y_at, a, b, constant = outer
-    for c in range(0, channels, len(lanes)):
+    height, width, channels = shape
+    for block in range(channels // len(lanes)):
+        c = block * len(lanes)
         of_g, of_y = load(a, k * channels + c, lanes), load(b, k * channels + c, lanes)
         of_all = load(constant, k * channels + c, lanes)
-        for i in range(c, pixels * channels, channels):
-            rest = fma(of_y, load_at(out, y_at[k], first + i, lanes), of_all)
-            store(out, i, fma(of_g, load_at(out, g_at[k], first + i, lanes), rest))
+        i = first + c
+        for h in range(height):
+            o = (block * height + h) * row
+            for _ in range(width):
+                rest = fma(of_y, load(y_at[k], i, lanes), of_all)
+                store(out, o, fma(of_g, load(g_at[k], i, lanes), rest))
+                i += channels
+                o += len(lanes)
 
 
 @compiled
 def _mask(
     padded: Any,
     row: int,
+    plane: int,
     pad: int,
     g: Any,
+    g_row: int,
     added: Any,
     x: Any,
     first: int,
@@ -218,18 +262,21 @@ def _mask(
     """out = g where the inside of padded is positive, else 0, and `added`; total += the sums of out and of out x."""
     _, height, width, channels = sizes
     factor = spread(added[1], 0, lanes)
-    for c in range(0, channels, len(lanes)):
+    for block in range(channels // len(lanes)):
+        c = block * len(lanes)
         s, t = load(total, c, lanes), load(total, channels + c, lanes)
+        i = first + c
         for h in range(height):
-            i = h * width * channels + c
-            b = (h + pad) * row + pad * channels + c
+            b = block * plane + (h + pad) * row + pad * len(lanes)
+            a = (block * height + h) * g_row
             for _ in range(width):
-                v = where_positive(load(padded, b, lanes), load(g, i, lanes))
+                v = where_positive(load(padded, b, lanes), load(g, a, lanes))
                 if added[1][0] != 0:
-                    v = fma(factor, load_at(out, added[0], first + i, lanes), v)
-                s, t = plus(s, v), fma(v, load(x, first + i, lanes), t)
-                store(out, first + i, v)
+                    v = fma(factor, load(added[0], i, lanes), v)
+                s, t = plus(s, v), fma(v, load(x, i, lanes), t)
+                store(out, i, v)
                 i += channels
-                b += channels
+                b += len(lanes)
+                a += len(lanes)
         store(total, c, s)
         store(total, channels + c, t)

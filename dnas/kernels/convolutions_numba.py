@@ -1,8 +1,9 @@
 """Depthwise and 1x1 convolutions of one image, and their gradients, for images that stay in the processor's cache.
 
-An image is a long array, channels last: entry (h, w, c) at `h * row + w * channels + c`, where `row` is longer than a
-row of pixels if the image is padded. `base` is where its first tap lies. All channels are multiples of the lanes of a
-vector. Products have eight sums side by side, since a multiply-add is ready only four cycles after it began.
+Images and weights are given by their addresses. An image is a long array of blocks, each with as many channels as a
+vector has lanes: entry (block, h, w, lane). So all steps from pixel to pixel are known when a kernel is compiled. Rows
+are longer than a row of pixels where an image is padded or its width is no multiple of eight: products have eight sums
+side by side, since a multiply-add is ready only four cycles after it began. What comes out beyond a row is not used.
 """
 
 from __future__ import annotations
@@ -10,292 +11,223 @@ from __future__ import annotations
 from typing import Any
 
 from dnas.kernels.compiled import compiled
-from dnas.kernels.vectors_numba import fma, load, spread, store, zero
+from dnas.kernels.vectors_numba import fma_all, fma_spread, load, load_all, plus_all, store_all, zeros
+
+# Constants of a kernel are lengths of tuples, as `lanes` is, since those are known when it is compiled.
+_ONE, _TWO, _THREE, _FOUR, _FIVE, _EIGHT = (0,), (0,) * 2, (0,) * 3, (0,) * 4, (0,) * 5, (0,) * 8
 
 
 @compiled
 def depthwise(
-    padded: Any, row: int, base: int, weight: Any, out: Any, sizes: Any, kernel: Any, more: bool, lanes: Any
+    x: int, at: int, row: int, weight: int, tap: int, out: int, o: int, sizes: Any, kernel: Any, more: bool, lanes: Any
 ) -> None:
-    """out[h, w, c] = sum_ij weight[i, j, c] padded[s h + d i, s w + d j, c], added to what is there if `more`.
+    """out[h, w] = sum_ij weight[i, j] x[s h + d i, s w + d j] of one block, added to what is there if `more`.
 
     Args:
-        sizes: height, width and channels of out.
-        kernel: size, dilation d and stride s.
+        x, at, row: images, where the first tap lies, and how long a row is.
+        weight, tap: kernels (taps, channels), and where that of the block begins.
+        out, o: images, and where the block begins.
+        sizes: height of out, its width rounded up to eights, and number of channels.
+        kernel: size 3 or 5, dilation d and stride s, 1 or 2.
     """
-    height, width, channels = sizes
     size, dilation, stride = kernel
-    step, to_next_tap = stride * channels, dilation * channels
-    for c in range(0, channels, len(lanes)):
-        for h in range(height):
-            o = h * width * channels + c
-            top = base + h * stride * row + c
-            w = 0
-            while w + 8 <= width:
-                if more:
-                    a0 = load(out, o, lanes)
-                    a1 = load(out, o + channels, lanes)
-                    a2 = load(out, o + 2 * channels, lanes)
-                    a3 = load(out, o + 3 * channels, lanes)
-                    a4 = load(out, o + 4 * channels, lanes)
-                    a5 = load(out, o + 5 * channels, lanes)
-                    a6 = load(out, o + 6 * channels, lanes)
-                    a7 = load(out, o + 7 * channels, lanes)
-                else:
-                    a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = zero(out, lanes)
-                k = c
-                for i in range(size):
-                    b = top + i * dilation * row + w * step
-                    for _ in range(size):
-                        v = load(weight, k, lanes)
-                        a0 = fma(v, load(padded, b, lanes), a0)
-                        a1 = fma(v, load(padded, b + step, lanes), a1)
-                        a2 = fma(v, load(padded, b + 2 * step, lanes), a2)
-                        a3 = fma(v, load(padded, b + 3 * step, lanes), a3)
-                        a4 = fma(v, load(padded, b + 4 * step, lanes), a4)
-                        a5 = fma(v, load(padded, b + 5 * step, lanes), a5)
-                        a6 = fma(v, load(padded, b + 6 * step, lanes), a6)
-                        a7 = fma(v, load(padded, b + 7 * step, lanes), a7)
-                        b += to_next_tap
-                        k += channels
-                store(out, o, a0)
-                store(out, o + channels, a1)
-                store(out, o + 2 * channels, a2)
-                store(out, o + 3 * channels, a3)
-                store(out, o + 4 * channels, a4)
-                store(out, o + 5 * channels, a5)
-                store(out, o + 6 * channels, a6)
-                store(out, o + 7 * channels, a7)
-                w += 8
-                o += 8 * channels
-            while w < width:
-                a0 = load(out, o, lanes) if more else zero(out, lanes)
-                k = c
-                for i in range(size):
-                    b = top + i * dilation * row + w * step
-                    for _ in range(size):
-                        a0 = fma(load(weight, k, lanes), load(padded, b, lanes), a0)
-                        b += to_next_tap
-                        k += channels
-                store(out, o, a0)
-                w += 1
-                o += channels
+    if size == 3:
+        if stride == 1:
+            _depthwise(x, at, row, weight, tap, out, o, sizes, dilation, more, _THREE, _ONE, lanes)
+        else:
+            _depthwise(x, at, row, weight, tap, out, o, sizes, dilation, more, _THREE, _TWO, lanes)
+    elif stride == 1:
+        _depthwise(x, at, row, weight, tap, out, o, sizes, dilation, more, _FIVE, _ONE, lanes)
+    else:
+        _depthwise(x, at, row, weight, tap, out, o, sizes, dilation, more, _FIVE, _TWO, lanes)
+
+
+@compiled
+def _depthwise(
+    x: int,
+    at: int,
+    row: int,
+    weight: int,
+    tap: int,
+    out: int,
+    o: int,
+    sizes: Any,
+    dilation: int,
+    more: bool,
+    size: Any,
+    stride: Any,
+    lanes: Any,
+) -> None:
+    height, width, channels = sizes
+    for h in range(height):
+        for w in range(0, width, 8):
+            sums = load_all(out, o, len(lanes), _EIGHT, lanes) if more else zeros(_EIGHT, lanes)
+            k, b = tap, at + (h * row + w * len(lanes)) * len(stride)
+            for i in range(len(size)):
+                for j in range(len(size)):
+                    x_at = b + i * dilation * row + j * dilation * len(lanes)
+                    sums = fma_all(load(weight, k, lanes), x, x_at, len(stride) * len(lanes), sums)
+                    k += channels
+            store_all(out, o, len(lanes), sums)
+            o += 8 * len(lanes)
 
 
 @compiled
 def depthwise_weight(
-    padded: Any, row: int, base: int, wide: Any, wide_base: int, out: Any, sizes: Any, kernel: Any, lanes: Any
+    x: int, at: int, row: int, g: int, g_at: int, out: int, tap: int, sizes: Any, kernel: Any, lanes: Any
 ) -> None:
-    """out[i, j, c] += sum_hw wide[s h, s w, c] padded[s h + d i, s w + d j, c], for kernels of size 3 and 5.
+    """out[i, j] += sum_hw g[s h, s w] x[s h + d i, s w + d j] of one block.
 
     Args:
-        wide: gradient of the convolution's result at every s-th pixel, in an image of the same rows as `padded`.
-        sizes: height, width and channels of the convolution's result.
-        kernel: size, dilation d and stride s.
+        x, at, row: images, where the first tap lies, and how long a row is.
+        g, g_at: gradient of the convolution's result at every s-th pixel of rows as long, and where it begins.
+        out, tap: gradients of the kernels (taps, channels), and where that of the block begins.
+        sizes: height and width of the convolution's result, and number of channels.
+        kernel: size 3 or 5, dilation d and stride s.
     """
-    for c in range(0, sizes[2], len(lanes)):
-        if kernel[0] == 3:
-            _three_rows(padded, row, base + c, wide, wide_base + c, out, c, sizes, kernel, lanes)
-        else:
-            for i in range(5):
-                first = base + i * kernel[1] * row + c
-                _row_of_five(padded, row, first, wide, wide_base + c, out, 5 * i * sizes[2] + c, sizes, kernel, lanes)
+    size, dilation, stride = kernel
+    step, next_tap, next_row = stride * len(lanes), dilation * len(lanes), dilation * row
+    if size == 3:
+        _nine_taps(x, at, row, g, g_at, out, tap, sizes, stride, step, next_tap, next_row, lanes)
+    else:
+        for i in range(5):
+            first = tap + i * 5 * sizes[2]
+            _five_taps(x, at + i * next_row, row, g, g_at, out, first, sizes, stride, step, next_tap, lanes)
 
 
 @compiled
-def _three_rows(
-    padded: Any,
+def _nine_taps(
+    x: int,
+    at: int,
     row: int,
-    base: int,
-    wide: Any,
-    wide_base: int,
-    out: Any,
-    first: int,
+    g: int,
+    g_at: int,
+    out: int,
+    tap: int,
     sizes: Any,
-    kernel: Any,
+    stride: int,
+    step: int,
+    next_tap: int,
+    next_row: int,
     lanes: Any,
 ) -> None:
-    """All nine taps of a 3x3 kernel, each with a sum of its own."""
+    """All taps of a 3x3 kernel, each with a sum of its own."""
     height, width, channels = sizes
-    _, dilation, stride = kernel
-    step, to_next_tap = stride * channels, dilation * channels
-    a00 = load(out, first, lanes)
-    a01 = load(out, first + channels, lanes)
-    a02 = load(out, first + 2 * channels, lanes)
-    a10 = load(out, first + 3 * channels, lanes)
-    a11 = load(out, first + 4 * channels, lanes)
-    a12 = load(out, first + 5 * channels, lanes)
-    a20 = load(out, first + 6 * channels, lanes)
-    a21 = load(out, first + 7 * channels, lanes)
-    a22 = load(out, first + 8 * channels, lanes)
+    top = load_all(out, tap, channels, _THREE, lanes)
+    middle = load_all(out, tap + 3 * channels, channels, _THREE, lanes)
+    bottom = load_all(out, tap + 6 * channels, channels, _THREE, lanes)
     for h in range(height):
-        g = wide_base + h * stride * row
-        r0 = base + h * stride * row
-        r1 = r0 + dilation * row
-        r2 = r1 + dilation * row
+        b, c = at + h * stride * row, g_at + h * stride * row
         for _ in range(width):
-            v = load(wide, g, lanes)
-            a00 = fma(v, load(padded, r0, lanes), a00)
-            a01 = fma(v, load(padded, r0 + to_next_tap, lanes), a01)
-            a02 = fma(v, load(padded, r0 + 2 * to_next_tap, lanes), a02)
-            a10 = fma(v, load(padded, r1, lanes), a10)
-            a11 = fma(v, load(padded, r1 + to_next_tap, lanes), a11)
-            a12 = fma(v, load(padded, r1 + 2 * to_next_tap, lanes), a12)
-            a20 = fma(v, load(padded, r2, lanes), a20)
-            a21 = fma(v, load(padded, r2 + to_next_tap, lanes), a21)
-            a22 = fma(v, load(padded, r2 + 2 * to_next_tap, lanes), a22)
-            g += step
-            r0 += step
-            r1 += step
-            r2 += step
-    store(out, first, a00)
-    store(out, first + channels, a01)
-    store(out, first + 2 * channels, a02)
-    store(out, first + 3 * channels, a10)
-    store(out, first + 4 * channels, a11)
-    store(out, first + 5 * channels, a12)
-    store(out, first + 6 * channels, a20)
-    store(out, first + 7 * channels, a21)
-    store(out, first + 8 * channels, a22)
+            v = load(g, c, lanes)
+            top = fma_all(v, x, b, next_tap, top)
+            middle = fma_all(v, x, b + next_row, next_tap, middle)
+            bottom = fma_all(v, x, b + 2 * next_row, next_tap, bottom)
+            b, c = b + step, c + step
+    store_all(out, tap, channels, top)
+    store_all(out, tap + 3 * channels, channels, middle)
+    store_all(out, tap + 6 * channels, channels, bottom)
 
 
 @compiled
-def _row_of_five(
-    padded: Any,
+def _five_taps(
+    x: int,
+    at: int,
     row: int,
-    base: int,
-    wide: Any,
-    wide_base: int,
-    out: Any,
-    first: int,
+    g: int,
+    g_at: int,
+    out: int,
+    tap: int,
     sizes: Any,
-    kernel: Any,
+    stride: int,
+    step: int,
+    next_tap: int,
     lanes: Any,
 ) -> None:
-    """The five taps of one row of a 5x5 kernel."""
+    """The taps of one row of a 5x5 kernel, each with one sum for even and one for odd pixels."""
     height, width, channels = sizes
-    _, dilation, stride = kernel
-    step, to_next_tap = stride * channels, dilation * channels
-    a0 = load(out, first, lanes)
-    a1 = load(out, first + channels, lanes)
-    a2 = load(out, first + 2 * channels, lanes)
-    a3 = load(out, first + 3 * channels, lanes)
-    a4 = load(out, first + 4 * channels, lanes)
+    even, odd = load_all(out, tap, channels, _FIVE, lanes), zeros(_FIVE, lanes)
     for h in range(height):
-        g = wide_base + h * stride * row
-        b = base + h * stride * row
-        for _ in range(width):
-            v = load(wide, g, lanes)
-            a0 = fma(v, load(padded, b, lanes), a0)
-            a1 = fma(v, load(padded, b + to_next_tap, lanes), a1)
-            a2 = fma(v, load(padded, b + 2 * to_next_tap, lanes), a2)
-            a3 = fma(v, load(padded, b + 3 * to_next_tap, lanes), a3)
-            a4 = fma(v, load(padded, b + 4 * to_next_tap, lanes), a4)
-            g += step
-            b += step
-    store(out, first, a0)
-    store(out, first + channels, a1)
-    store(out, first + 2 * channels, a2)
-    store(out, first + 3 * channels, a3)
-    store(out, first + 4 * channels, a4)
+        b, c = at + h * stride * row, g_at + h * stride * row
+        for _ in range(width // 2):
+            even = fma_all(load(g, c, lanes), x, b, next_tap, even)
+            odd = fma_all(load(g, c + step, lanes), x, b + step, next_tap, odd)
+            b, c = b + 2 * step, c + 2 * step
+        if width % 2:
+            even = fma_all(load(g, c, lanes), x, b, next_tap, even)
+    store_all(out, tap, channels, plus_all(even, odd))
 
 
 @compiled
 def pointwise(
-    x: Any, first: int, matrix: Any, out: Any, out_first: int, step: int, pixels: int, channels: int, lanes: Any
+    x: int, at: int, x_steps: Any, matrix: int, first: int, out: int, o: int, steps: Any, sizes: Any, lanes: Any
 ) -> None:
-    """out[p, c] = sum_k x[p, k] matrix[k, c]; x begins at `first`, out at `out_first` with `step` between pixels."""
-    for c in range(0, channels, len(lanes)):
-        b, o, p = first, out_first + c, 0
-        while p + 8 <= pixels:
-            a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = zero(out, lanes)
-            m = c
-            for k in range(b, b + channels):
-                v = load(matrix, m, lanes)
-                a0 = fma(v, spread(x, k, lanes), a0)
-                a1 = fma(v, spread(x, k + channels, lanes), a1)
-                a2 = fma(v, spread(x, k + 2 * channels, lanes), a2)
-                a3 = fma(v, spread(x, k + 3 * channels, lanes), a3)
-                a4 = fma(v, spread(x, k + 4 * channels, lanes), a4)
-                a5 = fma(v, spread(x, k + 5 * channels, lanes), a5)
-                a6 = fma(v, spread(x, k + 6 * channels, lanes), a6)
-                a7 = fma(v, spread(x, k + 7 * channels, lanes), a7)
-                m += channels
-            store(out, o, a0)
-            store(out, o + step, a1)
-            store(out, o + 2 * step, a2)
-            store(out, o + 3 * step, a3)
-            store(out, o + 4 * step, a4)
-            store(out, o + 5 * step, a5)
-            store(out, o + 6 * step, a6)
-            store(out, o + 7 * step, a7)
-            p += 8
-            o += 8 * step
-            b += 8 * channels
-        while p < pixels:
-            a0 = zero(out, lanes)
-            m = c
-            for k in range(b, b + channels):
-                a0 = fma(load(matrix, m, lanes), spread(x, k, lanes), a0)
-                m += channels
-            store(out, o, a0)
-            p += 1
-            o += step
-            b += channels
+    """out[h, w] = sum_k x[h, w, k] matrix[k] of one block.
+
+    Args:
+        x, at: images, and where the first pixel lies.
+        x_steps: steps of x to the next block and row.
+        matrix, first: (channels, channels), and where the columns of the block begin.
+        out, o: images, and where the first pixel lies.
+        steps: steps of out to the next row and pixel.
+        sizes: height, width and channels.
+    """
+    height, width, channels = sizes
+    plane, row = x_steps
+    out_row, step = steps
+    for h in range(height):
+        a, b, w = at + h * row, o + h * out_row, 0
+        while w + 8 <= width:
+            _products(x, a, plane, matrix, first, channels, out, b, step, _EIGHT, lanes)
+            a, b, w = a + 8 * len(lanes), b + 8 * step, w + 8
+        while w + 4 <= width:
+            _products(x, a, plane, matrix, first, channels, out, b, step, _FOUR, lanes)
+            a, b, w = a + 4 * len(lanes), b + 4 * step, w + 4
+        while w < width:
+            _products(x, a, plane, matrix, first, channels, out, b, step, _ONE, lanes)
+            a, b, w = a + len(lanes), b + step, w + 1
 
 
 @compiled
-def pointwise_weight(x: Any, g: Any, out: Any, pixels: int, channels: int, lanes: Any) -> None:
-    """out[k, c] += sum_p x[p, k] g[p, c]; channels are a multiple of 4."""
-    for c in range(0, channels, len(lanes)):
-        for k in range(0, channels - 7, 8):
-            o = k * channels + c
-            a0 = load(out, o, lanes)
-            a1 = load(out, o + channels, lanes)
-            a2 = load(out, o + 2 * channels, lanes)
-            a3 = load(out, o + 3 * channels, lanes)
-            a4 = load(out, o + 4 * channels, lanes)
-            a5 = load(out, o + 5 * channels, lanes)
-            a6 = load(out, o + 6 * channels, lanes)
-            a7 = load(out, o + 7 * channels, lanes)
-            for b in range(0, pixels * channels, channels):
-                v = load(g, b + c, lanes)
-                a0 = fma(v, spread(x, b + k, lanes), a0)
-                a1 = fma(v, spread(x, b + k + 1, lanes), a1)
-                a2 = fma(v, spread(x, b + k + 2, lanes), a2)
-                a3 = fma(v, spread(x, b + k + 3, lanes), a3)
-                a4 = fma(v, spread(x, b + k + 4, lanes), a4)
-                a5 = fma(v, spread(x, b + k + 5, lanes), a5)
-                a6 = fma(v, spread(x, b + k + 6, lanes), a6)
-                a7 = fma(v, spread(x, b + k + 7, lanes), a7)
-            store(out, o, a0)
-            store(out, o + channels, a1)
-            store(out, o + 2 * channels, a2)
-            store(out, o + 3 * channels, a3)
-            store(out, o + 4 * channels, a4)
-            store(out, o + 5 * channels, a5)
-            store(out, o + 6 * channels, a6)
-            store(out, o + 7 * channels, a7)
-        if channels % 8:
-            _four_rows(x, g, out, pixels, channels, c, lanes)
+def _products(
+    x: int,
+    at: int,
+    plane: int,
+    matrix: int,
+    first: int,
+    channels: int,
+    out: int,
+    o: int,
+    step: int,
+    count: Any,
+    lanes: Any,
+) -> None:
+    """As `pointwise`, for `count` pixels."""
+    sums = zeros(count, lanes)
+    for _ in range(channels // len(lanes)):
+        for k in range(len(lanes)):
+            sums = fma_spread(load(matrix, first + k * channels, lanes), x, at + k, len(lanes), sums)
+        at, first = at + plane, first + len(lanes) * channels
+    store_all(out, o, step, sums)
 
 
 @compiled
-def _four_rows(x: Any, g: Any, out: Any, pixels: int, channels: int, c: int, lanes: Any) -> None:
-    """The last four rows of `pointwise_weight`, where they are not part of eight."""
-    k = channels - 4
-    o = k * channels + c
-    a0 = load(out, o, lanes)
-    a1 = load(out, o + channels, lanes)
-    a2 = load(out, o + 2 * channels, lanes)
-    a3 = load(out, o + 3 * channels, lanes)
-    for b in range(0, pixels * channels, channels):
-        v = load(g, b + c, lanes)
-        a0 = fma(v, spread(x, b + k, lanes), a0)
-        a1 = fma(v, spread(x, b + k + 1, lanes), a1)
-        a2 = fma(v, spread(x, b + k + 2, lanes), a2)
-        a3 = fma(v, spread(x, b + k + 3, lanes), a3)
-    store(out, o, a0)
-    store(out, o + channels, a1)
-    store(out, o + 2 * channels, a2)
-    store(out, o + 3 * channels, a3)
+def pointwise_weight(x: int, g: int, plane: int, row: int, out: int, o: int, sizes: Any, lanes: Any) -> None:
+    """out[k, c] += sum_p x[p, k] g[p, c], (channels, channels), of all blocks.
+
+    Args:
+        x, g, plane, row: images, how long their blocks are, and how long a row is.
+        out, o: matrices (channels, channels), and where the one that is added to begins.
+        sizes: height, width and channels of the images.
+    """
+    height, width, channels = sizes
+    for c in range(channels // len(lanes)):
+        for k in range(channels // len(lanes)):
+            first = o + (k * channels + c) * len(lanes)
+            sums = load_all(out, first, channels, lanes, lanes)
+            for h in range(height):
+                a, b = k * plane + h * row, c * plane + h * row
+                for _ in range(width):
+                    sums = fma_spread(load(g, b, lanes), x, a, 1, sums)
+                    a, b = a + len(lanes), b + len(lanes)
+            store_all(out, first, channels, sums)

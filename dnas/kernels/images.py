@@ -28,10 +28,11 @@ def address(array: Array) -> int:
 
 
 @cache
-def lanes(channels: int, itemsize: int) -> tuple[int, ...]:
-    """As many zeros as the longest vector that divides the channels, a multiple of 4, has numbers of so many bytes."""
+def lanes(channels: int, itemsize: int) -> tuple[np.floating[Any], ...]:
+    """Zeros of so many bytes, as many as the longest vector that divides the channels, a multiple of 4, has numbers."""
     longest = vector_bytes() // itemsize
-    return (0,) * next(count for count in (16, 12, 8, 4) if count <= longest and channels % count == 0)
+    zero = np.float32(0) if itemsize == 4 else np.float64(0)
+    return (zero,) * next(count for count in (16, 12, 8, 4) if count <= longest and channels % count == 0)
 
 
 def in_parts(work: Callable[[int, int], Any], count: int) -> list[Any]:

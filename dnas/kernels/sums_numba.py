@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dnas.kernels.compiled import compiled
-from dnas.kernels.vectors_numba import fma, load, load_at, plus, store, zero
+from dnas.kernels.vectors_numba import fma, load, plus, store, zero
 
 # Pixels that are summed over all terms before the next ones, so that the sum stays in the first cache.
 _PIXELS = 64
@@ -29,14 +29,14 @@ def weighted_sum(begin: int, end: int, terms: Any, scale: Any, shift: Any, out: 
             for c in range(0, channels, len(lanes)):
                 a, b = load(scale, t * channels + c, lanes), load(scale, (t + 1) * channels + c, lanes)
                 for i in range(first * channels + c, last * channels, channels):
-                    one = fma(a, load_at(out, terms[t], i, lanes), load(out, i, lanes))
-                    store(out, i, fma(b, load_at(out, terms[t + 1], i, lanes), one))
+                    one = fma(a, load(terms[t], i, lanes), load(out, i, lanes))
+                    store(out, i, fma(b, load(terms[t + 1], i, lanes), one))
         if len(terms) % 2:
             t = len(terms) - 1
             for c in range(0, channels, len(lanes)):
                 a = load(scale, t * channels + c, lanes)
                 for i in range(first * channels + c, last * channels, channels):
-                    store(out, i, fma(a, load_at(out, terms[t], i, lanes), load(out, i, lanes)))
+                    store(out, i, fma(a, load(terms[t], i, lanes), load(out, i, lanes)))
 
 
 @compiled
@@ -69,17 +69,17 @@ def _add_product(
 ) -> None:
     """total[at] += sum_p g[p, c] y[p, c], with four sums side by side."""
     a0 = load(total, at, lanes)
-    a1 = a2 = a3 = zero(g, lanes)
+    a1 = a2 = a3 = zero(lanes)
     p = first
     while p + 4 <= last:
         i = p * channels + c
-        a0 = fma(load(g, i, lanes), load_at(g, term, i, lanes), a0)
-        a1 = fma(load(g, i + channels, lanes), load_at(g, term, i + channels, lanes), a1)
-        a2 = fma(load(g, i + 2 * channels, lanes), load_at(g, term, i + 2 * channels, lanes), a2)
-        a3 = fma(load(g, i + 3 * channels, lanes), load_at(g, term, i + 3 * channels, lanes), a3)
+        a0 = fma(load(g, i, lanes), load(term, i, lanes), a0)
+        a1 = fma(load(g, i + channels, lanes), load(term, i + channels, lanes), a1)
+        a2 = fma(load(g, i + 2 * channels, lanes), load(term, i + 2 * channels, lanes), a2)
+        a3 = fma(load(g, i + 3 * channels, lanes), load(term, i + 3 * channels, lanes), a3)
         p += 4
     while p < last:
         i = p * channels + c
-        a0 = fma(load(g, i, lanes), load_at(g, term, i, lanes), a0)
+        a0 = fma(load(g, i, lanes), load(term, i, lanes), a0)
         p += 1
     store(total, at, plus(plus(a0, a1), plus(a2, a3)))
