@@ -17,6 +17,8 @@ from dnas.method.discretization.rehearsal import Rehearsal
 REACH = 6.0
 # Faster alphas follow noise: at 45 steps a reach of 6 (0.13) made seeds agree less than one of 3 (0.25 against 0.58).
 FASTEST = 0.05
+# The warm-up and the method are not fitted: at 45 and 135 steps neither a warm-up of 20 to 60 % nor softmax mixtures
+# were better than what `default` does (`benchmarks/warmup.py`, docs/choose.md).
 
 
 def fitted_rate(rate: float, steps: int) -> float:
