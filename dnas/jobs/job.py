@@ -61,7 +61,8 @@ class Job:
             about a third of the memory, but more time on a CPU.
         kernels: 'auto' computes the separable convolutions of the supernet by compiled kernels where numba is installed
             (the extra `cpu`) and the channels are a multiple of 4: the same results up to rounding, in less time on a
-            CPU. 'plain' takes PyTorch's operations.
+            CPU. 'always' takes them on a GPU too, where they are in Triton and not yet measured. 'plain' takes
+            PyTorch's operations.
         batch_size: images per step of the search.
         time: how long the search may take, such as 90s, 30min or 2h, and how long the retraining after it. Image size,
             channels and cells of the search are chosen to fit if they are left out; the epochs of both are lowered to
@@ -92,7 +93,7 @@ class Job:
     cells: int | None = None
     stem: Stem = "cifar"
     fused: bool = False
-    kernels: Literal["auto", "plain"] = "plain"
+    kernels: Literal["auto", "always", "plain"] = "plain"
     batch_size: int | None = None
     time: str | None = None
     device: str = "auto"

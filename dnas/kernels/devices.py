@@ -62,13 +62,17 @@ class Chains(ABC):
             wanted: whether the gradient of the images, and those of the weights, are wanted.
 
         Returns:
-            The gradient, the sums of it and of it times x, (2, channels), and the weights' gradients. What is not
-            wanted has no meaning.
+            The gradient, the sums of it and of it times x, (2, channels), and the weights' gradients. The sums are for
+            a batch norm before the chains; without one they have no meaning, as what is not wanted.
         """
 
 
 class Kernels(ABC):
     """The kernels of one kind of device."""
+
+    @abstractmethod
+    def take(self, channels: int) -> bool:
+        """Whether they work on images of so many channels."""
 
     @abstractmethod
     def images(self, x: Tensor) -> Array:

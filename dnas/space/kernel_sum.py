@@ -28,7 +28,7 @@ from torch import Tensor
 
 from dnas.distributed.ranks import ranks
 from dnas.kernels.chains import Norm
-from dnas.kernels.cpu import CpuKernels
+from dnas.kernels.choice import kernels_on
 from dnas.kernels.devices import Array, Chains, Kernels, Outer, Sizes
 from dnas.space.node_sum import Term, differentiable_gradients, weights_of
 
@@ -43,13 +43,16 @@ class KernelSum(torch.autograd.Function):
     @staticmethod
     def takes(x: Tensor, weights: Sequence[Tensor]) -> bool:
         """Whether there are kernels for terms of these weights on x; statistics over several ranks have none."""
-        fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.ndim == 4
+        kernels = kernels_on(x.device)
+        fits = x.dtype in (torch.float32, torch.float64) and x.ndim == 4 and ranks().size == 1
         sizes = {weight.shape[-1] for weight in weights[::2]}
-        return fits and x.shape[1] % 4 == 0 and sizes <= _SIZES and ranks().size == 1
+        return kernels is not None and fits and kernels.take(x.shape[1]) and sizes <= _SIZES
 
     @staticmethod
     def forward(ctx: Any, terms: tuple[Term, ...], num_inputs: int, values: Tensor, *tensors: Tensor) -> Tensor:
-        return node_sum(CpuKernels(), ctx, terms, num_inputs, values, *tensors)
+        kernels = kernels_on(values.device)
+        assert kernels is not None
+        return node_sum(kernels, ctx, terms, num_inputs, values, *tensors)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]

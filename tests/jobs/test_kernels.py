@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def test_without_numba_the_usual_cells_are_taken_and_the_search_says_why(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kernels, "why_not", lambda: "numba is not installed")
+    monkeypatch.setattr(kernels, "why_none_on", lambda device_type: "numba is not installed")
     model = build_supernet_model(JOB, KIND)
     assert not any(isinstance(module, KernelCell) for module in model.modules())
     assert kernels_text(model, JOB, CPU) == (
@@ -40,7 +40,7 @@ def test_nothing_is_said_where_nobody_asks():
     [
         (JOB.space, 8, "cpu", "Compiled kernels compute"),
         (JOB.space, 6, "cpu", "they need a multiple of 4 channels"),
-        (JOB.space, 8, "cuda", "they are for the CPU"),
+        (JOB.space, 8, "cuda", "those of a GPU have not been measured yet"),
         (MobileSpace(), 8, "cpu", "no cell of this space"),
     ],
     ids=["fits", "6 channels", "GPU", "mobile"],
