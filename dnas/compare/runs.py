@@ -76,7 +76,7 @@ def _opposed(grid: Grid, job: Job, name: str, display: PartOfBar) -> CompareRow:
     if not run.architecture_path.exists():
         data, of = read_data(run, job, display), grid.run(grid.baseline, job.seed)
         hand_on_start(of, run)  # of a module of the user's own
-        opponent_command(run, job, data, grid.opponents[name], display, of=of)
+        opponent_command(run, job, data, grid.opponents[name], display, name=name, of=of)
     return _row(run, job, name, Found(run.load_architecture()), "")
 
 

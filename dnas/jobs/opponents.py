@@ -41,7 +41,7 @@ def opponents_of(
     for name, opponent in opponents.items():
         folder = run.child(OPPONENTS).child(name)
         if not folder.architecture_path.exists():
-            opponent_command(folder, job, data, opponent, display, of=run)
+            opponent_command(folder, job, data, opponent, display, name=name, of=run)
         found[name] = folder.load_architecture()
     return found
 
@@ -67,7 +67,7 @@ def compute_beside(run: Run, names: Collection[str]) -> tuple[dict[str, float], 
 
 
 def opponent_command(
-    run: Run, job: Job, data: JobData, opponent: Opponent, display: Display, *, of: Run
+    run: Run, job: Job, data: JobData, opponent: Opponent, display: Display, *, name: str, of: Run
 ) -> Architecture:
     """Let an opponent find an architecture in a folder of its own, as a search would leave it.
 
@@ -80,6 +80,7 @@ def opponent_command(
         data: its images.
         opponent: which one.
         display: shows progress and messages.
+        name: what messages call it.
         of: run of the search whose compute it may spend; a training that has begun is finished.
 
     Raises:
@@ -103,7 +104,7 @@ def opponent_command(
     run.save_json("search", {"seconds": read + time.perf_counter() - started, "trainings": len(contest.finalists)})
     run.save_architecture(architecture)
     display.say(
-        f"{run.path.name}: {number_of(len(contest.finalists), 'network')} trained in {spent:.1f} s of compute, of "
+        f"{name}: {number_of(len(contest.finalists), 'network')} trained in {spent:.1f} s of compute, of "
         f"{seconds:.1f} s "
         f"({flops:.2g} FLOPs of training)."
     )

@@ -177,7 +177,7 @@ def test_opponents_spend_the_compute_of_the_baseline_recipe(out: Path, table: Pa
         trainings = [json.loads(path.read_text())["compute"] for path in folder.glob("finalists/*/*/judgement.json")]
         last = max(trainings)
         assert row.compute - last <= limit + 0.5 or len(trainings) == 2
-        assert name in printed
+        assert f"{name}: " in printed
     assert "compute, s" in printed
     assert "training TFLOPs" in printed
     before = changed_since(out)
