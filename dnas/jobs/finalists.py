@@ -22,7 +22,7 @@ from dnas.finalists.settings import FinalistSettings
 from dnas.jobs.budget import delivered_network, random_architectures, stamped
 from dnas.jobs.images import JobData, finalist_streams
 from dnas.jobs.job import Job
-from dnas.jobs.networks import network_builder
+from dnas.jobs.networks import found_network
 from dnas.jobs.own_model import own_fresh_model
 from dnas.searching.result import SearchResult
 from dnas.system.devices import named_device
@@ -130,7 +130,7 @@ def _fresh_networks(run: Run, job: Job, data: JobData) -> Callable[[Architecture
         cells=job.finalists.cells or job.cells,
         auxiliary=False,
     )
-    return network_builder(replace(job, retrain=sizes), data.kind).network
+    return partial(found_network, replace(job, retrain=sizes), data.kind)
 
 
 def _judging_task(job: Job, data: JobData, display: Display) -> Task:

@@ -17,7 +17,7 @@ from dnas.jobs.budget import random_architectures
 from dnas.jobs.images import JobData, read_data, retrain_streams, test_batches
 from dnas.jobs.job import Job, seeded_retrain
 from dnas.jobs.mistakes import keep_mistakes
-from dnas.jobs.networks import network_builder
+from dnas.jobs.networks import found_network, network_builder
 from dnas.jobs.opponents import compute_beside, opponent_seconds
 from dnas.jobs.own_model import model_to_load, own_fresh_model
 from dnas.jobs.retrain import interface_of
@@ -124,7 +124,7 @@ def comparable_training(run: Run, job: Job, data: JobData) -> Training:
     train, held_out = retrain_streams(job, data, device)
     assert held_out is not None
     if job.model is None:
-        build = network_builder(job, data.kind).network
+        build = partial(found_network, job, data.kind)
     else:
         build = partial(derive, own_fresh_model(run, job, data.kind))
     return Training(

@@ -1,6 +1,8 @@
-"""Whether the supernet of a job is computed by the kernels of `dnas.kernels`, and what the search says of it."""
+"""Whether the kernels of `dnas.kernels` compute the networks of a job, and what its commands say of it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from dnas.distributed.ranks import ranks
 from dnas.jobs.job import Job
 from dnas.kernels.choice import kernels_on, why_none_on
 from dnas.space.kernel_cells import KernelCell, KernelEdgeCell, with_kernels
+from dnas.space.kernel_network import kernel_cells, train_by_kernels
 from dnas.system.devices import named_device
 
 
@@ -33,6 +36,30 @@ def kernels_text(model: nn.Module, job: Job, device: torch.device) -> str | None
     )
 
 
+def trained_by_kernels(network: nn.Module, job: Job) -> nn.Module:
+    """A found network whose cells are trained by kernels, if the job wants them and they can be used here."""
+    wanted = job.kernels != "plain" and _why_not_trained(named_device(job.device)) is None
+    return train_by_kernels(network) if wanted else network
+
+
+def training_kernels_text(network: nn.Module, job: Job, device: torch.device) -> str | None:
+    """One line on whether kernels train the job's network; None if the job does not ask for them."""
+    if job.kernels == "plain":
+        return None
+    cells, has_none = kernel_cells(network), "no cell of this network has any"
+    reason = _why_not_trained(device) or _unfit_here(cells, device, has_none)
+    if reason is None and job.retrain.precision == "bf16":
+        reason = "autocast (--precision bf16) has none"
+    if reason is not None:
+        return f"No compiled kernels: {reason}. The usual operations compute the same."
+    return "Compiled kernels train the separable convolutions."
+
+
+def _why_not_trained(device: torch.device) -> str | None:
+    """Why the device has no kernels that train found networks, as the end of a sentence."""
+    return why_none_on("cpu") if device.type == "cpu" else "those that train a network are for the CPU"
+
+
 def _why_not(job: Job, device: torch.device) -> str | None:
     """Why the device has no kernels for this job, as the end of a sentence."""
     if job.kernels == "auto" and device.type == "cuda":
@@ -41,12 +68,17 @@ def _why_not(job: Job, device: torch.device) -> str | None:
 
 
 def _unfit(model: nn.Module, device: torch.device) -> str | None:
-    """Why no cell of the model has kernels, as the end of a sentence."""
+    """Why no cell of the supernet has kernels, as the end of a sentence."""
     cells = [module for module in model.modules() if isinstance(module, KernelCell | KernelEdgeCell)]
+    return _unfit_here(cells, device, "no cell of this space with these settings has any")
+
+
+def _unfit_here(cells: Sequence[nn.Module], device: torch.device, without_cells: str) -> str | None:
+    """Why the kernels of these cells cannot be used on the device."""
     if ranks().size > 1:
         return "batch norm over several processes has none"
     if not cells:
-        return "no cell of this space with these settings has any"
+        return without_cells
     kernels = kernels_on(device)
     channels = {weight.shape[0] for cell in cells for weight in cell.parameters() if weight.ndim == 4}
     if kernels is not None and not any(kernels.take(count) for count in channels):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from dnas.core.architecture import Architecture
 from dnas.data.sample_kind import SampleKind
 from dnas.jobs.job import Job
-from dnas.jobs.kernels import computed_by_kernels
+from dnas.jobs.kernels import computed_by_kernels, trained_by_kernels
 from dnas.shipping.spec import SpaceBuilder
 from dnas.space.fused import FusedCell, FusedEdgeCell, fuse
 from dnas.system.errors import UserError
@@ -49,3 +50,8 @@ def network_builder(job: Job, kind: SampleKind) -> SpaceBuilder:
         stem=job.stem,
         auxiliary=job.retrain.auxiliary,
     )
+
+
+def found_network(job: Job, kind: SampleKind, architecture: Architecture) -> nn.Module:
+    """The network that `network_builder` builds, ready to be trained as the job asks."""
+    return trained_by_kernels(network_builder(job, kind).network(architecture), job)

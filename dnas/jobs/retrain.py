@@ -12,7 +12,8 @@ from dnas.data.batches import Batches
 from dnas.jobs.budget import check_budget_of
 from dnas.jobs.images import JobData, retrain_streams
 from dnas.jobs.job import Job, seeded_retrain
-from dnas.jobs.networks import network_builder
+from dnas.jobs.kernels import training_kernels_text
+from dnas.jobs.networks import found_network, network_builder
 from dnas.jobs.own_model import model_to_load, own_network
 from dnas.jobs.planning.fit import NO_IMAGE, Sizes
 from dnas.jobs.planning.retrain_plan import measure_of_retraining, plan_retraining_of
@@ -114,7 +115,9 @@ def retrain_command(run: Run, job: Job, data: JobData, display: Display, *, teac
     if job.model is None:
         builder = network_builder(job, data.kind)
         with seeded(settings.seed):
-            network = builder.network(architecture).to(device)
+            network = found_network(job, data.kind, architecture).to(device)
+        if text := training_kernels_text(network, job, device):
+            display.say(text)
     else:
         builder = ModuleBuilder()
         network = own_network(run, job, data.kind).to(device)

@@ -21,11 +21,16 @@ class DropPath(nn.Module):
         self.probability = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
+        factor = self.factor(x)
+        return x if factor is None else x * factor
+
+    def factor(self, x: Tensor) -> Tensor | None:
+        """A draw for each sample of x, (batch, 1, 1, 1): 0 or 1 / (1 - p); None where nothing is dropped."""
         if not self.training or self.probability == 0.0:
-            return x
+            return None
         keep = 1.0 - self.probability
         mask = torch.rand(x.shape[0], 1, 1, 1, device=x.device) < keep
-        return x * (mask.to(x.dtype) / keep)
+        return mask.to(x.dtype) / keep
 
     def extra_repr(self) -> str:
         return f"probability={self.probability}"

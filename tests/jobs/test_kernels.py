@@ -1,4 +1,4 @@
-"""What a search says of compiled kernels, and which cells it takes."""
+"""What a search and a retraining say of compiled kernels, and which cells they take."""
 
 from dataclasses import replace
 
@@ -7,12 +7,15 @@ import torch
 
 from dnas import DartsSpace, MobileSpace
 from dnas.data import image_kind
+from dnas.formats import published
 from dnas.jobs import kernels
 from dnas.jobs.job import Job
-from dnas.jobs.kernels import kernels_text
-from dnas.jobs.networks import build_supernet_model
+from dnas.jobs.kernels import kernels_text, training_kernels_text
+from dnas.jobs.networks import build_supernet_model, found_network
 from dnas.space.base import Space
 from dnas.space.kernel_cells import KernelCell
+from dnas.space.kernel_network import kernel_cells
+from dnas.training.settings import RetrainSettings
 
 KIND = image_kind(("a", "b"), channels=3, size=8)
 JOB = Job(image_size=8, batch_size=8, channels=8, cells=1, space=DartsSpace(nodes=1), kernels="auto")
@@ -50,3 +53,36 @@ def test_one_line_says_whether_kernels_are_used(space: Space, channels: int, dev
     job = replace(JOB, space=space, channels=channels, cells=3 if isinstance(space, MobileSpace) else 1)
     text = kernels_text(build_supernet_model(job, KIND), job, torch.device(device))
     assert text is not None and said in text
+
+
+FOUND = published("DARTS_V2")
+RETRAIN = RetrainSettings(channels=8, cells=2, auxiliary=False)
+
+
+@pytest.mark.parametrize(
+    ("retrain", "device", "said"),
+    [
+        (RETRAIN, "cpu", "Compiled kernels train"),
+        (replace(RETRAIN, channels=6), "cpu", "they need a multiple of 4 channels"),
+        (replace(RETRAIN, precision="bf16"), "cpu", "autocast (--precision bf16) has none"),
+        (RETRAIN, "cuda", "those that train a network are for the CPU"),
+    ],
+    ids=["fits", "6 channels", "autocast", "GPU"],
+)
+def test_one_line_says_whether_kernels_train_the_found_network(retrain: RetrainSettings, device: str, said: str):
+    pytest.importorskip("numba")
+    job = replace(JOB, space=DartsSpace(), retrain=retrain)
+    text = training_kernels_text(found_network(job, KIND, FOUND), job, torch.device(device))
+    assert text is not None and said in text
+
+
+def test_a_found_network_has_kernels_only_where_they_are_asked_for_and_numba_is_there(monkeypatch: pytest.MonkeyPatch):
+    job = replace(JOB, space=DartsSpace(), retrain=RETRAIN, kernels="plain")
+    network = found_network(job, KIND, FOUND)
+    assert not kernel_cells(network) and training_kernels_text(network, job, CPU) is None
+    monkeypatch.setattr(kernels, "why_none_on", lambda device_type: "numba is not installed")
+    network = found_network(replace(job, kernels="auto"), KIND, FOUND)
+    assert not kernel_cells(network)
+    assert training_kernels_text(network, replace(job, kernels="auto"), CPU) == (
+        "No compiled kernels: numba is not installed. The usual operations compute the same."
+    )

@@ -14,7 +14,7 @@ from dnas.data.sample_kind import SampleKind
 from dnas.jobs.budget import delivered_network, random_within
 from dnas.jobs.job import Job
 from dnas.jobs.milliseconds import is_limited
-from dnas.jobs.networks import network_builder
+from dnas.jobs.networks import found_network
 from dnas.jobs.own_model import kind_taken, searchable_model
 from dnas.searching.own_bounds import bounds_on
 from dnas.training.own_baseline import random_architecture
@@ -61,5 +61,5 @@ def finalists_tried(job: Job, kind: SampleKind, num: int) -> list[Architecture]:
 def network_to_train(job: Job, architecture: Architecture, kind: SampleKind) -> nn.Module:
     """The network of an architecture, as the job's retraining builds it."""
     if job.model is None:
-        return network_builder(job, kind).network(architecture)
+        return found_network(job, kind, architecture)
     return derive(searchable_model(job, kind), architecture)
