@@ -90,7 +90,7 @@ class Chains(devices.Chains):
         turned = joined([kernel[::-1] for kernel in self.depthwise])
         weights = (kernels, turned, joined(self.pointwise))
         gradient = torch.empty(self.x.size if wanted[0] else 0, dtype=torch.from_numpy(self.x).dtype).numpy()
-        factors = tuple(factor.astype(self.x.dtype).reshape(-1) for factor in outer.factors)
+        factors = (joined(of_chains).astype(self.x.dtype) for of_chains in zip(*outer.factors, strict=True))
         addresses = (np.array([address(g) for g in outer.g]), np.array([address(y) for y in outer.y]), *factors)
         images, factor = added or (self.x, 0)
         more = address(images), np.array([factor], self.x.dtype)

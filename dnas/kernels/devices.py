@@ -25,12 +25,12 @@ class Outer:
     Args:
         g: gradients of the sums that the chains' batch norms enter, as images, one for each chain.
         y: what the chains gave.
-        factors: a, b and c, each (chains, channels).
+        factors: a, b and c of each chain, (channels,).
     """
 
     g: Sequence[Array]
     y: Sequence[Array]
-    factors: tuple[Array, Array, Array]
+    factors: Sequence[tuple[Array, Array, Array]]
 
 
 class Chains(ABC):

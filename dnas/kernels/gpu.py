@@ -77,7 +77,7 @@ class TritonKernels(Kernels):
         return torch.stack(every).view(edges, candidates).to(like.dtype)
 
     def scaled(self, images: Tensor, factor: Tensor) -> Tensor:
-        return images * factor.to(images.dtype)
+        return images * factor[0]  # without a dimension it does not change the images' type
 
     def chains(
         self,
@@ -103,7 +103,7 @@ class TritonKernels(Kernels):
         from dnas.kernels import sums_triton
 
         tiles, pixels = Tiles(self.tile, sizes[3]), prod(sizes[:3])
-        sums = g.new_empty(tiles.count(pixels), len(terms) + 1, sizes[3])
+        sums = _empty(g, tiles.count(pixels), len(terms) + 1, sizes[3])
         _launch(sums_triton.gradient_sums, (len(sums),), (sums, tuple(terms), g, pixels, sizes[3], *tiles.shape))
         return sums.sum(0, dtype=torch.float64)
 
@@ -132,8 +132,8 @@ class TritonChains(Chains):
     def forward(self) -> tuple[list[Tensor], Tensor]:
         from dnas.kernels.chains_triton import chains_forward
 
-        y = self.x.new_empty(len(self.kernels), *self.out_sizes).unbind()
-        sums = self.x.new_empty(self.tiles.count(prod(self.out_sizes[:3])), len(y), 2, self.sizes[3])
+        y = _empty(self.x, len(self.kernels), *self.out_sizes).unbind()
+        sums = _empty(self.x, self.tiles.count(prod(self.out_sizes[:3])), len(y), 2, self.sizes[3])
         images, numbers, constants = self._images(), self._numbers(), self._constants()
         arguments = (*images, self.kernels, self.matrices, *numbers, *constants, self.stride, *self.tiles.shape)
         _launch(chains_forward, (len(sums),), (y, sums, *arguments, _precision(self.x)))
@@ -148,7 +148,7 @@ class TritonChains(Chains):
         tiles = Tiles(self.tiles.elements, min(self.sizes[3], _CHANNELS))
         count, taps = tiles.count(prod(self.sizes[:3])), [kernel[0].numel() for kernel in self.kernels]
         d_x = torch.empty_like(self.x)
-        sums, d_kernels = (self.x.new_empty(count, rows, self.sizes[3]) for rows in (2, sum(taps)))
+        sums, d_kernels = (_empty(self.x, count, rows, self.sizes[3]) for rows in (2, sum(taps)))
         images, numbers, constants = self._images(), self._numbers(), self._constants()
         arguments = (*images, self.kernels, d_z, *(added or (self.x, self.x)), *numbers, *constants, self.stride)
         flags = (*tiles.shape, added is not None, wanted[1])
@@ -157,7 +157,7 @@ class TritonChains(Chains):
         total = sums if self.norm is None else sums.sum(0, dtype=torch.float64)
         if not wanted[1]:
             return d_x, total, []
-        per_kernel = d_kernels.sum(0, dtype=torch.float64).to(d_x.dtype).split(taps)
+        per_kernel = d_kernels.sum(0).split(taps)
         of_kernels = [
             found.t().contiguous().view(kernel.shape) for found, kernel in zip(per_kernel, self.kernels, strict=True)
         ]
@@ -167,18 +167,18 @@ class TritonChains(Chains):
         """d_z of each chain, and the gradients of the 1x1 convolutions."""
         from dnas.kernels.chains_triton import products_backward
 
-        channels, factors = self.sizes[3], outer.factors
+        channels = self.sizes[3]
         programs = min(_PROGRAMS, self.tiles.count(prod(self.out_sizes[:3])))
-        d_z = self.x.new_empty(len(self.kernels), *self.out_sizes).unbind()
-        sums = self.x.new_empty(len(d_z), programs, channels, channels)
+        d_z = _empty(self.x, len(self.kernels), *self.out_sizes).unbind()
+        sums = _empty(self.x, len(d_z), programs, channels, channels)
         precision = _precision(self.x)
         for k, kernel in enumerate(self.kernels):
-            weights, given = (kernel, self.matrices[k]), (outer.g[k], outer.y[k], *(factor[k] for factor in factors))
+            weights, given = (kernel, self.matrices[k]), (outer.g[k], outer.y[k], *outer.factors[k])
             _, norm, sizes, dilations = self._constants()
             constants = (channels, norm, sizes[k], dilations[k], self.stride, *self.tiles.shape, precision, for_weights)
             arguments = (*self._images(), *weights, *given, *self._numbers(), *constants)
             _launch(products_backward, (programs,), (d_z[k], sums[k], *arguments))
-        found = sums.sum(1, dtype=torch.float64).to(self.x.dtype) if for_weights else ()
+        found = sums.sum(1) if for_weights else ()
         return d_z, [own[:, :, None, None] for own in found]
 
     def _images(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -193,6 +193,10 @@ class TritonChains(Chains):
     def _constants(self) -> tuple[int, bool, tuple[int, ...], tuple[int, ...]]:
         """C, NORM, SIZES, DILATIONS of the kernels."""
         return self.sizes[3], self.norm is not None, tuple(one.shape[-1] for one in self.kernels), self.dilations
+
+
+def _empty(like: Tensor, *sizes: int) -> Tensor:
+    return torch.empty(sizes, dtype=like.dtype, device=like.device)
 
 
 def _launch(kernel: Any, programs: tuple[int, ...], arguments: tuple[object, ...]) -> None:

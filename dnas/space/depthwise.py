@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from functools import cache
 from typing import Any
 
 import torch
@@ -23,8 +21,7 @@ class DepthwiseConv(nn.Conv2d):
     ms, and the weight gradient of the undilated one 0.7 instead of 4.9 ms. This made the DARTS search step a quarter
     shorter.
 
-    In train mode on a GPU the kernels of `dnas.space.depthwise_triton` compute all three if Triton is installed, as it
-    is with PyTorch for CUDA on Linux; this has not been measured yet.
+    On a GPU it is the library's convolution.
     """
 
     def __init__(self, channels: int, kernel_size: int, stride: int = 1, dilation: int = 1):
@@ -42,10 +39,6 @@ class DepthwiseConv(nn.Conv2d):
 
 def depthwise(x: Tensor, weight: Tensor, *, stride: int, dilation: int) -> Tensor:
     """The function that `DepthwiseConv` computes in train mode, with its weight (channels, 1, size, size)."""
-    if x.device.type == "cuda" and _triton_is_installed():
-        from dnas.space import depthwise_triton
-
-        return depthwise_triton.depthwise(x, weight, stride=stride, dilation=dilation)
     if x.device.type == "cpu" and _needs_gradient(x, weight):
         x, stride, dilation = _even_pixels(x, stride, dilation)
         padding = dilation * (weight.shape[-1] // 2)
@@ -66,11 +59,6 @@ def _even_pixels(x: Tensor, stride: int, dilation: int) -> tuple[Tensor, int, in
 
 def _needs_gradient(x: Tensor, weight: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-
-
-@cache
-def _triton_is_installed() -> bool:
-    return importlib.util.find_spec("triton") is not None
 
 
 class _Depthwise(torch.autograd.Function):

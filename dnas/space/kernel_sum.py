@@ -231,7 +231,7 @@ class Gradients:
         node, gradients, d_weights = self.node, {}, {}
         sums = {number: self.kernels.column((0.0,) * (2 * node.sizes[3])).reshape(2, -1) for number in node.seconds}
         for number in node.seconds.keys() & numbers:
-            outer = Outer([self.g], [node.y[number]], _rows(self.factors, slice(number, number + 1)))
+            outer = Outer([self.g], [node.y[number]], [_rows(self.factors, number)])
             gradients[number], sums[number], d_weights[number] = node.seconds[number].backward(
                 outer, None, (True, for_weights)
             )
@@ -246,11 +246,10 @@ class Gradients:
     def _outer(self, numbers: Sequence[int], inner: dict[int, tuple[Array, tuple[Array, Array, Array]]]) -> Outer:
         """The gradient of what the first rounds of these terms gave."""
         found = [inner.get(number, (self.g, _rows(self.factors, number))) for number in numbers]
-        a, b, c = (self.kernels.rows([factors[i] for _, factors in found]) for i in range(3))
         y = [self.node.seconds[n].x if n in self.node.seconds else self.node.y[n] for n in numbers]
-        return Outer([g for g, _ in found], y, (a, b, c))
+        return Outer([g for g, _ in found], y, [factors for _, factors in found])
 
 
-def _rows(factors: tuple[Array, Array, Array], rows: int | slice) -> tuple[Array, Array, Array]:
+def _rows(factors: tuple[Array, Array, Array], row: int) -> tuple[Array, Array, Array]:
     a, b, c = factors
-    return a[rows], b[rows], c[rows]
+    return a[row], b[row], c[row]
