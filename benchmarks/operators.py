@@ -6,7 +6,8 @@
 Operators are what a GPU pays for in launches; bytes over the memory's bandwidth bound the time of a step from below
 where nothing stays in a cache: each operator counts its inputs and outputs once. Views and new tensors without values,
 which launch nothing, are not counted. Depthwise convolutions are `nn.Conv2d` here, as one kernel forward and one call
-backward: on a CPU ours put their gradients together from several. Needs torch and numpy.
+backward: on a CPU ours put their gradients together from several. With `--kernels auto` the bytes of compiled kernels
+count too, though they are no operators. Needs torch and numpy.
 """
 
 from __future__ import annotations
@@ -80,10 +81,11 @@ def main() -> None:
     parser.add_argument("--image", type=int, default=8, help="height and width in pixels, 8 or more")
     parser.add_argument("--second-order", action="store_true")
     parser.add_argument("--relaxation", choices=("softmax", "hard"), default="softmax")
+    parser.add_argument("--kernels", choices=("auto", "plain"), default="plain", help="auto: ours by compiled kernels")
     given = parser.parse_args()
-    setup = benchmark.Setup(
-        "cpu", 1, given.batch, given.channels, given.cells, given.image, given.second_order, relaxation=given.relaxation
-    )
+    sizes = (given.batch, given.channels, given.cells, given.image)
+    ways = {"relaxation": given.relaxation, "kernels": given.kernels}
+    setup = benchmark.Setup("cpu", 1, *sizes, given.second_order, **ways)
     print("\n".join(table({name: counted(step) for name, step in steps(setup).items()}, rows=12)))
 
 

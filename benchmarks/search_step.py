@@ -47,6 +47,7 @@ from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge  # n
 from dnas.core.batch import Batch  # noqa: E402
 from dnas.core.derive import derive  # noqa: E402
 from dnas.core.mixture import Mixture  # noqa: E402
+from dnas.kernels.compiled import why_not  # noqa: E402
 from dnas.method.hypergradient import FiniteDifference, FirstOrder, OneStep  # noqa: E402
 from dnas.method.hypergradient.precision import in_precision  # noqa: E402
 from dnas.method.relaxation import GumbelSoftmax, Softmax  # noqa: E402
@@ -54,6 +55,7 @@ from dnas.searching.execution import Stepper  # noqa: E402
 from dnas.searching.settings import SearchSettings  # noqa: E402
 from dnas.searching.supernet import Supernet  # noqa: E402
 from dnas.space import DartsSpace  # noqa: E402
+from dnas.space.kernel_cells import with_kernels  # noqa: E402
 
 VARIANTS = ("reference", "ours")
 # With --relaxation hard: the drawn network's training step, ours, and the step of the whole supernet.
@@ -83,6 +85,7 @@ class Setup:
     capture: bool = False
     relaxation: str = "softmax"
     partial_channels: int = 1
+    kernels: Literal["auto", "plain"] = "plain"
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -130,7 +133,7 @@ def our_supernet(setup: Setup, dtype: torch.dtype) -> Supernet:
     torch.manual_seed(0)
     space = DartsSpace(partial_channels=setup.partial_channels)
     model = space.model(channels=setup.channels, cells=setup.cells, num_classes=NUM_CLASSES)
-    return Supernet(model).to(setup.device, dtype)
+    return Supernet(with_kernels(model) if setup.kernels == "auto" else model).to(setup.device, dtype)
 
 
 def plain_supernet(setup: Setup) -> reference.ReferenceSupernet:
@@ -344,7 +347,8 @@ def report(
     partial = f", 1 of {setup.partial_channels} channels" if setup.partial_channels > 1 else ""
     lines = [
         f"DARTS search step, {order}: batch {setup.batch}, {setup.size}x{setup.size}, {setup.channels} channels"
-        f"{partial}, {setup.cells} cells, {setup.precision}{', recorded' if setup.capture else ''}, "
+        f"{partial}, {setup.cells} cells, {setup.precision}{', recorded' if setup.capture else ''}"
+        f"{', compiled kernels' if setup.kernels == 'auto' else ''}, "
         f"{setup.threads} threads",
         ", ".join(f"{name} {value}" for name, value in where.items()),
         f"equal in float64 over {proof}, relative differences: " + in_words(equal),
@@ -389,6 +393,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--capture", action="store_true", help="record ours as a CUDA graph")
     parser.add_argument("--relaxation", choices=("softmax", "hard"), default="softmax", help="hard: a GDAS step")
     parser.add_argument("--partial-channels", type=int, default=1, help="K: operations see 1 / K of the channels")
+    parser.add_argument("--kernels", choices=("auto", "plain"), default="plain", help="auto: ours by compiled kernels")
     parser.add_argument("--json", type=Path, help="write the numbers there too")
     parser.add_argument("--worker", choices=sorted({*VARIANTS, *HARD_VARIANTS}), help=argparse.SUPPRESS)
     parser.add_argument("--setup", help=argparse.SUPPRESS)
@@ -401,6 +406,8 @@ def arguments() -> argparse.Namespace:
         parser.error("--relaxation hard goes without --second-order, --capture and --partial-channels")
     if given.precision == "bf16" and given.second_order:
         parser.error("the finite difference of --second-order needs float32: use --precision tf32")
+    if given.kernels == "auto" and (given.device != "cpu" or given.precision != "float32" or why_not()):
+        parser.error(f"--kernels auto is for --device cpu and --precision float32: {why_not() or 'others have none'}")
     if given.partial_channels < 1 or given.channels % given.partial_channels:
         parser.error("--partial-channels must divide --channels")
     return given

@@ -23,6 +23,7 @@ from dnas.core.batch import Batch  # noqa: E402
 from dnas.method.relaxation import Softmax  # noqa: E402
 from dnas.searching.supernet import Supernet  # noqa: E402
 from dnas.space import NasBench201Space  # noqa: E402
+from dnas.space.kernel_cells import KernelCell  # noqa: E402
 
 FIRST = search_step.Setup("cpu", threads=1, batch=4, channels=4, cells=3, size=8, second_order=False)
 SECOND = search_step.Setup("cpu", threads=1, batch=4, channels=4, cells=3, size=8, second_order=True)
@@ -115,6 +116,13 @@ def test_weights_of_another_model_are_refused():
     wide = reference.ReferenceSupernet(channels=8, cells=3, num_classes=10)
     with pytest.raises(ValueError, match=r"stem.0.weight is \(12, 3, 3, 3\) here"):
         plain.load_from(wide, wide.alphas)
+
+
+def test_with_compiled_kernels_a_step_equals_that_of_the_reference():
+    pytest.importorskip("numba")
+    setup = replace(FIRST, channels=8, kernels="auto")
+    assert any(isinstance(module, KernelCell) for module in both(setup)[0].model.modules())
+    assert max(search_step.differences(setup).values()) < search_step.TOLERANCE
 
 
 def test_the_network_that_was_drawn_is_what_a_hard_sample_computes():

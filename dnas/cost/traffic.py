@@ -8,12 +8,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from dnas.cost.kernel_traffic import TRAFFIC
+
 
 class TrafficCounter(TorchDispatchMode):
     """Counts within its block; `num_bytes` is the number so far.
 
     Each operator counts its inputs and outputs once, as if nothing stayed in a cache. Views and new tensors without
-    values do not count. Custom kernels are not seen.
+    values do not count. Of custom kernels only those of `dnas.kernels` are seen.
 
     Example:
         >>> import torch
@@ -26,13 +28,19 @@ class TrafficCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.num_bytes = 0
+        self._of_operators = 0
+        self._kernels_before = TRAFFIC.num_bytes
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of operators, and of all kernels since the counter was made."""
+        return self._of_operators + TRAFFIC.num_bytes - self._kernels_before
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if moves_values(func):
             tensors = [value for value in tree_leaves((args, kwargs, result)) if isinstance(value, Tensor)]
-            self.num_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            self._of_operators += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnas.cost.kernel_traffic import TRAFFIC
 from dnas.kernels import devices
 from dnas.kernels.devices import Outer
 from dnas.kernels.images import Array, address, in_parts, lanes, summed
@@ -79,6 +80,7 @@ class Chains(devices.Chains):
                 begin, end, self.x, self.norm, self.kernels, self.stride, weights, of_y, self.sizes, of_vector
             )
 
+        TRAFFIC.add([self.x, y])
         return list(y), summed(in_parts(work, self.sizes[0])).reshape(-1, 2, channels)
 
     def backward(
@@ -101,6 +103,7 @@ class Chains(devices.Chains):
             args = (self.x, self.norm, self.kernels, self.stride, *given, self.sizes)
             return chains_backward(begin, end, *args, lanes(self.sizes[3], self.x.itemsize)), *own
 
+        TRAFFIC.add([self.x, gradient, *outer.g, *outer.y, *([] if added is None else [images])])
         total, of_kernels, of_matrices = (summed(parts) for parts in zip(*in_parts(work, self.sizes[0]), strict=True))
         ends = np.cumsum([kernel.size for kernel in self.depthwise])[:-1]
         own = zip(self.depthwise, np.split(of_kernels, ends), of_matrices.reshape(self.pointwise.shape), strict=True)

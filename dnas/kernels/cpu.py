@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnas.cost.kernel_traffic import TRAFFIC
 from dnas.kernels.chains import Chains
 from dnas.kernels.devices import Kernels, Sizes
 from dnas.kernels.images import Array, address, flat, in_parts, lanes, summed
@@ -76,6 +77,7 @@ class CpuKernels(Kernels):
         def work(begin: int, end: int) -> None:
             weighted_sum(begin, end, places, *factors, result, channels, lanes(channels, result.itemsize))
 
+        TRAFFIC.add([*terms, result])
         in_parts(work, result.size // channels)
         return result
 
@@ -88,6 +90,7 @@ class CpuKernels(Kernels):
         def work(begin: int, end: int) -> Any:
             return gradient_sums(begin, end, places, g, height * width, channels, lanes(channels, g.itemsize))
 
+        TRAFFIC.add([*terms, g])
         return summed(in_parts(work, batch)).reshape(-1, channels)
 
 
