@@ -25,14 +25,14 @@ class AffineNorm:
         return scale, shift + self.bias
 
     def gradient(self, g: Array, g_y: Array) -> tuple[tuple[Array, Array, Array], Array, Array]:
-        """a, b, c of d_y = a g + b y + c, each (1, channels), and the gradients of weight and bias.
+        """a, b, c of d_y = a g + b y + c, each (channels,), and the gradients of weight and bias.
 
         Args:
             g, g_y: sums of g and of g y over images and pixels, (channels,).
         """
-        factors, _ = self.norm.gradient(g, g_y, self.weight)
+        ((a,), (b,), (c,)), _ = self.norm.gradient(g, g_y, self.weight)
         (along,) = (g_y - self.norm.mean * g) * self.norm.inverse
-        return factors, along, g
+        return (a, b, c), along, g
 
     def unbiased_variance(self, eps: float) -> Array:
         """The variance of y over the population of which the batch is a sample, (channels,)."""

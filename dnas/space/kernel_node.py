@@ -139,7 +139,7 @@ def _edge_backward(
         chains, y, norm = steps[index]
         factors, d_weight, d_bias = norm.gradient(of_g, of_g_y)
         wanted = (index > 0 or needs[0], any(needs[1:]))
-        g, (of_g, of_g_y), own = chains.backward(Outer([g], [y], factors), None, wanted)
+        g, (of_g, of_g_y), own = chains.backward(Outer([g], [y], [factors]), None, wanted)
         found = [*own, *(torch.from_numpy(one.astype(y.dtype)) for one in (d_weight, d_bias)), *found]
     d_x = kernels.tensor(g, steps[0].chains.sizes) if needs[0] else None
     return [d_x, *(one if need else None for one, need in zip(found, needs[1:], strict=True))]
