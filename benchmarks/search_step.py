@@ -12,6 +12,7 @@ For the table of issue 3, on one GPU (each again with `--second-order`, but for 
     python benchmarks/search_step.py --device cuda --precision bf16 --capture --repeats 20
     python benchmarks/search_step.py --device cuda --precision tf32 --capture --partial-channels 4 --repeats 20
     python benchmarks/search_step.py --device cuda --precision tf32 --relaxation hard --repeats 20
+    python benchmarks/search_step.py --device cuda --precision tf32 --kernels always --capture --repeats 20
 
 `--precision` is ours; the reference runs in float32 for float32, and with TF32 products for tf32 and bf16. The proof is
 in float64 without autocast, and what the precision changes in one step's loss and alpha gradient is printed and
@@ -47,7 +48,7 @@ from dnas.core.architecture import Architecture, CellArchitecture, KeptEdge  # n
 from dnas.core.batch import Batch  # noqa: E402
 from dnas.core.derive import derive  # noqa: E402
 from dnas.core.mixture import Mixture  # noqa: E402
-from dnas.kernels.compiled import why_not  # noqa: E402
+from dnas.kernels.choice import why_none_on  # noqa: E402
 from dnas.method.hypergradient import FiniteDifference, FirstOrder, OneStep  # noqa: E402
 from dnas.method.hypergradient.precision import in_precision  # noqa: E402
 from dnas.method.relaxation import GumbelSoftmax, Softmax  # noqa: E402
@@ -85,7 +86,7 @@ class Setup:
     capture: bool = False
     relaxation: str = "softmax"
     partial_channels: int = 1
-    kernels: Literal["auto", "plain"] = "plain"
+    kernels: Literal["auto", "always", "plain"] = "plain"
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -133,7 +134,7 @@ def our_supernet(setup: Setup, dtype: torch.dtype) -> Supernet:
     torch.manual_seed(0)
     space = DartsSpace(partial_channels=setup.partial_channels)
     model = space.model(channels=setup.channels, cells=setup.cells, num_classes=NUM_CLASSES)
-    return Supernet(with_kernels(model) if setup.kernels == "auto" else model).to(setup.device, dtype)
+    return Supernet(model if setup.kernels == "plain" else with_kernels(model)).to(setup.device, dtype)
 
 
 def plain_supernet(setup: Setup) -> reference.ReferenceSupernet:
@@ -348,7 +349,7 @@ def report(
     lines = [
         f"DARTS search step, {order}: batch {setup.batch}, {setup.size}x{setup.size}, {setup.channels} channels"
         f"{partial}, {setup.cells} cells, {setup.precision}{', recorded' if setup.capture else ''}"
-        f"{', compiled kernels' if setup.kernels == 'auto' else ''}, "
+        f"{'' if setup.kernels == 'plain' else ', compiled kernels'}, "
         f"{setup.threads} threads",
         ", ".join(f"{name} {value}" for name, value in where.items()),
         f"equal in float64 over {proof}, relative differences: " + in_words(equal),
@@ -393,7 +394,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--capture", action="store_true", help="record ours as a CUDA graph")
     parser.add_argument("--relaxation", choices=("softmax", "hard"), default="softmax", help="hard: a GDAS step")
     parser.add_argument("--partial-channels", type=int, default=1, help="K: operations see 1 / K of the channels")
-    parser.add_argument("--kernels", choices=("auto", "plain"), default="plain", help="auto: ours by compiled kernels")
+    kernels = ("auto", "always", "plain")
+    parser.add_argument(
+        "--kernels", choices=kernels, default="plain", help="auto, on a GPU always: ours by compiled ones"
+    )
     parser.add_argument("--json", type=Path, help="write the numbers there too")
     parser.add_argument("--worker", choices=sorted({*VARIANTS, *HARD_VARIANTS}), help=argparse.SUPPRESS)
     parser.add_argument("--setup", help=argparse.SUPPRESS)
@@ -406,11 +410,21 @@ def arguments() -> argparse.Namespace:
         parser.error("--relaxation hard goes without --second-order, --capture and --partial-channels")
     if given.precision == "bf16" and given.second_order:
         parser.error("the finite difference of --second-order needs float32: use --precision tf32")
-    if given.kernels == "auto" and (given.device != "cpu" or given.precision != "float32" or why_not()):
-        parser.error(f"--kernels auto is for --device cpu and --precision float32: {why_not() or 'others have none'}")
+    if given.kernels != "plain" and (reason := why_no_kernels(given)):
+        parser.error(f"--kernels {given.kernels}: {reason}")
     if given.partial_channels < 1 or given.channels % given.partial_channels:
         parser.error("--partial-channels must divide --channels")
     return given
+
+
+def why_no_kernels(given: argparse.Namespace) -> str | None:
+    """Why kernels cannot be measured as asked for."""
+    device = torch.device(given.device)
+    if given.precision == "bf16":
+        return "autocast (bf16) has none"
+    if device.type == "cuda" and given.kernels == "auto":
+        return "auto takes none on a GPU, always does"
+    return why_none_on(device.type)
 
 
 def main() -> None:

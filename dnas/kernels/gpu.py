@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dnas.cost.kernel_traffic import TRAFFIC
 from dnas.kernels.devices import Chains, Kernels, Outer, Sizes
 
 # Programs of `products_backward`, each with a sum of matrices of its own: one for each multiprocessor of an H100.
@@ -148,7 +149,8 @@ class TritonChains(Chains):
         tiles = Tiles(self.tiles.elements, min(self.sizes[3], _CHANNELS))
         count, taps = tiles.count(prod(self.sizes[:3])), [kernel[0].numel() for kernel in self.kernels]
         d_x = torch.empty_like(self.x)
-        sums, d_kernels = (_empty(self.x, count, rows, self.sizes[3]) for rows in (2, sum(taps)))
+        sums = _empty(self.x, 0 if self.norm is None else count, 2, self.sizes[3])
+        d_kernels = _empty(self.x, count if wanted[1] else 0, sum(taps), self.sizes[3])
         images, numbers, constants = self._images(), self._numbers(), self._constants()
         arguments = (*images, self.kernels, d_z, *(added or (self.x, self.x)), *numbers, *constants, self.stride)
         flags = (*tiles.shape, added is not None, wanted[1])
@@ -170,13 +172,14 @@ class TritonChains(Chains):
         channels = self.sizes[3]
         programs = min(_PROGRAMS, self.tiles.count(prod(self.out_sizes[:3])))
         d_z = _empty(self.x, len(self.kernels), *self.out_sizes).unbind()
-        sums = _empty(self.x, len(d_z), programs, channels, channels)
+        sums = _empty(self.x, len(d_z), programs if for_weights else 0, channels, channels)
         precision = _precision(self.x)
         for k, kernel in enumerate(self.kernels):
             weights, given = (kernel, self.matrices[k]), (outer.g[k], outer.y[k], *outer.factors[k])
             _, norm, sizes, dilations = self._constants()
             constants = (channels, norm, sizes[k], dilations[k], self.stride, *self.tiles.shape, precision, for_weights)
-            arguments = (*self._images(), *weights, *given, *self._numbers(), *constants)
+            images = self._images() if for_weights else (outer.y[k],) * 3  # which are not read
+            arguments = (*images, *weights, *given, *self._numbers(), *constants)
             _launch(products_backward, (programs,), (d_z[k], sums[k], *arguments))
         found = sums.sum(1) if for_weights else ()
         return d_z, [own[:, :, None, None] for own in found]
@@ -200,6 +203,8 @@ def _empty(like: Tensor, *sizes: int) -> Tensor:
 
 
 def _launch(kernel: Any, programs: tuple[int, ...], arguments: tuple[object, ...]) -> None:
+    arrays = [one for each in arguments for one in (each if isinstance(each, tuple) else (each,))]
+    TRAFFIC.add({one.data_ptr(): one for one in arrays if isinstance(one, Tensor)}.values())
     # Multiplication and addition are one instruction (FMA); Triton 3.9 warns unless that is stated.
     kernel[programs](*arguments, enable_fp_fusion=True)
 

@@ -25,6 +25,7 @@ if DEVICE.type == "cpu" and not knobs.runtime.interpret:
 # Below: decided above whether it can run.
 from dnas.core.cell import Cell  # noqa: E402
 from dnas.core.mixture import Mixture  # noqa: E402
+from dnas.cost.kernel_traffic import TRAFFIC  # noqa: E402
 from dnas.kernels.gpu import TritonKernels  # noqa: E402
 from dnas.space import DartsSpace  # noqa: E402
 from dnas.space.fused import FusedCell, copy_as  # noqa: E402
@@ -105,6 +106,17 @@ def test_values_that_are_not_finite_stay_so():
     images = torch.randn(1, 8, 3, 3, dtype=torch.float64, device=DEVICE)
     images[0, 0, 0, 0] = torch.nan
     assert cell(images, images).isnan().any()
+
+
+def test_a_launch_counts_the_bytes_of_each_array_once():
+    before, image = TRAFFIC.num_bytes, torch.ones(1, 2, 3, 8, dtype=torch.float64, device=DEVICE)
+    scale, shift = (
+        torch.ones(2, 8, dtype=torch.float64, device=DEVICE),
+        torch.ones(8, dtype=torch.float64, device=DEVICE),
+    )
+    result = TritonKernels(DEVICE).weighted_sum([image, image], scale, shift, (1, 2, 3, 8))
+    assert result.unique().tolist() == [3.0]
+    assert TRAFFIC.num_bytes - before == 8 * (2 * 48 + 16 + 8)
 
 
 COMPILE = """
