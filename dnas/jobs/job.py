@@ -59,8 +59,9 @@ class Job:
         stem: layers before the cells: 'cifar' keeps the resolution of the images, 'imagenet' divides it by 8.
         fused: whether cells keep only their states in memory and compute everything else again; a search then takes
             about a third of the memory, but more time on a CPU.
-        kernels: 'auto' computes the separable convolutions of the supernet, and trains those of the networks that are
-            found, by compiled kernels where numba is installed (the extra `cpu`) and the channels are a multiple of 4:
+        kernels: 'auto' computes the separable convolutions of the supernet or the cells of NAS-Bench-201, and trains
+            the separable convolutions of the networks that are found, by compiled kernels where numba is installed (the
+            extra `cpu`) and the channels are a multiple of 4:
             the same results up to rounding, in less time on a CPU. 'always' takes them on a GPU too, where those of the
             supernet are in Triton and not yet measured. 'plain' takes PyTorch's operations.
         batch_size: images per step of the search.

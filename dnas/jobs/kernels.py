@@ -12,6 +12,7 @@ from dnas.jobs.job import Job
 from dnas.kernels.choice import kernels_on, why_none_on
 from dnas.space.kernel_cells import KernelCell, KernelEdgeCell, with_kernels
 from dnas.space.kernel_network import kernel_cells, train_by_kernels
+from dnas.space.kernel_states import MOST_CHANNELS, KernelStackedCell, KernelStates
 from dnas.system.devices import named_device
 
 
@@ -26,15 +27,14 @@ def kernels_text(model: nn.Module, job: Job, device: torch.device) -> str | None
     if job.kernels == "plain":
         return None
     reason = _why_not(job, device) or _unfit(model, device)
-    if reason is None and job.search.precision == "bf16":
-        reason = "autocast (--search.precision bf16) has none"
     if reason is not None:
         return f"No compiled kernels: {reason}. The usual operations compute the same."
     if device.type == "cuda":
         return "Kernels in Triton compute the separable convolutions; they have not been measured yet."
+    kind = "dense" if _cells(model, KernelStackedCell) else "separable"
     return (
-        "Compiled kernels compute the separable convolutions; the first search on a machine compiles them, which "
-        "takes less than a minute."
+        f"Compiled kernels compute the {kind} convolutions; the first search on a machine compiles them, which takes "
+        "less than a minute."
     )
 
 
@@ -71,8 +71,25 @@ def _why_not(job: Job, device: torch.device) -> str | None:
 
 def _unfit(model: nn.Module, device: torch.device) -> str | None:
     """Why no cell of the supernet has kernels, as the end of a sentence."""
-    cells = [module for module in model.modules() if isinstance(module, KernelCell | KernelEdgeCell)]
+    dense = _cells(model, KernelStackedCell)
+    if dense and ranks().size == 1:
+        return _unfit_dense(dense, device)
+    cells = _cells(model, KernelCell, KernelEdgeCell)
     return _unfit_here(cells, device, "no cell of this space with these settings has any")
+
+
+def _cells(model: nn.Module, *kinds: type[nn.Module]) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, kinds)]
+
+
+def _unfit_dense(cells: Sequence[nn.Module], device: torch.device) -> str | None:
+    """Why the kernels of dense convolutions cannot be used, or do not pay."""
+    if device.type != "cpu":
+        return "those of dense convolutions are for the CPU"
+    channels = {weight.shape[0] for cell in cells for weight in cell.parameters() if weight.ndim == 4}
+    if not any(KernelStates.pays(count) for count in channels):
+        return f"those of dense convolutions are for a multiple of 4 channels, up to {MOST_CHANNELS}"
+    return None
 
 
 def _unfit_here(cells: Sequence[nn.Module], device: torch.device, without_cells: str) -> str | None:
@@ -84,5 +101,5 @@ def _unfit_here(cells: Sequence[nn.Module], device: torch.device, without_cells:
     kernels = kernels_on(device)
     channels = {weight.shape[0] for cell in cells for weight in cell.parameters() if weight.ndim == 4}
     if kernels is not None and not any(kernels.take(count) for count in channels):
-        return f"they need {kernels.need}"
+        return "they need a multiple of 4 channels" if device.type == "cpu" else "they take at most 128 channels"
     return None

@@ -41,7 +41,7 @@ def chains_forward(
     pixels, blocks = out_height * out_width, channels // len(lanes)
     row, out_row = (width + 2 * pad) * len(lanes), _eights(out_width) * len(lanes)
     plane, out_plane = (height + 2 * pad) * row, out_height * out_row
-    scratch, places = _scratch(x, (blocks * plane, blocks * out_plane), lanes)
+    scratch, places = scratch_of(x, (blocks * plane, blocks * out_plane), lanes)
     padded, middle = places[0], places[1]
     images, to_y, all_taps, matrices = x.ctypes.data, y.ctypes.data, weights[0].ctypes.data, weights[1].ctypes.data
     part, total = np.empty(2 * channels, x.dtype), np.zeros((count, 2 * channels), np.float64)
@@ -112,7 +112,7 @@ def chains_backward(
     )
     plane, out_plane, plain_plane = (height + 2 * pad) * row, out_height * out_row, height * plain_row
     lengths = (blocks * plane, blocks * plane, blocks * out_plane, blocks * out_plane, blocks * plain_plane)
-    scratch, places = _scratch(x, lengths, lanes)
+    scratch, places = scratch_of(x, lengths, lanes)
     padded, wide, middle, g_y, plain = places[0], places[1], places[2], places[3], places[4]
     images, of_images = x.ctypes.data, gradients[0].ctypes.data
     all_taps, turned, matrices = weights[0].ctypes.data, weights[1].ctypes.data, weights[2].ctypes.data
@@ -170,7 +170,7 @@ def _eights(width: int) -> int:
 
 
 @compiled
-def _scratch(like: Any, lengths: Any, lanes: Any) -> Any:
+def scratch_of(like: Any, lengths: Any, lanes: Any) -> Any:
     """Zeros, and the addresses of parts of these lengths in them.
 
     Each part begins at a multiple of 64 bytes, so that no vector lies in two lines of the cache, and has zeros behind

@@ -58,13 +58,13 @@ def gradient_sums(begin: int, end: int, terms: Any, g: Any, pixels: int, channel
                     s = plus(s, load(g, p * channels + c, lanes))
                 store(part, count * channels + c, s)
                 for t in range(count):
-                    _add_product(g, terms[t], first, last, channels, c, part, t * channels + c, lanes)
+                    add_product(g, terms[t], first, last, channels, c, part, t * channels + c, lanes)
         total += part
     return total
 
 
 @compiled
-def _add_product(
+def add_product(
     g: Any, term: int, first: int, last: int, channels: int, c: int, total: Any, at: int, lanes: Any
 ) -> None:
     """total[at] += sum_p g[p, c] y[p, c], with four sums side by side."""

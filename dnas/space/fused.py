@@ -17,9 +17,11 @@ from dnas.core.cell import Cell, concatenate, dense
 from dnas.core.mixing import shifted
 from dnas.core.mixture import Mixture, uniform
 from dnas.space.edge_cell import EdgeCell, Pass
+from dnas.space.kernel_states import KernelStackedCell
 from dnas.space.kernel_sum import KernelSum
 from dnas.space.node_sum import NodeSum, Round, Term
 from dnas.space.ops import DilConv, Pool, SepConv, keeps_running_statistics
+from dnas.space.stacked import StackedCell
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -52,13 +54,15 @@ def _fused(cell: Cell) -> Cell:
 
 
 def unfuse(model: nn.Module) -> nn.Module:
-    """Undo `fuse`; a former `StackedCell` comes back as a `Cell`, which computes the same."""
+    """Undo `fuse` and `with_kernels`; a fused `StackedCell` comes back as a `Cell`, which computes the same."""
     return replace_cells(model, _per_edge)
 
 
 def _per_edge(cell: Cell) -> Cell:
     if isinstance(cell, FusedEdgeCell):
         return copy_edge_cell(EdgeCell, cell)
+    if isinstance(cell, KernelStackedCell):
+        return copy_as(StackedCell, cell)
     return copy_as(Cell, cell) if isinstance(cell, FusedCell) else cell
 
 

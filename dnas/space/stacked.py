@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from dnas.core.candidates import SharedPrefix, Zero, add_up
 from dnas.core.cell import Cell, concatenate, dense
+from dnas.core.mixing import shifted
 from dnas.core.mixture import Mixture, uniform
 from dnas.space.ops import FULL_VECTOR, BatchNorm, Pool, ReLUConvBN
 
@@ -250,7 +251,10 @@ class StackedCell(Cell):
         for index in range(self.num_inputs + len(terms)):
             if index in terms:
                 total = terms[index].total()
-                states[index] = self.zero_node(index, states) if total is None else total
+                states[index] = shifted(
+                    self.zero_node(index, states) if total is None else total,
+                    mixture.inactive_sum(self.decision.incoming(index)),
+                )
                 if states[index].requires_grad:
                     states[index].register_hook(dense)
             self._send(index, states[index], mixture, rows, terms)
@@ -281,7 +285,7 @@ class StackedCell(Cell):
                 key = operation.prefix_key
                 if key not in prefixes:
                     prefixes[key] = operation.prefix(state)
-                shape = _shape(operation)
+                shape = stack_shape(operation)
                 if shape is not None:
                     assert isinstance(operation, ReLUConvBN)
                     stacks.setdefault((key, shape), []).append(Member(operation, target, value))
@@ -305,7 +309,7 @@ def _pays(x: Tensor) -> bool:
     return x.device.type != "cpu" or x.shape[1] < FULL_VECTOR
 
 
-def _shape(operation: nn.Module) -> Hashable | None:
+def stack_shape(operation: nn.Module) -> tuple[Any, ...] | None:
     """The key that operations must share to be stacked; None for those that cannot be."""
     if type(operation) is not ReLUConvBN:
         return None

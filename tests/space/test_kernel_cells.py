@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dnas.core.cell import Cell
 from dnas.method.relaxation import GumbelSoftmax, Relaxation, Softmax
 from dnas.searching.search_step import search_step
-from dnas.searching.supernet import Supernet
 from dnas.space import DartsSpace, NasBench201Space
+from dnas.space.base import Space
 from dnas.space.fused import unfuse
 from dnas.space.kernel_cells import KernelCell, KernelEdgeCell, with_kernels
+from dnas.space.kernel_states import KernelStackedCell
 from dnas.space.kernel_sum import KernelSum
 from dnas.system.threads import num_threads
 from tests.support.cell_forms import (
@@ -119,13 +121,13 @@ def test_what_has_no_kernel_is_left_to_the_edges(x: Tensor, size: int):
     assert not KernelSum.takes(x, [torch.empty(8, 1, size, size), torch.empty(8, 8, 1, 1)])
 
 
-def test_cells_without_separable_convolutions_stay_and_unfuse_gives_the_others_back():
-    supernet = Supernet(NasBench201Space().model(channels=8, cells=1, num_classes=3))
-    before = [type(module) for module in supernet.model.modules()]
-    assert [type(module) for module in with_kernels(supernet.model).modules()] == before
-    model = PARTIAL.model(channels=16, cells=2, num_classes=3)
+@pytest.mark.parametrize(
+    ("space", "kind", "count"), [(PARTIAL, KernelEdgeCell, 2), (NasBench201Space(), KernelStackedCell, 6)]
+)
+def test_unfuse_gives_the_cells_back(space: Space, kind: type[Cell], count: int):
+    model = space.model(channels=16, cells=2, num_classes=3)
     before, weights = [type(module) for module in model.modules()], dict(model.named_parameters())
     with_kernels(model)
-    assert sum(isinstance(module, KernelEdgeCell) for module in model.modules()) == 2
+    assert sum(isinstance(module, kind) for module in model.modules()) == count
     assert all(parameter is weights[name] for name, parameter in model.named_parameters())
     assert [type(module) for module in unfuse(model).modules()] == before

@@ -1,7 +1,6 @@
 """Stacked cells equal the per-edge cells, in values and in first and second derivatives."""
 
 import copy
-from collections.abc import Iterable, Sequence
 
 import pytest
 import torch
@@ -19,88 +18,30 @@ from dnas.method.relaxation import GumbelSoftmax, Relaxation, Softmax
 from dnas.searching.search_step import search_step
 from dnas.searching.supernet import Supernet
 from dnas.space import NasBench201Space
+from dnas.space.edges import EdgeSettings
 from dnas.space.fused import fuse, unfuse
-from dnas.space.nasbench201 import CANDIDATES, EDGES, NB201_SEARCH, OUTPUT, _searchable_cell
+from dnas.space.nasbench201 import EDGES, NB201_SEARCH, _searchable_cell
 from dnas.space.ops import EVALUATION, average3x3, operation
 from dnas.space.stacked import StackedCell, StackedNorm, plain_norm
+from tests.support.stacked_cells import (
+    ACTIVE,
+    F64,
+    HARD,
+    assert_all_close,
+    derivatives,
+    images,
+    mixtures,
+    stacked_cells,
+)
 
 SPACE = NasBench201Space()
-F64 = torch.float64
-
-
-def cells(
-    *, channels: int = 4, edge_weights: bool = False, candidates: Sequence[str] = CANDIDATES
-) -> tuple[Cell, StackedCell]:
-    """A per-edge and a stacked cell of equal weights in float64."""
-    torch.manual_seed(0)
-    operations = [{name: operation(name, channels, 1, NB201_SEARCH) for name in candidates} for _ in EDGES]
-    plain = Cell("cell", EDGES, operations, num_inputs=1, output=OUTPUT, edge_weights=edge_weights)
-    stacked = StackedCell("cell", EDGES, operations, num_inputs=1, output=OUTPUT, edge_weights=edge_weights)
-    return plain.double(), copy.deepcopy(stacked).double()
-
-
-def images(channels: int = 4, size: int = 6, *, channels_last: bool = True) -> Tensor:
-    x = torch.randn(3, channels, size, size + 1, dtype=F64, generator=torch.Generator().manual_seed(1))
-    return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-
-
-def mixtures(cell: Cell, active: tuple[tuple[int, ...], ...] | None = None) -> dict[str, Mixture]:
-    """Random values, 0 where a candidate is not active; they take gradients."""
-    generator = torch.Generator().manual_seed(2)
-    values = torch.randn(cell.decision.shape, dtype=F64, generator=generator)
-    if active is not None:
-        mask = torch.zeros_like(values)
-        for edge, row in enumerate(active):
-            mask[edge, list(row)] = 1.0
-        values = values * mask
-    found = {"cell": Mixture(values.requires_grad_(), active)}
-    if cell.edge_decision is not None:
-        edges = torch.rand(len(EDGES), dtype=F64, generator=generator)
-        found[cell.edge_decision.name] = Mixture(edges.requires_grad_())
-    return found
-
-
-def derivatives(cell: Cell, x: Tensor, bound: dict[str, Mixture], *, second: bool = False) -> list[Tensor]:
-    """The result, the gradients of a function of it, and those of a product of these gradients with a fixed vector."""
-    cell.bind(bound)
-    x = x.detach().requires_grad_()
-    result = cell(x)
-    weights = [weight for weight in cell.parameters() if weight.requires_grad]
-    outer = [x, *weights, *(mixture.values for mixture in bound.values())]
-    first = torch.autograd.grad((result**3).mean(), outer, create_graph=second, materialize_grads=True)
-    if not second:
-        return [result, *first]
-    generator = torch.Generator().manual_seed(3)
-    vectors = [torch.randn(gradient.shape, generator=generator, dtype=F64) for gradient in first]
-    product = torch.stack([(g * v).sum() for g, v in zip(first, vectors, strict=True)]).sum()
-    return [result, *first, *torch.autograd.grad(product, outer, materialize_grads=True)]
-
-
-def assert_all_close(found: Iterable[Tensor], expected: Iterable[Tensor], tolerance: float = 1e-10) -> None:
-    """Each tensor to `tolerance` of its largest entry; gradients that are 0 by symmetry have none."""
-    for number, (a, b) in enumerate(zip(found, expected, strict=True)):
-        scale = max(float(b.detach().abs().max()), 1e-3)
-        assert_close(a, b, rtol=0, atol=tolerance * scale, msg=lambda text, number=number: f"{number}: {text}")
-
-
-ALL = ((0, 1, 2, 3, 4),) * 6
-PRUNED = ((1, 2), (3, 4), (0, 2, 3), (2,), (0, 1), (2, 3, 4))
-HARD = ((3,), (2,), (4,), (1,), (3,), (2,))
-CHAIN = ((3,), (0,), (2,), (0,), (0,), (3,))
-ACTIVE = [
-    pytest.param(None, id="soft"),
-    pytest.param(ALL, id="all"),
-    pytest.param(PRUNED, id="pruned"),
-    pytest.param(HARD, id="hard"),
-    pytest.param(CHAIN, id="one path"),
-]
 
 
 @pytest.mark.parametrize("channels_last", [True, False], ids=["channels-last", "contiguous"])
 @pytest.mark.parametrize("edge_weights", [False, True], ids=["no edge weights", "edge weights"])
 @pytest.mark.parametrize("active", ACTIVE)
 def test_values_and_all_derivatives_equal_those_of_the_edges(active, edge_weights: bool, channels_last: bool):
-    plain, stacked = cells(edge_weights=edge_weights)
+    plain, stacked = stacked_cells(edge_weights=edge_weights)
     x = images(channels_last=channels_last)
     expected = derivatives(plain, x, mixtures(plain, active), second=True)
     assert_all_close(derivatives(stacked, x, mixtures(stacked, active), second=True), expected)
@@ -109,18 +50,18 @@ def test_values_and_all_derivatives_equal_those_of_the_edges(active, edge_weight
 
 
 def test_without_a_mixture_all_candidates_weigh_the_same():
-    plain, stacked = cells()
+    plain, stacked = stacked_cells()
     assert_close(stacked(images()), plain(images()), rtol=0, atol=1e-12)
 
 
 def test_a_node_that_nothing_enters_is_zero():
-    _, stacked = cells()
+    _, stacked = stacked_cells()
     stacked.bind({"cell": Mixture(torch.zeros(stacked.decision.shape, dtype=F64), ((0,),) * 6)})
     assert torch.equal(stacked(images()), torch.zeros_like(images()))
 
 
 def test_only_what_is_active_is_computed():
-    _, stacked = cells()
+    _, stacked = stacked_cells()
     for edge, on_edge in enumerate(stacked.operations):
         for k, candidate in enumerate(on_edge):  # type: ignore[arg-type]
             if k not in HARD[edge]:
@@ -131,7 +72,7 @@ def test_only_what_is_active_is_computed():
 
 
 def test_a_frozen_weight_takes_part_and_gets_no_gradient():
-    plain, stacked = cells()
+    plain, stacked = stacked_cells()
     for cell in (plain, stacked):
         cell.operations[1][3].conv.weight.requires_grad_(False)  # type: ignore[index,union-attr]
         cell.operations[5][2].conv.weight.requires_grad_(False)  # type: ignore[index,union-attr]
@@ -146,7 +87,7 @@ def test_a_frozen_weight_takes_part_and_gets_no_gradient():
 
 def test_gradients_of_the_mixture_are_the_same_where_neither_weights_nor_images_need_any():
     found = []
-    for cell in cells():
+    for cell in stacked_cells():
         bound = mixtures(cell)
         cell.requires_grad_(False).bind(bound)
         found.append(torch.autograd.grad((cell(images()) ** 3).sum(), bound["cell"].values))
@@ -188,7 +129,7 @@ def test_candidates_of_any_kind_are_computed_on_their_edges():
 
 
 def test_a_hook_on_a_convolution_fires():
-    _, stacked = cells()
+    _, stacked = stacked_cells()
     seen: list[nn.Module] = []
     conv = stacked.operations[2][3].conv  # type: ignore[index,union-attr]
     conv.register_forward_hook(lambda module, *_: seen.append(module))  # type: ignore[union-attr]
@@ -210,9 +151,9 @@ def test_operations_of_a_stride_are_stacked(stride: int):
 
 
 def test_in_bfloat16_under_autocast_and_with_many_channels_the_cell_computes_its_edges():
-    plain, stacked = cells(channels=16)
+    plain, stacked = stacked_cells(channels=16)
     assert torch.equal(stacked(images(16)), plain(images(16)))
-    plain, stacked = cells()
+    plain, stacked = stacked_cells()
     x = images().float()
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(stacked.float()(x), plain.float()(x))
@@ -238,7 +179,7 @@ def test_the_norm_of_a_stack_is_batch_norm(channels_last: bool):
 
 
 def test_a_channel_without_variance_gives_no_nan():
-    stacked = _searchable_cell(4)
+    stacked = _searchable_cell(4, EdgeSettings())
     x = torch.randn(2, 4, 6, 6)
     x[:, 0] = -1.0  # nothing is left of it after ReLU
     for weight in stacked.parameters():
@@ -250,13 +191,13 @@ def test_a_channel_without_variance_gives_no_nan():
 
 def test_one_pixel_has_no_batch_norm():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        _searchable_cell(4)(torch.randn(1, 4, 1, 1))
+        _searchable_cell(4, EdgeSettings())(torch.randn(1, 4, 1, 1))
 
 
 @pytest.mark.parametrize("offset", [0.0, 3.0])
 def test_in_float32_the_error_is_near_that_of_the_edges(offset: float):
     """`offset` lifts the states over the ReLU, so that their mean is three times their deviation."""
-    exact, stacked = cells(channels=8)
+    exact, stacked = stacked_cells(channels=8)
     x = torch.randn(16, 8, 12, 12, dtype=F64, generator=torch.Generator().manual_seed(0)) + offset
     gradient = torch.randn(16, 8, 12, 12, dtype=F64, generator=torch.Generator().manual_seed(1))
 
