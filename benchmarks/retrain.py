@@ -7,7 +7,8 @@ For the table of issue 3, on one GPU:
 
 Ours is `dnas.retrain` (channels-last, our depthwise convolutions, on a GPU recorded as a CUDA graph unless
 `--no-capture`); plain is a loop of the usual lines over the same network (DARTS_V2) with `nn.Conv2d` for its depthwise
-convolutions, in contiguous memory, one kernel at a time, with TF32 products where ours has tf32 or bf16. First it
+convolutions, in contiguous memory, one kernel at a time, with TF32 products where ours has tf32 or bf16. `--kernels
+auto` adds a third form, ours trained by compiled kernels (on a CPU, with `--precision float32`). First it
 proves in float64, for the same channels and cells on a small batch and with the same draws of drop-path, that losses
 and weights of both agree over two steps. Then each runs in a process of its own, and their steps take turns. Batches
 are noise and lie on the device, so loading is in neither. Needs torch and numpy.
@@ -39,17 +40,19 @@ from dnas.core.batch import Batch  # noqa: E402
 from dnas.core.schedule import Constant  # noqa: E402
 from dnas.data.batches import Batches  # noqa: E402
 from dnas.formats import published  # noqa: E402
+from dnas.kernels.compiled import why_not  # noqa: E402
 from dnas.method.hypergradient.precision import in_precision  # noqa: E402
 from dnas.searching.settings import WeightSGD  # noqa: E402
 from dnas.space import DartsSpace  # noqa: E402
 from dnas.space.depthwise import DepthwiseConv  # noqa: E402
 from dnas.space.drop_path import set_drop_path  # noqa: E402
+from dnas.space.kernel_network import train_by_kernels  # noqa: E402
 from dnas.space.skeleton import Skeleton  # noqa: E402
 from dnas.system.random_state import seeded  # noqa: E402
 from dnas.training.retrain import retrain  # noqa: E402
 from dnas.training.settings import RetrainSettings  # noqa: E402
 
-VARIANTS = ("plain", "ours")
+VARIANTS = ("plain", "ours", "kernels")
 NUM_CLASSES = 10
 RATE, CLIP, AUXILIARY_WEIGHT, DROP_PATH = 0.025, 5.0, 0.4, 0.2
 # Largest difference in float64, relative to the largest entry of what is compared: 20 cells with batch norm over a
@@ -71,6 +74,11 @@ class Setup:
     size: int
     precision: Literal["float32", "tf32", "bf16"]
     capture: bool
+    kernels: Literal["auto", "plain"] = "plain"
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return VARIANTS[:2] if self.kernels == "plain" else VARIANTS
 
     def settings(self, precision: Literal["float32", "tf32", "bf16"], *, capture: bool, epochs: int) -> RetrainSettings:
         """Of two epochs, drop-path is 0 in the first and 0.2 in the second."""
@@ -176,6 +184,8 @@ def differences(setup: Setup, batch: int = 4) -> dict[str, float]:
     """Relative differences in float64 after two steps, the second with drop-path."""
     ours = evaluation_network(setup, torch.float64)
     plain = PlainNetwork(ours).train()
+    if setup.kernels == "auto":
+        train_by_kernels(ours)
     data = noise(setup, batch, torch.float64)
     settings = setup.settings("float32", capture=False, epochs=2)
     retrain(ours, OneBatch(data), settings=settings)
@@ -202,7 +212,9 @@ def worker(variant: str, setup: Setup) -> None:
     torch.set_num_threads(setup.threads)
     batch = noise(setup, setup.batch, torch.float32)
     network = evaluation_network(setup, torch.float32)
-    if variant == "ours":
+    if variant != "plain":
+        if variant == "kernels":
+            train_by_kernels(network)
         settings = setup.settings(setup.precision, capture=setup.capture, epochs=1)
         retrain(network, Requests(batch, setup.device, network), settings=settings)
         return
@@ -234,11 +246,19 @@ class Requests(Batches):
 
 def ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
     plain, ours = found["plain"], found["ours"]
-    return {
+    result = {
         "times as fast as the plain loop": plain["median"] / ours["median"],
         "the same in CPU seconds": plain["processor_median"] / ours["processor_median"],
         "of its memory": ours["peak_mib"] / plain["peak_mib"],
     }
+    if "kernels" in found:
+        kernels = found["kernels"]
+        result |= {
+            "times as fast with kernels as without, in CPU seconds": ours["processor_median"]
+            / kernels["processor_median"],
+            "the same, minima": min(ours["processor_seconds"]) / min(kernels["processor_seconds"]),
+        }
+    return result
 
 
 def report(setup: Setup, where: dict[str, str], equal: dict[str, float], found: dict[str, dict[str, Any]]) -> str:
@@ -263,11 +283,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=32, help="height and width of the images")
     parser.add_argument("--precision", choices=("float32", "tf32", "bf16"), default="tf32", help="of ours; see above")
     parser.add_argument("--capture", action=argparse.BooleanOptionalAction, default=True, help="on a GPU")
+    parser.add_argument("--kernels", choices=("auto", "plain"), default="plain", help="auto: ours by compiled ones too")
     parser.add_argument("--repeats", type=int, default=5, help="measured steps of each, after those that warm up")
     parser.add_argument("--json", type=Path, help="write the numbers there too")
     parser.add_argument("--worker", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--setup", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.kernels == "auto" and (given.device != "cpu" or given.precision != "float32" or why_not()):
+        parser.error(f"--kernels auto is for --device cpu and --precision float32: {why_not() or 'others have none'}")
+    return given
 
 
 def main() -> None:
@@ -281,7 +305,9 @@ def main() -> None:
     equal = differences(setup)
     if max(equal.values()) > TOLERANCE:
         sys.exit(f"Ours and the plain loop do not compute the same steps: relative differences in float64 {equal}.")
-    found = measure(__file__, asdict(setup), VARIANTS, threads=setup.threads, warmup=WARMUP, repeats=given.repeats)
+    found = measure(
+        __file__, asdict(setup), setup.variants, threads=setup.threads, warmup=WARMUP, repeats=given.repeats
+    )
     print(report(setup, where, equal, found))
     if given.json:
         result = {"setup": asdict(setup), "machine": where, "differences": equal, "warm_up": WARMUP}

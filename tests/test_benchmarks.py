@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks are not installed with the package
 
 from benchmarks import intervals, operators, quality_by_compute, reference, retrain, search_step, whole_search  # noqa: E402
 from dnas.core.batch import Batch  # noqa: E402
+from dnas.kernels.choice import why_none_on  # noqa: E402
 from dnas.method.relaxation import Softmax  # noqa: E402
 from dnas.searching.supernet import Supernet  # noqa: E402
 from dnas.space import NasBench201Space  # noqa: E402
@@ -191,7 +192,8 @@ def test_a_search_step_is_proved_and_measured_and_written_as_json(options: tuple
 def test_retraining_is_measured(tmp_path: Path):
     result = tmp_path / "result.json"
     sizes = ["--threads=1", "--batch=2", "--channels=4", "--cells=3", "--repeats=1"]
-    printed = run_script("retrain.py", *sizes, f"--json={result}")
+    kernels = [] if why_none_on("cpu") else ["--kernels=auto", "--precision=float32"]
+    printed = run_script("retrain.py", *sizes, *kernels, f"--json={result}")
     assert "times as fast as the plain loop" in printed
     assert json.loads(result.read_text())["warm_up"] == retrain.WARMUP
 

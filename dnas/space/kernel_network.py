@@ -6,10 +6,13 @@ from torch import Tensor, nn
 
 from dnas.core.candidates import add_up
 from dnas.core.cell import PlainCell, concatenate
+from dnas.kernels.products import Product
 from dnas.space.drop_path import DropPath
 from dnas.space.kernel_affine import usable
 from dnas.space.kernel_node import AffineRound, Edge, KernelNode
-from dnas.space.ops import DilConv, SepConv
+from dnas.space.kernel_preprocess import KernelPreprocess
+from dnas.space.ops import DilConv, ReLUConvBN, SepConv
+from dnas.space.skeleton import Block
 
 _SIZES = (3, 5)  # of the depthwise kernels for which there is a weight gradient
 
@@ -17,9 +20,10 @@ _SIZES = (3, 5)  # of the depthwise kernels for which there is a weight gradient
 def train_by_kernels(network: nn.Module, on: bool = True) -> nn.Module:
     """Have the cells of an evaluation network trained by kernels, or no longer; its modules and weights stay.
 
-    It changes the network and returns it. There are kernels for separable convolutions of 3x3 and 5x5 in train mode, in
-    float32 and float64, for a multiple of 4 channels, on the CPU, in one process and outside autocast; the rest, other
-    modes, exports and second derivatives take the usual path. It needs numba (`dnas[cpu]`).
+    It changes the network and returns it. There are kernels for separable convolutions of 3x3 and 5x5, and for the 1x1
+    convolutions before a cell of up to 32 channels, in train mode, in float32 and float64, for a multiple of 4
+    channels, on the CPU, in one process and outside autocast; the rest, other modes, exports and second derivatives
+    take the usual path. It needs numba (`dnas[cpu]`).
 
     Example:
         >>> from dnas.formats import published
@@ -28,9 +32,13 @@ def train_by_kernels(network: nn.Module, on: bool = True) -> nn.Module:
         >>> len(kernel_cells(train_by_kernels(network)))
         1
     """
-    for cell in network.modules():
-        if isinstance(cell, PlainCell) and any(_separable(operation) is not None for operation in cell.operations):
-            cell.computation = compute_cell if on else None
+    for module in network.modules():
+        if isinstance(module, PlainCell) and any(_separable(operation) is not None for operation in module.operations):
+            module.computation = compute_cell if on else None
+        elif isinstance(module, Block):
+            for preprocess in (module.preprocess0, module.preprocess1):
+                if isinstance(preprocess, ReLUConvBN):
+                    preprocess.computation = compute_preprocess if on else None
     return network
 
 
@@ -53,6 +61,15 @@ def compute_cell(cell: PlainCell, inputs: tuple[Tensor, ...]) -> Tensor:
         has_rounds = any(edge.rounds for edge in edges)
         states[node] = KernelNode.apply(edges, *tensors) if has_rounds else add_up(iter(tensors))  # type: ignore[assignment]
     return concatenate(states, cell.output)
+
+
+def compute_preprocess(module: ReLUConvBN, x: Tensor) -> Tensor:
+    """`module(x)` of a 1x1 convolution by one function."""
+    norm, matrix = module.norm, module.conv.weight
+    fits = matrix.shape[2:] == (1, 1) and module.skip == 1 and usable(x, [norm])
+    if not (fits and Product.takes(x.shape[1], len(matrix), x.element_size())):
+        return module.rest(module.prefix(x))
+    return KernelPreprocess.apply(norm, x, matrix, norm.weight, norm.bias)  # type: ignore[no-any-return]
 
 
 def _edge(operation: nn.Module, x: Tensor) -> tuple[Edge, list[Tensor]]:

@@ -8,7 +8,7 @@ channels; with stride 2 height and width are halved and rounded up.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,6 +149,9 @@ class _ReLUFirst(SharedPrefix):
 class ReLUConvBN(_ReLUFirst):
     """ReLU, convolution, batch norm."""
 
+    # Another way to the same result, set from outside (`dnas.space.kernel_network`).
+    computation: Callable[[ReLUConvBN, Tensor], Tensor] | None = None
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, form: Form):
         super().__init__()
         # A kernel of one pixel takes every second one by a slice: see FactorizedReduce.
@@ -156,6 +159,9 @@ class ReLUConvBN(_ReLUFirst):
         stride = stride if kernel_size > 1 else 1
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
         self.norm = form.norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rest(self.prefix(x)) if self.computation is None else self.computation(self, x)
 
     def convolve(self, x: Tensor) -> Tensor:
         return self.conv(x if self.skip == 1 else x[:, :, :: self.skip, :: self.skip])

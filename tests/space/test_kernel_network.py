@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dnas.core.architecture import CellArchitecture, KeptEdge
 from dnas.core.run import Run
 from dnas.core.schedule import Constant
+from dnas.kernels.products import Product
 from dnas.space import DartsSpace
 from dnas.space.drop_path import set_drop_path
 from dnas.space.kernel_affine import usable
@@ -202,3 +203,9 @@ def test_evaluation_autocast_counters_and_exports_take_the_usual_path():
 def test_what_has_no_kernel_takes_the_usual_path(shape: tuple[int, ...], dtype: torch.dtype):
     assert not usable(torch.empty(shape, dtype=dtype), [nn.BatchNorm2d(shape[1], dtype=dtype)])
     assert usable(torch.empty(2, 8, 4, 4), [nn.BatchNorm2d(8)])
+
+
+def test_1x1_convolutions_have_kernels_where_they_are_faster():
+    """So those of the network with 8 channels in float64 have some, and those of 48 or 6 channels have none."""
+    assert Product.takes(32, 8, itemsize=8) and Product.takes(24, 16, itemsize=8)
+    assert not (Product.takes(192, 48, itemsize=8) or Product.takes(24, 6, itemsize=8))
