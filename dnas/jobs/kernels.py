@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from dnas.core.cell import Cell
 from dnas.distributed.ranks import ranks
 from dnas.jobs.job import Job
 from dnas.kernels.choice import kernels_on, why_none_on
+from dnas.method.hypergradient import FiniteDifference, FirstOrder, Hypergradient, OneStep
+from dnas.space.edge_cell import EdgeCell
 from dnas.space.kernel_cells import KernelCell, KernelEdgeCell, with_kernels
 from dnas.space.kernel_network import kernel_cells, train_by_kernels
 from dnas.space.kernel_states import MOST_CHANNELS, KernelStackedCell, KernelStates
+from dnas.space.ops import SepConv, keeps_running_statistics
 from dnas.system.devices import named_device
 
 
@@ -29,6 +33,8 @@ def kernels_text(model: nn.Module, job: Job, device: torch.device) -> str | None
     reason = _why_not(job, device) or _unfit(model, device)
     if reason is not None:
         return f"No compiled kernels: {reason}. The usual operations compute the same."
+    if any(isinstance(module, SepConv) and module.depthwise1.kernel_size[0] > 5 for module in model.modules()):
+        return "Compiled kernels compute the separable convolutions of 3x3 and 5x5; the usual operations those of 7x7."
     if device.type == "cuda":
         return "Kernels in Triton compute the separable convolutions; they have not been measured yet."
     kind = "dense" if _cells(model, KernelStackedCell) else "separable"
@@ -63,10 +69,22 @@ def _why_not_trained(device: torch.device) -> str | None:
 
 
 def _why_not(job: Job, device: torch.device) -> str | None:
-    """Why the device has no kernels for this job, as the end of a sentence."""
+    """Why the device has no kernels for the supernet of this job, as the end of a sentence."""
+    if job.model is not None:
+        return "a model of your own has none"
+    if job.search.precision == "bf16":
+        return "autocast (--search.precision bf16) has none"
+    if _takes_second_derivatives(job.search.hypergradient):
+        return f"exact second derivatives ({type(job.search.hypergradient).__name__}) have none"
     if job.kernels == "auto" and device.type == "cuda":
         return "those of a GPU have not been measured yet, --kernels always takes them"
     return why_none_on(device.type)
+
+
+def _takes_second_derivatives(hypergradient: Hypergradient) -> bool:
+    """Whether gradients of gradients are taken, not differences of gradients."""
+    by_difference = isinstance(hypergradient, OneStep) and isinstance(hypergradient.mixed, FiniteDifference)
+    return not isinstance(hypergradient, FirstOrder) and not by_difference
 
 
 def _unfit(model: nn.Module, device: torch.device) -> str | None:
@@ -74,8 +92,17 @@ def _unfit(model: nn.Module, device: torch.device) -> str | None:
     dense = _cells(model, KernelStackedCell)
     if dense and ranks().size == 1:
         return _unfit_dense(dense, device)
-    cells = _cells(model, KernelCell, KernelEdgeCell)
-    return _unfit_here(cells, device, "no cell of this space with these settings has any")
+    return _unfit_here(_cells(model, KernelCell, KernelEdgeCell), device, _why_none(model))
+
+
+def _why_none(model: nn.Module) -> str:
+    """Why a supernet has no cells with kernels."""
+    cells = _cells(model, Cell)
+    if any(keeps_running_statistics(cell) for cell in cells):
+        return "batch norm with running statistics in the supernet has none"
+    if any(isinstance(cell, EdgeCell) and (cell.auxiliary or cell.drop_path) for cell in cells):
+        return "cells with drop-path or an auxiliary skip have none"
+    return "no cell of this space with these settings has any"
 
 
 def _cells(model: nn.Module, *kinds: type[nn.Module]) -> list[nn.Module]:

@@ -280,6 +280,8 @@ def _search_own(
     train, val, validation = search_streams(job, data, device)
     with seeded(job.seed):
         model = searchable_model(job, data.kind).to(device)
+    if text := kernels_text(model, job, device):
+        display.say(text)
     with num_threads(job.threads):
         return search(
             model,

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dnas import DartsSpace, MobileSpace, NasBench201Space
+from dnas import DartsSpace, ExactProduct, MobileSpace, NasBench201Space, OneStep, SearchSettings
+from dnas.core.schedule import Constant
 from dnas.data import image_kind
 from dnas.formats import published
 from dnas.jobs import kernels
@@ -36,6 +37,26 @@ def test_nothing_is_said_where_nobody_asks():
     model = build_supernet_model(job, KIND)
     assert not any(isinstance(module, KernelCell) for module in model.modules())
     assert kernels_text(model, job, CPU) is None
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        (replace(JOB, search=SearchSettings(precision="bf16")), "autocast (--search.precision bf16) has none"),
+        (replace(JOB, search=SearchSettings(hypergradient=OneStep(mixed=ExactProduct()))), "second derivatives"),
+        (replace(JOB, space=DartsSpace(nodes=1, running_statistics=True)), "running statistics"),
+        (replace(JOB, space=DartsSpace(nodes=1, auxiliary_skip=Constant(1.0))), "drop-path or an auxiliary skip"),
+        (
+            replace(JOB, space=DartsSpace(nodes=1, candidates=("none", "sep_conv_7x7"))),
+            "the usual operations those of 7x7",
+        ),
+    ],
+    ids=["autocast", "exact", "running statistics", "auxiliary skip", "7x7"],
+)
+def test_the_line_says_what_has_no_kernels(job: Job, said: str):
+    pytest.importorskip("numba")
+    text = kernels_text(build_supernet_model(job, KIND), job, CPU)
+    assert text is not None and said in text
 
 
 @pytest.mark.parametrize(
