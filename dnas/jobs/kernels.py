@@ -31,6 +31,8 @@ def kernels_text(model: nn.Module, job: Job, device: torch.device) -> str | None
     if job.kernels == "plain":
         return None
     reason = _why_not(job, device) or _unfit(model, device)
+    if reason is None and job.search.precision == "bf16":
+        reason = "autocast (--search.precision bf16) has none"
     if reason is not None:
         return f"No compiled kernels: {reason}. The usual operations compute the same."
     if any(isinstance(module, SepConv) and module.depthwise1.kernel_size[0] > 5 for module in model.modules()):
@@ -128,5 +130,5 @@ def _unfit_here(cells: Sequence[nn.Module], device: torch.device, without_cells:
     kernels = kernels_on(device)
     channels = {weight.shape[0] for cell in cells for weight in cell.parameters() if weight.ndim == 4}
     if kernels is not None and not any(kernels.take(count) for count in channels):
-        return "they need a multiple of 4 channels" if device.type == "cpu" else "they take at most 128 channels"
+        return f"they need {kernels.need}"
     return None

@@ -18,6 +18,8 @@ from dnas.kernels.images import Array, address, flat, in_parts, lanes, summed
 
 
 class CpuKernels(Kernels):
+    need = "a multiple of 4 channels"
+
     def take(self, channels: int) -> bool:
         return channels % 4 == 0
 

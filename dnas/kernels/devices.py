@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -68,7 +68,9 @@ class Chains(ABC):
 
 
 class Kernels(ABC):
-    """The kernels of one kind of device."""
+    """The kernels of one kind of device; `need` says which images `take` accepts."""
+
+    need: ClassVar[str]
 
     @abstractmethod
     def take(self, channels: int) -> bool:

@@ -50,11 +50,13 @@ class TritonKernels(Kernels):
         tile: numbers in a tile.
     """
 
+    need = "at most 64 channels"
+
     device: torch.device
     tile: int = 1024
 
     def take(self, channels: int) -> bool:
-        return channels <= 128  # a matrix of more does not fit beside a tile
+        return channels <= 64  # with a matrix of 128 channels thousands of bytes leave the registers
 
     def images(self, x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1).contiguous()
@@ -205,8 +207,9 @@ def _empty(like: Tensor, *sizes: int) -> Tensor:
 def _launch(kernel: Any, programs: tuple[int, ...], arguments: tuple[object, ...]) -> None:
     arrays = [one for each in arguments for one in (each if isinstance(each, tuple) else (each,))]
     TRAFFIC.add({one.data_ptr(): one for one in arrays if isinstance(one, Tensor)}.values())
-    # Multiplication and addition are one instruction (FMA); Triton 3.9 warns unless that is stated.
-    kernel[programs](*arguments, enable_fp_fusion=True)
+    with torch.cuda.device_of(arrays[0]):  # Triton launches on the current device; nothing on a CPU
+        # Multiplication and addition are one instruction (FMA); Triton 3.9 warns unless that is stated.
+        kernel[programs](*arguments, enable_fp_fusion=True)
 
 
 def _precision(x: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Cells whose nodes are computed by the CPU kernels of `dnas.kernels`: the same results as the per-edge `Cell`."""
+"""Cells whose nodes are computed by the kernels of `dnas.kernels`: the same results as the per-edge `Cell`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class KernelCell(FusedCell):
     """`Cell` with the same parameters, whose nodes are computed by `KernelSum` where there are kernels.
 
     There are for skip connections, pooling, and separable convolutions of 3x3 and 5x5 in the form for search, in
-    float32 and float64, for a multiple of 4 channels, on the CPU, in one process and outside autocast. What has none is
-    computed on its edge and added.
+    float32 and float64, for a multiple of 4 channels on the CPU and at most 64 on a GPU (in Triton, not yet measured),
+    in one process and outside autocast. What has none is computed on its edge and added.
     """
 
     node_sum: ClassVar[type[NodeSum] | type[KernelSum]] = KernelSum
@@ -36,7 +36,7 @@ class KernelEdgeCell(FusedEdgeCell):
 def with_kernels(model: nn.Module) -> nn.Module:
     """Replace every `Cell` in `model` with separable convolutions by a `KernelCell`, or a `KernelEdgeCell` if it has
     partial channels, and every `StackedCell` (NAS-Bench-201) by a `KernelStackedCell`; parameters and their names stay.
-    It needs numba (`dnas[cpu]`).
+    It needs numba (`dnas[cpu]`) on the CPU; on a GPU separable convolutions need Triton, and dense ones have no kernels.
 
     It changes `model` and returns it, or returns the new cell if the model itself is a cell. `unfuse` undoes it. Cells
     with an auxiliary skip or drop-path, and all others, stay as they are.

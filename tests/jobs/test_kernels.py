@@ -1,6 +1,7 @@
 """What a search and a retraining say of compiled kernels, and which cells they take."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -75,6 +76,23 @@ def test_one_line_says_whether_kernels_are_used(space: Space, channels: int, dev
     pytest.importorskip("numba")
     job = replace(JOB, space=space, channels=channels, cells=3 if isinstance(space, MobileSpace) else 1)
     text = kernels_text(build_supernet_model(job, KIND), job, torch.device(device))
+    assert text is not None and said in text
+
+
+@pytest.mark.parametrize(
+    ("channels", "precision", "said"),
+    [
+        (8, "tf32", "Kernels in Triton compute the separable convolutions; they have not been measured yet."),
+        (96, "tf32", "they need at most 64 channels"),
+        (8, "bf16", "autocast (--search.precision bf16) has none"),
+    ],
+)
+def test_a_gpu_has_kernels_where_always_is_asked_for(channels: int, precision: Literal["tf32", "bf16"], said: str):
+    pytest.importorskip("numba")
+    pytest.importorskip("triton")
+    search = replace(JOB.search, precision=precision)
+    job = replace(JOB, channels=channels, kernels="always", search=search)
+    text = kernels_text(build_supernet_model(job, KIND), job, torch.device("cuda"))
     assert text is not None and said in text
 
 
