@@ -36,7 +36,7 @@ class KernelEdgeCell(FusedEdgeCell):
 def with_kernels(model: nn.Module) -> nn.Module:
     """Replace every `Cell` in `model` with separable convolutions by a `KernelCell`, or a `KernelEdgeCell` if it has
     partial channels, and every `StackedCell` (NAS-Bench-201) by a `KernelStackedCell`; parameters and their names stay.
-    It needs numba (`dnas[cpu]`) on the CPU; on a GPU separable convolutions need Triton, and dense ones have no kernels.
+    It needs numba (`dnas[cpu]`) on the CPU; on a GPU separable convolutions need Triton, and dense ones have none.
 
     It changes `model` and returns it, or returns the new cell if the model itself is a cell. `unfuse` undoes it. Cells
     with an auxiliary skip or drop-path, and all others, stay as they are.
