@@ -31,8 +31,6 @@ def kernels_text(model: nn.Module, job: Job, device: torch.device) -> str | None
     if job.kernels == "plain":
         return None
     reason = _why_not(job, device) or _unfit(model, device)
-    if reason is None and job.search.precision == "bf16":
-        reason = "autocast (--search.precision bf16) has none"
     if reason is not None:
         return f"No compiled kernels: {reason}. The usual operations compute the same."
     if any(isinstance(module, SepConv) and module.depthwise1.kernel_size[0] > 5 for module in model.modules()):
