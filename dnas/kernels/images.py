@@ -36,13 +36,17 @@ def lanes(channels: int, itemsize: int) -> tuple[np.floating[Any], ...]:
 
 
 def in_parts(work: Callable[[int, int], Any], count: int) -> list[Any]:
-    """`work(begin, end)` on equal parts of 0 to `count`, in as many threads as PyTorch uses, which wait meanwhile."""
+    """`work(begin, end)` on equal parts of 0 to `count`, in as many threads as PyTorch uses, this one included.
+
+    PyTorch's own threads wait meanwhile; for a while after their last work they wait by spinning, beside ours.
+    """
     threads = min(torch.get_num_threads(), count)
     if threads == 1:
         return [work(0, count)]
     ends = [count * part // threads for part in range(threads + 1)]
-    futures = [_pool(threads).submit(work, *part) for part in pairwise(ends)]
-    return [future.result() for future in futures]
+    first, *rest = pairwise(ends)
+    others = [_pool(threads - 1).submit(work, *part) for part in rest]
+    return [work(*first), *(other.result() for other in others)]
 
 
 def summed(parts: Iterable[Array]) -> Array:
