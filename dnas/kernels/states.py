@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnas.cost.kernel_traffic import TRAFFIC
 from dnas.kernels.chains import Norm
 from dnas.kernels.compiled import vector_bytes
 from dnas.kernels.images import Array, address, flat, in_parts, summed
@@ -89,6 +90,10 @@ class Forward:
     def image(self, state: int) -> Array:
         return self.states[state - 1] if state else self.x
 
+    def of_terms(self, state: int) -> list[Array]:
+        """The results of the convolutions that lead to a state."""
+        return [self.y[convolution] for convolution in self.plan.entering[state]]
+
     def norm(self, state: int) -> Norm:
         """Batch norms of the convolutions that lead to a state, each (convolutions, channels)."""
         entering = self.plan.entering[state]
@@ -107,6 +112,8 @@ class Forward:
         )
         y, sizes = self.y[own].reshape(-1), size.of_state(self.plan, state)
         args = (terms, linear, self.image(state), state == 0, self.weights_at[own], y, sizes, size.lanes())
+        earlier = np.union1d(self.plan.skipping[state], self.plan.averaged[state])
+        TRAFFIC.add([self.image(state), *self.y[own], *self.of_terms(state), *map(self.image, earlier)])
         total = summed(in_parts(lambda begin, end: state_forward(begin, end, *args), size.batch))
         norm = Norm.of(total.reshape(2, -1, size.channels).swapaxes(0, 1), size.pixels, self.plan.eps)
         self.mean[own], self.inverse[own] = norm.mean, norm.inverse
@@ -168,6 +175,10 @@ class Backward:
             args = (linear, (self.states[state], three, one), wanted, terms, sources, sizes, size.lanes())
             return state_backward(begin, end, *given, *args), three, one
 
+        read = {*plan.of_convolutions.targets[own], *(state + 1 + np.flatnonzero(skips + averages))}
+        earlier = np.union1d(plan.skipping[state], plan.averaged[state])
+        TRAFFIC.add([passed.image(state), *passed.y[own], self.states[state], *(self.states[i] for i in read)])
+        TRAFFIC.add([*passed.of_terms(state), *map(passed.image, earlier)])
         total, three, one = (summed(parts) for parts in zip(*in_parts(work, size.batch), strict=True))
         self._read(state, total.reshape(-1, size.channels))
         if self.for_weights:
