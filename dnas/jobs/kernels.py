@@ -11,6 +11,7 @@ from dnas.core.cell import Cell
 from dnas.distributed.ranks import ranks
 from dnas.jobs.job import Job
 from dnas.kernels.choice import kernels_on, why_none_on
+from dnas.kernels.compiled import cache_folder
 from dnas.method.hypergradient import FiniteDifference, FirstOrder, Hypergradient, OneStep
 from dnas.space.edge_cell import EdgeCell
 from dnas.space.kernel_cells import KernelCell, KernelEdgeCell, with_kernels
@@ -38,10 +39,11 @@ def kernels_text(model: nn.Module, job: Job, device: torch.device) -> str | None
     if device.type == "cuda":
         return "Kernels in Triton compute the separable convolutions; they have not been measured yet."
     kind = "dense" if _cells(model, KernelStackedCell) else "separable"
-    return (
-        f"Compiled kernels compute the {kind} convolutions; the first search on a machine compiles them, which takes "
-        "less than a minute."
-    )
+    if cache_folder() is None:
+        when = "this search compiles them, since they cannot be kept in ~/.cache/dnas (or below XDG_CACHE_HOME)"
+    else:
+        when = "the first search on a machine compiles them"
+    return f"Compiled kernels compute the {kind} convolutions; {when}, which takes less than a minute."
 
 
 def trained_by_kernels(network: nn.Module, job: Job) -> nn.Module:

@@ -45,7 +45,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     from numba import config, njit
 
-    folder = _folder()
+    folder = cache_folder()
     before = config.CACHE_DIR  # pyright: ignore[reportAttributeAccessIssue], set by name when numba is imported
     config.CACHE_DIR = str(folder or "")  # pyright: ignore[reportAttributeAccessIssue]
     try:
@@ -55,7 +55,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @cache
-def _folder() -> Path | None:
+def cache_folder() -> Path | None:
     """Where compiled kernels are kept, one folder for each state of their sources; None if it cannot be written.
 
     numba looks only at the file of a kernel, and would go on with another that calls what has changed.

@@ -124,3 +124,9 @@ def test_a_found_network_has_kernels_only_where_they_are_asked_for_and_numba_is_
     assert training_kernels_text(network, replace(job, kernels="auto"), CPU) == (
         "No compiled kernels: numba is not installed. The usual operations compute the same."
     )
+
+
+def test_the_line_says_that_kernels_are_compiled_each_time_where_they_cannot_be_kept(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(kernels, "cache_folder", lambda: None)
+    assert "cannot be kept in ~/.cache/dnas" in str(kernels_text(build_supernet_model(JOB, KIND), JOB, CPU))

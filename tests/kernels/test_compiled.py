@@ -23,9 +23,9 @@ def test_without_numba_and_with_an_old_one_the_reason_says_what_to_do(monkeypatc
 def test_compiled_kernels_are_kept_only_where_a_folder_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert compiled._folder.__wrapped__() is None
+    assert compiled.cache_folder.__wrapped__() is None
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "folder"))
-    folder = compiled._folder.__wrapped__()
+    folder = compiled.cache_folder.__wrapped__()
     assert folder is not None and folder.is_dir() and folder.parent == tmp_path / "folder" / "dnas"
 
 
