@@ -62,7 +62,10 @@ def training_kernels_text(network: nn.Module, job: Job, device: torch.device) ->
         reason = "autocast (--precision bf16) has none"
     if reason is not None:
         return f"No compiled kernels: {reason}. The usual operations compute the same."
-    return "Compiled kernels train the separable convolutions."
+    return (
+        "Compiled kernels train the separable convolutions; the first training on a machine compiles them, which takes "
+        "less than a minute."
+    )
 
 
 def _why_not_trained(device: torch.device) -> str | None:
