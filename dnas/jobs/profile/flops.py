@@ -14,6 +14,7 @@ from dnas.jobs.job import Job
 from dnas.jobs.planning.trial import Trial
 from dnas.jobs.profile.stopwatch import ARCHITECTURE, WEIGHT, at_ends
 from dnas.jobs.profile.values import StepFlops
+from dnas.system.devices import named_device
 from dnas.system.random_state import seeded
 
 # FLOPs are counted on this many images and multiplied; batch norm needs two.
@@ -49,15 +50,16 @@ def search_step_bytes(job: Job, kind: SampleKind) -> float:
     """Bytes that the operators of one step of `job.batch_size` images read and write, each its inputs and outputs once.
 
     Counted on the CPU for two small batches, which tell what every image adds to what the weights alone take. If a step
-    draws candidates, it is the mean of several draws. Compiled kernels are not seen: it is the count without them.
+    draws candidates, it is the mean of several draws. Compiled kernels count where the job takes them on a CPU, those
+    of a GPU do not.
 
     Args:
         job: job with all sizes.
         kind: what the samples are like.
     """
     assert job.batch_size
-    plain = replace(job, kernels="plain")
-    small, large = (_bytes(plain, kind, batch) for batch in (_COUNTED_BATCH, 2 * _COUNTED_BATCH))
+    counted = job if named_device(job.device).type == "cpu" else replace(job, kernels="plain")
+    small, large = (_bytes(counted, kind, batch) for batch in (_COUNTED_BATCH, 2 * _COUNTED_BATCH))
     return small + (large - small) / _COUNTED_BATCH * (job.batch_size - _COUNTED_BATCH)
 
 

@@ -130,6 +130,12 @@ def test_bytes_are_those_of_two_batches_continued_to_any_other():
     assert found[1] == found[0] + (found[2] - found[0]) / 4
 
 
+def test_bytes_of_compiled_kernels_count_and_are_less():
+    pytest.importorskip("numba")
+    plain, kernels = (replace(JOB, channels=8, batch_size=4, kernels=kernels) for kernels in ("plain", "auto"))
+    assert 0.2 < search_step_bytes(kernels, KIND) / search_step_bytes(plain, KIND) < 0.8
+
+
 def test_a_step_that_draws_one_candidate_takes_a_fraction_of_the_supernet(first):
     drawn = search_step_flops(replace(JOB, search=SearchSettings(relaxation=GumbelSoftmax())), KIND)
     assert 0 < drawn.total < first.total / 2
