@@ -163,3 +163,7 @@ class FinalistSettings:
 # What `dnas search` takes within a budget where nobody says anything of finalists: the search's result and 15 random
 # networks. Measured by `benchmarks/digits.py`, as the way `finalists, no price`.
 WITHIN_BUDGET = FinalistSettings(num=16, epochs=3, random_share=1.0)
+
+# What `dnas search` takes where nobody says anything of finalists and a supernet would take few steps: no supernet
+# (dnas/jobs/planning/few_steps.py). Settings of the demo.
+FEW_STEPS = FinalistSettings(num=32, alone=True, guided_share=0.5, epochs=3, rungs=3)
