@@ -38,11 +38,11 @@ With `--free` there is no budget, and two ways: `default`, and random search wit
 before any such row was made: seeds are run in order, as many as the time allows, and all that are whole are reported;
 the opponent keeps the settings that were chosen for it within the budget. The goal is a mean paired difference above 0.
 
-`few steps` was added when those rows were read (`default`, 140 steps, behind on ten of ten) and before any of its own: no
-supernet, but 14 finalists in the demo's settings, whose 168 epochs cost about what halving takes. `dnas search` does so
-below 300 steps where nothing is said of the search or of finalists, if the way is ahead of `default` (the interval of
-the paired difference above 0) and not behind the halving (its interval not wholly below 0). 300 lies between these 140
-steps and the 632 of the DARTS space on CIFAR-10 at 8x8, where `default` is ahead of the halving.
+`few steps` was added when those rows were read (`default`, 140 steps, behind on ten of ten) and before any of its
+own: no supernet, but 14 finalists in the demo's settings, whose 168 epochs cost about what halving takes. `dnas
+search` does so below 300 steps where nothing is said of the search or of finalists, if the way is ahead of `default`
+(the interval of the paired difference above 0) and not behind the halving (its interval not wholly below 0). 300 lies
+between these 140 steps and the 632 of the DARTS space on CIFAR-10 at 8x8, where `default` is ahead of the halving.
 
 The rows with a budget were named anew afterwards: `price` is `default` again, the two new ways are `no price` and
 `finalists, no price`. What came of it is in docs/results.md.

@@ -175,7 +175,8 @@ def _searched(
         data = repeat_search(run, job, Run(options.repeat), display)
     elif options.resume is None:
         asked, fits_rate = job, "--search.alphas.lr" not in given.names
-        job = ranks().from_first(lambda: plan_search(run, asked, display, fits_rate=fits_rate))
+        fits_method = _says_nothing_of_the_method(config, options, given)
+        job = ranks().from_first(lambda: plan_search(run, asked, display, fits_rate=fits_rate, fits_method=fits_method))
         data = begin_search(run, job, display, options.milliseconds)
     words = (*options.baseline_words, *workers_words(config), *trust_words(job))
     with goes_on_with("search", "--resume", run.path, *words):
@@ -197,6 +198,13 @@ def _searched(
     report_at_end(run, job.search, display)
     display.say(f"Everything is in {run.path}.")
     say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
+
+
+def _says_nothing_of_the_method(config: Namespace, options: SearchOptions, given: Arguments) -> bool:
+    """Whether a search of few steps may do without a supernet: nobody asked for what only a supernet has."""
+    is_said = any(name.startswith(("--search.", "--finalists")) for name in given.names)
+    needs_supernet = (options.budget, options.other_seed, options.table) != (None, None, None) or ranks().size > 1
+    return [Path(recipe).stem for recipe in config.recipe] == ["default"] and not is_said and not needs_supernet
 
 
 def _asked(

@@ -33,6 +33,7 @@ from dnas.jobs.kernels import kernels_text
 from dnas.jobs.milliseconds import FILE, is_limited, take_table
 from dnas.jobs.networks import build_supernet_model
 from dnas.jobs.own_model import searchable_model
+from dnas.jobs.planning.few_steps import plan_by_steps
 from dnas.jobs.planning.ladder import images_to_search_with, leaves_a_choice
 from dnas.jobs.planning.rate import said_of_rate, with_fitted_rate
 from dnas.jobs.planning.retrain_plan import plan_retraining_of
@@ -56,7 +57,7 @@ from dnas.system.threads import num_threads
 from dnas.task.classification import Classification
 
 
-def plan_search(run: Run, job: Job, display: Display, *, fits_rate: bool = True) -> Job:
+def plan_search(run: Run, job: Job, display: Display, *, fits_rate: bool = True, fits_method: bool = False) -> Job:
     """The job with all sizes; it also tells the user what was chosen and how long search and retraining will take.
 
     Args:
@@ -64,6 +65,7 @@ def plan_search(run: Run, job: Job, display: Display, *, fits_rate: bool = True)
         job: the job as it was given.
         display: where messages are shown.
         fits_rate: whether the alphas' learning rate may be raised where sizes are chosen by time.
+        fits_method: whether finalists may take the place of a supernet that would take few steps.
 
     Raises:
         UserError: the folder cannot take a run, or the job does not fit the time or the memory.
@@ -77,7 +79,12 @@ def plan_search(run: Run, job: Job, display: Display, *, fits_rate: bool = True)
     display.say(f"Data: {catalog}.{task} Measuring this machine ...")
     if job.model is not None:  # before anything that takes long
         searchable_model(job, catalog.kind(job.image_size))
-    chosen = plan(job, catalog, device)
+    if fits_method and leaves_a_choice(job):
+        chosen, why = plan_by_steps(job, catalog, lambda job: plan(job, catalog, device))
+        if why is not None:
+            display.say(why)
+    else:
+        chosen = plan(job, catalog, device)
     display.say(str(chosen))
     if fits_rate and leaves_a_choice(job):
         fitted = with_fitted_rate(chosen.job, catalog)
