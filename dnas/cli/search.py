@@ -203,8 +203,9 @@ def _searched(
 def _says_nothing_of_the_method(config: Namespace, options: SearchOptions, given: Arguments) -> bool:
     """Whether a search of few steps may do without a supernet: nobody asked for what only a supernet has."""
     is_said = any(name.startswith(("--search.", "--finalists")) for name in given.names)
-    needs_supernet = (options.budget, options.other_seed, options.table) != (None, None, None) or ranks().size > 1
-    return [Path(recipe).stem for recipe in config.recipe] == ["default"] and not is_said and not needs_supernet
+    is_default = [Path(recipe).stem for recipe in config.recipe] == ["default"]
+    needs_supernet = config.fused or (options.budget, options.other_seed, options.table) != (None, None, None)
+    return is_default and not is_said and not needs_supernet and ranks().size == 1
 
 
 def _asked(
