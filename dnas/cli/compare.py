@@ -31,6 +31,7 @@ from dnas.core.run import Run
 from dnas.finalists.opponents.named import named_opponents
 from dnas.jobs.job import Job
 from dnas.jobs.job_data import open_data, with_task_of
+from dnas.jobs.milliseconds import is_limited
 from dnas.jobs.recipe import recipe_names, recipe_path
 from dnas.jobs.report import report_at_end
 from dnas.system.display import Display, RichDisplay
@@ -159,6 +160,11 @@ def jobs_of(recipes: Sequence[str], given: Arguments, budget: str | None, displa
         if name in jobs:
             raise UserError(f"Two recipes are called {name!r}; give each once, or rename a file.")
         asked = with_budget(job_of_recipe(recipe, given), budget)
+        if is_limited(asked):
+            raise UserError(
+                f"dnas compare has no budget in milliseconds, as {budget or path} asks: give one of flops, multiadds "
+                "or parameters, or search with `dnas search --budget` for each seed."
+            )
         job = with_finalists(asked, given)
         is_told = is_told or job != asked
         job = fitted(job, given)

@@ -33,9 +33,11 @@ from dnas.core.run import RETRAIN, Run, run_of_rank, writing
 from dnas.distributed.ranks import ranks
 from dnas.distributed.ray_tasks import RayTasks
 from dnas.finalists.of_search import searched_architecture
+from dnas.finalists.settings import FinalistSettings
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import baseline_command, check_baseline
+from dnas.jobs.recipe import recipe_path
 from dnas.jobs.repeat import outcome
 from dnas.jobs.report import report_at_end
 from dnas.jobs.retrain import plan_retrain, retrain_command
@@ -175,7 +177,7 @@ def _searched(
         data = repeat_search(run, job, Run(options.repeat), display)
     elif options.resume is None:
         asked, fits_rate = job, "--search.alphas.lr" not in given.names
-        fits_method = _says_nothing_of_the_method(config, options, given)
+        fits_method = _says_nothing_of_the_method(config, job, options, given)
         job = ranks().from_first(lambda: plan_search(run, asked, display, fits_rate=fits_rate, fits_method=fits_method))
         data = begin_search(run, job, display, options.milliseconds)
     words = (*options.baseline_words, *workers_words(config), *trust_words(job))
@@ -200,12 +202,14 @@ def _searched(
     say_next(display, run, job, *(("retrain",) if options.baseline == "none" else ("evaluate", "export")))
 
 
-def _says_nothing_of_the_method(config: Namespace, options: SearchOptions, given: Arguments) -> bool:
+def _says_nothing_of_the_method(config: Namespace, job: Job, options: SearchOptions, given: Arguments) -> bool:
     """Whether a search of few steps may do without a supernet: nobody asked for what only a supernet has."""
-    is_said = any(name.startswith(("--search.", "--finalists")) for name in given.names)
-    is_default = [Path(recipe).stem for recipe in config.recipe] == ["default"]
-    needs_supernet = config.fused or (options.budget, options.other_seed, options.table) != (None, None, None)
-    return is_default and not is_said and not needs_supernet and ranks().size == 1
+    said = ("--search.", "--finalists", "--space.")
+    is_said = "--search" in given.names or any(name.startswith(said) for name in given.names)
+    is_default = [Path(recipe) for recipe in config.recipe] == [recipe_path("default")]
+    has_finalists = job.finalists != FinalistSettings()
+    needs_supernet = job.fused or (options.budget, options.other_seed, options.table) != (None, None, None)
+    return is_default and not (is_said or has_finalists or needs_supernet) and ranks().size == 1
 
 
 def _asked(

@@ -14,10 +14,10 @@ from dnas.kernels.gpu import TritonKernels
 
 
 def kernels_on(device: torch.device) -> Kernels | None:
-    """The kernels of a device, if it can have some; whether numba is there is asked before, by `why_none_on`."""
-    if device.type == "cuda" and why_none_on("cuda") is None:
-        return TritonKernels(device)
-    return CpuKernels() if device.type == "cpu" else None
+    """The kernels of a device, if it has some here."""
+    if why_none_on(device.type) is not None:
+        return None
+    return TritonKernels(device) if device.type == "cuda" else CpuKernels()
 
 
 @cache

@@ -61,10 +61,10 @@ def cache_folder() -> Path | None:
     numba looks only at the file of a kernel, and would go on with another that calls what has changed.
     """
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*_numba.py")))
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = caches / "dnas" / f"kernels-{hashlib.sha256(sources).hexdigest()[:16]}"
     try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = caches / "dnas" / f"kernels-{hashlib.sha256(sources).hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # the second where nobody has a home
         return None
     return folder if os.access(folder, os.W_OK) else None

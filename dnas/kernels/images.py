@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, reduce
 from itertools import pairwise
 from typing import Any
@@ -46,7 +47,10 @@ def in_parts(work: Callable[[int, int], Any], count: int) -> list[Any]:
     ends = [count * part // threads for part in range(threads + 1)]
     first, *rest = pairwise(ends)
     others = [_pool(threads - 1).submit(work, *part) for part in rest]
-    return [work(*first), *(other.result() for other in others)]
+    try:
+        return [work(*first), *(other.result() for other in others)]
+    finally:  # also where a part failed or was interrupted: the others work on arrays of the caller
+        wait(others)
 
 
 def summed(parts: Iterable[Array]) -> Array:
@@ -57,3 +61,7 @@ def summed(parts: Iterable[Array]) -> Array:
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="dnas kernels")
+
+
+# The threads of a pool do not live on in a child process.
+os.register_at_fork(after_in_child=_pool.cache_clear)

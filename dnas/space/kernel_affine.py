@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dnas.distributed.ranks import ranks
 from dnas.kernels.affine import AffineNorm
 from dnas.kernels.chains import Norm
+from dnas.kernels.choice import kernels_on
 from dnas.kernels.images import Array, address, in_parts, lanes, summed
 
 
@@ -24,7 +25,7 @@ def usable(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> bool:
     # Of a single pixel, which stride 2 may leave, there is no variance.
     if not fits or x.shape[1] % 4 or len(x) * ((x.shape[2] + 1) // 2) * ((x.shape[3] + 1) // 2) < 2:
         return False
-    if ranks().size > 1:
+    if ranks().size > 1 or kernels_on(x.device) is None:
         return False
     if torch.is_autocast_enabled("cpu") or _is_watched():
         return False

@@ -81,9 +81,9 @@ class KernelNode(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        needs = ctx.needs_input_grad[1:]
+        needs, saved = ctx.needs_input_grad[1:], ctx.saved_tensors  # refused if changed meanwhile
         if torch.is_grad_enabled():
-            return None, *_differentiable_gradients(ctx.edges, ctx.saved_tensors, g, needs)
+            return None, *_differentiable_gradients(ctx.edges, saved, g, needs)
         kernels, steps, factors, sizes = ctx.kept
         g = g.contiguous(memory_format=torch.channels_last)
         separable = [number for number, own in enumerate(steps) if own]

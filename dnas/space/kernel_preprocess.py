@@ -34,9 +34,9 @@ class KernelPreprocess(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        needs = ctx.needs_input_grad[1:]
+        needs, saved = ctx.needs_input_grad[1:], ctx.saved_tensors  # refused if changed meanwhile
         if torch.is_grad_enabled():
-            return None, *_differentiable_gradients(ctx.saved_tensors, ctx.eps, g, needs)
+            return None, *_differentiable_gradients(saved, ctx.eps, g, needs)
         kernels, product, y, norm, factors, sizes = ctx.kept
         images = kernels.images(g.contiguous(memory_format=torch.channels_last))
         (of_g,), (of_g_y,) = masked_gradient_sums_of(images, [y], factors, sizes)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from dnas.core.candidates import Zero, add_up
 from dnas.core.mixture import Mixture, uniform
 from dnas.distributed.ranks import ranks
+from dnas.kernels.choice import kernels_on
 from dnas.kernels.plans import Kind, Part, Plan
 from dnas.kernels.states import Backward, Forward
 from dnas.space.ops import Pool, ReLUConvBN
@@ -135,6 +136,7 @@ class KernelStates(torch.autograd.Function):
     def takes(x: Tensor) -> bool:
         """Whether there are kernels for these images; statistics over several ranks have none."""
         fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.ndim == 4
+        fits = fits and len(x) > 0 and kernels_on(x.device) is not None
         return fits and KernelStates.pays(x.shape[1]) and x.shape[3] >= 4 and ranks().size == 1
 
     @staticmethod
@@ -151,9 +153,9 @@ class KernelStates(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        needs, passed = ctx.needs_input_grad[1:], ctx.passed
+        needs, passed, saved = ctx.needs_input_grad[1:], ctx.passed, ctx.saved_tensors  # refused if changed meanwhile
         if torch.is_grad_enabled():
-            return None, *_differentiable_gradients(passed.plan, ctx.saved_tensors, g, needs)
+            return None, *_differentiable_gradients(passed.plan, saved, g, needs)
         found = Backward(passed, g, needs[1], any(needs[2:]))
         d_x = passed.size.images(found.states[0]) if needs[1] else None
         return None, torch.from_numpy(found.of_values()).to(g.dtype), d_x, *(found.weights or [None] * len(needs[2:]))
@@ -165,7 +167,11 @@ def _differentiable_gradients(
     """The gradients as functions of the saved tensors and of g, for second derivatives."""
     inputs = [tensor.view_as(tensor) for tensor in saved]
     wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
-    found = iter(torch.autograd.grad(plain_states(plan, *inputs), wanted, g, create_graph=True))
+    result = plain_states(plan, *inputs)
+    if not result.requires_grad:  # a hard sample in which nothing enters the last state
+        return (None for _ in needs)
+    # One in which a state feeds nothing leaves weights unused.
+    found = iter(torch.autograd.grad(result, wanted, g, create_graph=True, allow_unused=True))
     return (next(found) if need else None for need in needs)
 
 

@@ -44,7 +44,7 @@ class KernelSum(torch.autograd.Function):
     def takes(x: Tensor, weights: Sequence[Tensor]) -> bool:
         """Whether there are kernels for terms of these weights on x; statistics over several ranks have none."""
         kernels = kernels_on(x.device)
-        fits = x.dtype in (torch.float32, torch.float64) and x.ndim == 4 and ranks().size == 1
+        fits = x.dtype in (torch.float32, torch.float64) and x.ndim == 4 and len(x) > 0 and ranks().size == 1
         sizes = {weight.shape[-1] for weight in weights[::2]}
         return kernels is not None and fits and kernels.take(x.shape[1]) and sizes <= _SIZES
 

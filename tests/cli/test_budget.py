@@ -81,6 +81,22 @@ def test_finalists_that_a_recipe_asks_for_stay():
     assert with_finalists(job, Arguments()) == job
 
 
+def test_a_comparison_within_milliseconds_is_refused_before_anything_begins(tmp_path):
+    words = (
+        "compare",
+        "--recipes",
+        "default",
+        "--data",
+        "digits",
+        "--budget",
+        "milliseconds<=8",
+        "--run",
+        tmp_path / "out",
+    )
+    assert "dnas compare has no budget in milliseconds" in refused(*words)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_budget_of_the_command_line_takes_the_place_of_a_recipes_limits_and_leaves_its_price():
     unpriced = Job(data="digits", search=SearchSettings(budget=Budget(("flops<=50%",), priced=False)))
     assert with_budget(unpriced, "parameters<=9k").search.budget == Budget(("parameters<=9k",), priced=False)

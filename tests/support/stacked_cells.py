@@ -76,10 +76,12 @@ ALL = ((0, 1, 2, 3, 4),) * 6
 PRUNED = ((1, 2), (3, 4), (0, 2, 3), (2,), (0, 1), (2, 3, 4))
 HARD = ((3,), (2,), (4,), (1,), (3,), (2,))
 CHAIN = ((3,), (0,), (2,), (0,), (0,), (3,))
+DEAD_END = ((3,), (2,), (0,), (1,), (0,), (2,))
 ACTIVE = [
     pytest.param(None, id="soft"),
     pytest.param(ALL, id="all"),
     pytest.param(PRUNED, id="pruned"),
     pytest.param(HARD, id="hard"),
     pytest.param(CHAIN, id="one path"),
+    pytest.param(DEAD_END, id="a state that feeds nothing"),
 ]

@@ -44,12 +44,12 @@ def plan_by_steps(job: Job, catalog: Catalog, plan: Callable[[Job], Plan]) -> tu
             return supernet, None
         why = f"A supernet would take {steps} steps, which tell networks apart less than short trainings of single ones"
     given = job.time or DEFAULT_TIME
-    left = seconds_in(given) - (time.monotonic() - began)
+    left = f"{max(seconds_in(given) - (time.monotonic() - began), 1):.0f}s"
     try:
-        alone = plan(replace(job, time=f"{max(left, 1):.0f}s", finalists=FEW_STEPS))
-    except TooShort:
-        if mistake is not None:
-            raise mistake from None
+        alone = plan(replace(job, time=left, finalists=FEW_STEPS))
+    except TooShort as error:
+        if mistake is not None:  # finalists need the least
+            raise TooShort(given + str(error).removeprefix(left), error.enough) from None
         assert supernet is not None
         return supernet, None
     said = f"{why}: the best of them is taken (--finalists 0: a supernet)."

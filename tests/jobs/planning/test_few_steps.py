@@ -69,9 +69,10 @@ def test_where_no_supernet_fits_finalists_may():
     assert found.job.finalists == FEW_STEPS
 
 
-def test_where_neither_fits_it_is_said_what_the_supernet_needs():
+def test_where_neither_fits_it_is_said_what_finalists_need():
     def plan(job: Job) -> Plan:
-        raise TooShort("too short for finalists" if job.finalists.alone else "5min is too short", "6min")
+        needed = "6min" if job.finalists.alone else "30min"
+        raise TooShort(f"{job.time} is too short: the search needs --time {needed}", needed)
 
-    with pytest.raises(TooShort, match="5min is too short"):
+    with pytest.raises(TooShort, match=r"^5min is too short: the search needs --time 6min"):
         plan_by_steps(SIZED, DIGITS, plan)
