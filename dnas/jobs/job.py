@@ -61,9 +61,9 @@ class Job:
             about a third of the memory, but more time on a CPU.
         kernels: 'auto' computes the separable convolutions of the supernet or the cells of NAS-Bench-201, and trains
             the separable convolutions of the networks that are found, by compiled kernels where numba is installed (the
-            extra `cpu`) and the channels are a multiple of 4:
-            the same results up to rounding, in less time on a CPU. 'always' takes them on a GPU too, where those of the
-            supernet are in Triton and not yet measured. 'plain' takes PyTorch's operations.
+            extra `cpu`) and the channels are a multiple of 4: the same results up to rounding, in less time on a CPU.
+            'always' takes them on a GPU too, where those of the supernet are in Triton and not yet measured. 'plain'
+            takes PyTorch's operations.
         batch_size: images per step of the search.
         time: how long the search may take, such as 90s, 30min or 2h, and how long the retraining after it. Image size,
             channels and cells of the search are chosen to fit if they are left out; the epochs of both are lowered to
