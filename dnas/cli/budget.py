@@ -34,7 +34,11 @@ def with_finalists(job: Job, given: Arguments) -> Job:
 
     Within a limit on milliseconds there are none, since only the search's own result is measured against it.
     """
-    is_said = job.finalists != FinalistSettings() or any(name.startswith("--finalists") for name in given.names)
-    if job.search.budget is None or is_said or is_limited(job):
+    if job.search.budget is None or says_of_finalists(job, given) or is_limited(job):
         return job
     return replace(job, finalists=WITHIN_BUDGET)
+
+
+def says_of_finalists(job: Job, given: Arguments) -> bool:
+    """Whether the command line or a recipe says anything of finalists."""
+    return job.finalists != FinalistSettings() or any(name.startswith("--finalists") for name in given.names)

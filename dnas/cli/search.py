@@ -10,7 +10,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from dnas.cli.arguments import Arguments
-from dnas.cli.budget import FINALISTS_WORDS, with_budget, with_finalists
+from dnas.cli.budget import FINALISTS_WORDS, says_of_finalists, with_budget, with_finalists
 from dnas.cli.own_model import check_own_sizes
 from dnas.cli.parser import Command
 from dnas.cli.ranks import folder_to_go_on_with, shown
@@ -33,7 +33,6 @@ from dnas.core.run import RETRAIN, Run, run_of_rank, writing
 from dnas.distributed.ranks import ranks
 from dnas.distributed.ray_tasks import RayTasks
 from dnas.finalists.of_search import searched_architecture
-from dnas.finalists.settings import FinalistSettings
 from dnas.jobs.images import JobData, read_data
 from dnas.jobs.job import Job
 from dnas.jobs.judge import baseline_command, check_baseline
@@ -204,12 +203,10 @@ def _searched(
 
 def _says_nothing_of_the_method(config: Namespace, job: Job, options: SearchOptions, given: Arguments) -> bool:
     """Whether a search of few steps may do without a supernet: nobody asked for what only a supernet has."""
-    said = ("--search.", "--finalists", "--space.")
-    is_said = "--search" in given.names or any(name.startswith(said) for name in given.names)
+    is_said = "--search" in given.names or any(name.startswith(("--search.", "--space.")) for name in given.names)
     is_default = [Path(recipe) for recipe in config.recipe] == [recipe_path("default")]
-    has_finalists = job.finalists != FinalistSettings()
     needs_supernet = job.fused or (options.budget, options.other_seed, options.table) != (None, None, None)
-    return is_default and not (is_said or has_finalists or needs_supernet) and ranks().size == 1
+    return is_default and not (is_said or says_of_finalists(job, given) or needs_supernet) and ranks().size == 1
 
 
 def _asked(

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from dnas.cost.kernel_traffic import TRAFFIC
-from dnas.kernels import devices
-from dnas.kernels.devices import Outer
+from dnas.kernels.devices import Chains, Outer, Sizes
 from dnas.kernels.images import Array, address, in_parts, lanes, summed
 
 
@@ -46,7 +45,7 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Chains(devices.Chains):
+class CpuChains(Chains):
     """One round of several separable operations that read the same images.
 
     Args:
@@ -61,7 +60,7 @@ class Chains(devices.Chains):
 
     x: Array
     norm: tuple[Array, Array]
-    sizes: devices.Sizes
+    sizes: Sizes
     stride: int
     kernels: tuple[Array, Array]
     depthwise: tuple[Array, ...]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dnas.cost.kernel_traffic import TRAFFIC
-from dnas.kernels.chains import Chains
+from dnas.kernels.chains import CpuChains
 from dnas.kernels.devices import Kernels, Sizes
 from dnas.kernels.images import Array, address, flat, in_parts, lanes, summed
 
@@ -56,10 +56,10 @@ class CpuKernels(Kernels):
         stride: int,
         dilations: Sequence[int],
         weights: Sequence[tuple[Tensor, Tensor]],
-    ) -> Chains:
+    ) -> CpuChains:
         scale, shift = (np.ones(sizes[3]), np.zeros(sizes[3])) if norm is None else norm
         kernel_sizes = [depthwise.shape[-1] for depthwise, _ in weights]
-        return Chains(
+        return CpuChains(
             x,
             (scale.astype(x.dtype), shift.astype(x.dtype)),
             sizes,

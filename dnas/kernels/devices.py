@@ -16,6 +16,8 @@ from torch import Tensor
 # An array of numpy or a tensor: what is done with them here is written alike for both.
 Array = Any
 Sizes = tuple[int, int, int, int]
+# Of the depthwise kernels for which there is a weight gradient.
+DEPTHWISE_SIZES = frozenset({3, 5})
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import nn
@@ -51,6 +51,11 @@ class EdgeSettings:
         for name, rate in (("skip_dropout", self.skip_dropout), ("drop_path", self.drop_path)):
             if rate is not None:
                 _check_rate(name, rate)
+
+    @staticmethod
+    def of(space: object) -> EdgeSettings:
+        """Those of a space, which has them as settings of the same names."""
+        return EdgeSettings(*(getattr(space, field.name) for field in fields(EdgeSettings)))
 
     @property
     def only_mix(self) -> bool:

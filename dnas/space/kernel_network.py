@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dnas.core.candidates import add_up
 from dnas.core.cell import PlainCell, concatenate
+from dnas.kernels.devices import DEPTHWISE_SIZES
 from dnas.kernels.products import Product
 from dnas.space.drop_path import DropPath
 from dnas.space.kernel_affine import usable
@@ -13,8 +14,6 @@ from dnas.space.kernel_node import AffineRound, Edge, KernelNode
 from dnas.space.kernel_preprocess import KernelPreprocess
 from dnas.space.ops import DilConv, ReLUConvBN, SepConv
 from dnas.space.skeleton import Block
-
-_SIZES = (3, 5)  # of the depthwise kernels for which there is a weight gradient
 
 
 def train_by_kernels(network: nn.Module, on: bool = True) -> nn.Module:
@@ -108,4 +107,4 @@ def _separable(operation: nn.Module) -> tuple[list[_Round], DropPath | None] | N
         ]
     else:
         return None
-    return (rounds, drop_path) if rounds[0][0].kernel_size[0] in _SIZES else None
+    return (rounds, drop_path) if rounds[0][0].kernel_size[0] in DEPTHWISE_SIZES else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from dnas.kernels.cpu import CpuKernels
 from dnas.kernels.devices import Array, Chains, Outer, Sizes
 from dnas.space.depthwise import depthwise
 from dnas.space.kernel_affine import affine_norm, masked_gradient_sums_of, masked_sum_of
+from dnas.space.second_derivatives import differentiable_gradients
 
 _PER_ROUND = 4  # weights: depthwise, 1x1, and batch norm's weight and bias
 
@@ -83,7 +85,7 @@ class KernelNode(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         needs, saved = ctx.needs_input_grad[1:], ctx.saved_tensors  # refused if changed meanwhile
         if torch.is_grad_enabled():
-            return None, *_differentiable_gradients(ctx.edges, saved, g, needs)
+            return None, *differentiable_gradients(partial(_plain_node, ctx.edges), saved, g, needs)
         kernels, steps, factors, sizes = ctx.kept
         g = g.contiguous(memory_format=torch.channels_last)
         separable = [number for number, own in enumerate(steps) if own]
@@ -145,17 +147,7 @@ def _edge_backward(
     return [d_x, *(one if need else None for one, need in zip(found, needs[1:], strict=True))]
 
 
-def _differentiable_gradients(
-    edges: Sequence[Edge], saved: Sequence[Tensor], g: Tensor, needs: Sequence[bool]
-) -> Iterator[Tensor | None]:
-    """The gradients as functions of the saved tensors and of g, for second derivatives."""
-    tensors = [tensor.view_as(tensor) for tensor in saved]  # so that none is upstream of another
-    wanted = [tensor for tensor, need in zip(tensors, needs, strict=True) if need]
-    found = iter(torch.autograd.grad(_plain_node(edges, tensors), wanted, g, create_graph=True))
-    return (next(found) if need else None for need in needs)
-
-
-def _plain_node(edges: Sequence[Edge], tensors: Sequence[Tensor]) -> Tensor:
+def _plain_node(edges: Sequence[Edge], *tensors: Tensor) -> Tensor:
     """The result of `KernelNode` in operations that can be differentiated any number of times."""
     total: Tensor | None = None
     for edge, (x, weights) in zip(edges, _split(edges, tensors), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dnas.kernels.cpu import CpuKernels
 from dnas.kernels.products import Product
 from dnas.space.kernel_affine import affine_norm, masked_gradient_sums_of, masked_sum_of
+from dnas.space.second_derivatives import differentiable_gradients
 
 
 class KernelPreprocess(torch.autograd.Function):
@@ -36,7 +37,7 @@ class KernelPreprocess(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         needs, saved = ctx.needs_input_grad[1:], ctx.saved_tensors  # refused if changed meanwhile
         if torch.is_grad_enabled():
-            return None, *_differentiable_gradients(saved, ctx.eps, g, needs)
+            return None, *differentiable_gradients(partial(_plain, ctx.eps), saved, g, needs)
         kernels, product, y, norm, factors, sizes = ctx.kept
         images = kernels.images(g.contiguous(memory_format=torch.channels_last))
         (of_g,), (of_g_y,) = masked_gradient_sums_of(images, [y], factors, sizes)
@@ -50,12 +51,6 @@ class KernelPreprocess(torch.autograd.Function):
         return None, *(one if need else None for one, need in zip(found, needs, strict=True))
 
 
-def _differentiable_gradients(
-    saved: Sequence[Tensor], eps: float, g: Tensor, needs: Sequence[bool]
-) -> list[Tensor | None]:
-    """The gradients as functions of the saved tensors and of g, for second derivatives."""
-    x, matrix, weight, bias = tensors = [tensor.view_as(tensor) for tensor in saved]
-    result = F.batch_norm(F.conv2d(F.relu(x), matrix), None, None, weight, bias, training=True, eps=eps)
-    wanted = [tensor for tensor, need in zip(tensors, needs, strict=True) if need]
-    found = iter(torch.autograd.grad(result, wanted, g, create_graph=True))
-    return [next(found) if need else None for need in needs]
+def _plain(eps: float, x: Tensor, matrix: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The result of `KernelPreprocess` in operations that can be differentiated any number of times."""
+    return F.batch_norm(F.conv2d(F.relu(x), matrix), None, None, weight, bias, training=True, eps=eps)

@@ -16,8 +16,7 @@ which is computed image by image together with the sums over g_i that the terms 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from dnas.kernels.choice import kernels_on
 from dnas.kernels.plans import Kind, Part, Plan
 from dnas.kernels.states import Backward, Forward
 from dnas.space.ops import Pool, ReLUConvBN
+from dnas.space.second_derivatives import differentiable_gradients
 from dnas.space.stacked import StackedCell, stack_shape
 
 # Measured in docs/speed.md: with 128 channels convolutions are all that counts, and PyTorch's are faster.
@@ -155,24 +155,10 @@ class KernelStates(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         needs, passed, saved = ctx.needs_input_grad[1:], ctx.passed, ctx.saved_tensors  # refused if changed meanwhile
         if torch.is_grad_enabled():
-            return None, *_differentiable_gradients(passed.plan, saved, g, needs)
+            return None, *differentiable_gradients(partial(plain_states, passed.plan), saved, g, needs)
         found = Backward(passed, g, needs[1], any(needs[2:]))
         d_x = passed.size.images(found.states[0]) if needs[1] else None
         return None, torch.from_numpy(found.of_values()).to(g.dtype), d_x, *(found.weights or [None] * len(needs[2:]))
-
-
-def _differentiable_gradients(
-    plan: Plan, saved: Sequence[Tensor], g: Tensor, needs: Sequence[bool]
-) -> Iterator[Tensor | None]:
-    """The gradients as functions of the saved tensors and of g, for second derivatives."""
-    inputs = [tensor.view_as(tensor) for tensor in saved]
-    wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
-    result = plain_states(plan, *inputs)
-    if not result.requires_grad:  # a hard sample in which nothing enters the last state
-        return (None for _ in needs)
-    # One in which a state feeds nothing leaves weights unused.
-    found = iter(torch.autograd.grad(result, wanted, g, create_graph=True, allow_unused=True))
-    return (next(found) if need else None for need in needs)
 
 
 def plain_states(plan: Plan, values: Tensor, x: Tensor, *weights: Tensor) -> Tensor:

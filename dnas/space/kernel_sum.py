@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -29,10 +30,9 @@ from torch import Tensor
 from dnas.distributed.ranks import ranks
 from dnas.kernels.chains import Norm
 from dnas.kernels.choice import kernels_on
-from dnas.kernels.devices import Array, Chains, Kernels, Outer, Sizes
-from dnas.space.node_sum import Term, differentiable_gradients, weights_of
-
-_SIZES = {3, 5}  # of the depthwise kernels for which there is a weight gradient
+from dnas.kernels.devices import DEPTHWISE_SIZES, Array, Chains, Kernels, Outer, Sizes
+from dnas.space.node_sum import Term, plain_sum, weights_of
+from dnas.space.second_derivatives import differentiable_gradients
 
 
 class KernelSum(torch.autograd.Function):
@@ -46,7 +46,7 @@ class KernelSum(torch.autograd.Function):
         kernels = kernels_on(x.device)
         fits = x.dtype in (torch.float32, torch.float64) and x.ndim == 4 and len(x) > 0 and ranks().size == 1
         sizes = {weight.shape[-1] for weight in weights[::2]}
-        return kernels is not None and fits and kernels.take(x.shape[1]) and sizes <= _SIZES
+        return kernels is not None and fits and kernels.take(x.shape[1]) and sizes <= DEPTHWISE_SIZES
 
     @staticmethod
     def forward(ctx: Any, terms: tuple[Term, ...], num_inputs: int, values: Tensor, *tensors: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class KernelSum(torch.autograd.Function):
         values, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
             given = (values, *tensors)
-            return None, None, *differentiable_gradients(ctx.terms, ctx.num_inputs, given, g, needs)
+            return None, None, *differentiable_gradients(partial(plain_sum, ctx.terms, ctx.num_inputs), given, g, needs)
         for_inputs, for_weights = needs[1 : 1 + ctx.num_inputs], any(needs[1 + ctx.num_inputs :])
         return None, None, *Gradients(ctx.node, values, g).of_all(for_inputs, for_weights)
 

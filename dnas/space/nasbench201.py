@@ -76,14 +76,7 @@ class NasBench201Space(Space):
 
     @property
     def _edge_settings(self) -> EdgeSettings:
-        return EdgeSettings(
-            self.edge_weights,
-            self.partial_channels,
-            self.auxiliary_skip,
-            self.skip_dropout,
-            self.drop_path,
-            self.running_statistics,
-        )
+        return EdgeSettings.of(self)
 
     def decisions(self) -> dict[str, Decision]:
         return self._edge_settings.with_edges(_DECISION)

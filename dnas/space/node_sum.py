@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ from torch import Tensor
 
 from dnas.core.candidates import add_up
 from dnas.space.depthwise import depthwise
+from dnas.space.second_derivatives import differentiable_gradients
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,11 @@ class NodeSum(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         values, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, None, *differentiable_gradients(ctx.terms, ctx.num_inputs, (values, *tensors), g, needs)
+            return (
+                None,
+                None,
+                *differentiable_gradients(partial(plain_sum, ctx.terms, ctx.num_inputs), (values, *tensors), g, needs),
+            )
         g = g.contiguous(memory_format=ctx.layout)
         d_values = torch.zeros_like(values)
         d_inputs: list[Tensor | None] = [None] * ctx.num_inputs
@@ -205,18 +211,6 @@ def _separable_backward(
             d_weights[2 * index], d_weights[2 * index + 1] = d_kernel[0], d_pointwise
         g = torch.ops.aten.threshold_backward(d_leaf, leaf.detach(), 0) if index else d_leaf
     return g, d_value, d_weights
-
-
-def differentiable_gradients(
-    terms: tuple[Term, ...], num_inputs: int, saved: Sequence[Tensor], g: Tensor, needs: Sequence[bool]
-) -> Iterator[Tensor | None]:
-    """The gradients as functions of the saved tensors and of g, for second derivatives."""
-    # Views, so that no input is upstream of another (a state and its own ReLU).
-    inputs = [tensor.view_as(tensor) for tensor in saved]
-    result = plain_sum(terms, num_inputs, *inputs)
-    wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
-    found = iter(torch.autograd.grad(result, wanted, g, create_graph=True))
-    return (next(found) if need else None for need in needs)
 
 
 def plain_sum(terms: Sequence[Term], num_inputs: int, values: Tensor, *tensors: Tensor) -> Tensor:

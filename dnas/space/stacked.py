@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -32,6 +33,7 @@ from dnas.core.cell import Cell, concatenate, dense
 from dnas.core.mixing import shifted
 from dnas.core.mixture import Mixture, uniform
 from dnas.space.ops import FULL_VECTOR, BatchNorm, Pool, ReLUConvBN
+from dnas.space.second_derivatives import differentiable_gradients
 
 T = TypeVar("T")
 
@@ -109,7 +111,7 @@ class StackedNorm(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         needs = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
-            return None, *_differentiable_gradients(ctx.eps, ctx.saved_tensors, g, needs)
+            return None, *differentiable_gradients(partial(_plain, ctx.eps), ctx.saved_tensors, g, needs)
         vectors: Vectors = ctx.vectors
         scales, ys = _halves(ctx.saved_tensors)
         _, need_ys = _halves(needs)
@@ -154,14 +156,9 @@ def _halves(items: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
     return items[: len(items) // 2], items[len(items) // 2 :]
 
 
-def _differentiable_gradients(
-    eps: float, saved: Sequence[Tensor], g: Tensor, needs: Sequence[bool]
-) -> Iterator[Tensor | None]:
-    """The gradients as functions of the saved tensors and of g, for second derivatives."""
-    inputs = [tensor.view_as(tensor) for tensor in saved]
-    wanted = [tensor for tensor, need in zip(inputs, needs, strict=True) if need]
-    found = iter(torch.autograd.grad(plain_norm(eps, *_halves(inputs)), wanted, g, create_graph=True))
-    return (next(found) if need else None for need in needs)
+def _plain(eps: float, *tensors: Tensor) -> Tensor:
+    """`plain_norm` of what `StackedNorm` saves: the scales, then the ys."""
+    return plain_norm(eps, *_halves(tensors))
 
 
 class WeightedSum(torch.autograd.Function):

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from dnas.core.cell import Cell
 from dnas.method.relaxation import GumbelSoftmax, Relaxation, Softmax
-from dnas.searching.search_step import search_step
 from dnas.space import DartsSpace, NasBench201Space
 from dnas.space.base import Space
 from dnas.space.fused import unfuse
@@ -17,6 +16,7 @@ from dnas.space.kernel_states import KernelStackedCell
 from dnas.space.kernel_sum import KernelSum
 from dnas.system.threads import num_threads
 from tests.support.cell_forms import (
+    after_twenty_steps,
     assert_all_close,
     assert_computes_only_what_is_active,
     batch,
@@ -56,22 +56,8 @@ def test_several_threads_compute_what_one_does():
 
 def test_twenty_steps_of_a_search_are_those_of_the_edges():
     """In the alphas' steps weights have no gradients, and the first cell's inputs neither."""
-    ends = []
-    for supernet in supernets(DartsSpace(nodes=1), with_kernels, cells=3, channels=8):
-        for step in range(20):
-            train, val = (batch(8, 4, seed=2 * step + half) for half in (0, 1))
-            if not step:
-                weights = torch.optim.SGD(supernet.model.parameters(), lr=0.025, momentum=0.9)
-                alphas = torch.optim.Adam(supernet.alpha_parameters(), lr=0.01)
-            search_step(
-                supernet,
-                weight_batch=(train.inputs, train.targets),
-                weight_optimizer=weights,
-                alpha_batch=(val.inputs, val.targets),
-                alpha_optimizer=alphas,
-                clip=5.0,
-            )
-        ends.append([*supernet.weights().values(), *supernet.alpha_parameters()])
+    both = supernets(DartsSpace(nodes=1), with_kernels, cells=3, channels=8)
+    ends = [after_twenty_steps(supernet, 8, 4) for supernet in both]
     assert_all_close(ends[1], ends[0], 1e-10)
 
 

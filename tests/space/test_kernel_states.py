@@ -9,18 +9,16 @@ from torch.testing import assert_close
 
 from dnas.core.cell import Cell
 from dnas.core.mixture import Mixture
-from dnas.searching.search_step import search_step
 from dnas.searching.supernet import Supernet
 from dnas.space.kernel_states import MOST_CHANNELS, KernelStackedCell, KernelStates
 from dnas.space.stacked import StackedCell
 from dnas.system.threads import num_threads
-from tests.support.cell_forms import batch
+from tests.support.cell_forms import after_twenty_steps, assert_all_close
 from tests.support.stacked_cells import (
     ACTIVE,
     F64,
     HARD,
     PRUNED,
-    assert_all_close,
     derivatives,
     images,
     mixtures,
@@ -99,22 +97,10 @@ class OneCell(nn.Module):
 
 
 def test_twenty_steps_of_a_search_are_those_of_the_edges():
-    ends = []
-    for cell in stacked_cells(KernelStackedCell, channels=CHANNELS):
-        supernet = Supernet(OneCell(cell))
-        weights = torch.optim.SGD(supernet.model.parameters(), lr=0.025, momentum=0.9)
-        alphas = torch.optim.Adam(supernet.alpha_parameters(), lr=0.01)
-        for step in range(20):
-            train, val = (batch(6, 3, seed=2 * step + half) for half in (0, 1))
-            search_step(
-                supernet,
-                weight_batch=(train.inputs, train.targets),
-                weight_optimizer=weights,
-                alpha_batch=(val.inputs, val.targets),
-                alpha_optimizer=alphas,
-                clip=5.0,
-            )
-        ends.append([*supernet.weights().values(), *supernet.alpha_parameters()])
+    ends = [
+        after_twenty_steps(Supernet(OneCell(cell)), 6, 3)
+        for cell in stacked_cells(KernelStackedCell, channels=CHANNELS)
+    ]
     assert_all_close(ends[1], ends[0])
 
 

@@ -23,11 +23,11 @@ from dnas.space.fused import fuse, unfuse
 from dnas.space.nasbench201 import EDGES, NB201_SEARCH, _searchable_cell
 from dnas.space.ops import EVALUATION, average3x3, operation
 from dnas.space.stacked import StackedCell, StackedNorm, plain_norm
+from tests.support.cell_forms import assert_all_close
 from tests.support.stacked_cells import (
     ACTIVE,
     F64,
     HARD,
-    assert_all_close,
     derivatives,
     images,
     mixtures,

@@ -1,7 +1,7 @@
 """Cells in other forms beside the per-edge ones: equal supernets, and their values and derivatives."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from dnas.core.batch import Batch
 from dnas.core.cell import Cell
 from dnas.core.mixture import Mixture
 from dnas.method.relaxation import Relaxation
+from dnas.searching.search_step import search_step
 from dnas.searching.supernet import Supernet
 from dnas.space.base import Space
 
@@ -44,13 +45,35 @@ def derivatives(supernet: Supernet, relaxation: Relaxation, data: Batch, *, seco
     first = torch.autograd.grad(loss, outer, create_graph=second, materialize_grads=True)
     if not second:
         return [loss, *first]
+    return [loss, *first, *second_derivatives(first, outer)]
+
+
+def second_derivatives(first: Sequence[Tensor], outer: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The gradients, with respect to `outer`, of a product of gradients with a fixed vector."""
     generator = torch.Generator().manual_seed(3)
     vectors = [torch.randn(gradient.shape, generator=generator, dtype=torch.float64) for gradient in first]
     product = torch.stack([(g * v).sum() for g, v in zip(first, vectors, strict=True)]).sum()
-    return [loss, *first, *torch.autograd.grad(product, outer, materialize_grads=True)]
+    return torch.autograd.grad(product, outer, materialize_grads=True)
 
 
-def assert_all_close(found: Iterable[Tensor], expected: Iterable[Tensor], tolerance: float) -> None:
+def after_twenty_steps(supernet: Supernet, size: int, images: int) -> list[Tensor]:
+    """Weights and alphas after twenty first-order steps on images of this size."""
+    weights = torch.optim.SGD(supernet.model.parameters(), lr=0.025, momentum=0.9)
+    alphas = torch.optim.Adam(supernet.alpha_parameters(), lr=0.01)
+    for step in range(20):
+        train, val = (batch(size, images, seed=2 * step + half) for half in (0, 1))
+        search_step(
+            supernet,
+            weight_batch=(train.inputs, train.targets),
+            weight_optimizer=weights,
+            alpha_batch=(val.inputs, val.targets),
+            alpha_optimizer=alphas,
+            clip=5.0,
+        )
+    return [*supernet.weights().values(), *supernet.alpha_parameters()]
+
+
+def assert_all_close(found: Iterable[Tensor], expected: Iterable[Tensor], tolerance: float = 1e-10) -> None:
     """Each tensor to `tolerance` of its largest entry; gradients that are 0 by symmetry have none."""
     for number, (a, b) in enumerate(zip(found, expected, strict=True)):
         scale = max(float(b.detach().abs().max()), 1e-3)

@@ -1,18 +1,17 @@
 """Cells of NAS-Bench-201 in a stacked form beside the per-edge ones, their mixtures and derivatives."""
 
 import copy
-from collections.abc import Iterable
 
 import pytest
 import torch
 from torch import Tensor
-from torch.testing import assert_close
 
 from dnas.core.cell import Cell
 from dnas.core.mixture import Mixture
 from dnas.space.nasbench201 import CANDIDATES, EDGES, NB201_SEARCH, OUTPUT
 from dnas.space.ops import operation
 from dnas.space.stacked import StackedCell
+from tests.support.cell_forms import second_derivatives
 
 F64 = torch.float64
 
@@ -59,17 +58,7 @@ def derivatives(cell: Cell, x: Tensor, bound: dict[str, Mixture], *, second: boo
     first = torch.autograd.grad((result**3).mean(), outer, create_graph=second, materialize_grads=True)
     if not second:
         return [result, *first]
-    generator = torch.Generator().manual_seed(3)
-    vectors = [torch.randn(gradient.shape, generator=generator, dtype=F64) for gradient in first]
-    product = torch.stack([(g * v).sum() for g, v in zip(first, vectors, strict=True)]).sum()
-    return [result, *first, *torch.autograd.grad(product, outer, materialize_grads=True)]
-
-
-def assert_all_close(found: Iterable[Tensor], expected: Iterable[Tensor], tolerance: float = 1e-10) -> None:
-    """Each tensor to `tolerance` of its largest entry; gradients that are 0 by symmetry have none."""
-    for number, (a, b) in enumerate(zip(found, expected, strict=True)):
-        scale = max(float(b.detach().abs().max()), 1e-3)
-        assert_close(a, b, rtol=0, atol=tolerance * scale, msg=lambda text, number=number: f"{number}: {text}")
+    return [result, *first, *second_derivatives(first, outer)]
 
 
 ALL = ((0, 1, 2, 3, 4),) * 6
